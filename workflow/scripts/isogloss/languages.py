@@ -1,0 +1,32 @@
+"""The language table: names, scripts, families and one fixed order and colour for every figure."""
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+LANGUAGE_TABLE = Path(__file__).parents[3] / "resources" / "languages.tsv"
+
+
+class Language(NamedTuple):
+    """A row of `resources/languages.tsv`."""
+
+    code: str  # ISO 639-1, as CLDR and the benchmarks write it
+    name: str  # English name
+    script: str  # ISO 15924 code of the usual script
+    family: str  # genus-level family, for grouping in figures
+    colour: str  # hex colour of the language in every figure
+
+
+@cache
+def language_table() -> dict[str, Language]:
+    """Every language that isogloss knows, by code, in the order in which figures show them."""
+    with LANGUAGE_TABLE.open(encoding="utf-8", newline="") as handle:
+        rows = csv.DictReader(handle, delimiter="\t")
+        return {row["code"]: Language(**row) for row in rows}
+
+
+def in_order(codes: list[str]) -> list[str]:
+    """The codes in the order of the language table: one order in every table, figure and report."""
+    position = {code: index for index, code in enumerate(language_table())}
+    return sorted(codes, key=position.__getitem__)

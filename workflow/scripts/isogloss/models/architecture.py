@@ -1,0 +1,47 @@
+"""The one place that knows where a decoder keeps its layers, final norm and unembedding."""
+
+from typing import NamedTuple
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from isogloss.errors import IsoglossError
+
+
+class Decoder(NamedTuple):
+    """The parts of a decoder-only transformer that measurements read."""
+
+    layers: nn.ModuleList  # decoder layers; the output of layers[l] is the residual stream after block l
+    embedding: nn.Module
+    final_norm: nn.Module
+    unembedding: nn.Module | None  # absent on a base model
+    logit_softcap: float | None  # final soft-cap of Gemma 2, applied after the unembedding
+    d_model: int
+
+
+def decoder_of(model: nn.Module) -> Decoder:
+    """Find the parts of `model`: a transformers decoder, with or without head, or PEFT's wrapper of one.
+
+    Raises `IsoglossError` for an architecture that is not understood.
+    """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    assert isinstance(inner, PreTrainedModel), type(inner)
+    body = inner.base_model
+    for layers, norm, embedding in (
+        ("layers", "norm", "embed_tokens"),  # Gemma, Qwen, Llama, Mistral, OLMo, Phi
+        ("layers", "final_layer_norm", "embed_in"),  # GPT-NeoX
+        ("h", "ln_f", "wte"),  # GPT-2
+    ):
+        parts = [getattr(body, name, None) for name in (layers, norm, embedding)]
+        if isinstance(parts[0], nn.ModuleList) and all(isinstance(part, nn.Module) for part in parts):
+            config = inner.config.get_text_config()
+            return Decoder(
+                *parts,  # type: ignore[arg-type]
+                unembedding=inner.get_output_embeddings() if inner is not body else None,
+                logit_softcap=getattr(config, "final_logit_softcapping", None),
+                d_model=config.hidden_size,
+            )
+    raise IsoglossError(
+        f"{type(inner).__name__}: decoder layers, final norm and embedding not found where a known architecture"
+        " keeps them; add its names to isogloss/models/architecture.py"
+    )

@@ -1,0 +1,60 @@
+"""A digest of the code that a stage runs, so that editing a module reruns the rules that use it.
+
+Snakemake notices a changed script but not a changed module that the script imports. Each rule
+therefore carries `params: code=...`, the digest of its stage module and of everything that module
+imports from this package, taken from the syntax tree: comments and formatting do not count.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+
+
+@cache
+def _module(name: str) -> tuple[str, frozenset[str]]:
+    """The normalised source of module `name` and the package modules that it imports."""
+    path = _path(name)
+    assert path is not None, name
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        imports |= {n for n in names if n.split(".")[0] == PACKAGE.name and _path(n)}
+    return ast.dump(_without_docstrings(tree)), frozenset(imports)
+
+
+def _path(name: str) -> Path | None:
+    stem = PACKAGE.parent.joinpath(*name.split("."))
+    candidates = (stem.with_suffix(".py"), stem / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+@cache
+def code_digest(*modules: str) -> str:
+    """A short digest of `modules` (dotted names) and of all they import from the package, transitively."""
+    seen: dict[str, str] = {}
+    pending = list(modules)
+    while pending:
+        name = pending.pop()
+        if name not in seen:
+            seen[name], imports = _module(name)
+            pending.extend(imports)
+    joined = "\n".join(f"{name}\n{seen[name]}" for name in sorted(seen))
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]

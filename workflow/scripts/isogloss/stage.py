@@ -1,0 +1,76 @@
+"""What every stage script does around its work: log, seed, threads, and one-line errors."""
+
+import errno
+import logging
+import os
+import random
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from isogloss.errors import IsoglossError
+
+logger = logging.getLogger("isogloss")
+
+
+@contextmanager
+def stage(snakemake: Any) -> Iterator[Any]:
+    """Run the body of a script: progress and errors go to the rule's log, user errors end in one line.
+
+    Sets the thread count to the rule's `threads` and seeds Python (and torch, if the script has
+    imported it) from `params.seed`, so that the same seed and thread count give the same bits.
+    """
+    log_path = Path(str(snakemake.log[0]))
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    terminal = sys.stderr
+    with log_path.open("w", buffering=1, encoding="utf-8") as log:
+        sys.stderr = log
+        logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
+        try:
+            _make_deterministic(int(snakemake.params.get("seed", 0)), snakemake.threads)
+            yield snakemake
+        except IsoglossError as error:
+            _fail(f"{snakemake.rule}: {error}", log, terminal)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                traceback.print_exc(file=log)
+                raise
+            _fail(f"{snakemake.rule}: the disk is full; free some space and run snakemake again", log, terminal)
+        except BaseException:
+            traceback.print_exc(file=log)
+            raise
+        finally:
+            sys.stderr = terminal
+
+
+def _fail(line: str, log: Any, terminal: Any) -> None:
+    print(f"isogloss: {line}", file=log)
+    print(f"isogloss: {line}", file=terminal)
+    sys.exit(1)
+
+
+def _make_deterministic(seed: int, threads: int) -> None:
+    random.seed(seed)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
+    """The metadata that every table of this job carries: study, rule, wildcards, code, versions."""
+    packages = ("torch", "transformers", "sae-lens", "peft", "lm-eval", "polars", "snakemake")
+    return {
+        "study": snakemake.config["study"],
+        "rule": snakemake.rule,
+        "wildcards": dict(snakemake.wildcards.items()),
+        "code": snakemake.params.get("code", ""),
+        "versions": {name: version(name) for name in packages},
+        **more,
+    }

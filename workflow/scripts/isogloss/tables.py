@@ -1,0 +1,205 @@
+"""The one reader and the one writer of Parquet, and the contract of the final tables."""
+
+import errno
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isogloss.errors import IsoglossError
+
+_F, _I, _S = pa.float64(), pa.int32(), pa.string()
+
+# Users' code reads these columns: add to them, never rename (README, "Tables").
+CONTRACT: dict[str, dict[str, pa.DataType]] = {
+    "similarity": {"layer": _I, "lang": _S, "cosine": _F, "ci_low": _F, "ci_high": _F, "n": _I},
+    "similarity_pairs": {"layer": _I, "lang_a": _S, "lang_b": _S, "cosine": _F, "n": _I},
+    "language_gap": {
+        "layer": _I,
+        "lang": _S,
+        "mean_activation": _F,
+        "gap_pct": _F,
+        "ci_low": _F,
+        "ci_high": _F,
+        "p_adjusted": _F,
+        "n_features": _I,
+        "n_phrases": _I,
+    },
+    "group_gap": {"layer": _I, "variant": _S, "gap_pct": _F, "ci_low": _F, "ci_high": _F},
+    "alignment_gain": {
+        "run": _S,
+        "layer": _I,
+        "lang": _S,
+        "before": _F,
+        "after": _F,
+        "gain_pct": _F,
+        "ci_low": _F,
+        "ci_high": _F,
+        "retention_pct": _F,
+    },
+    "accuracy": {
+        "adapter": _S,
+        "task": _S,
+        "lang": _S,
+        "metric": _S,
+        "accuracy": _F,
+        "stderr": _F,
+        "ci_low": _F,
+        "ci_high": _F,
+        "n": _I,
+    },
+    "gap_accuracy_correlation": {
+        "task": _S,
+        "r": _F,
+        "ci_low": _F,
+        "ci_high": _F,
+        "p": _F,
+        "p_adjusted": _F,
+        "n": _I,
+    },
+}
+
+
+def conforming(name: str, frame: pl.DataFrame) -> pa.Table:
+    """`frame` as the final table `name`: contract columns first and of the contract's types.
+
+    Raises `ValueError` if a column of the contract is missing (a bug, not a user's mistake).
+    """
+    contract = CONTRACT[name]
+    missing = [column for column in contract if column not in frame.columns]
+    if missing:
+        raise ValueError(f"table {name} lacks the contract's columns {missing}")
+    extra = [column for column in frame.columns if column not in contract]
+    table = frame.select([*contract, *extra]).to_arrow()
+    fields = [pa.field(c, contract[c]) if c in contract else table.schema.field(c) for c in table.column_names]
+    return table.cast(pa.schema(fields))
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; rename it into place only if the block succeeds.
+
+    A kill, an error or a full disk in the block leaves whatever stood at `path` before. Works for
+    files and folders alike.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.partial")
+    _remove(aside)
+    try:
+        yield aside
+        _remove(path)
+        os.replace(aside, path)
+    except BaseException as error:
+        _remove(aside)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise IsoglossError(
+                f"{path}: the disk is full, nothing was written; free some space and run snakemake again"
+            ) from error
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        for child in path.iterdir():
+            _remove(child)
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
+
+
+class TableWriter:
+    """Streams row groups into one Parquet file that appears only when it is complete.
+
+    >>> with TableWriter(path, schema, metadata) as writer:
+    ...     for batch in batches:
+    ...         writer.write(batch)          # a row group each: memory does not grow with the table
+    """
+
+    def __init__(self, path: str | Path, schema: pa.Schema, metadata: Mapping[str, Any] | None = None) -> None:
+        self._atomic = atomic_path(Path(path))
+        annotation = {f"isogloss.{key}": json.dumps(value) for key, value in (metadata or {}).items()}
+        self._schema = schema.with_metadata({**(schema.metadata or {}), **annotation})
+
+    def __enter__(self) -> Self:
+        self._writer = pq.ParquetWriter(self._atomic.__enter__(), self._schema, compression="zstd")
+        return self
+
+    def write(self, rows: pa.Table | pl.DataFrame | Mapping[str, Any]) -> None:
+        """Append `rows` (columns by name, cast to the schema) as one row group."""
+        if isinstance(rows, pl.DataFrame):
+            rows = rows.to_arrow()
+        elif not isinstance(rows, pa.Table):
+            rows = pa.table(dict(rows))
+        self._writer.write_table(rows.select(self._schema.names).cast(self._schema))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.close()
+        except OSError as close_error:
+            if error is None:
+                kind, error, trace = type(close_error), close_error, close_error.__traceback__
+        self._atomic.__exit__(kind, error, trace)
+        if error is not None and kind is not None and issubclass(kind, OSError):
+            raise error
+
+
+def write_table(path: str | Path, frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write a small table whole; a path whose stem is in `CONTRACT` is checked against it."""
+    name = Path(path).stem
+    table = conforming(name, frame) if name in CONTRACT and Path(path).parent.name == "tables" else frame.to_arrow()
+    with TableWriter(path, table.schema, metadata) as writer:
+        writer.write(table)
+
+
+def open_table(path: str | Path) -> pq.ParquetFile:
+    """Open a table for streaming.
+
+    Raises `IsoglossError` for a missing, truncated or foreign file, with how to mend it.
+    """
+    if not Path(path).exists():
+        raise IsoglossError(f"{path}: no such table; run snakemake again to make it")
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise IsoglossError(
+            f"{path}: not a complete Parquet file, probably cut off by a kill; delete it and run snakemake again"
+        ) from error
+
+
+def read_table(path: str | Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a whole table (one that is known to be small); errors as `open_table`."""
+    try:
+        frame = pl.from_arrow(open_table(path).read(columns=columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise IsoglossError(
+            f"{path}: damaged Parquet file ({error}); delete it and run snakemake again"
+        ) from error
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def iter_table(path: str | Path, columns: list[str] | None = None, batch_size: int = 4096) -> Iterator[pl.DataFrame]:
+    """The rows of a table in bounded batches, in file order."""
+    for batch in open_table(path).iter_batches(batch_size=batch_size, columns=columns):
+        frame = pl.from_arrow(batch)
+        assert isinstance(frame, pl.DataFrame)
+        yield frame
+
+
+def table_metadata(path: str | Path) -> dict[str, Any]:
+    """The key-value metadata that isogloss wrote: study, model, revision, config digest, versions."""
+    raw = open_table(path).schema_arrow.metadata or {}
+    return {
+        key.decode().removeprefix("isogloss."): json.loads(value)
+        for key, value in raw.items()
+        if key.startswith(b"isogloss.")
+    }
