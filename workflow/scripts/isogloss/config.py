@@ -1,7 +1,7 @@
 """The configuration, typed once: defaults, allowed values and cross-field checks live here only.
 
-`workflow/schemas/config.schema.json` is generated from these classes (`make schema`), and
-`config/README.md` explains every key.
+`workflow/schemas/config.schema.json` and the key reference in `config/README.md` are generated from
+these classes (`make schema`).
 """
 
 import json
@@ -374,8 +374,3 @@ def _explain(problem: Any) -> list[str]:
     elif problem["type"] not in ("value_error", "missing"):
         message = f"{message} (got {problem['input']!r})"
     return [f"{path}: {line}" if path else line for line in message.splitlines()]
-
-
-def json_schema() -> str:
-    """The JSON Schema of the configuration, for editors; `workflow/schemas/config.schema.json`."""
-    return json.dumps(Study.model_json_schema(), indent=2, ensure_ascii=False) + "\n"

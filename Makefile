@@ -1,0 +1,74 @@
+# Two commands do all the set-up: `make demo` and `make test`. See README.md.
+PYTHON ?= python3
+VENV ?= .venv
+CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+STUDY ?= config/config.yaml
+
+BIN := $(abspath $(VENV))/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# uv installs several times faster than pip; where it cannot be had, pip does.
+install = $(PIP) uv && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet $(1) -c constraints.txt \
+	|| $(PIP) $(1) -c constraints.txt
+# One thread a job: many small jobs in parallel beat few with many threads.
+export OMP_NUM_THREADS ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+export PATH := $(BIN):$(PATH)
+
+.PHONY: demo report test test-all lint format schema bench clean help
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make demo      paper A on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
+demo: $(VENV)/.run
+	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet rules progress
+	@echo "open $(abspath results/report.html)"
+
+## make report    the report again, from tables that are there
+report: $(VENV)/.run
+	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force report
+
+## make test      the tests, about ten minutes on two cores
+test: $(VENV)/.dev
+	pytest -m "not gpu" tests
+
+## make test-all  the tests, the long ones too
+test-all: $(VENV)/.dev
+	pytest tests
+
+## make lint      ruff, pyright, snakefmt, snakemake --lint
+lint: $(VENV)/.dev
+	ruff check .
+	ruff format --check .
+	pyright
+	snakefmt --check Snakefile workflow/rules
+	snakemake --lint
+
+## make format    formats Python and Snakemake files
+format: $(VENV)/.dev
+	ruff check --fix .
+	ruff format .
+	snakefmt Snakefile workflow/rules
+
+## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration
+schema: $(VENV)/.run
+	PYTHONPATH=workflow/scripts python -m isogloss.schema
+
+## make bench     ratios of isogloss to the plain way, measured in one run
+bench: $(VENV)/.dev
+	python tests/bench.py
+
+## make clean     removes results (not the environment)
+clean:
+	rm -rf results .snakemake
+
+$(VENV)/.run: requirements.txt constraints.txt
+	$(PYTHON) -c "import sys; sys.exit('isogloss needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch==2.13.0
+	$(call install,-r requirements.txt)
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	$(call install,-r requirements-dev.txt)
+	touch $@

@@ -1,0 +1,41 @@
+# isogloss: where a language model's languages part ways.
+#   snakemake --cores 2                                   the embedded default (config/config.yaml)
+#   snakemake --profile slurm --configfile config/studies/STUDY.yaml
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+# A study is a whole configuration: it replaces the default, it is not merged into it.
+if "study" not in config:
+
+    configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+
+
+report: OVERVIEW
+
+
+include: "workflow/rules/world.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/phrases.smk"
+include: "workflow/rules/residuals.smk"
+include: "workflow/rules/disparity.smk"
+include: "workflow/rules/alignment.smk"
+include: "workflow/rules/benchmarks.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    localrule: True
+    input:
+        "results/report.html",
+
+
+rule results:
+    localrule: True
+    input:
+        REPORTED,

@@ -1,0 +1,26 @@
+# The toy world: facts from Unicode CLDR, told in every language.
+#   in:  nothing but the configuration
+#   out: facts, documents, parallel segments, benchmarks in the upstream schemas
+
+
+rule toy_world:
+    output:
+        facts=f"{WORLD}/facts.parquet",
+        documents=expand(f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages),
+        segments=expand(f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages),
+        benchmarks=world_benchmarks(STUDY.world.languages, ["arc", "hellaswag", "mmlu"]),
+    log:
+        f"{WORLD}/logs/toy_world.log",
+    benchmark:
+        f"{WORLD}/benchmarks.usage/toy_world.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.text.world"),
+        seed=STUDY.seed,
+        reference=REFERENCE,
+        **config["world"],
+    message:
+        "Tell the toy world in {params.languages}"
+    script:
+        "../scripts/toy_world.py"
