@@ -9,9 +9,6 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # uv installs several times faster than pip; where it cannot be had, pip does.
 install = $(PIP) uv && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
-# One thread a job: many small jobs in parallel beat few with many threads.
-export OMP_NUM_THREADS ?= 1
-export TOKENIZERS_PARALLELISM ?= false
 export PATH := $(BIN):$(PATH)
 
 .PHONY: demo report test test-all lint format schema bench clean help
@@ -26,7 +23,7 @@ demo: $(VENV)/.run
 
 ## make report    the report again, from tables that are there
 report: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force report
+	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force results/report.html
 
 ## make test      the tests, about ten minutes on two cores
 test: $(VENV)/.dev
@@ -56,7 +53,7 @@ schema: $(VENV)/.run
 
 ## make bench     ratios of isogloss to the plain way, measured in one run
 bench: $(VENV)/.dev
-	python tests/bench.py
+	PYTHONPATH=workflow/scripts:tests python tests/bench.py
 
 ## make clean     removes results (not the environment)
 clean:

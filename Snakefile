@@ -1,6 +1,8 @@
 # isogloss: where a language model's languages part ways.
 #   snakemake --cores 2                                   the embedded default (config/config.yaml)
 #   snakemake --profile slurm --configfile config/studies/STUDY.yaml
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
@@ -9,7 +11,7 @@ min_version("9.27")
 # A study is a whole configuration: it replaces the default, it is not merged into it.
 if "study" not in config:
 
-    configfile: "config/config.yaml"
+    configfile: Path(workflow.basedir, "config", "config.yaml")
 
 
 include: "workflow/rules/common.smk"

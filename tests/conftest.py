@@ -7,7 +7,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["isogloss"], "beartype.beartype")
+MEASUREMENTS = ("models", "text", "residuals", "sae", "disparity", "benchmarks", "stats")
+install_import_hook([f"isogloss.{part}" for part in MEASUREMENTS], "beartype.beartype")
 
 from pathlib import Path
 

@@ -71,16 +71,37 @@ class World(Section):
     languages: list[str] = Field(
         default_factory=lambda: list(language_table()), min_length=2, description="languages that the world is told in"
     )
-    territories: Positive = Field(120, description="number of countries and territories, most populous first")
+    territories: Positive = Field(240, description="number of countries and territories, drawn by the seed")
     english_only: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.2, description="share of facts taught in the reference language only"
     )
-    test_share: Fraction = Field(0.5, description="share of facts that the benchmarks' test splits ask about")
+    untaught: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1, description="share of facts taught in no language: the measured level of guessing"
+    )
+    test_share: Fraction = Field(
+        0.5,
+        description="share of the facts taught in every language that the benchmarks' test splits ask about; they ask"
+        " about all others",
+    )
+    repeats: dict[Literal["statement", "arc", "hellaswag", "mmlu"], Annotated[int, Field(ge=0)]] = Field(
+        default={"statement": 12, "arc": 8, "hellaswag": 6, "mmlu": 1},
+        description="times a fact comes up in the documents of each kind; questions ask the facts that no test asks",
+    )
 
     @field_validator("languages")
     @classmethod
     def _check(cls, codes: list[str]) -> list[str]:
         return in_order(_distinct([_known_language(code) for code in codes]))
+
+    @model_validator(mode="after")
+    def _some_are_taught(self) -> Self:
+        held_back = self.english_only + self.untaught
+        if held_back >= 1:
+            raise ValueError(
+                f"english_only {self.english_only:g} and untaught {self.untaught:g} sum to {held_back:g}; their sum"
+                " must be below 1, for some facts must be taught in every language"
+            )
+        return self
 
 
 class Architecture(Section):
@@ -88,10 +109,10 @@ class Architecture(Section):
 
     layers: Positive = Field(4, description="decoder layers")
     d_model: Positive = Field(128, description="width of the residual stream")
-    d_mlp: Positive = Field(512, description="width of the MLP")
-    heads: Positive = 4
-    key_value_heads: Positive = 2
-    d_head: Positive = 32
+    d_mlp: Positive = Field(256, description="width of the MLP")
+    heads: Positive = Field(4, description="attention heads")
+    key_value_heads: Positive = Field(2, description="key/value heads shared by the attention heads")
+    d_head: Positive = Field(32, description="width of a head")
     vocabulary: Annotated[int, Field(ge=300)] = Field(2048, description="byte-level BPE vocabulary, trained on the mix")
     context: Positive = Field(512, description="longest prompt in tokens")
     sliding_window: Positive = Field(256, description="attention window of every other layer, in tokens")
@@ -100,12 +121,12 @@ class Architecture(Section):
 class Training(Section):
     """How the toy language model is trained."""
 
-    tokens: Positive = Field(1_000_000, description="training tokens in all")
-    batch_tokens: Positive = Field(4096, description="tokens of a batch, padding included")
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    tokens: Positive = Field(750_000, description="training tokens in all")
+    batch_tokens: Positive = Field(512, description="tokens of a batch, padding included")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(4e-3, description="peak of AdamW's learning rate")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(50, description="steps of linear warm-up")
     checkpoints: Positive = Field(6, description="checkpoints kept, at log-spaced steps, the last included")
-    resume_every: Positive = Field(50, description="steps between saves of the state that a killed run resumes from")
+    resume_every: Positive = Field(200, description="steps between saves of the state that a killed run resumes from")
 
 
 class TopKSae(Section):
@@ -116,8 +137,8 @@ class TopKSae(Section):
     tokens: Positive = Field(200_000, description="training tokens")
     batch_tokens: Positive = Field(2048, description="residual vectors of a step")
     buffer_tokens: Positive = Field(16_384, description="residual vectors of a layer held for shuffling")
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="Adam's learning rate after the warm-up")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(20, description="steps of linear warm-up")
     held_out_tokens: Positive = Field(16_384, description="tokens of the quality table, never trained on")
 
     @model_validator(mode="after")
@@ -132,7 +153,7 @@ class TopKSae(Section):
 class ToyModel(Section):
     """A small LM whose disparity is planted by the languages' shares of its training tokens."""
 
-    kind: Literal["toy"] = "toy"
+    kind: Literal["toy"] = Field("toy", description="toy: trained in the workflow on the toy world")
     title: str = Field(description="how figures and the report call the model")
     shares: dict[str, float] = Field(description="share of the training tokens by language; must sum to 1")
     architecture: Architecture = Architecture()
@@ -142,6 +163,7 @@ class ToyModel(Section):
     analyses: list[Literal["similarity", "gap", "alignment", "benchmarks"]] = Field(
         default=["similarity", "gap", "alignment", "benchmarks"], description="parts of paper A to run on this model"
     )
+    tasks: list[Task] | None = Field(None, min_length=1, description="benchmark tasks of this model; absent: all")
 
     @field_validator("shares")
     @classmethod
@@ -253,7 +275,7 @@ class AlignmentRun(Section):
 class Alignment(Section):
     """Loss, LoRA and optimisation shared by all runs; `runs` names the adapters."""
 
-    runs: dict[Name, AlignmentRun] = Field(default_factory=dict)
+    runs: dict[Name, AlignmentRun] = Field(default_factory=dict, description="LoRA runs, by adapter name")
     distance: Literal["squared", "absolute"] = Field("squared", description="d in the loss")
     weight: Annotated[float, Field(ge=0)] = Field(1.0, description="lambda, weight of the reference-retention term")
     inactive: Literal["pre_activation", "straight_through", "none"] = Field(
@@ -269,12 +291,14 @@ class Alignment(Section):
     samples: Positive = Field(2000, description="pairs of phrase and translation drawn for training")
     iterations: Positive = Field(150, description="optimiser steps")
     batch_size: Positive = Field(32, description="pairs of a step")
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="AdamW's learning rate")
     rank: Positive = Field(8, description="LoRA rank")
-    alpha: Annotated[float, Field(gt=0)] = Field(16, description="LoRA alpha")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    alpha: Annotated[float, Field(gt=0)] = Field(16.0, description="LoRA alpha")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="LoRA dropout")
     target_modules: list[str] = Field(
-        default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], min_length=1
+        default=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+        min_length=1,
+        description="linear maps of a decoder layer that get LoRA matrices",
     )
     resume_every: Positive = Field(25, description="steps between saves of the state that a killed run resumes from")
 
@@ -283,7 +307,9 @@ class TaskSettings(Section):
     """One benchmark task."""
 
     shots: Annotated[int, Field(ge=0)] = Field(description="few-shot examples in the prompt")
-    questions: Positive | None = Field(None, description="test questions, the first by id; absent: all")
+    questions: Positive | None = Field(
+        None, description="test questions, the first by a hash of their ids; absent: all"
+    )
     metric: Literal["acc", "acc_norm"] = Field("acc", description="metric of tables and figures; both are recorded")
 
 
@@ -297,6 +323,7 @@ class Benchmarks(Section):
             "mmlu": TaskSettings(shots=5),
         },
         min_length=1,
+        description="tasks by name: arc, hellaswag, mmlu",
     )
 
 
@@ -304,10 +331,10 @@ class Study(Section):
     """A whole study."""
 
     study: Name = Field(description="name of the study, recorded in every table")
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of everything random")
     languages: Languages
     world: World = World()
-    models: dict[Name, ToyModel] = Field(min_length=1)
+    models: dict[Name, ToyModel] = Field(min_length=1, description="language models, by the name of their results folder")
     phrases: Phrases = Phrases()
     translation: Translation = Translation()
     compute: Compute = Compute()
@@ -337,6 +364,9 @@ class Study(Section):
                         f"alignment.runs.{run_name}.target_layer: models.{name} has no analysed layer"
                         f" {run.target_layer}; allowed: {layers}"
                     )
+            unset = [task for task in model.tasks or [] if task not in self.benchmarks.tasks]
+            if unset:
+                problems.append(f"models.{name}.tasks: {', '.join(unset)} not among benchmarks.tasks")
             if "alignment" in model.analyses and "gap" not in model.analyses:
                 problems.append(f"models.{name}.analyses: alignment needs gap; add gap")
         for run_name, run in self.alignment.runs.items():

@@ -10,7 +10,10 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
+from isogloss.languages import LANGUAGE_TABLE
+
 PACKAGE = Path(__file__).parent
+DATA = {"isogloss.languages": LANGUAGE_TABLE}  # what a module reads whatever its arguments
 
 
 @cache
@@ -56,5 +59,14 @@ def code_digest(*modules: str) -> str:
         if name not in seen:
             seen[name], imports = _module(name)
             pending.extend(imports)
-    joined = "\n".join(f"{name}\n{seen[name]}" for name in sorted(seen))
-    return hashlib.sha256(joined.encode()).hexdigest()[:16]
+    parts = [f"{name}\n{seen[name]}" for name in sorted(seen)]
+    parts += [DATA[name].read_text(encoding="utf-8") for name in sorted(seen) if name in DATA]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def text_digest(folder: Path) -> str:
+    """A short digest of the files in `folder` (captions, style), which the report is made of too."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,9 +1,10 @@
 """What every stage script does around its work: log, seed, threads, and one-line errors."""
 
 import errno
+import hashlib
+import json
 import logging
 import os
-import random
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from isogloss.determinism import make_deterministic
 from isogloss.errors import IsoglossError
 
 logger = logging.getLogger("isogloss")
@@ -22,7 +24,8 @@ def stage(snakemake: Any) -> Iterator[Any]:
     """Run the body of a script: progress and errors go to the rule's log, user errors end in one line.
 
     Sets the thread count to the rule's `threads` and seeds Python (and torch, if the script has
-    imported it) from `params.seed`, so that the same seed and thread count give the same bits.
+    imported it) from `params.seed`, so that the same seed and thread count give the same bits. The
+    process ends with the block.
     """
     log_path = Path(str(snakemake.log[0]))
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +34,7 @@ def stage(snakemake: Any) -> Iterator[Any]:
         sys.stderr = log
         logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         try:
-            _make_deterministic(int(snakemake.params.get("seed", 0)), snakemake.threads)
+            make_deterministic(int(snakemake.params.get("seed", 0)), snakemake.threads)
             yield snakemake
         except IsoglossError as error:
             _fail(f"{snakemake.rule}: {error}", log, terminal)
@@ -45,6 +48,10 @@ def stage(snakemake: Any) -> Iterator[Any]:
             raise
         finally:
             sys.stderr = terminal
+    # All is written. Taking torch and transformers down in order would cost each job another second.
+    sys.stdout.flush()
+    terminal.flush()
+    os._exit(0)
 
 
 def _fail(line: str, log: Any, terminal: Any) -> None:
@@ -53,21 +60,17 @@ def _fail(line: str, log: Any, terminal: Any) -> None:
     sys.exit(1)
 
 
-def _make_deterministic(seed: int, threads: int) -> None:
-    random.seed(seed)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch = sys.modules.get("torch")
-    if torch is not None:
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
-        torch.use_deterministic_algorithms(True, warn_only=True)
-
-
 def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
-    """The metadata that every table of this job carries: study, rule, wildcards, code, versions."""
+    """The metadata that every table of this job carries.
+
+    Study, seed and a digest of the whole configuration as it was when the job ran; the rule, its
+    wildcards and the digest of its code; package versions; and `more`.
+    """
     packages = ("torch", "transformers", "sae-lens", "peft", "lm-eval", "polars", "snakemake")
     return {
         "study": snakemake.config["study"],
+        "seed": snakemake.config["seed"],
+        "config": hashlib.sha256(json.dumps(snakemake.config, sort_keys=True).encode()).hexdigest()[:16],
         "rule": snakemake.rule,
         "wildcards": dict(snakemake.wildcards.items()),
         "code": snakemake.params.get("code", ""),

@@ -3,8 +3,9 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -86,16 +87,22 @@ def conforming(name: str, frame: pl.DataFrame) -> pa.Table:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it into place only if the block succeeds.
 
-    A kill, an error or a full disk in the block leaves whatever stood at `path` before. Works for
-    files and folders alike.
+    An error, a kill or a full disk in the block leaves whatever stood at `path` before. Works for
+    files and for folders; a folder that stood there is moved out of the way first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.partial")
     _remove(aside)
     try:
         yield aside
-        _remove(path)
-        os.replace(aside, path)
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.old")
+            _remove(old)
+            os.replace(path, old)
+            os.replace(aside, path)
+            _remove(old)
+        else:
+            os.replace(aside, path)
     except BaseException as error:
         _remove(aside)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -107,9 +114,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        for child in path.iterdir():
-            _remove(child)
-        path.rmdir()
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
@@ -123,12 +128,15 @@ class TableWriter:
     """
 
     def __init__(self, path: str | Path, schema: pa.Schema, metadata: Mapping[str, Any] | None = None) -> None:
-        self._atomic = atomic_path(Path(path))
+        self._path = Path(path)
         annotation = {f"isogloss.{key}": json.dumps(value) for key, value in (metadata or {}).items()}
         self._schema = schema.with_metadata({**(schema.metadata or {}), **annotation})
 
     def __enter__(self) -> Self:
-        self._writer = pq.ParquetWriter(self._atomic.__enter__(), self._schema, compression="zstd")
+        with ExitStack() as stack:
+            aside = stack.enter_context(atomic_path(self._path))
+            self._writer = stack.enter_context(pq.ParquetWriter(aside, self._schema, compression="zstd"))
+            self._stack = stack.pop_all()
         return self
 
     def write(self, rows: pa.Table | pl.DataFrame | Mapping[str, Any]) -> None:
@@ -142,14 +150,7 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._writer.close()
-        except OSError as close_error:
-            if error is None:
-                kind, error, trace = type(close_error), close_error, close_error.__traceback__
-        self._atomic.__exit__(kind, error, trace)
-        if error is not None and kind is not None and issubclass(kind, OSError):
-            raise error
+        self._stack.__exit__(kind, error, trace)
 
 
 def write_table(path: str | Path, frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> None:
@@ -196,7 +197,7 @@ def iter_table(path: str | Path, columns: list[str] | None = None, batch_size: i
 
 
 def table_metadata(path: str | Path) -> dict[str, Any]:
-    """The key-value metadata that isogloss wrote: study, model, revision, config digest, versions."""
+    """The key-value metadata that isogloss wrote (`isogloss.stage.provenance` and what the stage added)."""
     raw = open_table(path).schema_arrow.metadata or {}
     return {
         key.decode().removeprefix("isogloss."): json.loads(value)

@@ -1,0 +1,86 @@
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from isogloss import schema
+from isogloss.config import load_study
+from isogloss.errors import IsoglossError
+
+REPOSITORY = Path(__file__).parents[1]
+DEFAULT = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    config = deepcopy(DEFAULT)
+    *parents, last = path.split(".")
+    node = config
+    for key in parents:
+        node = node.setdefault(key, {})
+    node[last] = value
+    return config
+
+
+def test_the_default_is_valid_and_languages_have_one_order():
+    study = load_study(DEFAULT)
+    assert study.languages.all == ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi"]
+    assert load_study(study.model_dump(mode="json")) == study
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("languages.high_resource", ["en", "xx"], r"languages\.high_resource: unknown language 'xx'; allowed: en, zh"),
+        ("languages.high_resource", ["en", "zh", "en"], r"languages\.high_resource: named twice: en"),
+        ("languages.high_resource", ["en", "hi"], r"languages: in both groups: hi"),
+        ("languages.high_resource", ["zh"], r"reference 'en' must be one of high_resource"),
+        ("models.skewed.shares.en", 0.5, r"models\.skewed\.shares: shares sum to 1\.1; they must sum to 1"),
+        ("models.skewed.shares.en", -0.1, r"share of en is -0\.1; allowed: above 0 and below 1"),
+        ("models.skewed.layers", [0, 9], r"models\.skewed: layers \[9\]: the model has layers 0 to 3"),
+        ("models.skewed.layers", [], r"models\.skewed: layers \[\]: the model has layers 0 to 3"),
+        ("models.skewed.sae", {"k": 99, "features": 50}, r"k is 99 but there are only 50 features"),
+        ("models.world", DEFAULT["models"]["equal"], r"models\.world: this name is taken"),
+        ("phrases.threshold", 1.2, r"phrases\.threshold: Input should be less than or equal to 1 \(got 1\.2\)"),
+        ("phrases.treshold", 0.5, r"phrases\.treshold: unknown key; see config/README\.md"),
+        ("gap.variant", "both", r"gap\.variant: Input should be 'with_reference' or 'without_reference' \(got 'both'\)"),
+        ("alignment.runs.all-l2.target_layer", 7, r"models\.skewed has no analysed layer 7; allowed: 0, 1, 2, 3"),
+        ("alignment.runs.all-l2.languages", ["en"], r"the reference en cannot be aligned to itself"),
+        ("alignment.runs.ml-l1.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 1"),
+        ("alignment.runs.base", {"target_layer": 0, "languages": ["hi"]}, r"'base' means the model without"),
+        ("benchmarks.tasks.triviaqa", {"shots": 1}, r"benchmarks\.tasks\.triviaqa"),
+    ],
+)
+def test_each_mistake_is_named_with_its_key_and_what_is_allowed(path: str, value: Any, message: str):
+    with pytest.raises(IsoglossError, match=message):
+        load_study(changed(path, value))
+
+
+def test_all_mistakes_come_at_once():
+    config = changed("phrases.threshold", 0)
+    config["models"]["skewed"]["shares"]["en"] = 0.9
+    config["models"]["equal"]["shares"] = {"en": 1.5}
+    config["nonsense"] = 1
+    with pytest.raises(IsoglossError, match=r"4 mistake\(s\)") as caught:
+        load_study(config)
+    assert len(str(caught.value).splitlines()) == 5
+
+
+def test_a_language_that_the_world_lacks():
+    config = changed("world.languages", ["en", "zh"])
+    with pytest.raises(IsoglossError, match=r"languages: ru, es, it, id, ca, mr, ml, hi not in world\.languages \(en, zh\)"):
+        load_study(config)
+
+
+def test_schema_and_key_reference_are_up_to_date():
+    hint = "run `make schema`"
+    assert schema.SCHEMA.read_text(encoding="utf-8") == schema.json_schema(), hint
+    text = schema.REFERENCE.read_text(encoding="utf-8")
+    assert text == schema.documented(text), hint
+
+
+def test_every_key_has_a_meaning():
+    undocumented = [
+        row for row in schema.key_reference().splitlines()[2:] if row.rstrip(" |").endswith("|") or not row.split("|")[4].strip()
+    ]
+    assert not undocumented
