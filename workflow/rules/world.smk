@@ -12,12 +12,14 @@ rule toy_world:
     log:
         f"{WORLD}/logs/toy_world.log",
     benchmark:
-        f"{WORLD}/benchmarks.usage/toy_world.tsv"
+        f"{WORLD}/usage/toy_world.tsv"
     conda:
         "../../envs/isogloss.yaml"
     params:
         code=code("isogloss.text.world"),
+        wordings=text_digest(Path(workflow.basedir, "resources", "world")),
         seed=STUDY.seed,
+        folder=WORLD,
         reference=REFERENCE,
         **config["world"],
     message:

@@ -1,4 +1,4 @@
-"""The one place that knows where a decoder keeps its layers, final norm and unembedding."""
+"""The one place that knows where a decoder keeps its layers."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,6 @@ class Decoder(NamedTuple):
     """The parts of a decoder-only transformer that measurements read."""
 
     layers: nn.ModuleList  # decoder layers; the output of layers[l] is the residual stream after block l
-    embedding: nn.Module
-    final_norm: nn.Module
-    unembedding: nn.Module | None  # absent on a base model
-    logit_softcap: float | None  # final soft-cap of Gemma 2, applied after the unembedding
     d_model: int
 
 
@@ -32,15 +28,9 @@ def decoder_of(model: nn.Module) -> Decoder:
         ("layers", "final_layer_norm", "embed_in"),  # GPT-NeoX
         ("h", "ln_f", "wte"),  # GPT-2
     ):
-        parts = [getattr(body, name, None) for name in (layers, norm, embedding)]
-        if isinstance(parts[0], nn.ModuleList) and all(isinstance(part, nn.Module) for part in parts):
-            config = inner.config.get_text_config()
-            return Decoder(
-                *parts,  # type: ignore[arg-type]
-                unembedding=inner.get_output_embeddings() if inner is not body else None,
-                logit_softcap=getattr(config, "final_logit_softcapping", None),
-                d_model=config.hidden_size,
-            )
+        blocks, *others = (getattr(body, name, None) for name in (layers, norm, embedding))
+        if isinstance(blocks, nn.ModuleList) and all(isinstance(part, nn.Module) for part in others):
+            return Decoder(blocks, inner.config.get_text_config().hidden_size)
     raise IsoglossError(
         f"{type(inner).__name__}: decoder layers, final norm and embedding not found where a known architecture"
         " keeps them; add its names to isogloss/models/architecture.py"

@@ -1,0 +1,86 @@
+# Language models and their SAEs.
+#   in:  the world's documents, the model's configured language shares
+#   out: tokenizer, language model, checkpoints (Hugging Face folders), one SAE a layer (SAELens format), quality tables
+
+
+rule toy_tokenizer:
+    input:
+        documents=rules.toy_world.output.documents,
+    output:
+        directory("results/{model}/tokenizer"),
+    log:
+        "results/{model}/logs/toy_tokenizer.log",
+    benchmark:
+        "results/{model}/usage/toy_tokenizer.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.models.tokenizer"),
+        languages=STUDY.world.languages,
+        shares=model_setting("shares"),
+        vocabulary=model_setting("architecture.vocabulary"),
+        context=model_setting("architecture.context"),
+    message:
+        "Train the tokenizer of {wildcards.model} on its mix of languages"
+    script:
+        "../scripts/toy_tokenizer.py"
+
+
+rule train_toy:
+    input:
+        documents=rules.toy_world.output.documents,
+        tokenizer=rules.toy_tokenizer.output[0],
+    output:
+        lm=directory("results/{model}/lm"),
+        checkpoints=directory("results/{model}/checkpoints"),
+        table="results/{model}/tables/training.parquet",
+    log:
+        "results/{model}/logs/train_toy.log",
+    benchmark:
+        "results/{model}/usage/train_toy.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        resume_every=lambda wildcards: setting(wildcards, "training.resume_every"),
+    params:
+        code=code("isogloss.models.toy"),
+        seed=STUDY.seed,
+        languages=STUDY.world.languages,
+        shares=model_setting("shares"),
+        architecture=model_setting("architecture"),
+        training=training_settings,
+        state_folder="results/{model}/.training",
+    message:
+        "Train the language model {wildcards.model}"
+    script:
+        "../scripts/train_toy.py"
+
+
+rule train_sae:
+    input:
+        lm=rules.train_toy.output.lm,
+        documents=rules.toy_world.output.documents,
+    output:
+        sae=directory("results/{model}/sae"),
+        quality="results/{model}/tables/sae_quality.parquet",
+    log:
+        "results/{model}/logs/train_sae.log",
+    benchmark:
+        "results/{model}/usage/train_sae.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+        token_budget=STUDY.compute.token_budget,
+    params:
+        code=code("isogloss.sae.train"),
+        seed=STUDY.seed,
+        languages=STUDY.world.languages,
+        shares=model_setting("shares"),
+        sae=model_setting("sae"),
+        layers=layers_of,
+        dtype=STUDY.compute.dtype,
+    message:
+        "Train the SAEs of {wildcards.model}: all layers from one forward"
+    script:
+        "../scripts/train_sae.py"

@@ -1,0 +1,13 @@
+"""Train the toy model's tokenizer."""
+
+from isogloss.models.tokenizer import train_tokenizer
+from isogloss.stage import stage
+
+with stage(snakemake):
+    train_tokenizer(
+        documents=dict(zip(snakemake.params.languages, snakemake.input.documents, strict=True)),
+        shares=snakemake.params.shares,
+        vocabulary=snakemake.params.vocabulary,
+        context=snakemake.params.context,
+        output=snakemake.output[0],
+    )

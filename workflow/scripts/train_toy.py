@@ -1,0 +1,20 @@
+"""Train the toy model, with checkpoints."""
+
+from isogloss.models.toy import train_toy
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    train_toy(
+        documents=dict(zip(snakemake.params.languages, snakemake.input.documents, strict=True)),
+        tokenizer=snakemake.input.tokenizer,
+        shares=snakemake.params.shares,
+        architecture=snakemake.params.architecture,
+        training=snakemake.params.training,
+        resume_every=snakemake.resources.resume_every,
+        seed=snakemake.params.seed,
+        output=snakemake.output.lm,
+        checkpoints=snakemake.output.checkpoints,
+        table=snakemake.output.table,
+        state_folder=snakemake.params.state_folder,
+        metadata=provenance(snakemake),
+    )
