@@ -5,11 +5,12 @@ encoder needs is implemented; tests hold it against `SAE.load_from_disk(...).enc
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
 from torch import Tensor
 
@@ -50,9 +51,11 @@ def load_encoder(folder: str | Path) -> Encoder:
     if kind not in ("topk", "jumprelu", "standard"):
         raise IsoglossError(f"{folder}: SAE architecture {kind!r}; understood are topk, jumprelu and standard (ReLU)")
     if cfg.get("normalize_activations", "none") != "none":
-        raise IsoglossError(f"{folder}: normalize_activations={cfg['normalize_activations']!r}; fold it into the weights first")
+        raise IsoglossError(
+            f"{folder}: normalize_activations={cfg['normalize_activations']!r}; fold it into the weights first"
+        )
     with safe_open(folder / "sae_weights.safetensors", framework="pt") as weights:
-        tensors = {name: weights.get_tensor(name).float() for name in weights.keys() if name != "W_dec"}
+        tensors = {name: weights.get_tensor(name).float() for name in weights.keys() if name != "W_dec"}  # noqa: SIM118
         if kind == "topk" and cfg.get("rescale_acts_by_decoder_norm"):
             norms = weights.get_tensor("W_dec").float().norm(dim=-1)
             tensors["W_enc"], tensors["b_enc"] = tensors["W_enc"] * norms, tensors["b_enc"] * norms
@@ -69,25 +72,61 @@ def load_encoder(folder: str | Path) -> Encoder:
     )
 
 
+def load_encoders(folders: Mapping[int, str | Path], *, d_model: int, device: torch.device) -> dict[int, Encoder]:
+    """The encoders of several layers (folder by layer) on `device`.
+
+    Raises `IsoglossError` naming the folder if an SAE is missing, of another width than the model,
+    or trained at another hook point than the residual stream after that layer.
+    """
+    encoders: dict[int, Encoder] = {}
+    for layer, folder in folders.items():
+        encoder = load_encoder(folder)
+        if encoder.w_enc.shape[0] != d_model:
+            raise IsoglossError(
+                f"{folder}: the SAE is for width {encoder.w_enc.shape[0]}, the model's residual stream has {d_model};"
+                " give the SAE of this model"
+            )
+        if encoder.hook_name not in (None, f"blocks.{layer}.hook_resid_post"):
+            raise IsoglossError(
+                f"{folder}: the SAE belongs to {encoder.hook_name}, not to layer {layer}"
+                f" (blocks.{layer}.hook_resid_post); give that layer's SAE"
+            )
+        encoders[layer] = encoder.to(device)
+    return encoders
+
+
+def unit_norm(residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """Each vector at L2 norm 1, in float32 (paper C's input scaling)."""
+    x = residual.float()
+    return x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).eps)
+
+
+def encoder_input(encoder: Encoder, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    """What the encoder's matrix multiplies: the residual in float32, scaled and shifted as the SAE was trained."""
+    x = unit_norm(residual) if encoder.unit_norm_input else residual.float()
+    return x if encoder.input_bias is None else x - encoder.input_bias
+
+
 def pre_activations(
     encoder: Encoder, residual: Float[Tensor, "*batch d_model"], features: Int[Tensor, " chosen"] | None = None
 ) -> Float[Tensor, "*batch chosen"]:
     """z for all features, or for the chosen columns only, in float32 (differentiable)."""
-    x = residual.float()
-    if encoder.unit_norm_input:
-        x = x / x.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).eps)
-    if encoder.input_bias is not None:
-        x = x - encoder.input_bias
     w, b = encoder.w_enc, encoder.b_enc
     if features is not None:
         w, b = w[:, features], b[features]
-    return x @ w + b
+    return encoder_input(encoder, residual) @ w + b
 
 
-def kth_largest(encoder: Encoder, residual: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch"]:
-    """The k-th largest pre-activation of each position, over the whole width: TopK's threshold."""
+def topk_keeps(encoder: Encoder, whole: Float[Tensor, "*batch features"]) -> Bool[Tensor, "*batch features"]:
+    """Which features a TopK encoder keeps at each position, from z of the whole width; kept ones then pass ReLU.
+
+    All that reach the k-th largest z are kept: of features tied there every one, where `torch.topk`,
+    and so SAELens, picks some. A kept feature's z must be taken from `whole`: from another matrix
+    product, the k-th itself could fall short by a last bit.
+    """
     assert encoder.k is not None
-    return pre_activations(encoder, residual).topk(encoder.k, dim=-1, sorted=False).values.amin(dim=-1)
+    z = whole.detach()
+    return z >= z.topk(encoder.k, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
 
 
 def activations(
@@ -99,11 +138,10 @@ def activations(
     """
     if encoder.kind == "topk":
         z = pre_activations(encoder, residual)
-        assert encoder.k is not None
-        threshold = z.detach().topk(encoder.k, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
+        kept = topk_keeps(encoder, z)
         if features is not None:
-            z = z[..., features]
-        return torch.where(z >= threshold, z.relu(), torch.zeros_like(z))
+            z, kept = z[..., features], kept[..., features]
+        return torch.where(kept, z.relu(), torch.zeros_like(z))
     z = pre_activations(encoder, residual, features)
     if encoder.kind == "standard":
         return z.relu()

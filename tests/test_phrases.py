@@ -1,0 +1,234 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from isogloss.errors import IsoglossError
+from isogloss.sae.autoencoder import load_encoder
+from isogloss.sae.examples import Windows, document_peaks, no_windows, qualifying, round_to_16_bits, strongest
+from isogloss.tables import open_table, read_table, write_table
+from isogloss.text.phrases import find_phrases, touched_segments
+from standins import TEXTS, tiny_sae
+
+LAYERS = [0, 2]
+SETTINGS = {"threshold": 0.8, "window": 3, "feature_stride": 3, "per_feature": 3, "corpus_tokens": 100_000}
+
+
+@pytest.fixture(scope="module", params=["topk", "jumprelu", "standard"])
+def saes(request, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp(f"saes-{request.param}")
+    for layer in LAYERS:
+        hooked(tiny_sae(folder / f"layer_{layer}", kind=request.param, seed=layer), layer)
+    return folder
+
+
+def hooked(folder: Path, layer: int) -> Path:
+    cfg = (folder / "cfg.json").read_text().replace("blocks.0.hook", f"blocks.{layer}.hook")
+    (folder / "cfg.json").write_text(cfg)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """Statements of one to four segments; one statement is there twice, and some documents have no segments."""
+    folder = tmp_path_factory.mktemp("world")
+    segments = {f"s{n}": f"{text}{n % 3}." for n, text in enumerate(TEXTS * 2)}
+    generator = np.random.default_rng(0)
+    rows = [
+        {"document": f"statement/{n}", "segments": [f"s{i}" for i in generator.choice(12, n % 4 + 1, replace=False)]}
+        for n in range(40)
+    ]
+    rows[30]["segments"] = rows[3]["segments"]
+    rows.insert(5, {"document": "arc/0", "segments": []})
+    for row in rows:
+        row["text"] = " ".join(segments[s] for s in row["segments"]) or "Question: what?"
+    write_table(folder / "documents.parquet", pl.DataFrame(rows))
+    write_table(
+        folder / "segments.parquet",
+        pl.DataFrame({"segment": list(segments), "fact": list(segments), "text": list(segments.values())}),
+    )
+    return folder
+
+
+def run(lm: Path, saes: Path, world: Path, out: Path, **changes) -> tuple[pl.DataFrame, pl.DataFrame]:
+    find_phrases(
+        **{
+            "lm": str(lm),
+            "sae": str(saes),
+            "documents": str(world / "documents.parquet"),
+            "segments": str(world / "segments.parquet"),
+            "phrases": str(out / "phrases.parquet"),
+            "counts": str(out / "phrase_counts.parquet"),
+            "layers": LAYERS,
+            "token_budget": 200,
+            "dtype": "float32",
+            "metadata": {},
+            **SETTINGS,
+            **changes,
+        }
+    )
+    return read_table(out / "phrases.parquet"), read_table(out / "phrase_counts.parquet")
+
+
+def hidden_states(model, ids: list[int]) -> list[torch.Tensor]:
+    states: list[torch.Tensor] = []
+    handles = [
+        model.model.layers[layer].register_forward_hook(lambda _module, _inputs, output: states.append(output))
+        for layer in LAYERS
+    ]
+    with torch.no_grad():
+        model(torch.tensor([ids]))
+    for handle in handles:
+        handle.remove()
+    return states
+
+
+def naive(lm: Path, saes: Path, world: Path, *, threshold, window, feature_stride, per_feature, corpus_tokens):
+    """One feature, one document, one token at a time, with SAELens' own SAEs and unpadded texts."""
+    from sae_lens import SAE
+
+    model = AutoModelForCausalLM.from_pretrained(lm).eval()
+    tokenizer = AutoTokenizer.from_pretrained(lm)
+    segments = dict(read_table(world / "segments.parquet").select("segment", "text").iter_rows())
+    documents, count = [], 0
+    for row in read_table(world / "documents.parquet").iter_rows(named=True):
+        if row["segments"] and count < corpus_tokens:
+            encoded = tokenizer(row["text"], add_special_tokens=False, return_offsets_mapping=True)
+            count += len(encoded["input_ids"])
+            states = hidden_states(model, [tokenizer.bos_token_id, *encoded["input_ids"]])
+            documents.append((row["segments"], encoded["offset_mapping"], [state[0, 1:] for state in states]))
+    found = []
+    for place, layer in enumerate(LAYERS):
+        sae = SAE.load_from_disk(saes / f"layer_{layer}", device="cpu")
+        codes = [sae.encode(states[place]) for _, _, states in documents]
+        for feature in range(0, 64, feature_stride):
+            peaks = []
+            for number, code in enumerate(codes):
+                column = round_to_16_bits(code[:, feature].detach())
+                if column.max() > 0:
+                    peaks.append((-column.max().item(), number, int(column.argmax())))
+            kept, texts = [], set()
+            for value, number, position in sorted(peaks)[:per_feature]:
+                if -value < threshold * -min(peaks)[0]:
+                    continue
+                ids, offsets, _ = documents[number]
+                low = offsets[max(0, position - window)][0]
+                high = offsets[min(len(offsets) - 1, position + window)][1]
+                touched, start = [], 0
+                for name in ids:
+                    end = start + len(segments[name])
+                    if start < high and end > low:
+                        touched.append(name)
+                    start = end + 1
+                text = " ".join(segments[name] for name in touched)
+                if text not in texts:
+                    kept.append((layer, feature, len(kept), text, -value, -min(peaks)[0], touched))
+                texts.add(text)
+            found += kept
+    return found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"threshold": 0.97, "per_feature": 10, "window": 40},
+        {"window": 1, "feature_stride": 7, "corpus_tokens": 200},
+    ],
+)
+def test_phrases_are_those_of_a_plain_search(lm_folder, saes, world, tmp_path, changes):
+    phrases, counts = run(lm_folder, saes, world, tmp_path, **changes)
+    expected = naive(lm_folder, saes, world, **{**SETTINGS, **changes})
+    assert phrases["phrase"].to_list() == list(range(len(expected)))
+    keys = ["layer", "feature", "rank", "text", "segments"]
+    assert phrases.select(keys).rows() == [(*row[:4], row[6]) for row in expected]
+    assert_close(phrases["activation"].to_list(), [row[4] for row in expected], atol=1e-5, rtol=1e-4)
+    assert_close(phrases["feature_max"].to_list(), [row[5] for row in expected], atol=1e-5, rtol=1e-4)
+    for row in counts.iter_rows(named=True):
+        mine = phrases.filter(layer=row["layer"])
+        assert row["n_phrases"] == len(mine) == row["windows"] - row["duplicates_dropped"]
+        assert row["features_with_phrases"] == mine["feature"].n_unique() <= row["features_sampled"]
+
+
+def test_batches_change_nothing_and_layers_have_their_row_groups(lm_folder, saes, world, tmp_path):
+    wide, _ = run(lm_folder, saes, world, tmp_path / "wide", token_budget=10_000)
+    narrow, _ = run(lm_folder, saes, world, tmp_path / "narrow", token_budget=1)
+    discrete = pl.exclude("activation", "feature_max")
+    assert wide.select(discrete).equals(narrow.select(discrete))
+    assert_close(wide["activation"].to_list(), narrow["activation"].to_list(), atol=1e-5, rtol=1e-4)
+    assert open_table(tmp_path / "wide" / "phrases.parquet").num_row_groups == len(LAYERS)
+
+
+def test_documents_seen_twice_are_dropped_and_counted(lm_folder, saes, world, tmp_path):
+    phrases, counts = run(lm_folder, saes, world, tmp_path, per_feature=40, window=400, threshold=0.01)
+    assert counts["duplicates_dropped"].min() > 0
+    assert not phrases.select("layer", "feature", "text").is_duplicated().any()
+
+
+def test_peaks_leave_out_bos_and_padding(saes):
+    encoder = load_encoder(saes / "layer_0")
+    residual = torch.randn(3, 6, 32)
+    residual[:, 0] *= 100
+    content = torch.ones(3, 6, dtype=torch.bool)
+    content[:, 0] = False
+    content[1, 2:] = False
+    features = torch.arange(64)
+    peaks = document_peaks(encoder, residual, content, features)
+    assert (peaks.position[1] == 0).all()
+    changed = residual.clone()
+    changed[1, 2:] *= 50
+    changed[:, 0] = 0
+    assert_close(document_peaks(encoder, changed, content, features), peaks)
+    residual[2, 3] = torch.nan
+    assert document_peaks(encoder, residual, content, features).activation[2].isnan().any()
+
+
+def test_equal_peaks_are_kept_in_corpus_order_however_the_corpus_is_cut():
+    values = torch.tensor([[1.0, 2.0, 2.0, 0.5, 2.0, 1.6, 1.0]])
+    numbers = torch.arange(7)[None]
+    columns = (values, numbers, numbers, numbers)
+    for cut in range(1, 7):
+        kept = no_windows(1, 4)
+        for part in (slice(0, cut), slice(cut, 7)):
+            kept = strongest(kept, Windows(*(column[:, part] for column in columns)))
+        assert kept.document.tolist() == [[1, 2, 4, 5]]
+    assert qualifying(kept, 0.8).tolist() == [[True] * 4]
+    assert qualifying(kept, 0.81).tolist() == [[True, True, True, False]]
+    assert not qualifying(no_windows(1, 4), 0.1).any()
+
+
+def test_rounding_joins_what_differs_by_a_last_bit():
+    values = torch.rand(1000) * 7 + 1e-3
+    assert_close(round_to_16_bits(values), values, atol=0, rtol=1.6e-5)
+    noisy = torch.nextafter(values, torch.tensor(100.0))
+    assert (round_to_16_bits(values) == round_to_16_bits(noisy)).float().mean() > 0.99
+    assert round_to_16_bits(torch.tensor([0.0, torch.inf])).tolist() == [0.0, torch.inf]
+
+
+def test_windows_at_the_edges_of_documents_and_segments():
+    # "aa bb cc": three segments; tokens "aa", " bb", " cc"
+    offsets = np.array([[0, 2], [2, 5], [5, 8]])
+    assert [x.tolist() for x in touched_segments(offsets, [2, 2, 2], 0)] == [[0, 1, 2], [0, 1, 2]]
+    assert [x.tolist() for x in touched_segments(offsets, [2, 2, 2], 1)] == [[0, 0, 1], [1, 2, 2]]
+    assert [x.tolist() for x in touched_segments(offsets, [5, 2], 0)] == [[0, 0, 1], [0, 0, 1]]
+
+
+def test_mistakes_are_named(lm_folder, saes, world, tmp_path):
+    with pytest.raises(IsoglossError, match=r"layer_1: no cfg\.json"):
+        run(lm_folder, saes, world, tmp_path, layers=[0, 1])
+    wide = tmp_path / "wide"
+    tiny_sae(wide / "layer_0", d_model=16)
+    with pytest.raises(IsoglossError, match="layer_0: the SAE is for width 16, the model's residual stream has 32"):
+        run(lm_folder, wide, world, tmp_path, layers=[0])
+    tiny_sae(wide / "layer_2")
+    with pytest.raises(IsoglossError, match=r"belongs to blocks\.0\.hook_resid_post, not to layer 2"):
+        run(lm_folder, wide, world, tmp_path, layers=[2])
+    changed = read_table(world / "documents.parquet").with_columns(text=pl.col("text") + " more")
+    write_table(tmp_path / "documents.parquet", changed)
+    with pytest.raises(IsoglossError, match="document statement/0 is not its segments joined"):
+        run(lm_folder, saes, world, tmp_path, documents=str(tmp_path / "documents.parquet"))
+    assert not (tmp_path / "phrases.parquet").exists()

@@ -1,0 +1,62 @@
+"""How strongly a text fires chosen features: the maximum over its tokens (papers.md A2), without the other columns."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from isogloss.sae.autoencoder import Encoder, encoder_input, pre_activations, topk_keeps
+
+_LARGEST = 2**24  # numbers of a full-width encoding held at once
+
+
+class Measured(NamedTuple):
+    """Maxima over a text's own tokens, BOS and padding left out."""
+
+    activation: Float[Tensor, "pairs chosen"]
+    pre_activation: Float[Tensor, "pairs chosen"]  # of z, before the nonlinearity; NaN if the residual has one
+
+
+def measure(
+    encoder: Encoder,
+    residual: Float[Tensor, "batch pos d_model"],
+    content: Bool[Tensor, "batch pos"],
+    rows: Int[Tensor, " pairs"],
+    features: Int[Tensor, "pairs chosen"],
+) -> Measured:
+    """Activation and pre-activation of `features[p]` on text `rows[p]` of the batch, for every pair p.
+
+    JumpReLU and ReLU compute these columns only; TopK computes the whole width, in chunks of texts,
+    and takes the columns from it, since its threshold is the k-th largest of all. Texts of the
+    batch that no pair names are left out.
+    """
+    present, local = rows.unique(return_inverse=True)
+    residual, content = residual[present], content[present]
+    if encoder.kind != "topk":
+        w, b = encoder.w_enc.T[features], encoder.b_enc[features]  # [pairs, chosen, d_model], [pairs, chosen]
+        z = torch.einsum("ptd,pcd->ptc", encoder_input(encoder, residual)[local], w) + b[:, None]
+        threshold = encoder.threshold[features][:, None] if encoder.threshold is not None else torch.zeros_like(z)
+        return _maxima(z, z > threshold, content[local])
+    positions = torch.arange(residual.shape[1], device=residual.device)
+    pairs = features.shape
+    measured = Measured(residual.new_empty(pairs, dtype=torch.float32), residual.new_empty(pairs, dtype=torch.float32))
+    step = max(1, _LARGEST // (residual.shape[1] * len(encoder.b_enc)))
+    for start in range(0, len(residual), step):
+        here = (local >= start) & (local < start + step)
+        row = local[here]
+        whole = pre_activations(encoder, residual[start : start + step])
+        own = (row - start)[:, None, None], positions[None, :, None], features[here][:, None, :]
+        part = _maxima(whole[own], topk_keeps(encoder, whole)[own], content[row])
+        measured.activation[here], measured.pre_activation[here] = part.activation, part.pre_activation
+    return measured
+
+
+def _maxima(
+    z: Float[Tensor, "pairs pos chosen"], active: Bool[Tensor, "pairs pos chosen"], content: Bool[Tensor, "pairs pos"]
+) -> Measured:
+    own = content[:, :, None]
+    return Measured(
+        activation=z.relu().masked_fill(~(active & own), 0).amax(dim=1),
+        pre_activation=z.masked_fill(~own, -torch.inf).amax(dim=1),
+    )
