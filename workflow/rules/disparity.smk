@@ -1,0 +1,87 @@
+# How strongly SAE features fire in each language (paper A, sec. 2.4 and 2.5).
+#   in:  language model, adapter, SAEs, translations
+#   out: own-feature activations a block of layers and language, gap tables and their controls
+
+
+rule encode:
+    input:
+        lm=rules.train_toy.output.lm,
+        adapter=adapter_folder,
+        sae=rules.train_sae.output.sae,
+        translations=rules.translate.output[0],
+    output:
+        "results/{model}/activations/{adapter}/{block}/{lang}.parquet",
+    log:
+        "results/{model}/logs/encode/{adapter}/{block}/{lang}.log",
+    benchmark:
+        "results/{model}/usage/encode/{adapter}/{block}/{lang}.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+        token_budget=STUDY.compute.token_budget,
+    params:
+        code=code("isogloss.sae.encode"),
+        seed=STUDY.seed,
+        layers=block_layers,
+        dtype=STUDY.compute.dtype,
+    message:
+        "Encode the phrases of {wildcards.model} ({wildcards.adapter}), layers {wildcards.block}, {wildcards.lang}"
+    script:
+        "../scripts/encode.py"
+
+
+rule gap:
+    input:
+        activations=base_activations,
+    output:
+        language_gap="results/{model}/tables/language_gap.parquet",
+        group_gap="results/{model}/tables/group_gap.parquet",
+        group_activation="results/{model}/tables/group_activation.parquet",
+        language_gap_summary="results/{model}/tables/language_gap_summary.parquet",
+    log:
+        "results/{model}/logs/gap.log",
+    benchmark:
+        "results/{model}/usage/gap.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.disparity.gap"),
+        seed=STUDY.seed,
+        langs=base_activation_languages,
+        high_resource=STUDY.languages.high_resource,
+        medium_low_resource=STUDY.languages.medium_low_resource,
+        reference=REFERENCE,
+        minimum_phrases=STUDY.gap.minimum_phrases,
+        bootstrap=STUDY.statistics.bootstrap,
+        confidence=STUDY.statistics.confidence,
+        correction=STUDY.statistics.correction,
+    message:
+        "Compute the activation gaps of {wildcards.model}"
+    script:
+        "../scripts/gap.py"
+
+
+rule controls:
+    input:
+        activations=base_activations,
+    output:
+        "results/{model}/tables/activation_controls.parquet",
+    log:
+        "results/{model}/logs/controls.log",
+    benchmark:
+        "results/{model}/usage/controls.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.disparity.controls"),
+        seed=STUDY.seed,
+        langs=base_activation_languages,
+        reference=REFERENCE,
+        minimum_phrases=STUDY.gap.minimum_phrases,
+        bootstrap=STUDY.statistics.bootstrap,
+        confidence=STUDY.statistics.confidence,
+    message:
+        "Compute the controls of the gap of {wildcards.model}"
+    script:
+        "../scripts/controls.py"

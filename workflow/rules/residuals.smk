@@ -1,0 +1,56 @@
+# Residual streams of phrases, and how alike they are across languages (paper A, sec. 2.2).
+#   in:  language model, adapter, translations
+#   out: mean-pooled residuals a language, similarity tables
+
+
+rule capture:
+    input:
+        lm=rules.train_toy.output.lm,
+        adapter=adapter_folder,
+        translations=rules.translate.output[0],
+    output:
+        "results/{model}/residuals/{adapter}/{lang}.parquet",
+    log:
+        "results/{model}/logs/capture/{adapter}/{lang}.log",
+    benchmark:
+        "results/{model}/usage/capture/{adapter}/{lang}.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+        token_budget=STUDY.compute.token_budget,
+    params:
+        code=code("isogloss.residuals.capture"),
+        layers=layers_of,
+        feature_stride=STUDY.similarity.feature_stride,
+        dtype=STUDY.compute.dtype,
+    message:
+        "Capture mean-pooled residuals of {wildcards.model} ({wildcards.adapter}) in {wildcards.lang}"
+    script:
+        "../scripts/capture.py"
+
+
+rule similarity:
+    input:
+        residuals=expand("results/{{model}}/residuals/base/{lang}.parquet", lang=LANGUAGES),
+        phrases=rules.phrases.output.phrases,
+    output:
+        similarity="results/{model}/tables/similarity.parquet",
+        similarity_pairs="results/{model}/tables/similarity_pairs.parquet",
+    log:
+        "results/{model}/logs/similarity.log",
+    benchmark:
+        "results/{model}/usage/similarity.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.residuals.similarity"),
+        seed=STUDY.seed,
+        langs=LANGUAGES,
+        reference=REFERENCE,
+        bootstrap=STUDY.statistics.bootstrap,
+        confidence=STUDY.statistics.confidence,
+    message:
+        "Compare the residuals of {wildcards.model} across languages"
+    script:
+        "../scripts/similarity.py"

@@ -1,0 +1,15 @@
+from isogloss.disparity.controls import measure_controls
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    measure_controls(
+        activations=snakemake.input.activations,
+        langs=snakemake.params.langs,
+        activation_controls=snakemake.output[0],
+        reference=snakemake.params.reference,
+        minimum_phrases=snakemake.params.minimum_phrases,
+        bootstrap=snakemake.params.bootstrap,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )

@@ -1,0 +1,80 @@
+"""Whether the languages with the larger activation gap are those with the lower accuracy."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from scipy.stats import pearsonr
+
+from isogloss.errors import IsoglossError
+from isogloss.stats import UNDEFINED, Interval, adjust
+from isogloss.tables import read_table, write_table
+
+logger = logging.getLogger(__name__)
+
+
+def correlate_gap_with_accuracy(
+    *,
+    language_gap_summary: str,
+    accuracy: str,
+    gap_accuracy_correlation: str,
+    gap_accuracy: str,
+    reference: str,
+    confidence: float,
+    correction: Literal["holm", "bh"],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write, per task, Pearson's r of the languages' mean gap and base accuracy (paper A, Figs. 9 to 11).
+
+    Languages are the points; the reference is left out, its gap is zero by definition.
+    `gap_accuracy` gets the points (task, lang, mean_gap_pct, accuracy), `gap_accuracy_correlation`
+    r, Fisher's interval, p, and p corrected over the tasks. The interval is null for fewer than four
+    languages, r and p for fewer than three or where all gaps or all accuracies are equal.
+
+    Raises `IsoglossError` if a task's languages are not those that have a gap.
+    """
+    gaps = read_table(language_gap_summary).filter(pl.col("lang") != reference).select("lang", "mean_gap_pct")
+    if gaps["mean_gap_pct"].null_count():
+        raise IsoglossError(f"{language_gap_summary}: no layer has a gap, so there is nothing to correlate")
+    base = read_table(accuracy).filter(pl.col("adapter") == "base", pl.col("lang") != reference)
+    pairs = base.select("task", "lang", "accuracy").join(gaps, on="lang", how="left", maintain_order="left")
+    tasks = pairs["task"].unique(maintain_order=True).to_list()
+
+    rows: list[dict[str, Any]] = []
+    for task in tasks:
+        its = pairs.filter(pl.col("task") == task)
+        odd = set(its["lang"]) ^ set(gaps["lang"])
+        if odd:
+            raise IsoglossError(
+                f"task {task}: {', '.join(sorted(odd))} in only one of {accuracy} and {language_gap_summary};"
+                " benchmark the analysed languages"
+            )
+        rows.append({"task": task, **_pearson(its["mean_gap_pct"].to_numpy(), its["accuracy"].to_numpy(), confidence)})
+    corrected = adjust([row["p"] for row in rows], correction)
+    numbers = dict.fromkeys(["r", "ci_low", "ci_high", "p", "p_adjusted"], pl.Float64)
+    table = pl.DataFrame(
+        [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)], schema_overrides=numbers
+    )
+    write_table(gap_accuracy_correlation, table, metadata)
+    write_table(gap_accuracy, pairs.select("task", "lang", "mean_gap_pct", "accuracy"), metadata)
+
+
+def _pearson(x: np.ndarray, y: np.ndarray, confidence: float) -> dict[str, Any]:
+    if len(x) < 3 or not np.ptp(x) or not np.ptp(y):
+        logger.warning(
+            "no correlation: %d languages, spread of gaps %g, of accuracies %g", len(x), np.ptp(x), np.ptp(y)
+        )
+        return {"r": None, "ci_low": None, "ci_high": None, "p": None, "n": len(x)}
+    result = pearsonr(x, y)
+    interval = UNDEFINED
+    if len(x) >= 4:
+        interval = Interval(*map(float, result.confidence_interval(confidence)))
+    return {
+        "r": float(result.statistic),  # type: ignore[attr-defined]
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "p": float(result.pvalue),  # type: ignore[attr-defined]
+        "n": len(x),
+    }

@@ -1,0 +1,16 @@
+from isogloss.residuals.similarity import measure_similarity
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    measure_similarity(
+        residuals=snakemake.input.residuals,
+        langs=snakemake.params.langs,
+        phrases=snakemake.input.phrases,
+        similarity=snakemake.output.similarity,
+        similarity_pairs=snakemake.output.similarity_pairs,
+        reference=snakemake.params.reference,
+        bootstrap=snakemake.params.bootstrap,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )
