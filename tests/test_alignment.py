@@ -1,0 +1,603 @@
+"""The alignment loss against a naive twin, and the stage that trains with it."""
+
+import copy
+import itertools
+import json
+import shutil
+import signal
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.testing import assert_close
+
+from isogloss.disparity.align import align
+from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
+from isogloss.disparity.holdout import held_out
+from isogloss.disparity.training_pairs import batch_rows, draw_pairs
+from isogloss.errors import IsoglossError
+from isogloss.models.adapter import with_lora
+from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
+from isogloss.residuals.batching import Batch, collate, encode_texts
+from isogloss.residuals.stream import visit_residuals
+from isogloss.sae.autoencoder import Encoder, activations, load_encoder, pre_activations
+from isogloss.tables import read_table, table_metadata, write_table
+from standins import tiny_sae
+
+LAYER = 1
+COUNTRIES = ["Austria", "India", "Russia", "Italy", "Peru", "Chad", "Fiji", "Oman", "Cuba", "Mali", "Iran", "Togo"]
+SENTENCES = {
+    "en": "The currency of {} is number {}",
+    "es": "La moneda de {} es número {}",
+    "hi": "{} की मुद्रा संख्या {} है",
+}
+
+
+# --- The loss -----------------------------------------------------------------------------------
+
+
+def unit_norm(folder: Path, target: Path) -> Path:
+    """A copy of an SAE whose inputs are L2-normalised first."""
+    shutil.copytree(folder, target)
+    cfg = json.loads((target / "cfg.json").read_text())
+    cfg["metadata"]["unit_norm_input"] = True
+    (target / "cfg.json").write_text(json.dumps(cfg))
+    return target
+
+
+def mixed(sae: Path, lm: Path, texts: list[tuple[list[int], list[int]]], target: Path) -> Path:
+    """A copy of an SAE with biases that put each feature's threshold amid its largest values on the texts."""
+    shutil.copytree(sae, target)
+    encoder = load_encoder(sae)
+    batch = collate([ids for pair in texts for ids in pair])
+    z = pre_activations(encoder, residuals(load_base_model(lm), batch, [LAYER])[LAYER])
+    largest = z.masked_fill(~batch.content[..., None], -torch.inf).amax(dim=1)
+    weights = load_file(target / "sae_weights.safetensors")
+    weights["b_enc"] -= largest.quantile(0.4, dim=0)
+    if encoder.threshold is not None:
+        weights["b_enc"] += encoder.threshold
+    save_file(weights, target / "sae_weights.safetensors")
+    return target
+
+
+def tuned_model(lm_folder: Path) -> torch.nn.Module:
+    """The model with LoRA matrices that already do something."""
+    model = with_lora(
+        load_causal_model(lm_folder, last_layer=LAYER), [0, 1], ["down_proj", "q_proj"], rank=4, alpha=8.0, dropout=0.0
+    )
+    for name, matrix in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(matrix, std=0.2)
+    return model
+
+
+def naive_activation(sae, hidden: torch.Tensor, feature: int, inactive: str) -> tuple[torch.Tensor, bool]:
+    """The feature on one unpadded text, through SAELens' own encoder; z by the formula."""
+    x = hidden[1:]  # without BOS
+    if sae.cfg.metadata.get("unit_norm_input"):
+        x = torch.stack([row / row.norm() for row in x])
+    f = sae.encode(x)[:, feature]
+    subtracted = sae.b_dec if sae.cfg.apply_b_dec_to_input else 0
+    z = (x - subtracted) @ sae.W_enc[:, feature] + sae.b_enc[feature]
+    if f.max() > 0:
+        return f.max(), True
+    if inactive == "none":
+        return f.max() * 0, False
+    return (z.max() if inactive == "pre_activation" else z.max() - z.max().detach()), False
+
+
+def naive_hidden(model, ids) -> torch.Tensor:
+    """One text alone through transformers' own hidden states (the model is deeper: its last one is normed)."""
+    return model(torch.tensor([list(ids)]), output_hidden_states=True, use_cache=False).hidden_states[LAYER + 1][0]
+
+
+def naive_loss(model, sae, pairs: list[Pair], settings: LossSettings) -> torch.Tensor:
+    def d(a, b):
+        return (a - b) ** 2 if settings.distance == "squared" else abs(a - b)
+
+    hidden = {tuple(ids): naive_hidden(model, ids) for pair in pairs for ids in (pair.reference, pair.translation)}
+    total = torch.zeros(())
+    for pair in pairs:
+        english, _ = naive_activation(sae, hidden[tuple(pair.reference)], pair.feature, settings.inactive)
+        translated, _ = naive_activation(sae, hidden[tuple(pair.translation)], pair.feature, settings.inactive)
+        target = english.detach() if settings.detach_reference else english
+        total = total + d(target, translated) + settings.weight * d(english, pair.recorded)
+    return total / len(pairs)
+
+
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    found = {n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters() if "lora" in n}
+    model.zero_grad()
+    return found
+
+
+@pytest.fixture(scope="module")
+def texts(lm_folder: Path) -> list[tuple[list[int], list[int]]]:
+    tokenizer = load_tokenizer(lm_folder)
+    english, other = (
+        encode_texts(tokenizer, [SENTENCES[lang].format(c, i) for i, c in enumerate(COUNTRIES[:6])])
+        for lang in ("en", "hi")
+    )
+    return list(zip(english, other, strict=True))
+
+
+@pytest.mark.parametrize(("normed", "distance"), [(True, "squared"), (False, "absolute")])
+def test_loss_and_gradient_are_those_of_the_naive_twin(lm_folder, sae_folder, texts, tmp_path, normed, distance):
+    from sae_lens import SAE
+
+    folder = unit_norm(sae_folder, tmp_path / "sae") if normed else sae_folder
+    if load_encoder(folder).kind != "topk":
+        folder = mixed(folder, lm_folder, texts, tmp_path / "mixed")
+    encoder, sae = load_encoder(folder), SAE.load_from_disk(folder, device="cpu").requires_grad_(False)
+    model = tuned_model(lm_folder)
+    twin = with_lora(load_causal_model(lm_folder), [0, 1], ["down_proj", "q_proj"], rank=4, alpha=8.0, dropout=0.0)
+    twin.load_state_dict(model.state_dict(), strict=False)
+
+    by_case: dict[tuple[bool, ...], list[Pair]] = {}
+    for english, other in texts[:2]:
+        with torch.no_grad():
+            hidden = [naive_hidden(twin, ids) for ids in (english, other)]
+            for feature in range(64):
+                case = tuple(naive_activation(sae, h, feature, "none")[1] for h in hidden)
+                by_case.setdefault(case, []).append(Pair(english, other, feature, recorded=1.5))
+    assert len(by_case) == 4, "both texts on, one of them, none"
+    pairs = [pair for found in by_case.values() for pair in found[:2]]
+
+    for inactive, (weight, detach) in itertools.product(
+        ("none", "straight_through", "pre_activation"),
+        ((0.0, False), (0.7, False), (0.7, True)),
+    ):
+        settings = LossSettings(distance, weight, inactive, detach)
+        expected = naive_loss(twin, sae, pairs, settings)
+        expected.backward()
+        expected_gradient = gradients(twin)
+        for budget in (10_000, 150):  # at once, and in several parts
+            terms = accumulate_gradient(model, encoder, LAYER, pairs, settings, budget)
+            assert_close((terms.alignment + weight * terms.retention).mean(), expected.detach(), rtol=1e-5, atol=1e-5)
+            for name, gradient in gradients(model).items():
+                assert_close(gradient, expected_gradient[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_a_feature_that_is_off_gets_a_gradient_only_from_the_surrogates(lm_folder, sae_folder, texts):
+    model, encoder = tuned_model(lm_folder), load_encoder(sae_folder)
+    encoder = encoder._replace(b_enc=encoder.b_enc.index_fill(0, torch.tensor([5]), -100.0))
+    pairs = [Pair(english, other, 5, 1.0) for english, other in texts]
+    size = {}
+    for inactive in ("none", "straight_through", "pre_activation"):
+        # English is off too: lambda 0 leaves the alignment term alone.
+        terms = accumulate_gradient(model, encoder, LAYER, pairs, LossSettings("squared", 0.0, inactive, True), 10_000)
+        assert terms.inactive.all()
+        size[inactive] = max(gradient.abs().max().item() for gradient in gradients(model).values())
+        assert (terms.alignment == 0).all() == (inactive != "pre_activation")
+    assert size["none"] == 0
+    # Straight through, the pull is that of the gap as printed: none here, where English is at 0 too.
+    assert size["straight_through"] == 0
+    assert size["pre_activation"] > 0
+    retained = {}
+    for inactive in ("none", "straight_through", "pre_activation"):
+        accumulate_gradient(model, encoder, LAYER, pairs, LossSettings("squared", 1.0, inactive, True), 10_000)
+        retained[inactive] = max(gradient.abs().max().item() for gradient in gradients(model).values())
+    assert retained["none"] == 0 < retained["straight_through"] < retained["pre_activation"]
+
+
+def test_straight_through_pulls_an_inactive_translation_towards_an_active_reference(
+    lm_folder, sae_folder, texts, tmp_path
+):
+    model, encoder = tuned_model(lm_folder), load_encoder(mixed(sae_folder, lm_folder, texts, tmp_path / "mixed"))
+    pairs = [Pair(e, o, f, 1.0) for (e, o), f in itertools.product(texts, range(64))]
+    terms = accumulate_gradient(model, encoder, LAYER, pairs, LossSettings("squared", 0.0, "none", True), 10_000)
+    gradients(model)
+    chosen = [p for p, off, gap in zip(pairs, terms.inactive, terms.alignment, strict=True) if off and gap > 0]
+    assert chosen
+    for inactive in ("none", "straight_through", "pre_activation"):
+        settings = LossSettings("squared", 0.0, inactive, True)
+        accumulate_gradient(model, encoder, LAYER, chosen, settings, 10_000)
+        found = gradients(model)
+        assert all((gradient == 0).all() for gradient in found.values()) == (inactive == "none")
+
+
+# --- Training -----------------------------------------------------------------------------------
+
+
+def residuals(model: torch.nn.Module, batch: Batch, layers: list[int]) -> dict[int, torch.Tensor]:
+    found: dict[int, torch.Tensor] = {}
+    with torch.no_grad():
+        visit_residuals(model, batch, layers, lambda layer, residual: found.__setitem__(layer, residual.clone()))
+    return found
+
+
+def own_maxima(model: torch.nn.Module, encoder: Encoder, lm: Path, texts: list[str], features: list[int]):
+    batch = collate(encode_texts(load_tokenizer(lm), texts))
+    found = activations(encoder, residuals(model, batch, [LAYER])[LAYER], torch.tensor(features))
+    own = torch.stack([found[row, :, row] for row in range(len(texts))])
+    return own.masked_fill(~batch.content, 0).amax(dim=1)
+
+
+class World:
+    """A small study on disk: model, TopK SAE, phrases with the features that they activate, translations."""
+
+    def __init__(self, folder: Path, lm: Path) -> None:
+        self.folder, self.lm = folder, lm
+        self.sae = unit_norm(tiny_sae(folder / "plain", kind="topk"), folder / "sae")
+        self.encoder = load_encoder(self.sae)
+        self.texts = {
+            lang: [template.format(c, n) for n in (1, 7) for c in COUNTRIES] for lang, template in SENTENCES.items()
+        }
+        batch = collate(encode_texts(load_tokenizer(lm), self.texts["en"]))
+        found = activations(self.encoder, residuals(load_base_model(lm), batch, [LAYER])[LAYER])
+        found = found.masked_fill(~batch.content[..., None], 0).amax(dim=1)
+        self.features = [found[row].argsort(descending=True)[row % 4].item() for row in range(len(found))]
+        recorded = [found[row, feature].item() for row, feature in enumerate(self.features)]
+        n = len(self.features)
+        # Each phrase also stands at another layer, which alignment must leave alone.
+        write_table(
+            folder / "phrases.parquet",
+            pl.DataFrame(
+                {
+                    "phrase": range(2 * n),
+                    "layer": [0] * n + [LAYER] * n,
+                    "feature": self.features * 2,
+                    "text": self.texts["en"] * 2,
+                    "activation": [99.0] * n + recorded,
+                    "segments": [[f"segment/{row}"] for row in range(n)] * 2,
+                }
+            ),
+        )
+        for lang in ("es", "hi"):
+            write_table(
+                folder / f"{lang}.parquet", pl.DataFrame({"phrase": range(2 * n), "text": self.texts[lang] * 2})
+            )
+        write_table(
+            folder / "activations.parquet",
+            pl.DataFrame(
+                {
+                    "phrase": range(2 * n),
+                    "layer": [0] * n + [LAYER] * n,
+                    "activation": [99.0] * n + [*recorded[1:], 0.0],
+                    "pre_activation": [99.0] * n + [*recorded[1:], -0.5],
+                }
+            ),
+        )
+        self.recorded = recorded
+
+    def align(self, name: str, **changes) -> Path:
+        out = self.folder / name
+        settings = {
+            "lm": str(self.lm),
+            "sae": str(self.sae),
+            "phrases": str(self.folder / "phrases.parquet"),
+            "translations": [str(self.folder / f"{lang}.parquet") for lang in ("es", "hi")],
+            "reference_activations": None,
+            "adapter": str(out / "adapter"),
+            "losses": str(out / "losses.parquet"),
+            "state_folder": str(out / "state"),
+            "model_name": "tiny",
+            "languages": ["es", "hi"],
+            "target_layer": LAYER,
+            "tuned_layers": "up_to_target",
+            "distance": "squared",
+            "weight": 1.0,
+            "inactive": "pre_activation",
+            "detach_reference": False,
+            "recorded": "corpus",
+            "held_out": 0.2,
+            "samples": 40,
+            "iterations": 30,
+            "batch_size": 8,
+            "learning_rate": 3e-3,
+            "rank": 4,
+            "alpha": 8.0,
+            "dropout": 0.1,
+            "target_modules": ["q_proj", "v_proj", "down_proj", "up_proj"],
+            "resume_every": 4,
+            "token_budget": 8192,
+            "dtype": "float32",
+            "seed": 3,
+            "metadata": {"study": "test"},
+        }
+        align(**(settings | changes))
+        return out
+
+    def trained(self, share: float = 0.2, seed: int = 3) -> list[int]:
+        return [row for row, f in enumerate(self.features) if not held_out(LAYER, f, share, seed)]
+
+    def measure(self, adapter: Path | None, lang: str, rows: list[int]) -> torch.Tensor:
+        model = load_base_model(self.lm, last_layer=LAYER, adapter=adapter)
+        return own_maxima(
+            model, self.encoder, self.lm, [self.texts[lang][r] for r in rows], [self.features[r] for r in rows]
+        )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, lm_folder) -> World:
+    return World(tmp_path_factory.mktemp("alignment"), lm_folder)
+
+
+@pytest.fixture(scope="module")
+def trained(world: World) -> Path:
+    return world.align("trained")
+
+
+def test_training_raises_the_translations_and_a_large_weight_keeps_english(world: World):
+    rows = world.trained()
+    recorded = torch.tensor([world.recorded[row] for row in rows])
+    before = {lang: world.measure(None, lang, rows) for lang in SENTENCES}
+    assert_close(before["en"], recorded)
+    drift = {}
+    for weight in (0.0, 30.0):
+        out = world.align(f"weight-{weight}", weight=weight, iterations=60, samples=200, learning_rate=5e-3)
+        after = {lang: world.measure(out / "adapter", lang, rows) for lang in SENTENCES}
+        drift[weight] = (after["en"] - recorded).abs().mean()
+        for lang in ("es", "hi"):
+            gap = (before[lang] - before["en"]).abs().mean(), (after[lang] - after["en"]).abs().mean()
+            assert gap[1] < 0.6 * gap[0], (weight, lang)
+            # English stays, so the translations rise; without the retention term both may give way.
+            if weight:
+                assert after[lang].mean() - before[lang].mean() > 0.5 * (before["en"].mean() - before[lang].mean())
+    assert drift[30.0] < 0.01 * recorded.mean()
+    assert drift[30.0] < 0.2 * drift[0.0]
+
+
+def test_losses_are_logged_for_every_step(world: World, trained: Path):
+    log = read_table(trained / "losses.parquet")
+    assert log.columns == ["step", "loss", "alignment_term", "retention_term", "inactive_share", "learning_rate"]
+    assert log["step"].to_list() == list(range(30))
+    assert_close(torch.tensor(log["loss"]), torch.tensor(log["alignment_term"]) + torch.tensor(log["retention_term"]))
+    # Nothing is trained before the first step: English is what was recorded.
+    assert log["retention_term"][0] < 1e-9 < log["retention_term"][-1]
+    assert log["loss"].tail(5).mean() < log["loss"].head(5).mean()
+    assert log["inactive_share"].is_between(0, 1).all()
+    assert log["learning_rate"][0] == 3e-3 > log["learning_rate"][-1] > 0
+    assert table_metadata(trained / "losses.parquet")["n_features"] == len({world.features[r] for r in world.trained()})
+
+
+def test_the_adapter_is_a_standard_peft_folder_without_paths(world: World, trained: Path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    folder = trained / "adapter"
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "tiny"
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert config["layers_to_transform"] == [0, 1]
+    for file in ("adapter_config.json", "README.md"):
+        assert str(world.lm) not in (folder / file).read_text()
+    layers = {key.split(".layers.")[1].split(".")[0] for key in load_file(folder / "adapter_model.safetensors")}
+    assert layers == {"0", "1"}, "layers above the target are untouched"
+
+    batch = collate(encode_texts(load_tokenizer(world.lm), world.texts["hi"][:3]))
+    stock = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(world.lm), folder).eval()
+    expected = stock(input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
+    base = residuals(load_base_model(world.lm), batch, [0, 1, 2])
+    for last in (0, 1, 2, None):
+        wanted = list(range(3 if last is None else last + 1))
+        found = residuals(load_base_model(world.lm, last_layer=last, adapter=folder), batch, wanted)
+        for layer in wanted:
+            if layer < 2:
+                assert torch.equal(found[layer], expected.hidden_states[layer + 1])
+            assert not torch.equal(found[layer], base[layer])
+    causal = load_causal_model(world.lm, adapter=folder)
+    assert torch.equal(residuals(causal, batch, [2])[2], found[2])
+    assert torch.equal(causal(batch.input_ids, attention_mask=batch.attention_mask).logits, expected.logits)
+
+
+def test_an_adapter_wholly_above_the_cut_changes_nothing_below(world: World):
+    folder = world.align("upper", tuned_layers=[1], iterations=5) / "adapter"
+    batch = collate(encode_texts(load_tokenizer(world.lm), world.texts["en"][:3]))
+    base = residuals(load_base_model(world.lm), batch, [0, 1])
+    below = residuals(load_base_model(world.lm, last_layer=0, adapter=folder), batch, [0])
+    assert torch.equal(below[0], base[0])
+    whole = residuals(load_base_model(world.lm, last_layer=1, adapter=folder), batch, [0, 1])
+    assert torch.equal(whole[0], base[0])
+    assert not torch.equal(whole[1], base[1])
+
+
+def files_of(run: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in [*sorted((run / "adapter").iterdir()), run / "losses.parquet"]}
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(world: World, trained: Path, caplog):
+    state = world.folder / "interrupted" / "state" / "state.pt"
+
+    def interrupt_once_saved(*_: object) -> None:
+        if state.exists():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt_once_saved)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            world.align("interrupted")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    run = state.parents[1]
+    assert not (run / "adapter").exists()
+    assert not (run / "losses.parquet").exists()
+    saved = torch.load(state, weights_only=True)
+    assert 4 <= len(saved["log"]) < 30
+
+    for copied in ("changed", "noted", "recoded"):
+        shutil.copytree(state.parent, world.folder / copied / "state")
+    world.align("interrupted")
+    assert files_of(run) == files_of(trained)
+    assert not state.parent.exists()
+
+    # What the tables' metadata say besides the code, and what is about speed only, is no reason to start anew.
+    with caplog.at_level("INFO"):
+        noted = world.align("noted", metadata={"study": "test", "config": "digest"}, resume_every=7)
+    assert "resumed after step" in caplog.text
+    assert (noted / "adapter" / "adapter_model.safetensors").read_bytes() == files_of(trained)[
+        "adapter_model.safetensors"
+    ]
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        world.align("recoded", metadata={"study": "test", "code": "digest"})
+    assert "starting anew" in caplog.text
+
+    # A state of other settings is not taken up.
+    assert files_of(world.align("changed", seed=4)) == files_of(world.align("afresh", seed=4))
+    assert files_of(run) != files_of(world.folder / "changed")
+
+
+def test_the_token_budget_changes_no_number(world: World):
+    out = world.align("small-batches", token_budget=100, dropout=0.0, iterations=8)
+    once = world.align("one-batch", dropout=0.0, iterations=8)
+    for name, matrix in load_file(out / "adapter" / "adapter_model.safetensors").items():
+        assert_close(matrix, load_file(once / "adapter" / "adapter_model.safetensors")[name], rtol=1e-2, atol=1e-3)
+
+
+# --- The data -----------------------------------------------------------------------------------
+
+
+def draw(world: World, **changes):
+    settings = {
+        "phrases": str(world.folder / "phrases.parquet"),
+        "translations": {lang: str(world.folder / f"{lang}.parquet") for lang in ("es", "hi")},
+        "layer": LAYER,
+        "share": 0.4,
+        "samples": 10_000,
+        "seed": 3,
+        "recorded": None,
+    }
+    return draw_pairs(**(settings | changes))
+
+
+def test_pairs_are_those_of_the_layer_that_are_not_held_out(world: World):
+    n = len(world.features)
+    rows = world.trained(share=0.4)
+    assert 0 < len(rows) < n
+    found, dropped = draw(world)
+    assert dropped == 0
+    expected = [
+        (n + row, lang, world.features[row], world.recorded[row], world.texts["en"][row], world.texts[lang][row])
+        for row in rows
+        for lang in ("es", "hi")
+    ]
+    assert sorted(map(tuple, found)) == sorted(expected)
+    assert draw(world, samples=7).pairs == found[:7]
+    assert draw(world, seed=4).pairs != found
+    only = draw(world, recorded={n + row: float(row) for row in rows}).pairs
+    assert all(pair.recorded == pair.phrase - n for pair in only)
+
+
+def with_segments(world: World, path: Path, segments: list[list[str]], texts: list[str] | None = None) -> str:
+    frame = read_table(world.folder / "phrases.parquet").with_columns(segments=pl.Series(segments * 2))
+    write_table(path, frame if texts is None else frame.with_columns(text=pl.Series(texts * 2)))
+    return str(path)
+
+
+def test_no_segment_of_a_held_out_phrase_is_trained_on(world: World, tmp_path: Path):
+    n = len(world.features)
+    segments = [[f"country/{row % 12}", *([f"pair/{row // 5}"] if row % 3 else [])] for row in range(n)]
+    trained = world.trained(share=0.2)
+    unseen = {segment for row in range(n) if row not in trained for segment in segments[row]}
+    expected = {row for row in trained if not unseen & set(segments[row])}
+    assert 0 < len(expected) < len(trained) < n
+
+    drawn = draw(world, phrases=with_segments(world, tmp_path / "phrases.parquet", segments), share=0.2)
+    assert {pair.phrase - n for pair in drawn.pairs} == expected
+    assert drawn.phrases_dropped == len(trained) - len(expected)
+    assert unseen.isdisjoint(segment for pair in drawn.pairs for segment in segments[pair.phrase - n])
+
+
+def test_no_text_of_a_held_out_phrase_is_trained_on_where_there_are_no_segments(world: World, tmp_path: Path):
+    n = len(world.features)
+    texts = [f"Text {row % 12}" for row in range(n)]
+    trained = world.trained(share=0.2)
+    unseen = {texts[row] for row in range(n) if row not in trained}
+    expected = {row for row in trained if texts[row] not in unseen}
+    assert 0 < len(expected) < len(trained) < n
+
+    path = with_segments(world, tmp_path / "phrases.parquet", [[] for _ in range(n)], texts)
+    drawn = draw(world, phrases=path, share=0.2)
+    assert {pair.phrase - n for pair in drawn.pairs} == expected
+    assert drawn.phrases_dropped == len(trained) - len(expected)
+
+
+def test_the_dropped_phrases_are_in_the_losses_metadata(world: World, tmp_path: Path):
+    n = len(world.features)
+    path = with_segments(world, tmp_path / "phrases.parquet", [[f"country/{row % 12}"] for row in range(n)])
+    dropped = draw(world, phrases=path, share=0.2).phrases_dropped
+    out = world.align("shared", phrases=path, iterations=1)
+    assert table_metadata(out / "losses.parquet")["n_phrases_dropped"] == dropped > 0
+    same = with_segments(world, tmp_path / "same.parquet", [["segment/0"]] * n)
+    with pytest.raises(IsoglossError, match=r"all \d+ phrases of layer 1 .* lower alignment.held_out"):
+        world.align("mistake", phrases=same)
+
+
+def test_every_pair_comes_once_an_epoch(world: World):
+    drawn = [row for step in range(7) for row in batch_rows(10, step, 4, seed=1)]
+    assert sorted(drawn[:10]) == sorted(drawn[10:20]) == list(range(10))
+    assert drawn[:10] != drawn[10:20]
+    assert len(batch_rows(3, 5, 8, seed=1)) == 8
+
+
+def test_the_recorded_value_on_the_phrase_is_that_of_the_table(world: World):
+    table = str(world.folder / "activations.parquet")
+    first = {}
+    for inactive in ("none", "pre_activation"):
+        out = world.align(
+            f"phrase-{inactive}",
+            recorded="phrase",
+            reference_activations=table,
+            inactive=inactive,
+            held_out=1e-9,
+            iterations=1,
+            samples=1000,
+            batch_size=2 * len(world.features),
+        )
+        first[inactive] = read_table(out / "losses.parquet")["retention_term"][0]
+    # The table gives each phrase its successor's value, and to the last one an inactive feature.
+    pairs = list(zip(world.recorded, [*world.recorded[1:], None], strict=True))
+    for inactive, last in (("none", 0.0), ("pre_activation", -0.5)):
+        expected = sum((a - (last if b is None else b)) ** 2 for a, b in pairs) / len(pairs)
+        assert first[inactive] == pytest.approx(expected, rel=1e-4)
+
+
+def test_mistakes_end_in_one_line(world: World, tmp_path: Path):
+    n = len(world.features)
+    with pytest.raises(IsoglossError, match=r"layer 2 has no phrase"):
+        world.align("mistake", target_layer=2)
+    with pytest.raises(IsoglossError, match=r"no qproj; its linear maps are .*q_proj"):
+        world.align("mistake", target_modules=["qproj", "v_proj"])
+    with pytest.raises(IsoglossError, match=r"'phrase'"):
+        world.align("mistake", recorded="phrase")
+    complete = read_table(world.folder / "es.parquet")
+    for name, table, message in (
+        ("lacking", complete.filter(pl.col("phrase") < n), rf"language es lacks \d+ phrases, the first is {n}"),
+        ("empty", complete.with_columns(text=pl.lit("")), rf"phrase {n} in language es is empty"),
+    ):
+        write_table(tmp_path / f"{name}.parquet", table)
+        paths = [str(tmp_path / f"{name}.parquet"), str(world.folder / "hi.parquet")]
+        with pytest.raises(IsoglossError, match=message):
+            world.align("mistake", translations=paths, held_out=1e-9, samples=1000)
+
+
+@pytest.mark.parametrize("inactive", ["none", "straight_through", "pre_activation"])
+def test_a_loss_that_is_not_finite_names_the_pair(world: World, tmp_path: Path, inactive: str):
+    lm = tmp_path / "lm"
+    shutil.copytree(world.lm, lm)
+    weights = load_file(lm / "model.safetensors")
+    # One token's embedding is NaN, so only the texts that hold this token are hurt.
+    token = load_tokenizer(lm).convert_tokens_to_ids(load_tokenizer(lm).tokenize("मुद्रा"))[0]
+    weights["model.embed_tokens.weight"][token] = torch.nan
+    save_file(weights, lm / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(IsoglossError, match=r"step 0, layer 1, language hi, phrase \d+: the loss is not finite"):
+        world.align("nan", lm=str(lm), inactive=inactive, batch_size=40)
+    assert not (world.folder / "nan" / "adapter").exists()
+    with pytest.raises(IsoglossError, match=r"step \d+, layer 1.* not finite"):
+        world.align("diverged", learning_rate=1e30, inactive=inactive)
+
+
+def test_the_script_names_what_the_stage_takes():
+    import ast
+    import inspect
+
+    script = Path(__file__).parents[1] / "workflow" / "scripts" / "align.py"
+    calls = [node for node in ast.walk(ast.parse(script.read_text())) if isinstance(node, ast.Call)]
+    call = next(node for node in calls if isinstance(node.func, ast.Name) and node.func.id == "align")
+    assert {keyword.arg for keyword in call.keywords} == set(inspect.signature(copy.copy(align)).parameters)

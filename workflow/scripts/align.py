@@ -1,0 +1,37 @@
+from isogloss.disparity.align import align
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    align(
+        lm=snakemake.input.lm,
+        sae=f"{snakemake.input.sae}/layer_{snakemake.params.target_layer}",
+        phrases=snakemake.input.phrases,
+        translations=list(snakemake.input.translations),
+        reference_activations=snakemake.input.get("reference_activations"),
+        adapter=snakemake.output.adapter,
+        losses=snakemake.output.losses,
+        state_folder=snakemake.params.state_folder,
+        model_name=snakemake.params.model_name,
+        languages=snakemake.params.languages,
+        target_layer=snakemake.params.target_layer,
+        tuned_layers=snakemake.params.tuned_layers,
+        distance=snakemake.params.distance,
+        weight=snakemake.params.weight,
+        inactive=snakemake.params.inactive,
+        detach_reference=snakemake.params.detach_reference,
+        recorded=snakemake.params.recorded,
+        held_out=snakemake.params.held_out,
+        samples=snakemake.params.samples,
+        iterations=snakemake.params.iterations,
+        batch_size=snakemake.params.batch_size,
+        learning_rate=snakemake.params.learning_rate,
+        rank=snakemake.params.rank,
+        alpha=snakemake.params.alpha,
+        dropout=snakemake.params.dropout,
+        target_modules=snakemake.params.target_modules,
+        resume_every=snakemake.resources.resume_every,
+        token_budget=snakemake.resources.token_budget,
+        dtype=snakemake.params.dtype,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )

@@ -1,0 +1,244 @@
+"""Stage `align`: LoRA trained with the activation-alignment loss (paper A, sec. 2.6 and app. B.1)."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from isogloss.disparity.alignment import (
+    Distance,
+    Inactive,
+    LossSettings,
+    PairLosses,
+    accumulate_gradient,
+    require_finite,
+)
+from isogloss.disparity.training_pairs import batch_rows, draw_pairs, recorded_on_phrases, tokenized
+from isogloss.errors import IsoglossError
+from isogloss.models.adapter import save_adapter, with_lora
+from isogloss.models.loading import load_causal_model
+from isogloss.sae.autoencoder import load_encoder
+from isogloss.tables import TableWriter, atomic_path
+
+logger = logging.getLogger(__name__)
+
+LOSSES = pa.schema(
+    [
+        ("step", pa.int32()),
+        ("loss", pa.float64()),
+        ("alignment_term", pa.float64()),
+        ("retention_term", pa.float64()),
+        ("inactive_share", pa.float64()),
+        ("learning_rate", pa.float64()),
+    ]
+)
+
+
+def align(
+    *,
+    lm: str,
+    sae: str,
+    phrases: str,
+    translations: Sequence[str],
+    reference_activations: str | None,
+    adapter: str,
+    losses: str,
+    state_folder: str,
+    model_name: str,
+    languages: Sequence[str],
+    target_layer: int,
+    tuned_layers: Literal["up_to_target"] | list[int],
+    distance: Distance,
+    weight: float,
+    inactive: Inactive,
+    detach_reference: bool,
+    recorded: Literal["corpus", "phrase"],
+    held_out: float,
+    samples: int,
+    iterations: int,
+    batch_size: int,
+    learning_rate: float,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    target_modules: Sequence[str],
+    resume_every: int,
+    token_budget: int,
+    dtype: Literal["float32", "bfloat16"],
+    seed: int,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Train LoRA matrices that raise the translations' activations at `target_layer` to the reference's.
+
+    Reads the target layer's `sae`, `phrases` and `translations` (one table for each of `languages`),
+    and with `recorded="phrase"` the base model's `reference_activations`. Only phrases of the target
+    layer take part whose feature is not `held_out` and that share no text with one whose feature is; how
+    many were dropped for their text is in the metadata of `losses` (`n_phrases_dropped`). `samples` pairs
+    (phrase, language) are drawn without replacement, all if there are fewer, and shuffled anew each
+    epoch. The optimiser is Adam, its learning rate falling linearly to zero over `iterations` steps; LoRA
+    matrices are float32 whatever `dtype` the base model has, which is cut off after the target layer.
+
+    Writes a standard PEFT folder `adapter` and the table `losses` with a row a step: the means over
+    the batch of loss, alignment term and retention term (before lambda), before the step's update, and
+    the share of translations whose feature is off. Every `resume_every` steps the training state goes
+    to `state_folder`; a run that is killed and started again with the same settings, code, versions and
+    inputs ends with the same bits as one that was not. `token_budget` and `resume_every` are about speed
+    only: a run goes on where they have changed.
+
+    Raises `IsoglossError` for lacking or empty texts, no phrase to train on, unknown target modules,
+    and a loss that is not finite (naming step, layer, language and phrase).
+    """
+    settings = LossSettings(distance, weight, inactive, detach_reference)
+    recorded_activations = None
+    if recorded == "phrase":
+        if reference_activations is None:
+            raise IsoglossError(
+                "alignment.recorded is 'phrase': the base model's activations are needed, none were given"
+            )
+        recorded_activations = recorded_on_phrases(reference_activations, target_layer, inactive)
+    drawn, dropped = draw_pairs(
+        phrases=phrases,
+        translations=dict(zip(languages, translations, strict=True)),
+        layer=target_layer,
+        share=held_out,
+        samples=samples,
+        seed=seed,
+        recorded=recorded_activations,
+    )
+    pairs = tokenized(drawn, lm)
+    n_features = len({pair.feature for pair in pairs})
+    logger.info("%d pairs of %d features", len(pairs), n_features)
+
+    torch.manual_seed(seed)
+    tuned = list(range(target_layer + 1)) if tuned_layers == "up_to_target" else sorted(tuned_layers)
+    model = load_causal_model(lm, last_layer=target_layer, dtype=getattr(torch, dtype))
+    model = with_lora(model, tuned, sorted(target_modules), rank=rank, alpha=alpha, dropout=dropout)
+    encoder = load_encoder(sae).to(next(model.parameters()).device)
+    matrices = {name: matrix for name, matrix in model.named_parameters() if matrix.requires_grad}
+    optimiser = torch.optim.Adam(matrices.values(), lr=learning_rate)
+
+    digest = _digest(
+        [settings, tuned, sorted(target_modules), target_layer, samples, iterations, batch_size, learning_rate],
+        [rank, alpha, dropout, dtype, seed, model_name],
+        [metadata.get("code"), *(version(name) for name in ("torch", "transformers", "peft"))],
+        [drawn],
+        [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _weights(lm, sae)],
+    )
+    state = Path(state_folder) / "state.pt"
+    log = _resume(state, digest, matrices, optimiser)
+    if log:
+        logger.info("resumed after step %d", len(log) - 1)
+    for step in tqdm(range(len(log), iterations), initial=len(log), total=iterations, desc="align", unit="step"):
+        chosen = batch_rows(len(pairs), step, batch_size, seed)
+        rate = learning_rate * (1 - step / iterations)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        terms, token_budget = _with_less_memory(
+            lambda budget, chosen=chosen: accumulate_gradient(
+                model, encoder, target_layer, [pairs[row] for row in chosen], settings, budget
+            ),
+            optimiser,
+            token_budget,
+        )
+        require_finite(terms, settings, [drawn[row].name for row in chosen], f"step {step}, layer {target_layer}")
+        optimiser.step()
+        optimiser.zero_grad()
+        log.append(_log_row(step, terms, weight, rate))
+        if (step + 1) % resume_every == 0 and step + 1 < iterations:
+            _save(state, digest, matrices, optimiser, log)
+
+    if not all(bool(torch.isfinite(matrix).all()) for matrix in matrices.values()):
+        raise IsoglossError(
+            f"step {iterations - 1}, layer {target_layer}: the LoRA matrices are not finite;"
+            " lower alignment.learning_rate"
+        )
+    save_adapter(model, Path(adapter), model_name)
+    counts = {"n_pairs": len(pairs), "n_features": n_features, "n_phrases_dropped": dropped}
+    with TableWriter(losses, LOSSES, {**metadata, **counts}) as writer:
+        writer.write(pa.Table.from_pylist(log, schema=LOSSES))
+    shutil.rmtree(state.parent, ignore_errors=True)
+
+
+def _with_less_memory(
+    gradient: Callable[[int], PairLosses], optimiser: torch.optim.Optimizer, token_budget: int
+) -> tuple[PairLosses, int]:
+    """The gradient of a batch, with half the token budget each time that the GPU's memory runs out."""
+    while True:
+        try:
+            return gradient(token_budget), token_budget
+        except torch.cuda.OutOfMemoryError:
+            if token_budget < 64:
+                raise IsoglossError(
+                    "out of GPU memory with one pair at a time; take a larger GPU, compute.dtype bfloat16 or fewer"
+                    " alignment tuned_layers"
+                ) from None
+            token_budget //= 2
+            logger.warning("out of GPU memory: going on with %d tokens at a time", token_budget)
+        optimiser.zero_grad()
+        torch.cuda.empty_cache()
+
+
+def _log_row(step: int, terms: PairLosses, weight: float, rate: float) -> dict[str, int | float]:
+    alignment, retention = terms.alignment.double().mean().item(), terms.retention.double().mean().item()
+    return {
+        "step": step,
+        "loss": alignment + weight * retention,
+        "alignment_term": alignment,
+        "retention_term": retention,
+        "inactive_share": terms.inactive.double().mean().item(),
+        "learning_rate": rate,
+    }
+
+
+def _digest(*parts: Sequence[Any]) -> str:
+    """What a saved state belongs to: settings, code, versions, texts and the weights' files."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _weights(lm: str, sae: str) -> list[Path]:
+    return sorted(file for folder in (lm, sae) for file in Path(folder).glob("*.safetensors"))
+
+
+def _save(
+    path: Path, digest: str, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, log: list[Any]
+) -> None:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    content = {
+        "digest": digest,
+        "matrices": {name: matrix.detach() for name, matrix in matrices.items()},
+        "optimiser": optimiser.state_dict(),
+        "random": torch.get_rng_state(),
+        "random_cuda": cuda,
+        "log": log,
+    }
+    with atomic_path(path) as aside:
+        torch.save(content, aside)
+
+
+def _resume(
+    path: Path, digest: str, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
+) -> list[dict[str, int | float]]:
+    """Take up the saved state, if it is of these settings and inputs; returns the log so far."""
+    if not path.exists():
+        return []
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if content["digest"] != digest:
+        logger.info("%s is of other settings or inputs: starting anew", path)
+        return []
+    with torch.no_grad():
+        for name, matrix in matrices.items():
+            matrix.copy_(content["matrices"][name])
+    optimiser.load_state_dict(content["optimiser"])
+    torch.set_rng_state(content["random"])
+    if content["random_cuda"]:
+        torch.cuda.set_rng_state_all(content["random_cuda"])
+    return content["log"]

@@ -1,0 +1,182 @@
+"""The pairs of phrase and translation that an alignment run trains on, and the order it takes them in."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from isogloss.disparity.alignment import Inactive, Pair
+from isogloss.disparity.holdout import held_out_mask
+from isogloss.errors import IsoglossError
+from isogloss.models.loading import load_tokenizer
+from isogloss.residuals.batching import encode_texts
+from isogloss.tables import iter_table
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingPair(NamedTuple):
+    """A phrase with its translation into one language, drawn for training."""
+
+    phrase: int
+    lang: str
+    feature: int
+    recorded: float
+    reference: str
+    translation: str
+
+    @property
+    def name(self) -> str:
+        """How an error message calls the pair."""
+        return f"language {self.lang}, phrase {self.phrase}"
+
+
+class Drawn(NamedTuple):
+    """What a run trains on, and what it was kept from."""
+
+    pairs: list[TrainingPair]
+    phrases_dropped: int  # of features that are trained on, but with text of a held-out feature's phrase
+
+
+def draw_pairs(
+    *,
+    phrases: str,
+    translations: Mapping[str, str],
+    layer: int,
+    share: float,
+    samples: int,
+    seed: int,
+    recorded: Mapping[int, float] | None,
+) -> Drawn:
+    """`samples` pairs (phrase, language) of the layer's features that are not held out, drawn with `seed`.
+
+    Phrases of different features overlap in the corpus. A phrase that has a segment, or its whole text,
+    in common with a phrase of a held-out feature is dropped, so that the held-out features are
+    measured on text that was not trained on either.
+
+    `recorded` gives A^{en,orig} by phrase; without it the phrases' own `activation` in the corpus is
+    taken. Memory holds three numbers a phrase of this layer, and the texts of its held-out phrases
+    and of the drawn pairs only.
+
+    Raises `IsoglossError` if no phrase is left to train on, and for lacking or empty texts.
+    """
+    eligible, dropped = _trained_phrases(phrases, layer, share, seed)
+    if eligible.is_empty() and dropped:
+        raise IsoglossError(
+            f"{phrases}: all {dropped} phrases of layer {layer} whose feature is not held out have a segment in common"
+            " with a held-out phrase; lower alignment.held_out"
+        )
+    if eligible.is_empty():
+        raise IsoglossError(
+            f"{phrases}: layer {layer} has no phrase of a feature that is not held out; lower alignment.held_out"
+            " or phrases.feature_stride"
+        )
+    logger.info(
+        "layer %d: %d phrases to train on; %d more dropped, which have text in common with held-out phrases",
+        layer,
+        len(eligible),
+        dropped,
+    )
+    codes = list(translations)
+    rng = np.random.default_rng([seed, 0])
+    numbers = rng.permutation(len(eligible) * len(codes))[:samples]
+    chosen = [(eligible.row(number // len(codes)), codes[number % len(codes)]) for number in numbers.tolist()]
+
+    wanted = {phrase for (phrase, *_), _ in chosen}
+    reference = _texts(phrases, wanted, "the reference")
+    texts = {
+        lang: _texts(path, {phrase for (phrase, *_), code in chosen if code == lang}, f"language {lang}")
+        for lang, path in translations.items()
+    }
+    if recorded is not None and (lacking := wanted - recorded.keys()):
+        raise IsoglossError(
+            f"{phrases}: the base model's activations lack {len(lacking)} phrases of layer {layer}, the first is"
+            f" {min(lacking)}; run the rule that encodes the base model again"
+        )
+    pairs = [
+        TrainingPair(
+            phrase=phrase,
+            lang=lang,
+            feature=feature,
+            recorded=activation if recorded is None else recorded[phrase],
+            reference=reference[phrase],
+            translation=texts[lang][phrase],
+        )
+        for (phrase, feature, activation), lang in chosen
+    ]
+    return Drawn(pairs, dropped)
+
+
+def _trained_phrases(phrases: str, layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
+    """Columns phrase, feature, activation of the phrases to train on, and how many were dropped for their text."""
+
+    def rows_of(*columns: str, unseen: bool) -> Iterator[pl.DataFrame]:
+        for rows in iter_table(phrases, ["layer", "feature", "segments", "text", *columns]):
+            rows = rows.filter(pl.col("layer") == layer)
+            mask = held_out_mask(layer, rows["feature"].to_numpy(), share, seed)
+            yield rows.filter(mask == unseen)
+
+    held_out: set[str] = set()
+    for rows in rows_of(unseen=True):
+        held_out.update(rows["text"], rows["segments"].explode(empty_as_null=False))
+    parts = [pl.DataFrame(schema={"phrase": pl.Int64, "feature": pl.Int64, "activation": pl.Float64})]
+    dropped = 0
+    for rows in rows_of("phrase", "activation", unseen=False):
+        texts = rows.select("text", "segments").iter_rows()
+        fresh = rows.filter([held_out.isdisjoint([text, *segments]) for text, segments in texts])
+        dropped += len(rows) - len(fresh)
+        parts.append(fresh.select(pl.col(name).cast(kind) for name, kind in parts[0].schema.items()))
+    return pl.concat(parts), dropped
+
+
+def _texts(path: str, wanted: set[int], owner: str) -> dict[int, str]:
+    texts: dict[int, str] = {}
+    for rows in iter_table(path, ["phrase", "text"]):
+        texts.update(rows.filter(pl.col("phrase").is_in(list(wanted))).iter_rows())
+    if lacking := wanted - texts.keys():
+        raise IsoglossError(
+            f"{path}: {owner} lacks {len(lacking)} phrases, the first is {min(lacking)}; delete the table and run again"
+        )
+    if empty := [phrase for phrase, text in texts.items() if not text]:
+        raise IsoglossError(
+            f"{path}: the text of phrase {min(empty)} in {owner} is empty; delete the table and run again"
+        )
+    return texts
+
+
+def recorded_on_phrases(path: str, layer: int, inactive: Inactive) -> dict[int, float]:
+    """A^{en,orig} by phrase as the base model has it on the phrase alone.
+
+    With the same stand-in for inactive features as in the loss, so that retention starts at 0.
+    """
+    recorded: dict[int, float] = {}
+    for rows in iter_table(path, ["phrase", "layer", "activation", "pre_activation"]):
+        for phrase, _, activation, below in rows.filter(pl.col("layer") == layer).iter_rows():
+            recorded[phrase] = activation if activation > 0 or inactive != "pre_activation" else below
+    return recorded
+
+
+def tokenized(drawn: Sequence[TrainingPair], lm: str) -> list[Pair]:
+    """The drawn pairs as token ids of the model in folder `lm`."""
+    tokenizer = load_tokenizer(lm)
+    reference = encode_texts(tokenizer, [pair.reference for pair in drawn])
+    translation = encode_texts(tokenizer, [pair.translation for pair in drawn])
+    return [
+        Pair(ids, translated, pair.feature, pair.recorded)
+        for pair, ids, translated in zip(drawn, reference, translation, strict=True)
+    ]
+
+
+def batch_rows(n: int, step: int, batch_size: int, seed: int) -> list[int]:
+    """Which of `n` pairs step `step` takes: every pair once an epoch, each epoch in an order of its own.
+
+    A function of its arguments alone, so that a resumed run need not replay the steps before.
+    """
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    order = {
+        epoch: np.random.default_rng([seed, 1, epoch]).permutation(n).tolist()
+        for epoch in range(positions[0] // n, positions[-1] // n + 1)
+    }
+    return [order[position // n][position % n] for position in positions]
