@@ -1,0 +1,84 @@
+# What the model can do in each language (paper A, sec. 2.3), and whether the gap predicts it.
+#   in:  language model, adapter, benchmark data in the upstream schemas
+#   out: log-probabilities of every question, accuracy with paired tests, correlation with the gap
+
+
+rule benchmark:
+    input:
+        lm=rules.train_toy.output.lm,
+        adapter=adapter_folder,
+        data=lambda wildcards: world_benchmarks(STUDY.world.languages, wildcards.tasks.split("+")),
+    output:
+        "results/{model}/benchmarks/{adapter}/{tasks}/{lang}.parquet",
+    log:
+        "results/{model}/logs/benchmark/{adapter}/{tasks}/{lang}.log",
+    benchmark:
+        "results/{model}/usage/benchmark/{adapter}/{tasks}/{lang}.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+        token_budget=STUDY.compute.token_budget,
+    params:
+        code=code("isogloss.benchmarks.run"),
+        seed=STUDY.seed,
+        folders=lambda wildcards: {task: f"{WORLD}/benchmarks/m_{task}" for task in wildcards.tasks.split("+")},
+        shots=lambda wildcards: task_settings(wildcards, "shots"),
+        questions=lambda wildcards: task_settings(wildcards, "questions"),
+        common_languages=STUDY.world.languages,
+        dtype=STUDY.compute.dtype,
+    message:
+        "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.lang}: {wildcards.tasks}"
+    script:
+        "../scripts/benchmark.py"
+
+
+rule accuracy:
+    input:
+        answers=benchmark_tables,
+        facts=rules.toy_world.output.facts,
+    output:
+        accuracy="results/{model}/tables/accuracy.parquet",
+        accuracy_by_teaching="results/{model}/tables/accuracy_by_teaching.parquet",
+    log:
+        "results/{model}/logs/accuracy.log",
+    benchmark:
+        "results/{model}/usage/accuracy.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.benchmarks.accuracy"),
+        seed=STUDY.seed,
+        adapters=benchmark_adapters,
+        langs=benchmark_table_languages,
+        metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
+        confidence=STUDY.statistics.confidence,
+        correction=STUDY.statistics.correction,
+    message:
+        "Compute the accuracies of {wildcards.model}"
+    script:
+        "../scripts/accuracy.py"
+
+
+rule correlation:
+    input:
+        language_gap_summary=rules.gap.output.language_gap_summary,
+        accuracy=rules.accuracy.output.accuracy,
+    output:
+        gap_accuracy_correlation="results/{model}/tables/gap_accuracy_correlation.parquet",
+        gap_accuracy="results/{model}/tables/gap_accuracy.parquet",
+    log:
+        "results/{model}/logs/correlation.log",
+    benchmark:
+        "results/{model}/usage/correlation.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.disparity.correlation"),
+        reference=REFERENCE,
+        confidence=STUDY.statistics.confidence,
+        correction=STUDY.statistics.correction,
+    message:
+        "Correlate gap and accuracy of {wildcards.model} over languages"
+    script:
+        "../scripts/correlation.py"

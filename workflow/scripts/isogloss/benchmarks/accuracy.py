@@ -1,0 +1,170 @@
+"""Accuracy of every adapter, task and language, and what an adapter changed, question by question."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+
+from isogloss.errors import IsoglossError
+from isogloss.languages import in_order
+from isogloss.stats import Paired, adjust, mcnemar, paired_difference_interval, proportion_interval
+from isogloss.tables import read_table, write_table
+from isogloss.text.facts import TEACHINGS
+
+_FLOATS = ("stderr", "ci_low", "ci_high", "difference", "difference_ci_low", "difference_ci_high", "p", "p_adjusted")
+
+
+def measure_accuracy(
+    *,
+    answers: Sequence[str],
+    adapters: Sequence[str],
+    langs: Sequence[str],
+    accuracy: str,
+    metrics: Mapping[str, str],
+    confidence: float,
+    correction: Literal["holm", "bh"],
+    metadata: Mapping[str, Any],
+    facts: str | None = None,
+    accuracy_by_teaching: str | None = None,
+) -> None:
+    """Write the accuracy table (paper A, sec. 2.3; Tables 2 to 4 and 9; Figs. 2 and 6).
+
+    `answers` are the benchmark tables, with the adapter and language of each; `metrics` names each
+    task's metric, acc or acc_norm. Standard errors are lm-eval's, sqrt(p (1 - p) / (n - 1));
+    intervals are Wilson's; chance is what drawing lots gets, the mean of 1 / number of choices. For
+    adapters, difference is the accuracy less that of the base on the same questions, with Newcombe's
+    interval for paired proportions, the p-value of McNemar's exact test, and that corrected over all
+    adapters, tasks and languages; null for the base.
+
+    With `facts` (fact and taught; a question's id is its fact's id), `accuracy_by_teaching` gets the
+    accuracy on facts that were taught in every language, in the reference only, and in none: the last is
+    what guessing gets, with all that other facts tell, and the null for the second outside the reference.
+
+    Raises `IsoglossError` if a question stands twice, an adapter and the base were not asked the same
+    questions, a task has no metric, or a question no fact.
+    """
+    right = _answers(answers, adapters, langs, metrics)
+    base = {key[1:]: its for key, its in right.items() if key[0] == "base"}
+    rows: list[dict[str, Any]] = []
+    for (adapter, task, lang), its in right.items():
+        row = {"adapter": adapter, "task": task, "lang": lang, "metric": metrics[task], **_proportion(its, confidence)}
+        if adapter != "base":
+            if (task, lang) not in base:
+                raise IsoglossError(f"adapter {adapter}, task {task}, {lang}: the base was not asked; benchmark it too")
+            row |= _change(its, base[task, lang], f"adapter {adapter}, task {task}, {lang}", confidence)
+        rows.append(row)
+    corrected = adjust([row.get("p") for row in rows], correction)
+    table = pl.DataFrame(
+        [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)],
+        schema={
+            **dict.fromkeys(["adapter", "task", "lang", "metric"], pl.String),
+            **dict.fromkeys(["accuracy", *_FLOATS], pl.Float64),
+            "n": pl.Int32,
+            "chance": pl.Float64,
+        },
+    )
+    write_table(accuracy, table, metadata)
+    if facts and accuracy_by_teaching:
+        write_table(accuracy_by_teaching, _by_teaching(right, facts, metrics, confidence), metadata)
+
+
+class Answer(NamedTuple):
+    """How one question was answered."""
+
+    right: bool
+    choices: int  # offered
+
+
+Key = tuple[str, str, str]  # adapter, task, language
+Answers = dict[str, Answer]  # by question
+
+
+def _answers(
+    paths: Sequence[str], adapters: Sequence[str], langs: Sequence[str], metrics: Mapping[str, str]
+) -> dict[Key, Answers]:
+    """The answers by adapter (the base first), task (as in `metrics`) and language (as in the language table)."""
+    right: dict[Key, Answers] = {}
+    for path, adapter, lang in zip(paths, adapters, langs, strict=True):
+        frame = read_table(path, ["task", "question", "log_likelihoods", *sorted(set(metrics.values()))])
+        for (task,), its in frame.group_by("task", maintain_order=True):
+            if task not in metrics:
+                raise IsoglossError(f"{path}: task {task} has no metric; name it in benchmarks.tasks")
+            if its["question"].is_duplicated().any():
+                doubled = its.filter(its["question"].is_duplicated())["question"][0]
+                raise IsoglossError(
+                    f"{path}: task {task} asks question {doubled} twice; delete it and run snakemake again"
+                )
+            if (adapter, task, lang) in right:
+                raise IsoglossError(
+                    f"{path}: task {task} of {adapter} in {lang} stands in another table too; delete one"
+                )
+            given = map(Answer, its[metrics[str(task)]], its["log_likelihoods"].list.len())
+            right[adapter, str(task), lang] = dict(zip(its["question"], given, strict=True))
+    order = list(dict.fromkeys(["base", *adapters]))
+    tasks, languages = list(metrics), in_order(list(set(langs)))
+    return dict(
+        sorted(right.items(), key=lambda kv: (order.index(kv[0][0]), tasks.index(kv[0][1]), languages.index(kv[0][2])))
+    )
+
+
+def _proportion(right: Answers, confidence: float) -> dict[str, Any]:
+    n, correct = len(right), sum(answer.right for answer in right.values())
+    interval = proportion_interval(correct, n, confidence)
+    share = correct / n
+    return {
+        "accuracy": share,
+        "stderr": (share * (1 - share) / (n - 1)) ** 0.5 if n > 1 else None,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "n": n,
+        "chance": sum(1 / answer.choices for answer in right.values()) / n,
+    }
+
+
+def _change(adapted: Answers, base: Answers, where: str, confidence: float) -> dict[str, Any]:
+    one_sided = adapted.keys() ^ base.keys()
+    if one_sided:
+        raise IsoglossError(
+            f"{where}: {len(one_sided)} question(s) were asked of only one of adapter and base,"
+            f" {min(one_sided)} for one; benchmark both on the same questions"
+        )
+    pairs = [(adapted[question].right, base[question].right) for question in base]
+    counts = Paired(*(pairs.count(pair) for pair in ((True, True), (True, False), (False, True), (False, False))))
+    interval = paired_difference_interval(counts, confidence)
+    return {
+        "difference": (counts.first_only - counts.second_only) / len(pairs),
+        "difference_ci_low": interval.low,
+        "difference_ci_high": interval.high,
+        "p": mcnemar(counts),
+    }
+
+
+def _by_teaching(
+    right: Mapping[Key, Answers], facts: str, metrics: Mapping[str, str], confidence: float
+) -> pl.DataFrame:
+    known = read_table(facts, ["fact", "taught"])
+    taught = dict(zip(known["fact"], known["taught"], strict=True))
+    rows: list[dict[str, Any]] = []
+    for (adapter, task, lang), its in right.items():
+        foreign = its.keys() - taught.keys()
+        if foreign:
+            raise IsoglossError(
+                f"task {task}, {lang}: question {min(foreign)} is about no fact of {facts}; rebuild both"
+            )
+        for teaching in TEACHINGS:
+            some = {question: answer for question, answer in its.items() if taught[question] == teaching}
+            if not some:
+                continue
+            proportion = _proportion(some, confidence)
+            del proportion["stderr"]
+            rows.append(
+                {
+                    "adapter": adapter,
+                    "task": task,
+                    "lang": lang,
+                    "taught": teaching,
+                    "metric": metrics[task],
+                    **proportion,
+                }
+            )
+    return pl.DataFrame(rows, schema_overrides={"n": pl.Int32})

@@ -1,0 +1,148 @@
+"""Questions of the Okapi benchmarks from local JSON lines, the same ones in every language.
+
+The files are those of `alexandrainst/m_arc`, `m_hellaswag` and `m_mmlu` on the Hugging Face Hub:
+`data/{lang}/{train,val,test}.jsonl`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from isogloss.errors import IsoglossError
+
+LETTERS = "ABCDE"
+# The fields that lm-eval's task code reads; a field that a file lacks is null, as in a JSON dataset.
+FIELDS = {
+    "arc": ("id", "instruction", "option_a", "option_b", "option_c", "option_d", "option_e", "answer"),
+    "hellaswag": ("ind", "activity_label", "ctx_a", "ctx_b", "endings", "source_id", "label"),
+    "mmlu": ("id", "instruction", "option_a", "option_b", "option_c", "option_d", "answer"),
+}
+TEXTS = {"arc": ("instruction",), "hellaswag": ("activity_label", "ctx_a", "ctx_b"), "mmlu": ("instruction",)}
+
+
+class Questions(NamedTuple):
+    """The rows of one split in one language whose ids all languages share."""
+
+    ids: list[str]  # in the order of the first language's file, which is then the order in every language
+    rows: list[dict[str, Any]]
+    dropped: int  # ids that at least one language lacks
+
+
+def common_questions(
+    folder: str | Path,
+    task: str,
+    split: str,
+    lang: str,
+    languages: Sequence[str],
+    *,
+    emptied: Callable[[dict[str, Any]], bool],
+) -> Questions:
+    """The questions of `split` in `lang` that each of `languages` has (paper A, app. B.2).
+
+    A row for which `emptied` is True (the task's own text processing leaves nothing of a choice) counts
+    as missing in that language. Raises `IsoglossError` for a missing file, a broken line, a
+    repeated id, a question that cannot be asked, or languages that share no question.
+    """
+    if lang not in languages:
+        raise IsoglossError(f"{task}: {lang} is not among the languages that share questions ({', '.join(languages)})")
+    ids: dict[str, list[str]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for code in languages:
+        read = _read(_path(folder, code, split), task)
+        kept = {key: row for key, row in read.items() if not emptied(row)}
+        ids[code] = list(kept)
+        if code == lang:
+            rows = kept
+    shared = set.intersection(*map(set, ids.values()))
+    if not shared:
+        raise IsoglossError(
+            f"{folder}: no {split} question of {task} has the same id in all of {', '.join(languages)};"
+            " check the ids or leave a language out"
+        )
+    order = [key for key in ids[languages[0]] if key in shared]
+    part = [rows[key] for key in order]
+    return Questions(_names(order, part), part, len(set().union(*ids.values())) - len(shared))
+
+
+def _names(keys: list[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the questions are called: HellaSwag's by where they come from, if that tells them apart."""
+    sources = [str(row["source_id"]) for row in rows if row.get("source_id")]
+    return sources if len(set(sources)) == len(keys) else keys
+
+
+def has_split(folder: str | Path, split: str, languages: Sequence[str]) -> bool:
+    """Whether every language has the file of `split` (HellaSwag upstream has no train split).
+
+    Raises `IsoglossError` if only some have it: few-shot examples would differ between languages.
+    """
+    lacking = [code for code in languages if not _path(folder, code, split).is_file()]
+    if lacking and len(lacking) < len(languages):
+        raise IsoglossError(
+            f"{folder}: {', '.join(lacking)} without {split}.jsonl, other languages with it; add or remove the file"
+        )
+    return not lacking
+
+
+def _path(folder: str | Path, lang: str, split: str) -> Path:
+    return Path(folder) / "data" / lang / f"{split}.jsonl"
+
+
+def _read(path: Path, task: str) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        raise IsoglossError(f"{path}: no such file; {task} needs it in every language")
+    rows: dict[str, dict[str, Any]] = {}
+    with path.open("rb") as handle:
+        for number, line in enumerate(handle, start=1):
+            where = f"{path}, line {number}"
+            try:
+                record = json.loads(line)
+            except ValueError as error:
+                raise IsoglossError(f"{where}: not valid JSON ({error}); mend or delete the line") from None
+            if not isinstance(record, dict):
+                raise IsoglossError(f"{where}: not a JSON object; mend or delete the line")
+            row = {field: record.get(field) for field in FIELDS[task]}
+            key = row[FIELDS[task][0]]
+            if key in (None, ""):
+                raise IsoglossError(f"{where}: no {FIELDS[task][0]!r}; every question needs an id")
+            if str(key) in rows:
+                raise IsoglossError(f"{where}: id {key!r} a second time; an id must be unique in its file")
+            _check(row, task, where)
+            rows[str(key)] = row
+    return rows
+
+
+def _check(row: dict[str, Any], task: str, where: str) -> None:
+    """Refuse what lm-eval would crash on or score as a question that nobody can get right."""
+    wrong = [field for field in TEXTS[task] if not isinstance(row[field], str)]
+    if wrong:
+        raise IsoglossError(f"{where}: {wrong[0]!r} is not a text; mend or delete the line")
+    if task == "hellaswag":
+        choices = row["endings"] if isinstance(row["endings"], list) else []
+        row["label"] = str(row["label"])  # the task's template strips it as a string
+        answer = int(row["label"]) if row["label"].strip().isdecimal() else -1
+    else:
+        options = [row[field] for field in FIELDS[task] if field.startswith("option_")]
+        present = max((index for index, option in enumerate(options) if option not in (None, "")), default=-1) + 1
+        # ARC has questions of three and of five options: those at the end may be missing, none before them
+        choices = options[:present] if task == "arc" else options
+        answer = LETTERS.find(row["answer"]) if isinstance(row["answer"], str) and len(row["answer"]) == 1 else -1
+    empty = [index for index, choice in enumerate(choices) if not isinstance(choice, str) or not choice.strip()]
+    if empty:
+        raise IsoglossError(f"{where}: choice {LETTERS[empty[0]]} is empty; mend or delete the line")
+    if len(choices) < 2:
+        raise IsoglossError(f"{where}: {len(choices)} choice(s); a question needs at least two")
+    if not 0 <= answer < len(choices):
+        given = row["label" if task == "hellaswag" else "answer"]
+        raise IsoglossError(f"{where}: answer {given!r} is none of the {len(choices)} choices; mend or delete the line")
+
+
+def first_by_hash(ids: Sequence[str], count: int | None) -> list[int]:
+    """The positions, ascending, of the first `count` ids (None: all) in the order of their BLAKE2b hash.
+
+    A sample that no seed changes: the same in every language, model and adapter, larger counts hold
+    the smaller ones, and each kind of question is there in proportion, on average.
+    """
+    chosen = sorted(range(len(ids)), key=lambda position: hashlib.blake2b(ids[position].encode()).digest())[:count]
+    return sorted(chosen)
