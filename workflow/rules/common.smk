@@ -1,5 +1,6 @@
 # Names, paths and small helpers that every rule file uses. Imports nothing heavy: each cluster job parses this.
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
@@ -9,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from isogloss.config import load_study
 from isogloss.errors import IsoglossError
 from isogloss.figures import catalogue
-from isogloss.provenance import code_digest as code
+from isogloss.provenance import code_digest, text_digest
 
 try:
     STUDY = load_study(config)
@@ -19,6 +20,9 @@ except IsoglossError as error:
 # From here on `config` holds every default too: captions and metadata read it.
 config.clear()
 config.update(STUDY.model_dump(mode="json"))
+
+# What every stage runs under, seeds and threads, is part of its code.
+code = partial(code_digest, "isogloss.determinism")
 
 LANGUAGES = STUDY.languages.all
 REFERENCE = STUDY.languages.reference
@@ -73,9 +77,10 @@ def block_layers(wildcards):
     return [layer for layer in STUDY.models[wildcards.model].layer_list if first <= layer <= last]
 
 
-def task_blocks():
-    """The groups of tasks that benchmark jobs take, as `a+b+c`."""
-    return ["+".join(tasks) for tasks in chunks(list(STUDY.benchmarks.tasks), STUDY.compute.tasks_per_job)]
+def task_blocks(model):
+    """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
+    tasks = [task for task in STUDY.benchmarks.tasks if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)]
+    return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
 
 
 def adapter_folder(wildcards):
@@ -103,14 +108,78 @@ def model_setting(path):
     return lambda wildcards: setting(wildcards, path)
 
 
-def activation_tables(model, adapter, layers, languages=LANGUAGES):
-    """The encode jobs' tables of some layers, block by block and language by language."""
+def training_settings(wildcards):
+    """How the wildcards' model is trained, without what changes no number."""
+    return {key: value for key, value in setting(wildcards, "training").items() if key != "resume_every"}
+
+
+def activation_tables(model, adapter, languages):
+    """The encode jobs' tables of a model, block by block and language by language."""
     return [
         f"results/{model}/activations/{adapter}/{block}/{lang}.parquet"
         for block in blocks(STUDY.models[model].layer_list)
-        if any(int(block.split("-")[0]) <= layer <= int(block.split("-")[1]) for layer in layers)
         for lang in languages
     ]
+
+
+def base_activations(wildcards):
+    """The base model's activations in every language."""
+    return activation_tables(wildcards.model, "base", LANGUAGES)
+
+
+def base_activation_languages(wildcards):
+    """The language of each of `base_activations`."""
+    return [Path(path).stem for path in base_activations(wildcards)]
+
+
+def run_languages(run):
+    """The languages that a run is measured in: the reference and those that it aligns."""
+    return [lang for lang in LANGUAGES if lang == REFERENCE or lang in RUNS[run].languages]
+
+
+def run_translations(wildcards):
+    """The translations that a run trains on; the reference's text is in the phrases."""
+    return [f"results/{wildcards.model}/translations/{lang}.parquet" for lang in RUNS[wildcards.run].languages]
+
+
+def target_block(wildcards):
+    """The layer block that holds a run's target layer."""
+    target = RUNS[wildcards.run].target_layer
+    limits = [(block, *map(int, block.split("-"))) for block in blocks(layers_of(wildcards))]
+    return next(block for block, first, last in limits if first <= target <= last)
+
+
+def run_recorded(wildcards):
+    """The reference's recorded activations, where a run takes them from the phrase alone."""
+    if STUDY.alignment.recorded == "corpus":
+        return []
+    return f"results/{wildcards.model}/activations/base/{target_block(wildcards)}/{REFERENCE}.parquet"
+
+
+def alignment_settings():
+    """What all runs share, without what changes no number."""
+    return {key: value for key, value in config["alignment"].items() if key not in ("runs", "resume_every")}
+
+
+def gain_base(model):
+    """The base model's tables in the languages that any run is measured in, each with its language."""
+    measured = [lang for lang in LANGUAGES if any(lang in run_languages(run) for run in runs_of(model))]
+    return [(path, lang) for lang in measured for path in activation_tables(model, "base", [lang])]
+
+
+def gain_adapted(model):
+    """The adapters' tables, each with its run and language."""
+    return [
+        (path, run, lang)
+        for run in runs_of(model)
+        for lang in run_languages(run)
+        for path in activation_tables(model, run, [lang])
+    ]
+
+
+def task_settings(wildcards, key):
+    """One setting of each of a block's tasks."""
+    return {task: config["benchmarks"]["tasks"][task][key] for task in wildcards.tasks.split("+")}
 
 
 def benchmark_languages(model, adapter):
@@ -128,3 +197,36 @@ def world_benchmarks(languages, tasks):
         for lang in languages
         for split in ("train", "val", "test")
     ]
+
+
+def benchmark_measurements(model):
+    """Each adapter, task block and language that is benchmarked."""
+    return [
+        (adapter, tasks, lang)
+        for adapter in ("base", *runs_of(model))
+        for tasks in task_blocks(model)
+        for lang in benchmark_languages(model, adapter)
+    ]
+
+
+def benchmark_tables(wildcards):
+    """The tables of `benchmark_measurements`."""
+    return [
+        f"results/{wildcards.model}/benchmarks/{adapter}/{tasks}/{lang}.parquet"
+        for adapter, tasks, lang in benchmark_measurements(wildcards.model)
+    ]
+
+
+def benchmark_adapters(wildcards):
+    """The adapter of each of `benchmark_tables`."""
+    return [adapter for adapter, _, _ in benchmark_measurements(wildcards.model)]
+
+
+def benchmark_table_languages(wildcards):
+    """The language of each of `benchmark_tables`."""
+    return [lang for _, _, lang in benchmark_measurements(wildcards.model)]
+
+
+def figure_inputs(name):
+    """An input function: the Parquet tables that a figure is drawn from."""
+    return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)

@@ -1,0 +1,340 @@
+"""Synthetic result tables with a planted disparity: the contract's columns and the documented extras."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from isogloss.config import load_study
+from isogloss.languages import in_order
+from isogloss.tables import write_table
+
+SHARES = {
+    "en": 0.40,
+    "zh": 0.10,
+    "ru": 0.10,
+    "es": 0.10,
+    "it": 0.10,
+    "id": 0.05,
+    "ca": 0.05,
+    "hi": 0.04,
+    "mr": 0.03,
+    "ml": 0.03,
+}
+TASKS = ("arc", "hellaswag", "mmlu")
+
+
+def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more: Any) -> dict[str, Any]:
+    """A resolved configuration: a skewed and an equal model, one run on all languages, some on one."""
+    high = [c for c in ("en", "zh", "ru", "es", "it") if c in languages]
+    low = [c for c in languages if c not in high]
+    total = sum(SHARES[c] for c in languages)
+    runs = {
+        f"all-l{layers // 2}": {"target_layer": layers // 2, "languages": [c for c in languages if c != "en"]},
+        **{
+            f"{low[-1]}-l{layer}": {"target_layer": layer, "languages": [low[-1]], "benchmark": ["en", low[-1]]}
+            for layer in sorted({0, layers // 3, layers - 1})
+        },
+    }
+    model = {"architecture": {"layers": layers}}
+    return load_study(
+        {
+            "study": "synthetic",
+            "languages": {"high_resource": high, "medium_low_resource": low},
+            "world": {"languages": list(languages)},
+            "models": {
+                "skewed": {**model, "title": "Skewed shares", "shares": {c: SHARES[c] / total for c in languages}},
+                "equal": {
+                    **model,
+                    "title": "Equal shares",
+                    "shares": {c: 1 / len(languages) for c in languages},
+                    "analyses": ["gap", "benchmarks"],
+                },
+            },
+            "alignment": {"runs": runs},
+            **more,
+        }
+    ).model_dump(mode="json")
+
+
+def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, seed: int = 0) -> dict[str, pl.DataFrame]:
+    """Every table of a model by name; `gap` is the planted gap of the groups in percent, any sign."""
+    rng = np.random.default_rng([seed, len(model)])
+    layers = range(config["models"][model]["architecture"]["layers"])
+    high, low = config["languages"]["high_resource"], config["languages"]["medium_low_resource"]
+    codes = in_order([*high, *low])
+    others = [c for c in codes if c != "en"]
+
+    def planted(code: str, layer: int) -> float:
+        base = 0.0 if code == "en" else gap * (0.3 if code in high else 1.1) + 0.6 * codes.index(code)
+        return (
+            0.0 if code == "en" else base * (1.15 - 0.35 * layer / max(1, len(layers) - 1)) + float(rng.normal(0, 0.4))
+        )
+
+    def bounds(value: float, half: float) -> dict[str, float]:
+        return {"ci_low": value - half, "ci_high": value + half * 1.1}
+
+    gaps = {(layer, code): planted(code, layer) for layer in layers for code in codes}
+    tables: dict[str, pl.DataFrame] = {}
+    tables["language_gap"] = pl.DataFrame(
+        [
+            {
+                "layer": layer,
+                "lang": code,
+                "mean_activation": (1 + layer) * (1 - g / 100),
+                "gap_pct": g,
+                **bounds(g, 2.0),
+                "p_adjusted": None if code == "en" else 0.001,
+                "n_features": 200,
+                "n_phrases": 800,
+            }
+            for (layer, code), g in gaps.items()
+        ]
+    )
+    tables["language_gap_summary"] = pl.DataFrame(
+        [
+            {
+                "lang": code,
+                "mean_gap_pct": float(np.mean(v)),
+                "std_gap_pct": float(np.std(v, ddof=1)) if len(v) > 1 else None,
+                "n_layers": len(v),
+                **bounds(float(np.mean(v)), 1.2),
+            }
+            for code in codes
+            if (v := [gaps[layer, code] for layer in layers])
+        ]
+    )
+    groups, activation = [], []
+    for layer in layers:
+        for variant, factor in (("with_reference", 1.0), ("without_reference", 0.8)):
+            value = factor * gap * (1.2 - 0.4 * layer / max(1, len(layers) - 1))
+            groups.append(
+                {
+                    "layer": layer,
+                    "variant": variant,
+                    "gap_pct": value,
+                    **bounds(value, 3.0),
+                    "n_features": 200,
+                    "n_phrases": 800,
+                }
+            )
+            for group, mean in (
+                ("high_resource", 2.0 + layer),
+                ("medium_low_resource", (2.0 + layer) * (1 - value / 100)),
+            ):
+                activation.append(
+                    {"layer": layer, "group": group, "variant": variant, "mean_activation": mean, **bounds(mean, 0.15)}
+                )
+    tables["group_gap"], tables["group_activation"] = pl.DataFrame(groups), pl.DataFrame(activation)
+    tables["activation_controls"] = pl.DataFrame(
+        [
+            {
+                "layer": layer,
+                "lang": code,
+                "gap_pct": g,
+                "gap_ci_low": g - 2,
+                "gap_ci_high": g + 2,
+                "gap_shuffled_pct": 0.1 * g,
+                "gap_shuffled_ci_low": 0.1 * g - 1,
+                "gap_shuffled_ci_high": 0.1 * g + 1,
+                "gap_random_pct": 0.02 * g,
+                "gap_random_ci_low": 0.02 * g - 1,
+                "gap_random_ci_high": 0.02 * g + 1,
+                "token_ratio": 1 + 0.12 * codes.index(code),
+                "characters_per_token": 4.1 - 0.3 * codes.index(code),
+                "gap_equal_tokens_pct": 0.8 * g,
+                **bounds(0.8 * g, 2.5),
+                "n": 800,
+            }
+            for (layer, code), g in gaps.items()
+        ]
+    )
+    middle = max(1, len(layers) - 1) / 2
+    tables["similarity"] = pl.DataFrame(
+        [
+            {
+                "layer": layer,
+                "lang": code,
+                "cosine": c,
+                **bounds(c, 0.0 if code == "en" else 0.015),
+                "n": 400,
+                "cosine_shuffled": 0.35 + 0.01 * layer,
+                "cosine_shuffled_ci_low": 0.34,
+                "cosine_shuffled_ci_high": 0.42,
+                "n_shuffled": 398,
+            }
+            for layer in layers
+            for code in codes
+            if (c := 1.0 if code == "en" else 0.93 - 0.02 * codes.index(code) - 0.05 * ((layer - middle) / middle) ** 2)
+        ]
+    )
+    tables["similarity_pairs"] = pl.DataFrame(
+        [
+            {"layer": layer, "lang_a": a, "lang_b": b, "cosine": 0.95 - 0.03 * abs(i - j) - 0.005 * layer, "n": 400}
+            for layer in layers
+            for i, a in enumerate(codes)
+            for j, b in enumerate(codes)
+            if i < j
+        ]
+    )
+    accuracy, teaching = [], []
+    mean_gap = dict(tables["language_gap_summary"].select("lang", "mean_gap_pct").iter_rows())
+    adapters = {"base": codes} | {name: run["benchmark"] or codes for name, run in config["alignment"]["runs"].items()}
+    if "alignment" not in config["models"][model]["analyses"]:
+        adapters = {"base": codes}
+    for number, task in enumerate(TASKS):
+        for adapter, spoken in adapters.items():
+            for code in spoken:
+                a = float(np.clip(0.9 - 0.015 * mean_gap[code] - 0.05 * number + rng.normal(0, 0.02), 0.05, 0.98))
+                change = None if adapter == "base" else 0.04 - 0.03 * number
+                accuracy.append(
+                    {
+                        "adapter": adapter,
+                        "task": task,
+                        "lang": code,
+                        "metric": "acc",
+                        "accuracy": a,
+                        "stderr": 0.03,
+                        **bounds(a, 0.06),
+                        "n": 160,
+                        "difference": change,
+                        "difference_ci_low": None if change is None else change - 0.03,
+                        "difference_ci_high": None if change is None else change + 0.03,
+                        "p": None if change is None else 0.02,
+                        "p_adjusted": None if change is None else 0.2,
+                    }
+                )
+                for taught, lower in (("all", 0.0), ("reference", 0.0 if code == "en" else 0.15)):
+                    b = max(0.06, a - lower)
+                    teaching.append(
+                        {
+                            "adapter": adapter,
+                            "task": task,
+                            "lang": code,
+                            "taught": taught,
+                            "metric": "acc",
+                            "accuracy": b,
+                            **bounds(b, 0.06),
+                            "n": 80,
+                        }
+                    )
+    floats = dict.fromkeys(["difference", "difference_ci_low", "difference_ci_high", "p", "p_adjusted"], pl.Float64)
+    tables["accuracy"] = pl.DataFrame(accuracy, schema_overrides=floats, infer_schema_length=None)
+    tables["accuracy_by_teaching"] = pl.DataFrame(teaching)
+    base = tables["accuracy"].filter((pl.col("adapter") == "base") & (pl.col("lang") != "en"))
+    tables["gap_accuracy"] = base.select("task", "lang", "accuracy").join(
+        tables["language_gap_summary"].select("lang", "mean_gap_pct"), on="lang"
+    )
+    tables["gap_accuracy_correlation"] = pl.DataFrame(
+        [
+            {"task": t, "r": -0.9, "ci_low": -0.98, "ci_high": -0.6, "p": 0.001, "p_adjusted": 0.003, "n": len(others)}
+            for t in TASKS
+        ]
+    )
+    gain = []
+    for name, run in config["alignment"]["runs"].items():
+        for code in ["en", *run["languages"]]:
+            g = -6.0 if code == "en" else 1.6 * gaps[run["target_layer"], code] + 5
+            before = 1 - gaps[run["target_layer"], code] / 100
+            gain.append(
+                {
+                    "run": name,
+                    "layer": run["target_layer"],
+                    "lang": code,
+                    "before": before,
+                    "after": before * (1 + g / 100),
+                    "gain_pct": g,
+                    **bounds(g, 4.0),
+                    "retention_pct": 94.0,
+                    "retention_ci_low": 92.5,
+                    "retention_ci_high": 95.5,
+                    "gain_seen_pct": g + 3,
+                    "retention_seen_pct": 96.0,
+                    "n_features": 50,
+                    "n_phrases": 180,
+                    "target_layer": run["target_layer"],
+                    "is_target": True,
+                }
+            )
+    tables["alignment_gain"] = pl.DataFrame(gain)
+    tables["sae_quality"] = pl.DataFrame(
+        [
+            {
+                "layer": layer,
+                "fvu": 0.1 + 0.02 * layer,
+                "l0": 16.0,
+                "dead_features": 10 * layer,
+                "features": 512,
+                "k": 16,
+                "n_tokens": 16384,
+            }
+            for layer in layers
+        ]
+    )
+    tables["phrase_counts"] = pl.DataFrame(
+        [
+            {
+                "layer": layer,
+                "features_sampled": 256,
+                "features_with_phrases": 200,
+                "windows": 1200,
+                "duplicates_dropped": 37,
+                "n_phrases": 800,
+            }
+            for layer in layers
+        ]
+    )
+    steps = np.arange(1, 251)
+    tables["training"] = pl.DataFrame(
+        {
+            "step": steps,
+            "tokens": steps * 4096,
+            "loss": 7 * np.exp(-steps / 60) + 1 + rng.normal(0, 0.05, len(steps)),
+            "learning_rate": np.full(len(steps), 3e-3),
+        }
+        | {f"share_{c}": np.full(len(steps), s) for c, s in config["models"][model]["shares"].items()}
+    )
+    return tables
+
+
+def make_losses(config: Mapping[str, Any], seed: int = 0) -> dict[str, pl.DataFrame]:
+    """The loss tables of the alignment runs by run."""
+    rng = np.random.default_rng(seed)
+    steps = np.arange(1, 151)
+    frames = {}
+    for i, run in enumerate(config["alignment"]["runs"]):
+        alignment = (2 + i) * np.exp(-steps / 50) + 0.3 + rng.gamma(2, 0.05, len(steps))
+        retention = 0.4 * (1 - np.exp(-steps / 30)) + rng.gamma(2, 0.02, len(steps))
+        frames[run] = pl.DataFrame(
+            {
+                "step": steps,
+                "loss": alignment + retention,
+                "alignment_term": alignment,
+                "retention_term": retention,
+                "inactive_share": 0.3 * np.exp(-steps / 80),
+                "learning_rate": np.full(len(steps), 1e-3),
+            }
+        )
+    return frames
+
+
+def write_results(folder: Path, config: Mapping[str, Any], gaps: Mapping[str, float]) -> None:
+    """Every model's tables as files under `folder`/results; `gaps` plants each model's group gap in percent."""
+    for model, gap in gaps.items():
+        for name, frame in make_tables(config, model, gap=gap).items():
+            write_table(folder / f"results/{model}/tables/{name}.parquet", frame, metadata())
+        for run, frame in make_losses(config).items():
+            write_table(folder / f"results/{model}/alignment/{run}.parquet", frame, metadata())
+
+
+def metadata() -> dict[str, Any]:
+    """Provenance as a stage writes it."""
+    return {
+        "study": "synthetic",
+        "rule": "gap",
+        "wildcards": {},
+        "code": "0123456789abcdef",
+        "versions": {"torch": "2.0", "transformers": "4.0", "snakemake": "9.27.1"},
+    }

@@ -1,0 +1,271 @@
+"""Every figure and HTML table of the catalogue, from synthetic tables with known values."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment, StrictUndefined
+from matplotlib.colors import to_hex
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from isogloss.figures import catalogue
+from isogloss.figures.draw import DRAW, figure
+from isogloss.figures.html import COLUMNS, html_table, render
+from isogloss.figures.style import Context
+from isogloss.languages import language_table
+from isogloss.tables import write_table
+from synthetic import make_losses, make_tables, metadata, settings
+
+REPOSITORY = Path(__file__).parents[1]
+CONFIG = settings()
+
+
+def draw(name: str, config: dict | None = None, **changed: pl.DataFrame) -> Figure:
+    config = config or CONFIG
+    context = Context("skewed", catalogue.figure_settings(config))
+    return DRAW[name](make_tables(config, "skewed") | make_losses(config) | changed, context)
+
+
+def errorbars(axes) -> list[tuple[float, float, float, str]]:
+    """Estimate, low, high and colour of each horizontal error bar."""
+    found = []
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer):
+            line, _, (bars,) = container.lines
+            for x, ((low, _), (high, _)) in zip(line.get_xdata(), bars.get_segments(), strict=True):
+                found.append((x, low, high, to_hex(line.get_color())))
+    return found
+
+
+def test_every_entry_has_a_drawing_and_a_caption():
+    assert set(DRAW) == {*catalogue.FIGURES, "planted_truth"}
+    assert set(COLUMNS) == set(catalogue.TABLES)
+    for name in {*DRAW, *COLUMNS}:
+        assert (REPOSITORY / catalogue.caption(name)).is_file(), name
+
+
+@pytest.mark.parametrize("name", catalogue.FIGURES)
+def test_draws_with_labelled_axes(name):
+    for axes in draw(name).axes:
+        if axes.get_visible() and axes.get_label() != "<colorbar>" and name != "accuracy_change":
+            assert axes.get_xlabel() or not axes.get_subplotspec().is_last_row(), name
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    {
+        "similarity": ["decoder layer (0-based)", "cosine similarity to the reference"],
+        "similarity_pairs": ["language", "cosine similarity"],
+        "group_gap": ["decoder layer (0-based)", "activation gap between the groups (%)"],
+        "group_activation": ["mean activation (SAE units)"],
+        "language_gap": ["gap to the reference (%)"],
+        "activation_controls": ["gap, mean over layers (%)", "tokens / reference's tokens"],
+        "accuracy": ["accuracy (%)"],
+        "accuracy_by_teaching": ["accuracy (%)"],
+        "gap_accuracy_correlation": ["mean gap over layers (%)", "accuracy (%)"],
+        "alignment_gain": ["activation gain (%)", "mean activation (SAE units)"],
+        "alignment_gain_layers": ["target layer (decoder layer, 0-based)", "retention of the reference (%)"],
+        "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
+        "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
+        "sae_quality": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
+    }.items(),
+)
+def test_axes_name_what_they_show_and_its_unit(name, labels):
+    shown = {text for axes in draw(name).axes for text in (axes.get_xlabel(), axes.get_ylabel())}
+    assert set(labels) <= shown
+
+
+@pytest.mark.parametrize(("layers", "languages"), [(26, tuple(language_table())), (2, ("en", "es", "ml"))])
+def test_draws_many_layers_and_few_languages(layers, languages):
+    config = settings(layers, languages)
+    for name in ("similarity", "language_gap", "alignment_gain_layers", "gap_accuracy_correlation"):
+        draw(name, config)
+
+
+def test_writes_a_deterministic_svg_without_text_elements(tmp_path):
+    table = tmp_path / "results/skewed/tables/group_gap.parquet"
+    write_table(table, make_tables(CONFIG, "skewed")["group_gap"])
+    for output in ("a.svg", "b.svg"):
+        figure(
+            tables=[str(table)],
+            output=str(tmp_path / output),
+            name="group_gap",
+            model="skewed",
+            settings=catalogue.figure_settings(CONFIG),
+        )
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    tags = {element.tag.split("}")[1] for element in ElementTree.parse(tmp_path / "a.svg").iter()}
+    assert "path" in tags
+    assert "text" not in tags
+
+
+def test_planted_truth_compares_models(tmp_path):
+    tables = []
+    for model, gap in (("skewed", 20.0), ("equal", 0.0)):
+        for name, frame in make_tables(CONFIG, model, gap=gap).items():
+            if name in catalogue.PLANTED_TRUTH.tables:
+                tables.append(str(tmp_path / f"results/{model}/tables/{name}.parquet"))
+                write_table(tables[-1], frame)
+    output = tmp_path / "planted_truth.svg"
+    figure(
+        tables=tables, output=str(output), name="planted_truth", model="", settings=catalogue.figure_settings(CONFIG)
+    )
+    assert ElementTree.parse(output).getroot().tag.endswith("svg")
+    inputs = [path.removeprefix(str(tmp_path) + "/") for path in tables]
+    assert sorted(inputs) == sorted(catalogue.planted_truth_inputs(CONFIG))
+
+
+def test_accuracy_intervals_and_colours_are_the_tables():
+    frame = make_tables(CONFIG, "skewed")["accuracy"].filter((pl.col("adapter") == "base") & (pl.col("task") == "arc"))
+    drawn = errorbars(draw("accuracy").axes[0])
+    expected = [
+        (100 * a, 100 * low, 100 * high, language_table()[code].colour.lower())
+        for code, a, low, high in frame.select("lang", "accuracy", "ci_low", "ci_high").iter_rows()
+    ]
+    assert [row[3] for row in drawn] == [row[3] for row in expected]
+    np.testing.assert_allclose([row[:3] for row in drawn], [row[:3] for row in expected])
+
+
+def test_group_gap_band_is_the_tables_interval():
+    frame = make_tables(CONFIG, "skewed")["group_gap"]
+    bands = {band.get_label(): band for band in draw("group_gap").axes[0].collections}
+    for variant, label in (("with_reference", "counted"), ("without_reference", "left out")):
+        rows = frame.filter(pl.col("variant") == variant)
+        band = next(band for text, band in bands.items() if label in text)
+        vertices = band.get_paths()[0].vertices
+        for layer, low, high in rows.select("layer", "ci_low", "ci_high").iter_rows():
+            at_layer = vertices[vertices[:, 0] == layer, 1]
+            assert at_layer.min() == pytest.approx(low)
+            assert at_layer.max() == pytest.approx(high)
+
+
+def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only():
+    tables = make_tables(CONFIG, "skewed")
+    elsewhere = tables["alignment_gain"].with_columns(layer=pl.col("layer") + 1, gain_pct=pl.lit(777.0))
+    drawn = errorbars(draw("alignment_gain", alignment_gain=pl.concat([tables["alignment_gain"], elsewhere])).axes[0])
+    wanted = tables["alignment_gain"].filter(pl.col("run") == "all-l2")
+    np.testing.assert_allclose(sorted(row[0] for row in drawn), sorted(wanted["gain_pct"]))
+
+
+def test_undefined_values_leave_gaps_not_errors():
+    tables = make_tables(CONFIG, "skewed")
+    nothing = pl.lit(None, dtype=pl.Float64)
+    empty = dict.fromkeys(("gap_pct", "ci_low", "ci_high"), nothing)
+    draw("group_gap", group_gap=tables["group_gap"].with_columns(**empty))
+    draw(
+        "language_gap",
+        language_gap=tables["language_gap"].with_columns(
+            pl.when(pl.col("layer") == 1).then(None).otherwise(pl.col("gap_pct")).alias("gap_pct")
+        ),
+    )
+    draw(
+        "gap_accuracy_correlation",
+        gap_accuracy_correlation=tables["gap_accuracy_correlation"].with_columns(r=nothing, ci_low=nothing),
+    )
+    draw(
+        "alignment_gain",
+        alignment_gain=tables["alignment_gain"].with_columns(
+            **dict.fromkeys(("gain_pct", "ci_low", "ci_high", "gain_seen_pct", "before", "after"), nothing)
+        ),
+    )
+
+
+def test_languages_never_share_both_colour_and_marker():
+    from isogloss.figures.style import marker
+
+    looks = {(row.colour, marker(code)) for code, row in language_table().items()}
+    assert len(looks) == len(language_table())
+    assert len({marker(code) for code in language_table()}) == len(language_table())
+
+
+def test_labels_of_close_points_do_not_overlap():
+    config = settings()
+    tables = make_tables(config, "skewed")
+    close = tables["gap_accuracy"].with_columns(mean_gap_pct=20 + pl.col("mean_gap_pct") / 50)
+    drawn = draw("gap_accuracy_correlation", gap_accuracy=close)
+    drawn.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in drawn.axes[0].texts[1:]]
+    overlaps = [
+        (a, b) for i, a in enumerate(boxes) for b in boxes[:i] if a.shrunk(0.8, 0.6).overlaps(b.shrunk(0.8, 0.6))
+    ]
+    assert not overlaps
+
+
+def test_only_what_the_analyses_yield_is_wanted():
+    assert set(catalogue.figures_of(CONFIG, "skewed")) == set(catalogue.FIGURES)
+    assert set(catalogue.tables_of(CONFIG, "skewed")) == set(catalogue.TABLES)
+    equal = catalogue.figures_of(CONFIG, "equal")
+    assert "group_gap" in equal
+    assert not {"similarity", "alignment_gain", "accuracy_change", "alignment_loss"} & set(equal)
+    single = settings(alignment={"runs": {"ml-l0": {"target_layer": 0, "languages": ["ml"], "benchmark": []}}})
+    wanted = set(catalogue.figures_of(single, "skewed"))
+    assert "alignment_gain_layers" in wanted
+    assert not {"alignment_gain", "accuracy_change"} & wanted
+
+
+def test_the_catalogue_imports_nothing_heavy():
+    code = (
+        "import sys; from isogloss.figures import catalogue;"
+        "print({'polars', 'matplotlib', 'seaborn', 'torch', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY / "workflow/scripts", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", catalogue.TABLES)
+def test_html_table_shows_the_tables_rows(name, tmp_path):
+    frame = make_tables(CONFIG, "skewed")[catalogue.TABLES[name].tables[0]]
+    table, output = tmp_path / f"{catalogue.TABLES[name].tables[0]}.parquet", tmp_path / f"{name}.html"
+    write_table(table, frame, metadata())
+    html_table(table=str(table), output=str(output), name=name, model="skewed", title="A <b>&{{title}}", confidence=0.9)
+    page = output.read_text()
+    assert "A &lt;b&gt;&amp;" in page
+    assert "<b>" not in page
+    if any(column.low in frame.columns for column in COLUMNS[name]):
+        assert "90% interval" in page
+    ElementTree.fromstring(page.split("<tbody>")[0].split("<thead>")[1].removesuffix("</thead>\n"))
+
+
+def test_html_table_formats_and_escapes():
+    frame = pl.DataFrame(
+        {
+            "task": ["<script>alert(1)</script>", "arc"],
+            "r": [-0.456, None],
+            "ci_low": [-0.8, None],
+            "ci_high": [-0.004, None],
+            "p": [0.00001, None],
+            "p_adjusted": [0.04, None],
+            "n": [9, 2],
+        }
+    )
+    page = render(frame, "gap_accuracy_correlation", "Model", 0.95, source="t.parquet", study="<i>")
+    assert "<script>" not in page
+    assert "<i>" not in page
+    assert "&lt;script&gt;" in page
+    for cell in ("−0.46", "[−0.80, 0.00]", "&lt; 0.001", "0.040", "–"):
+        assert cell in page
+
+
+@pytest.mark.parametrize("name", sorted({*DRAW, *COLUMNS}))
+def test_captions_render_with_every_open_choice(name):
+    class Job:
+        config = CONFIG
+        wildcards = type("Wildcards", (), {"model": "skewed"})
+
+    text = (REPOSITORY / catalogue.caption(name)).read_text()
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    rendered = environment.from_string(text).render(snakemake=Job)
+    body = publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["body"]
+    assert "{" not in body
+    assert "<strong>" in body
+    if name == "alignment_gain":
+        for choice in ("squared", "pre_activation", "corpus", "1.0"):
+            assert choice in body

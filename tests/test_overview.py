@@ -1,0 +1,146 @@
+"""The landing page: numbers and directions are the tables', hostile text stays text."""
+
+import re
+from html import unescape
+from pathlib import Path
+
+import polars as pl
+import pytest
+from docutils.core import publish_parts
+from jinja2 import Environment
+
+from isogloss import findings
+from isogloss.figures import catalogue
+from isogloss.overview import overview, page, safe
+from synthetic import make_tables, metadata, settings, write_results
+
+CONFIG = settings()
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float], config: dict = CONFIG) -> str:
+    """The page as Snakemake's report sets it: through jinja2, then docutils."""
+    monkeypatch.chdir(folder)
+    write_results(folder, config, gaps)
+    for path in map(Path, catalogue.overview_figures(config)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>" + "<!-- long -->" * 3000)
+    overview(
+        tables=catalogue.overview_tables(config),
+        figures=catalogue.overview_figures(config),
+        settings=catalogue.overview_settings(config),
+        output="results/overview.rst",
+    )
+    rendered = Environment().from_string(Path("results/overview.rst").read_text()).render()
+    return publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["html_body"]
+
+
+def plain(html: str) -> str:
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.S)))
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pl.DataFrame]:
+    return make_tables(CONFIG, "skewed")
+
+
+def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
+    html = written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0})
+    text = plain(html)
+    rows = tables["group_gap"].filter(pl.col("variant") == "with_reference").to_dicts()
+    for row in (rows[0], rows[-1]):
+        assert (
+            f"({row['layer']}) the gap between the groups is {row['gap_pct']:.1f} % (95 % interval"
+            f" {row['ci_low']:.1f} to"
+            f" {row['ci_high']:.1f} %): medium-to-low-resource languages activate the features less"
+        ) in text
+    largest = tables["language_gap_summary"].sort("mean_gap_pct").row(-1, named=True)
+    assert f"mean over layers: Hindi, {largest['mean_gap_pct']:.1f} %" in text
+    english = tables["accuracy"].row(0, named=True)
+    assert f"ARC-Challenge: English {100 * english['accuracy']:.1f} %" in text
+    assert "English retains 94.0 % (95 % interval 92.5 to 95.5 %)" in text
+    assert "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages: languages with a larger gap are the less" in text
+    assert "148 duplicates dropped, 3,200 phrases kept" in text
+    assert "Equal shares, where nothing was planted, shows no group gap in any of 4 layers" in text
+    assert "the group gap of Skewed shares is larger in 4, smaller in 0" in text
+    assert "torch 2.0" in text
+    assert html.count("data:image/svg+xml;base64,") == 4
+
+
+def test_analyses_that_were_not_run_are_not_told(tmp_path, monkeypatch):
+    text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}))
+    equal = text.split("Found: Equal shares")[1]
+    assert "Activation gap" in equal
+    assert "Embedding similarity" not in equal
+    assert "Activation alignment" not in equal
+
+
+@pytest.mark.parametrize(
+    ("gap", "verdict", "counted"),
+    [
+        (20.0, "activate the features less", "above zero in 4 of 4 layers"),
+        (0.0, "the interval includes zero", "includes zero in 4"),
+        (-20.0, "activate the features more", "below zero in 4"),
+    ],
+)
+def test_direction_follows_the_data(gap, verdict, counted):
+    sentences = findings.group_gap(make_tables(CONFIG, "skewed", gap=gap)["group_gap"], "with_reference", 0.95)
+    assert verdict in sentences[0]
+    assert verdict in sentences[1]
+    assert counted in sentences[2]
+
+
+def test_a_gap_with_equal_shares_is_told_as_one():
+    still = findings.equal_shares("Equal", make_tables(CONFIG, "equal", gap=15.0)["group_gap"], "with_reference")
+    assert "still has a group gap whose interval excludes zero in 4 of 4 layers (4 above, 0 below zero)" in still
+    none = findings.equal_shares("Equal", make_tables(CONFIG, "equal", gap=0.0)["group_gap"], "with_reference")
+    assert "shows no group gap" in none
+
+
+@pytest.mark.parametrize(("slope", "trend"), [(1.0, "rises with"), (-1.0, "falls with"), (0.0, "shows no trend with")])
+def test_trend_with_the_planted_shares(slope, trend):
+    shares = {"en": 0.4, "zh": 0.2, "ru": 0.1, "es": 0.05, "it": 0.02}
+    wiggle = [0.0, 0.6, -0.8, 0.5, -0.1]
+    values = {code: slope * i + w for (i, code), w in zip(enumerate(reversed(shares)), wiggle, strict=True)}
+    assert f"accuracy {trend} the planted share" in findings.planted("Model", shares, values, "accuracy", 0.95)
+
+
+@pytest.mark.parametrize(
+    ("r", "low", "high", "verdict"),
+    [(-0.9, -0.99, -0.5, "less accurate"), (0.9, 0.5, 0.99, "more accurate"), (0.1, -0.5, 0.6, "no relation is shown")],
+)
+def test_correlation_verdict(r, low, high, verdict):
+    frame = pl.DataFrame({"task": ["arc"], "r": [r], "ci_low": [low], "ci_high": [high], "p": [0.1], "n": [9]})
+    assert verdict in findings.correlation(frame, 0.95)[0]
+
+
+def test_benchmark_changes_count_after_correction(tables):
+    changed = tables["accuracy"].with_columns(
+        p_adjusted=pl.when((pl.col("task") == "arc") & (pl.col("adapter") != "base"))
+        .then(0.01)
+        .otherwise(pl.col("p_adjusted"))
+    )
+    first = findings.accuracy_change(changed, 0.95)[0]
+    assert first.startswith("all-l2: of 30 comparisons with the base model, 10 rose and 0 fell")
+
+
+def test_undefined_values_are_told(tables):
+    nothing = pl.lit(None, dtype=pl.Float64)
+    empty = tables["group_gap"].with_columns(gap_pct=nothing, ci_low=nothing, ci_high=nothing)
+    assert "No layer has a gap" in findings.group_gap(empty, "with_reference", 0.95)[0]
+    gain = tables["alignment_gain"].with_columns(gain_pct=nothing)
+    assert "no gain is defined" in findings.alignment(gain, CONFIG["alignment"]["runs"], "en", 0.95)[0]
+    assert findings.number(-0.04) == "0.0"
+
+
+def test_hostile_text_is_inert(tables):
+    hostile = '<script>alert(1)</script> {{ 7*7 }} {% raw %}\n\n.. raw:: html\n\n"x'
+    config = settings()
+    config["models"]["skewed"]["title"] = hostile
+    made = metadata() | {"versions": {"<b>{{ evil }}": "{# x #}"}}
+    html = page(
+        {"skewed": tables, "equal": make_tables(config, "equal")}, {}, catalogue.overview_settings(config), made
+    )
+    for forbidden in ("<script", "{{", "{%", "{#", "<b>"):
+        assert forbidden not in html
+    assert "\n.. raw" not in html
+    assert unescape(safe("{{ a }}")) == "{{ a }}"

@@ -1,0 +1,11 @@
+from isogloss.figures.draw import figure
+from isogloss.stage import stage
+
+with stage(snakemake):
+    figure(
+        tables=list(snakemake.input),
+        output=snakemake.output[0],
+        name=snakemake.params.name,
+        model=snakemake.wildcards.get("model", ""),
+        settings=snakemake.params.settings,
+    )

@@ -1,0 +1,43 @@
+"""The stage that draws a figure of the catalogue from its tables."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from isogloss.figures import alignment, benchmarks, comparison, gap, similarity, training
+from isogloss.figures.style import Context, save
+from isogloss.tables import read_table
+
+Draw = Callable[[Mapping[str, pl.DataFrame], Context], Figure]
+
+DRAW: dict[str, Draw] = {
+    "similarity": similarity.similarity,
+    "similarity_pairs": similarity.similarity_pairs,
+    "group_gap": gap.group_gap,
+    "group_activation": gap.group_activation,
+    "language_gap": gap.language_gap,
+    "activation_controls": gap.activation_controls,
+    "accuracy": benchmarks.accuracy,
+    "accuracy_by_teaching": benchmarks.accuracy_by_teaching,
+    "gap_accuracy_correlation": benchmarks.gap_accuracy_correlation,
+    "alignment_gain": alignment.alignment_gain,
+    "alignment_gain_layers": alignment.alignment_gain_layers,
+    "accuracy_change": benchmarks.accuracy_change,
+    "alignment_loss": alignment.alignment_loss,
+    "training": training.training,
+    "sae_quality": training.sae_quality,
+    "planted_truth": comparison.planted_truth,
+}
+
+
+def figure(*, tables: Sequence[str], output: str, name: str, model: str, settings: Mapping[str, Any]) -> None:
+    """Draw the figure `name` of `model` ("" where models are compared) from its tables into an SVG at `output`.
+
+    `tables` are paths results/{model}/tables/{table}.parquet or results/{model}/alignment/{run}.parquet.
+    """
+    paths = [Path(path) for path in tables]
+    frames = {path.stem if model else f"{path.parts[-3]}/{path.stem}": read_table(path) for path in paths}
+    save(DRAW[name](frames, Context(model=model, settings=settings)), output)

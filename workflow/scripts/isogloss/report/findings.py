@@ -1,0 +1,293 @@
+"""What the tables say, in sentences: every number is read from a table, every direction from its interval."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from scipy.stats import pearsonr
+
+from isogloss.languages import language_table
+
+TASKS = {"arc": "ARC-Challenge", "hellaswag": "HellaSwag", "mmlu": "MMLU"}
+
+
+def name(code: str) -> str:
+    """English name of a language."""
+    return language_table()[code].name
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number with a true minus sign; a dash where there is none."""
+    return "–" if value is None else f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
+def estimate(value: float, low: float | None, high: float | None, confidence: float, unit: str = "%") -> str:
+    """`24.0 % (95 % interval 21.0 to 27.3 %)`."""
+    digits = 2 if not unit else 1
+    unit = f" {unit}" if unit else ""
+    if low is None or high is None:
+        return f"{number(value, digits)}{unit} (no interval)"
+    bounds = f"{number(low, digits)} to {number(high, digits)}"
+    return f"{number(value, digits)}{unit} ({100 * confidence:g} % interval {bounds}{unit})"
+
+
+def sign(low: float | None, high: float | None) -> int:
+    """1 for an interval above zero, -1 for one below, 0 for one that includes zero or is not defined."""
+    if low is None or high is None:
+        return 0
+    return int(low > 0) - int(high < 0)
+
+
+def group_gap(frame: pl.DataFrame, variant: str, confidence: float) -> list[str]:
+    """Gap of the earliest and the deepest layer; of both variants, in how many layers the interval excludes zero."""
+    rows = frame.filter(pl.col("variant") == variant).sort("layer").to_dicts()
+    defined = [row for row in rows if row["gap_pct"] is not None]
+    if not defined:
+        return ["No layer has a gap: the mean activation is zero everywhere."]
+    verdict = {
+        1: "medium-to-low-resource languages activate the features less than high-resource languages",
+        -1: "medium-to-low-resource languages activate the features more than high-resource languages",
+        0: "the interval includes zero, so no difference between the groups is shown",
+    }
+    ends = [("earliest", defined[0]), ("deepest", defined[-1])] if len(defined) > 1 else [("only", defined[0])]
+    sentences = [
+        f"In the {which} layer ({row['layer']}) the gap between the groups is "
+        f"{estimate(row['gap_pct'], row['ci_low'], row['ci_high'], confidence)}:"
+        f" {verdict[sign(row['ci_low'], row['ci_high'])]}."
+        for which, row in ends
+    ]
+    counted = [
+        f"With the reference {where}, the interval lies above zero in {signs.count(1)} of {len(signs)} layers, below"
+        f" zero in"
+        f" {signs.count(-1)} and includes zero in {signs.count(0)}."
+        for name_of_variant, where in (
+            ("with_reference", "in the high-resource group"),
+            ("without_reference", "left out"),
+        )
+        if (signs := _signs(frame.filter(pl.col("variant") == name_of_variant)))
+    ]
+    return [*sentences, *counted]
+
+
+def _signs(frame: pl.DataFrame) -> list[int]:
+    return [sign(low, high) for low, high in frame.select("ci_low", "ci_high").iter_rows()]
+
+
+def language_gaps(summary: pl.DataFrame, reference: str, confidence: float) -> str:
+    """The languages with the largest and the smallest mean gap."""
+    rows = summary.filter(pl.col("lang") != reference).drop_nulls("mean_gap_pct").sort("mean_gap_pct").to_dicts()
+    if not rows:
+        return "No language has a gap."
+
+    def said(row: Mapping[str, Any]) -> str:
+        return f"{name(row['lang'])}, {estimate(row['mean_gap_pct'], row['ci_low'], row['ci_high'], confidence)}"
+
+    largest = "; ".join(said(row) for row in rows[:-4:-1])
+    smallest = f" Smallest: {said(rows[0])}." if len(rows) > 3 else ""
+    return f"Largest gaps to {name(reference)}, mean over layers: {largest}.{smallest}"
+
+
+def similarity(frame: pl.DataFrame, reference: str) -> str:
+    """Range of the cosines, and of those of shuffled pairs."""
+    rows = frame.filter(pl.col("lang") != reference).sort("cosine")
+    low, high = rows.row(0, named=True), rows.row(-1, named=True)
+    shuffled = rows["cosine_shuffled"].drop_nulls()
+    beside = f" Shuffled pairs reach {number(float(shuffled.max()), 2)} at most." if len(shuffled) else ""  # type: ignore[arg-type]
+    return (
+        f"The mean cosine to {name(reference)} runs from {number(low['cosine'], 2)} ({name(low['lang'])}, layer"
+        f" {low['layer']}) to {number(high['cosine'], 2)} ({name(high['lang'])}, layer {high['layer']}).{beside}"
+    )
+
+
+def accuracy(frame: pl.DataFrame, reference: str, low_resource: Sequence[str], confidence: float) -> list[str]:
+    """Per task the reference's accuracy beside the range of the medium-to-low-resource languages."""
+    sentences: list[str] = []
+    base = frame.filter(pl.col("adapter") == "base")
+    for task in base["task"].unique(maintain_order=True):
+        rows = base.filter(pl.col("task") == task)
+        own = rows.filter(pl.col("lang") == reference).to_dicts()
+        others = rows.filter(pl.col("lang").is_in(list(low_resource))).sort("accuracy").to_dicts()
+        if not own or not others:
+            continue
+        first, last = others[0], others[-1]
+        value, low, high = (None if own[0][c] is None else 100 * own[0][c] for c in ("accuracy", "ci_low", "ci_high"))
+        sentences.append(
+            f"{TASKS[task]}: {name(reference)} {estimate(value or 0.0, low, high, confidence)}; medium-to-low-resource"
+            f" languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
+            f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is 25 %."
+        )
+    return sentences
+
+
+def correlation(frame: pl.DataFrame, confidence: float) -> list[str]:
+    """Per task whether languages with a larger gap have the lower accuracy."""
+    verdict = {
+        1: "languages with a larger gap are the more accurate ones",
+        -1: "languages with a larger gap are the less accurate ones",
+        0: "no relation is shown",
+    }
+    return [
+        f"{TASKS[row['task']]}: gap and accuracy correlate with r = "
+        f"{estimate(row['r'], row['ci_low'], row['ci_high'], confidence, '')} over {row['n']} languages:"
+        f" {verdict[sign(row['ci_low'], row['ci_high'])]}."
+        if row["r"] is not None
+        else f"{TASKS[row['task']]}: no correlation can be computed from {row['n']} languages."
+        for row in frame.iter_rows(named=True)
+    ]
+
+
+def alignment(frame: pl.DataFrame, runs: Mapping[str, Any], reference: str, confidence: float) -> list[str]:
+    """Per run the gain of its languages at its target layer (held-out features) and the reference's retention."""
+    sentences: list[str] = []
+    for run, settings in runs.items():
+        layer = settings["target_layer"]
+        rows = frame.filter(
+            pl.col("run") == run, pl.col("layer") == layer, pl.col("lang").is_in(settings["languages"])
+        ).sort("gain_pct")
+        measured = rows.drop_nulls("gain_pct").to_dicts()
+        if not measured:
+            sentences.append(
+                f"{run}: no gain is defined at layer {layer} (no feature held out, or nothing active before)."
+            )
+            continue
+        first, last = measured[0], measured[-1]
+
+        def said(row: Mapping[str, Any]) -> str:
+            return f"{name(row['lang'])} {estimate(row['gain_pct'], row['ci_low'], row['ci_high'], confidence)}"
+
+        signs = [sign(row["ci_low"], row["ci_high"]) for row in measured]
+        spread = f"gain of {said(last)}" if len(measured) == 1 else f"gains from {said(first)} to {said(last)}"
+        counted = (
+            ""
+            if len(measured) == 1
+            else f" ({signs.count(1)} of {len(measured)} languages rise, {signs.count(-1)} fall by their intervals)"
+        )
+        kept = (
+            "not defined"
+            if last["retention_pct"] is None
+            else estimate(last["retention_pct"], last["retention_ci_low"], last["retention_ci_high"], confidence)
+        )
+        sentences.append(f"{run} (target layer {layer}): {spread}{counted}; {name(reference)} retains {kept}.")
+    return sentences
+
+
+def accuracy_change(frame: pl.DataFrame, confidence: float) -> list[str]:
+    """Per benchmarked run how many comparisons rose or fell after correction, and the largest changes."""
+    sentences: list[str] = []
+    changed = frame.filter(pl.col("adapter") != "base")
+    for run in changed["adapter"].unique(maintain_order=True):
+        rows = changed.filter(pl.col("adapter") == run).sort("difference").to_dicts()
+        told = [row for row in rows if row["p_adjusted"] is not None and row["p_adjusted"] < 1 - confidence]
+        up, down = sum(row["difference"] > 0 for row in told), sum(row["difference"] < 0 for row in told)
+
+        def said(row: Mapping[str, Any]) -> str:
+            value, low, high = (
+                None if row[c] is None else 100 * row[c]
+                for c in ("difference", "difference_ci_low", "difference_ci_high")
+            )
+            return (
+                f"{TASKS[row['task']]} in {name(row['lang'])} {estimate(value or 0.0, low, high, confidence, 'points')}"
+            )
+
+        sentences.append(
+            f"{run}: of {len(rows)} comparisons with the base model, {up} rose and {down} fell at a corrected"
+            f" p below {1 - confidence:.2g}. Largest rise or smallest fall: {said(rows[-1])}; the other end:"
+            f" {said(rows[0])}."
+        )
+    return sentences
+
+
+def controls(frame: pl.DataFrame, reference: str) -> list[str]:
+    """The mean gap beside the controls', and the extremes of the token ratio."""
+    rows = frame.filter(pl.col("lang") != reference)
+    mean = rows.select(pl.col("gap_pct", "gap_equal_tokens_pct", "gap_shuffled_pct", "gap_random_pct").mean()).row(
+        0, named=True
+    )
+    ratio = rows.group_by("lang").agg(pl.col("token_ratio").mean()).sort("token_ratio")
+    low, high = ratio.row(0, named=True), ratio.row(-1, named=True)
+    return [
+        f"Mean over languages and layers: gap {number(mean['gap_pct'])} %; where texts have as many tokens as in"
+        f" {name(reference)}, {number(mean['gap_equal_tokens_pct'])} %; with the feature of another phrase"
+        f" {number(mean['gap_shuffled_pct'])} % and with a random feature {number(mean['gap_random_pct'])} %, both in"
+        " percent of the own-feature mean.",
+        f"Tokens per phrase, as a multiple of {name(reference)}: from {number(low['token_ratio'], 2)}"
+        f" ({name(low['lang'])}) to {number(high['token_ratio'], 2)} ({name(high['lang'])}).",
+    ]
+
+
+def teaching(frame: pl.DataFrame, reference: str) -> str:
+    """Accuracy outside the reference on facts that every language, or only the reference, was taught."""
+    base = frame.filter(pl.col("adapter") == "base", pl.col("lang") != reference)
+    means = dict(base.group_by("taught").agg((100 * pl.col("accuracy")).mean()).iter_rows())
+    if set(means) != {"all", "reference"}:
+        return ""
+    return (
+        f"Outside {name(reference)}, facts taught in every language are answered rightly in {number(means['all'])} % of"
+        f" questions and facts taught in {name(reference)} only in {number(means['reference'])} % (means over tasks and"
+        " languages; chance is 25 %): what exceeds chance in the latter has crossed languages."
+    )
+
+
+def dropped(counts: pl.DataFrame, quality: pl.DataFrame) -> list[str]:
+    """What did not become a phrase, and what the SAEs leave unexplained."""
+    total = counts.sum().row(0, named=True)
+    worst = quality.sort("fvu").row(-1, named=True)
+    return [
+        f"{total['features_with_phrases']:,} of {total['features_sampled']:,} sampled features have phrases;"
+        f" {total['windows']:,} windows were found, {total['duplicates_dropped']:,} duplicates dropped,"
+        f" {total['n_phrases']:,} phrases kept.",
+        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave"
+        f" at most"
+        f" {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']}).",
+    ]
+
+
+def planted(
+    title: str, shares: Mapping[str, float], measured: Mapping[str, float], what: str, confidence: float
+) -> str:
+    """Whether `measured` (by language) goes with the planted shares, on a log scale."""
+    codes = [code for code in measured if code in shares]
+    if len({round(shares[code], 9) for code in codes}) == 1:
+        values = [measured[code] for code in codes]
+        return f"{title}: all shares are equal; {what} runs from {number(min(values))} % to {number(max(values))} %."
+    logs = pl.Series([shares[code] for code in codes]).log()
+    values = [measured[code] for code in codes]
+    if len(codes) < 4 or max(values) == min(values):
+        return f"{title}: too few languages, or too alike, to relate {what} to the planted shares."
+    result = pearsonr(logs.to_numpy(), values)
+    low, high = (float(bound) for bound in result.confidence_interval(confidence))
+    trend = {1: "rises with", -1: "falls with", 0: "shows no trend with"}[sign(low, high)]
+    strength = estimate(float(result.statistic), low, high, confidence, "")  # pyright: ignore[reportAttributeAccessIssue]
+    return f"{title}: {what} {trend} the planted share (log scale), r = {strength} over {len(codes)} languages."
+
+
+def equal_shares(title: str, frame: pl.DataFrame, variant: str) -> str:
+    """What the group gap of a model without planted disparity says about the measure itself."""
+    rows = frame.filter(pl.col("variant") == variant).to_dicts()
+    signs = [sign(row["ci_low"], row["ci_high"]) for row in rows]
+    if not any(signs):
+        return f"{title}, where nothing was planted, shows no group gap in any of {len(rows)} layers."
+    return (
+        f"{title}, where nothing was planted, still has a group gap whose interval excludes zero in"
+        f" {sum(s != 0 for s in signs)} of {len(rows)} layers ({signs.count(1)} above, {signs.count(-1)} below"
+        f" zero): that"
+        " much of a gap does not come from the shares (scripts, tokens and the choice of phrases remain)."
+    )
+
+
+def contrast(first: str, second: str, gaps: Mapping[str, pl.DataFrame], variant: str) -> str:
+    """In how many layers two models' gaps have intervals that do not overlap."""
+    a, b = (gaps[m].filter(pl.col("variant") == variant).drop_nulls("ci_low") for m in (first, second))
+    both = a.join(b, on="layer", suffix="_b")
+    larger = int((both["ci_low"] > both["ci_high_b"]).sum())
+    smaller = int((both["ci_high"] < both["ci_low_b"]).sum())
+    return (
+        f"Compared with {second}, the group gap of {first} is larger in {larger}, smaller in {smaller} and not told"
+        f" apart"
+        f" in {both.height - larger - smaller} of {both.height} layers (intervals that do not overlap)."
+    )
