@@ -1,0 +1,179 @@
+"""The real Snakefile on a study of a minute: one full run, then what a change runs again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from isogloss.tables import CONTRACT, open_table, table_metadata
+
+REPOSITORY = Path(__file__).parents[1]
+STUDY = REPOSITORY / "tests" / "studies" / "mini.yaml"
+
+
+class Checkout:
+    """A copy of the workflow that a test may edit, with the results of the session's one full run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.study = folder / "study.yaml"
+
+    def snakemake(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(study or self.study)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+        return subprocess.run([*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True)
+
+    def planned(self, *arguments: str, study: Path | None = None) -> Counter[str]:
+        """How many jobs of each rule a dry run plans."""
+        run = self.snakemake("--dry-run", *arguments, study=study)
+        assert run.returncode == 0, run.stdout + run.stderr
+        rows = re.findall(r"^(\w+)\s+(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
+        return Counter({rule: int(count) for rule, count in rows if rule != "total"})
+
+    def changed_study(self, path: str, value: object) -> Path:
+        config = yaml.safe_load(self.study.read_text(encoding="utf-8"))
+        *parents, last = path.split(".")
+        node = config
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = value
+        changed = self.folder / "changed.json"
+        changed.write_text(json.dumps(config), encoding="utf-8")
+        return changed
+
+
+def copy_workflow(folder: Path) -> None:
+    for name in ("workflow", "config", "resources", "envs", "slurm"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(REPOSITORY / "Snakefile", folder)
+    shutil.copy(STUDY, folder / "study.yaml")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    folder = tmp_path_factory.mktemp("checkout")
+    copy_workflow(folder)
+    checkout = Checkout(folder)
+    run = checkout.snakemake("--show-failed-logs")
+    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-6000:]
+    return checkout
+
+
+def test_the_study_ends_in_a_report_and_all_tables_keep_the_contract(finished: Checkout):
+    report = finished.folder / "results" / "report.html"
+    text = report.read_text(encoding="utf-8")
+    for words in ("Gap between groups", "Skewed shares", "Equal shares"):
+        assert words in text
+    for name, contract in CONTRACT.items():
+        path = finished.folder / "results" / "skewed" / "tables" / f"{name}.parquet"
+        schema = open_table(path).schema_arrow
+        assert {column: schema.field(column).type for column in contract} == contract, name
+        metadata = table_metadata(path)
+        assert metadata["study"] == "mini"
+        assert metadata["code"]
+        assert metadata["versions"]["torch"]
+
+
+def test_a_second_run_has_nothing_to_do(finished: Checkout):
+    run = finished.snakemake()
+    assert "Nothing to be done" in run.stdout + run.stderr
+
+
+def test_the_model_keeps_its_checkpoints_and_a_finished_run_no_training_state(finished: Checkout):
+    model = finished.folder / "results" / "skewed"
+    assert (model / "lm" / "model.safetensors").is_file()
+    assert len(list((model / "checkpoints").iterdir())) == 3
+    assert not (model / ".training").exists()
+    assert not [path for path in model.rglob("*.partial")]
+
+
+def test_a_change_of_the_gap_reruns_the_gap_and_what_follows_only(finished: Checkout):
+    planned = finished.planned(study=finished.changed_study("gap.minimum_phrases", 2))
+    assert {"gap", "controls", "gain", "correlation", "report_html"} <= set(planned)
+    above = {"toy_world", "train_toy", "train_sae", "phrases", "translate", "capture", "encode", "similarity", "align", "benchmark", "accuracy"}
+    assert not above & set(planned)
+
+
+def test_a_new_language_runs_its_own_jobs_and_the_tables(finished: Checkout):
+    planned = finished.planned(study=finished.changed_study("languages.medium_low_resource", ["ca", "hi"]))
+    assert planned["translate"] == 2  # one a model
+    assert planned["encode"] == 2
+    assert planned["capture"] == 1  # the model with the similarity analysis
+    assert planned["benchmark"] == 1
+    assert planned["gap"] == 2
+    assert not {"toy_world", "train_toy", "train_sae", "phrases", "align"} & set(planned)
+
+
+def test_a_changed_seed_or_share_reaches_everything_below(finished: Checkout):
+    shares = {"en": 0.5, "es": 0.2, "ca": 0.2, "hi": 0.1}
+    planned = finished.planned(study=finished.changed_study("models.skewed.shares", shares))
+    assert planned["train_toy"] == 1
+    assert planned["toy_world"] == 0
+    assert planned["align"] == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "rules", "untouched"),
+    [
+        ("disparity/controls.py", {"controls"}, {"gap", "encode", "align"}),
+        ("residuals/stream.py", {"capture", "encode", "train_sae", "align"}, {"toy_world", "toy_tokenizer", "train_toy"}),
+    ],
+)
+def test_editing_a_module_reruns_the_rules_that_import_it_and_a_comment_does_not(
+    finished: Checkout, module: str, rules: set[str], untouched: set[str]
+):
+    path = finished.folder / "workflow" / "scripts" / "isogloss" / module
+    source = path.read_text(encoding="utf-8")
+    try:
+        path.write_text("# a comment\n" + source, encoding="utf-8")
+        assert not finished.planned()
+        path.write_text(source + "\nADDED = 1\n", encoding="utf-8")
+        planned = finished.planned()
+        assert rules <= set(planned)
+        assert not untouched & set(planned)
+    finally:
+        path.write_text(source, encoding="utf-8")
+    assert not finished.planned()
+
+
+def test_a_truncated_table_is_one_line_and_running_again_mends_it(finished: Checkout):
+    table = finished.folder / "results" / "skewed" / "activations" / "base" / "0-1" / "hi.parquet"
+    whole = table.read_bytes()
+    stat = table.stat()
+    table.write_bytes(whole[:100])
+    os.utime(table, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    gap = "results/skewed/tables/group_gap.parquet"
+    run = finished.snakemake("--force", gap)
+    assert run.returncode != 0
+    line = next(line for line in run.stderr.splitlines() if line.startswith("isogloss: gap:"))
+    assert "hi.parquet: not a complete Parquet file" in line
+    assert "delete it and run snakemake again" in line
+    assert "Traceback" not in run.stderr
+    table.unlink()
+    assert finished.snakemake("--rerun-incomplete").returncode == 0
+    assert pl.read_parquet(table).equals(pl.read_parquet(whole))
+
+
+def test_mistakes_in_the_configuration_come_at_once_before_anything_runs(finished: Checkout):
+    run = finished.snakemake(study=finished.changed_study("models.skewed.shares", {"en": 0.5, "xx": 0.6}))
+    assert run.returncode != 0
+    assert "models.skewed.shares: unknown language 'xx'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_the_default_study_and_the_slurm_profile_plan_without_a_cluster(tmp_path: Path):
+    copy_workflow(tmp_path)
+    default = tmp_path / "config" / "config.yaml"
+    checkout = Checkout(tmp_path)
+    local = checkout.planned(study=default)
+    assert local == checkout.planned("--profile", "slurm", study=default)
+    assert local["train_toy"] == 2
+    assert local["encode"] > 20
