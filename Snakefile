@@ -32,12 +32,12 @@ include: "workflow/rules/report.smk"
 
 rule all:
     default_target: True
-    localrule: True
     input:
         "results/report.html",
+    localrule: True
 
 
 rule results:
-    localrule: True
     input:
         REPORTED,
+    localrule: True

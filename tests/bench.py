@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from standins import tiny_gemma2, tiny_sae
 from torch.testing import assert_close
 
 from isogloss.benchmarks.run import SharedPromptLM
@@ -24,10 +23,28 @@ from isogloss.residuals.batching import Batch, collate, each_batch, encode_texts
 from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.own_feature import measure
+from standins import tiny_gemma2, tiny_sae
 
 REPEATS = 3
 LAYERS, WIDTH, FEATURES, PHRASES = 8, 256, 2048, 128
-WORDS = "the currency of Austria is Euro official language India Hindi moneda भारत की 奥地利 货币 continent".split()
+WORDS = [
+    "the",
+    "currency",
+    "of",
+    "Austria",
+    "is",
+    "Euro",
+    "official",
+    "language",
+    "India",
+    "Hindi",
+    "moneda",
+    "भारत",
+    "की",
+    "奥地利",
+    "货币",
+    "continent",
+]
 
 
 def texts(number: int, seed: int = 0, longest: int = 24) -> list[str]:
@@ -57,7 +74,10 @@ def bench_encode(lm: Path, folder: Path) -> None:
 
     model, tokenizer = load_base_model(lm), load_tokenizer(lm)
     ids = encode_texts(tokenizer, texts(PHRASES))
-    saes = [tiny_sae(folder / f"{layer}", kind="jumprelu", d_model=WIDTH, features=FEATURES, seed=layer) for layer in range(LAYERS)]
+    saes = [
+        tiny_sae(folder / f"{layer}", kind="jumprelu", d_model=WIDTH, features=FEATURES, seed=layer)
+        for layer in range(LAYERS)
+    ]
     encoders, theirs = [load_encoder(path) for path in saes], [SAE.load_from_disk(path) for path in saes]
     features = torch.randint(FEATURES, (LAYERS, len(ids)), generator=torch.Generator().manual_seed(0))
 
@@ -67,7 +87,9 @@ def bench_encode(lm: Path, folder: Path) -> None:
             for start in range(0, len(ids), 32):
                 batch = collate(ids[start : start + 32])
                 kept: list[torch.Tensor] = []
-                hook = model.layers[layer].register_forward_hook(lambda *arguments, kept=kept: kept.append(arguments[2]))
+                hook = model.layers[layer].register_forward_hook(
+                    lambda *arguments, kept=kept: kept.append(arguments[2])
+                )
                 model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, output_hidden_states=True)
                 hook.remove()
                 dense = sae.encode(kept[0]).masked_fill(~batch.content[..., None], 0).amax(dim=1)
@@ -136,7 +158,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         lm = tiny_gemma2(Path(folder, "lm"), layers=LAYERS, d_model=WIDTH)
-        print(f"Gemma-2 stand-in: {LAYERS} layers of width {WIDTH}; one thread; ratio of wall times, median of {REPEATS}")
+        print(
+            f"Gemma-2 stand-in: {LAYERS} layers of width {WIDTH}; one thread; ratio of wall times, median of {REPEATS}"
+        )
         bench_encode(lm, Path(folder, "sae"))
         bench_multiple_choice(lm)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from standins import tiny_gemma2, tiny_sae
 
 

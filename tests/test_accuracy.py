@@ -127,3 +127,11 @@ def test_mistakes_are_named(tmp_path):
         run(tmp_path, {("base", "en"): pl.concat([answers([1]), answers([1])])})
     with pytest.raises(IsoglossError, match="task mmlu has no metric"):
         run(tmp_path, {("base", "en"): answers([1], task="mmlu")})
+
+
+def test_questions_about_untaught_facts_are_a_control_only(tmp_path):
+    facts = pl.DataFrame({"fact": [f"currency/{i}" for i in range(4)], "taught": ["all", "none", "reference", "none"]})
+    tables = run(tmp_path, {("base", "en"): answers([1, 0, 1, 0])}, facts=facts)
+    assert tables["accuracy"].select("accuracy", "n").row(0) == (1.0, 2)
+    by_teaching = tables["accuracy_by_teaching"]
+    assert by_teaching.filter(pl.col("taught") == "none").select("accuracy", "n").row(0) == (0.0, 2)

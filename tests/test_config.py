@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from isogloss import schema
 from isogloss.config import load_study
 from isogloss.errors import IsoglossError
@@ -43,7 +44,11 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ("models.world", DEFAULT["models"]["equal"], r"models\.world: this name is taken"),
         ("phrases.threshold", 1.2, r"phrases\.threshold: Input should be less than or equal to 1 \(got 1\.2\)"),
         ("phrases.treshold", 0.5, r"phrases\.treshold: unknown key; see config/README\.md"),
-        ("gap.variant", "both", r"gap\.variant: Input should be 'with_reference' or 'without_reference' \(got 'both'\)"),
+        (
+            "gap.variant",
+            "both",
+            r"gap\.variant: Input should be 'with_reference' or 'without_reference' \(got 'both'\)",
+        ),
         ("alignment.runs.all-l2.target_layer", 7, r"models\.skewed has no analysed layer 7; allowed: 0, 1, 2, 3"),
         ("alignment.runs.all-l2.languages", ["en"], r"the reference en cannot be aligned to itself"),
         ("alignment.runs.ml-l1.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 1"),
@@ -68,7 +73,9 @@ def test_all_mistakes_come_at_once():
 
 def test_a_language_that_the_world_lacks():
     config = changed("world.languages", ["en", "zh"])
-    with pytest.raises(IsoglossError, match=r"languages: ru, es, it, id, ca, mr, ml, hi not in world\.languages \(en, zh\)"):
+    with pytest.raises(
+        IsoglossError, match=r"languages: ru, es, it, id, ca, mr, ml, hi not in world\.languages \(en, zh\)"
+    ):
         load_study(config)
 
 
@@ -81,6 +88,8 @@ def test_schema_and_key_reference_are_up_to_date():
 
 def test_every_key_has_a_meaning():
     undocumented = [
-        row for row in schema.key_reference().splitlines()[2:] if row.rstrip(" |").endswith("|") or not row.split("|")[4].strip()
+        row
+        for row in schema.key_reference().splitlines()[2:]
+        if row.rstrip(" |").endswith("|") or not row.split("|")[4].strip()
     ]
     assert not undocumented

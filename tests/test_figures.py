@@ -1,5 +1,6 @@
 """Every figure and HTML table of the catalogue, from synthetic tables with known values."""
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -19,11 +20,16 @@ from isogloss.figures.draw import DRAW, figure
 from isogloss.figures.html import COLUMNS, html_table, render
 from isogloss.figures.style import Context
 from isogloss.languages import language_table
+from isogloss.report.transfer import transfers
 from isogloss.tables import write_table
-from synthetic import make_losses, make_tables, metadata, settings
+from synthetic import make_losses, make_tables, metadata, settings, write_results
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
+
+
+def caption(name: str) -> Path:
+    return REPOSITORY / f"workflow/report/{name}.rst"
 
 
 def draw(name: str, config: dict | None = None, **changed: pl.DataFrame) -> Figure:
@@ -47,7 +53,7 @@ def test_every_entry_has_a_drawing_and_a_caption():
     assert set(DRAW) == {*catalogue.FIGURES, "planted_truth"}
     assert set(COLUMNS) == set(catalogue.TABLES)
     for name in {*DRAW, *COLUMNS}:
-        assert (REPOSITORY / catalogue.caption(name)).is_file(), name
+        assert caption(name).is_file(), name
 
 
 @pytest.mark.parametrize("name", catalogue.FIGURES)
@@ -105,6 +111,57 @@ def test_writes_a_deterministic_svg_without_text_elements(tmp_path):
     assert "text" not in tags
 
 
+DRAW_ALL = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from isogloss.figures import catalogue
+from isogloss.figures.draw import figure
+from synthetic import settings
+config = settings()
+inputs = {(name, "skewed"): catalogue.figure_inputs(config, name, "skewed") for name in catalogue.FIGURES}
+inputs["planted_truth", ""] = catalogue.planted_truth_inputs(config)
+for (name, model), tables in inputs.items():
+    figure(tables=tables, output=str(Path(sys.argv[1], f"{name}.svg")), name=name, model=model,
+           settings=catalogue.figure_settings(config))
+from isogloss.report.overview import overview
+overview(tables=catalogue.overview_tables(config), figures=[], settings=catalogue.overview_settings(config),
+         output=str(Path(sys.argv[1], "overview.rst")))
+"""
+
+
+def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
+    write_results(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    paths = [str(REPOSITORY / "workflow/scripts"), str(REPOSITORY / "tests")]
+    for seed in ("1", "2"):
+        subprocess.run(
+            [sys.executable, "-c", DRAW_ALL, f"seed{seed}", *paths],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+        )
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
+    assert set(first) == {*(f"{name}.svg" for name in DRAW), "overview.rst"}
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def test_transfer_is_measured_against_untaught_facts():
+    frame = make_tables(CONFIG, "skewed")["accuracy_by_teaching"]
+    drawn = draw("accuracy_by_teaching")
+    pooled = transfers(frame, "en", 0.95)
+    for axes, its in zip(drawn.axes[3:6], pooled, strict=True):
+        (row,) = errorbars(axes)
+        np.testing.assert_allclose(row[:3], [100 * its.difference, 100 * its.low, 100 * its.high])
+    without = draw("accuracy_by_teaching", accuracy_by_teaching=frame.filter(pl.col("taught") != "none"))
+    assert len(without.axes) == 3
+
+
+def test_chance_is_the_tables():
+    tables = make_tables(CONFIG, "skewed")
+    drawn = draw("accuracy", accuracy=tables["accuracy"].with_columns(chance=pl.lit(0.4)))
+    assert 40 in [round(line.get_xdata()[0]) for line in drawn.axes[0].lines if len(set(line.get_xdata())) == 1]
+
+
 def test_planted_truth_compares_models(tmp_path):
     tables = []
     for model, gap in (("skewed", 20.0), ("equal", 0.0)):
@@ -135,7 +192,7 @@ def test_accuracy_intervals_and_colours_are_the_tables():
 def test_group_gap_band_is_the_tables_interval():
     frame = make_tables(CONFIG, "skewed")["group_gap"]
     bands = {band.get_label(): band for band in draw("group_gap").axes[0].collections}
-    for variant, label in (("with_reference", "counted"), ("without_reference", "left out")):
+    for variant, label in (("with_reference", "in high-resource"), ("without_reference", "left out")):
         rows = frame.filter(pl.col("variant") == variant)
         band = next(band for text, band in bands.items() if label in text)
         vertices = band.get_paths()[0].vertices
@@ -147,10 +204,13 @@ def test_group_gap_band_is_the_tables_interval():
 
 def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only():
     tables = make_tables(CONFIG, "skewed")
-    elsewhere = tables["alignment_gain"].with_columns(layer=pl.col("layer") + 1, gain_pct=pl.lit(777.0))
+    elsewhere = tables["alignment_gain"].with_columns(
+        layer=pl.col("layer") + 1, gain_pct=pl.lit(777.0), gain_held_out_pct=pl.lit(777.0)
+    )
     drawn = errorbars(draw("alignment_gain", alignment_gain=pl.concat([tables["alignment_gain"], elsewhere])).axes[0])
     wanted = tables["alignment_gain"].filter(pl.col("run") == "all-l2")
-    np.testing.assert_allclose(sorted(row[0] for row in drawn), sorted(wanted["gain_pct"]))
+    both = [*wanted["gain_pct"], *wanted["gain_held_out_pct"]]
+    np.testing.assert_allclose(sorted(row[0] for row in drawn), sorted(both))
 
 
 def test_undefined_values_leave_gaps_not_errors():
@@ -171,7 +231,7 @@ def test_undefined_values_leave_gaps_not_errors():
     draw(
         "alignment_gain",
         alignment_gain=tables["alignment_gain"].with_columns(
-            **dict.fromkeys(("gain_pct", "ci_low", "ci_high", "gain_seen_pct", "before", "after"), nothing)
+            **dict.fromkeys(("gain_pct", "ci_low", "ci_high", "gain_held_out_pct", "before", "after"), nothing)
         ),
     )
 
@@ -229,8 +289,9 @@ def test_html_table_shows_the_tables_rows(name, tmp_path):
     page = output.read_text()
     assert "A &lt;b&gt;&amp;" in page
     assert "<b>" not in page
+    assert ("a small p does not show a disparity" in page) == (name == "language_gap")
     if any(column.low in frame.columns for column in COLUMNS[name]):
-        assert "90% interval" in page
+        assert "90 % interval" in page
     ElementTree.fromstring(page.split("<tbody>")[0].split("<thead>")[1].removesuffix("</thead>\n"))
 
 
@@ -260,7 +321,7 @@ def test_captions_render_with_every_open_choice(name):
         config = CONFIG
         wildcards = type("Wildcards", (), {"model": "skewed"})
 
-    text = (REPOSITORY / catalogue.caption(name)).read_text()
+    text = caption(name).read_text()
     environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     rendered = environment.from_string(text).render(snakemake=Job)
     body = publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["body"]

@@ -62,28 +62,29 @@ def planted(layer, unseen, lang):
     return 1.5 if unseen else 2.0
 
 
-def test_seen_and_unseen_features_are_kept_apart(tmp_path):
+def test_all_features_in_the_main_columns_and_the_held_out_apart(tmp_path):
     row = row_of(run(tmp_path, {"tuned": adapted(planted)}), "ml", TARGET)
-    assert row["gain_pct"] == pytest.approx(50, rel=1e-5)
-    assert row["gain_seen_pct"] == pytest.approx(100, rel=1e-5)
-    assert row["retention_pct"] == pytest.approx(90, rel=1e-5)
-    assert row["retention_seen_pct"] == pytest.approx(80, rel=1e-5)
+    frame = BASE["ml"].filter(pl.col("layer") == TARGET)
+    means = frame.group_by("feature", maintain_order=True).agg(pl.col("activation").mean())
+    unseen = pl.Series([held_out(TARGET, feature, SHARE, SEED) for feature in means["feature"]])
+    after = means["activation"] * pl.Series([1.5 if held else 2.0 for held in unseen])
+    assert row["before"] == pytest.approx(means["activation"].mean(), rel=1e-6)
+    assert row["after"] == pytest.approx(after.mean(), rel=1e-6)
+    assert row["gain_pct"] == pytest.approx(100 * (after.mean() / means["activation"].mean() - 1), rel=1e-5)
+    assert 50 < row["ci_low"] < row["gain_pct"] < row["ci_high"] < 100
+    assert row["gain_held_out_pct"] == pytest.approx(50, rel=1e-5)
+    assert 80 < row["retention_pct"] < 90
+    assert row["retention_held_out_pct"] == pytest.approx(90, rel=1e-5)
     assert (row["is_target"], row["target_layer"]) == (True, TARGET)
-    features = BASE["en"]["feature"].unique()
-    unseen = [feature for feature in features if held_out(TARGET, feature, SHARE, SEED)]
-    assert row["n_features"] == len(unseen)
-    assert row["n_phrases"] == 3 * len(unseen)
-    frame = BASE["ml"].filter(pl.col("layer") == TARGET, pl.col("feature").is_in(unseen))
-    assert row["before"] == pytest.approx(frame["activation"].mean(), rel=1e-6)
-    assert row["after"] == pytest.approx(1.5 * frame["activation"].mean(), rel=1e-6)
-    # The same factor everywhere: pairing leaves no uncertainty in the ratio.
-    assert row["ci_high"] - row["ci_low"] < 1e-3
+    assert (row["n_features"], row["n_phrases"], row["n_features_held_out"]) == (30, 90, unseen.sum())
+    # The same factor on all held-out features: pairing leaves no uncertainty in the ratio.
+    assert row["held_out_ci_high"] - row["held_out_ci_low"] < 1e-3
 
 
-def test_other_layers_are_unseen_throughout(tmp_path):
+def test_other_layers_have_no_held_out_features(tmp_path):
     row = row_of(run(tmp_path, {"tuned": adapted(planted)}), "es", 0)
     assert row["gain_pct"] == pytest.approx(10, rel=1e-5)
-    assert (row["n_features"], row["is_target"], row["gain_seen_pct"], row["retention_seen_pct"]) == (
+    assert (row["n_features"], row["is_target"], row["gain_held_out_pct"], row["held_out_ci_low"]) == (
         30,
         False,
         None,
@@ -121,8 +122,8 @@ def test_silent_base_gives_null(tmp_path):
 
 def test_nothing_held_out_gives_null(tmp_path):
     row = row_of(run(tmp_path, {"tuned": adapted(planted)}, held_out=1e-9), "ml", TARGET)
-    assert (row["gain_pct"], row["before"], row["n_features"]) == (None, None, 0)
-    assert row["gain_seen_pct"] is not None
+    assert (row["gain_held_out_pct"], row["retention_held_out_pct"], row["n_features_held_out"]) == (None, None, 0)
+    assert row["gain_pct"] is not None
 
 
 def test_missing_languages_are_named(tmp_path):

@@ -9,9 +9,11 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
-from isogloss import findings
 from isogloss.figures import catalogue
-from isogloss.overview import overview, page, safe
+from isogloss.report import findings
+from isogloss.report.overview import overview, page, safe
+from isogloss.report.transfer import transfers
+from isogloss.wording import number
 from synthetic import make_tables, metadata, settings, write_results
 
 CONFIG = settings()
@@ -49,9 +51,9 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     rows = tables["group_gap"].filter(pl.col("variant") == "with_reference").to_dicts()
     for row in (rows[0], rows[-1]):
         assert (
-            f"({row['layer']}) the gap between the groups is {row['gap_pct']:.1f} % (95 % interval"
-            f" {row['ci_low']:.1f} to"
-            f" {row['ci_high']:.1f} %): medium-to-low-resource languages activate the features less"
+            f"({row['layer']}) the gap between the groups, with English as high-resource, is"
+            f" {row['gap_pct']:.1f} % (95 % interval {row['ci_low']:.1f} to {row['ci_high']:.1f} %):"
+            " medium-to-low-resource languages activate the features less"
         ) in text
     largest = tables["language_gap_summary"].sort("mean_gap_pct").row(-1, named=True)
     assert f"mean over layers: Hindi, {largest['mean_gap_pct']:.1f} %" in text
@@ -60,8 +62,10 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "English retains 94.0 % (95 % interval 92.5 to 95.5 %)" in text
     assert "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages: languages with a larger gap are the less" in text
     assert "148 duplicates dropped, 3,200 phrases kept" in text
-    assert "Equal shares, where nothing was planted, shows no group gap in any of 4 layers" in text
-    assert "the group gap of Skewed shares is larger in 4, smaller in 0" in text
+    assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
+    assert "of Skewed shares is, with English left out, larger in 4, smaller in 0 and not told apart in 0 of 4" in text
+    assert "nothing was planted" not in text
+    assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
     assert html.count("data:image/svg+xml;base64,") == 4
 
@@ -77,23 +81,77 @@ def test_analyses_that_were_not_run_are_not_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("gap", "verdict", "counted"),
     [
-        (20.0, "activate the features less", "above zero in 4 of 4 layers"),
-        (0.0, "the interval includes zero", "includes zero in 4"),
+        (20.0, "activate the features less", "above zero in 4, below zero in 0"),
+        (0.0, "the interval includes zero", "across zero in 4 of 4 layers"),
         (-20.0, "activate the features more", "below zero in 4"),
     ],
 )
 def test_direction_follows_the_data(gap, verdict, counted):
-    sentences = findings.group_gap(make_tables(CONFIG, "skewed", gap=gap)["group_gap"], "with_reference", 0.95)
+    sentences = findings.group_gap(make_tables(CONFIG, "skewed", gap=gap)["group_gap"], "with_reference", "en", 0.95)
     assert verdict in sentences[0]
     assert verdict in sentences[1]
-    assert counted in sentences[2]
+    assert all(counted in sentence for sentence in sentences[2:4])
 
 
-def test_a_gap_with_equal_shares_is_told_as_one():
-    still = findings.equal_shares("Equal", make_tables(CONFIG, "equal", gap=15.0)["group_gap"], "with_reference")
-    assert "still has a group gap whose interval excludes zero in 4 of 4 layers (4 above, 0 below zero)" in still
-    none = findings.equal_shares("Equal", make_tables(CONFIG, "equal", gap=0.0)["group_gap"], "with_reference")
-    assert "shows no group gap" in none
+def test_equal_shares_are_told_without_the_reference_first():
+    without, with_it = findings.equal_shares("Equal", make_tables(CONFIG, "equal", gap=15.0)["group_gap"], "en")
+    assert "with English left out, has its interval above zero in 4, below zero in 0" in without
+    assert "with English as high-resource" in with_it
+    assert "inflated by selection" in with_it
+
+
+@pytest.mark.parametrize(
+    ("known", "verdict"),
+    [(0.60, ": transfer is shown"), (0.20, "so transfer is not shown"), (0.02, "worse than untaught facts")],
+)
+def test_transfer_verdict_follows_the_interval_against_untaught_facts(known, verdict):
+    rows = [
+        {"adapter": "base", "task": "arc", "lang": lang, "taught": taught, "accuracy": a, "n": 60, "chance": 0.25}
+        for lang in ("en", "es", "ml")
+        for taught, a in (("all", 0.9), ("reference", 0.95 if lang == "en" else known), ("none", 0.20))
+    ]
+    (sentence,) = findings.teaching(pl.DataFrame(rows), "en", 0.95)
+    assert verdict in sentence
+    assert "the 2 other languages pooled" in sentence
+    assert "25" not in sentence.split("points")[0].split("difference")[0]
+    (unjudged,) = findings.teaching(pl.DataFrame([row for row in rows if row["taught"] != "none"]), "en", 0.95)
+    assert "cannot be judged" in unjudged
+    assert "transfer is" not in unjudged
+
+
+def test_transfer_interval_is_newcombes_by_hand():
+    """Newcombe (1998), method 10: Wilson's intervals of both shares, squared and added."""
+    counts = {"reference": (30, 80), "none": (12, 60)}
+    rows = [
+        {"adapter": "base", "task": "arc", "lang": lang, "taught": taught, "accuracy": k / n, "n": n}
+        for lang in ("es", "ml")
+        for taught, (k, n) in counts.items()
+    ]
+    (its,) = transfers(pl.DataFrame(rows), "en", 0.95)
+    z = 1.959963984540054
+
+    def wilson(k: int, n: int) -> tuple[float, float]:
+        p, centre = k / n, (k + z * z / 2) / (n + z * z)
+        half = z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5 / (1 + z * z / n)
+        return centre - half, centre + half
+
+    (low1, high1), (low2, high2) = wilson(30, 80), wilson(12, 60)
+    difference = 30 / 80 - 12 / 60
+    assert its.difference == pytest.approx(difference)
+    assert its.low == pytest.approx(difference - ((30 / 80 - low1) ** 2 + (high2 - 12 / 60) ** 2) ** 0.5)
+    assert its.high == pytest.approx(difference + ((high1 - 30 / 80) ** 2 + (12 / 60 - low2) ** 2) ** 0.5)
+
+
+@pytest.mark.parametrize("analyses", [["benchmarks"], ["gap"], ["similarity"], []])
+def test_studies_of_one_analysis_have_a_page(tmp_path, monkeypatch, analyses):
+    config = settings()
+    for model in config["models"].values():
+        model["analyses"] = analyses
+        model["title"] = "The same title"
+    text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}, config))
+    assert ("Benchmarks " in text) == ("benchmarks" in analyses)
+    assert ("Activation gap" in text) == ("gap" in analyses)
+    assert ("larger in 4, smaller in 0" in text) == ("gap" in analyses)
 
 
 @pytest.mark.parametrize(("slope", "trend"), [(1.0, "rises with"), (-1.0, "falls with"), (0.0, "shows no trend with")])
@@ -109,8 +167,26 @@ def test_trend_with_the_planted_shares(slope, trend):
     [(-0.9, -0.99, -0.5, "less accurate"), (0.9, 0.5, 0.99, "more accurate"), (0.1, -0.5, 0.6, "no relation is shown")],
 )
 def test_correlation_verdict(r, low, high, verdict):
-    frame = pl.DataFrame({"task": ["arc"], "r": [r], "ci_low": [low], "ci_high": [high], "p": [0.1], "n": [9]})
+    frame = pl.DataFrame(
+        {"task": ["arc"], "r": [r], "ci_low": [low], "ci_high": [high], "p": [0.1], "p_adjusted": [0.01], "n": [9]}
+    )
     assert verdict in findings.correlation(frame, 0.95)[0]
+    reserved = findings.correlation(frame.with_columns(p_adjusted=pl.lit(0.08)), 0.95)[0]
+    assert ("does not outlast the correction" in reserved) == (verdict != "no relation is shown")
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [(0.0, "so alignment carries over"), (-8.0, "carries over is not shown"), (-200.0, "so they fall")],
+)
+def test_what_held_out_features_show_follows_their_interval(tables, shift, verdict):
+    gain = tables["alignment_gain"].with_columns(
+        gain_held_out_pct=pl.lit(10.0 + shift),
+        held_out_ci_low=pl.lit(3.0 + shift),
+        held_out_ci_high=pl.lit(15.0 + shift),
+    )
+    single = findings.alignment(gain, CONFIG["alignment"]["runs"], "en", 0.95)[-1]
+    assert verdict in single
 
 
 def test_benchmark_changes_count_after_correction(tables):
@@ -120,16 +196,16 @@ def test_benchmark_changes_count_after_correction(tables):
         .otherwise(pl.col("p_adjusted"))
     )
     first = findings.accuracy_change(changed, 0.95)[0]
-    assert first.startswith("all-l2: of 30 comparisons with the base model, 10 rose and 0 fell")
+    assert first.startswith("all-l2: of 30 accuracies compared with the base model's, 10 rose and 0 fell")
 
 
 def test_undefined_values_are_told(tables):
     nothing = pl.lit(None, dtype=pl.Float64)
     empty = tables["group_gap"].with_columns(gap_pct=nothing, ci_low=nothing, ci_high=nothing)
-    assert "No layer has a gap" in findings.group_gap(empty, "with_reference", 0.95)[0]
+    assert "No layer has a gap" in findings.group_gap(empty, "with_reference", "en", 0.95)[0]
     gain = tables["alignment_gain"].with_columns(gain_pct=nothing)
     assert "no gain is defined" in findings.alignment(gain, CONFIG["alignment"]["runs"], "en", 0.95)[0]
-    assert findings.number(-0.04) == "0.0"
+    assert number(-0.04) == "0.0"
 
 
 def test_hostile_text_is_inert(tables):

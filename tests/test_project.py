@@ -15,7 +15,9 @@ def test_conda_environment_and_constraints_pin_the_same_versions():
     assert len(direct) > 10
     environment = yaml.safe_load((REPOSITORY / "envs" / "isogloss.yaml").read_text())
     assert set(environment["dependencies"][-1]["pip"]) == direct
-    every = {pin.lower().replace("_", "-") for pin in pins((REPOSITORY / "constraints.txt").read_text().replace("_", "-"))}
+    every = {
+        pin.lower().replace("_", "-") for pin in pins((REPOSITORY / "constraints.txt").read_text().replace("_", "-"))
+    }
     development = pins((REPOSITORY / "requirements-dev.txt").read_text())
     assert {pin.lower() for pin in direct | development} <= every
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+
 from isogloss.errors import IsoglossError
 from isogloss.tables import (
     CONTRACT,
@@ -90,6 +91,8 @@ def test_final_tables_keep_their_contract(tmp_path: Path):
     write_table(path, frame)
     schema = open_table(path).schema_arrow
     assert schema.names == [*CONTRACT["similarity_pairs"], "extra"]
-    assert [schema.field(name).type for name in CONTRACT["similarity_pairs"]] == [*CONTRACT["similarity_pairs"].values()]
+    assert [schema.field(name).type for name in CONTRACT["similarity_pairs"]] == [
+        *CONTRACT["similarity_pairs"].values()
+    ]
     with pytest.raises(ValueError, match=r"lacks the contract's columns \['cosine'\]"):
         write_table(path, frame.drop("cosine"))

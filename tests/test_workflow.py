@@ -92,13 +92,25 @@ def test_the_model_keeps_its_checkpoints_and_a_finished_run_no_training_state(fi
     assert (model / "lm" / "model.safetensors").is_file()
     assert len(list((model / "checkpoints").iterdir())) == 3
     assert not (model / ".training").exists()
-    assert not [path for path in model.rglob("*.partial")]
+    assert not list(model.rglob("*.partial"))
 
 
 def test_a_change_of_the_gap_reruns_the_gap_and_what_follows_only(finished: Checkout):
     planned = finished.planned(study=finished.changed_study("gap.minimum_phrases", 2))
     assert {"gap", "controls", "gain", "correlation", "report_html"} <= set(planned)
-    above = {"toy_world", "train_toy", "train_sae", "phrases", "translate", "capture", "encode", "similarity", "align", "benchmark", "accuracy"}
+    above = {
+        "toy_world",
+        "train_toy",
+        "train_sae",
+        "phrases",
+        "translate",
+        "capture",
+        "encode",
+        "similarity",
+        "align",
+        "benchmark",
+        "accuracy",
+    }
     assert not above & set(planned)
 
 
@@ -124,7 +136,11 @@ def test_a_changed_seed_or_share_reaches_everything_below(finished: Checkout):
     ("module", "rules", "untouched"),
     [
         ("disparity/controls.py", {"controls"}, {"gap", "encode", "align"}),
-        ("residuals/stream.py", {"capture", "encode", "train_sae", "align"}, {"toy_world", "toy_tokenizer", "train_toy"}),
+        (
+            "residuals/stream.py",
+            {"capture", "encode", "train_sae", "align"},
+            {"toy_world", "toy_tokenizer", "train_toy"},
+        ),
     ],
 )
 def test_editing_a_module_reruns_the_rules_that_import_it_and_a_comment_does_not(

@@ -24,6 +24,7 @@ rule align:
         token_budget=STUDY.compute.token_budget,
         resume_every=STUDY.alignment.resume_every,
     params:
+        **alignment_settings(),
         code=code("isogloss.disparity.align"),
         seed=STUDY.seed,
         state_folder="results/{model}/.alignment/{run}",
@@ -32,7 +33,6 @@ rule align:
         target_layer=lambda wildcards: RUNS[wildcards.run].target_layer,
         tuned_layers=lambda wildcards: RUNS[wildcards.run].tuned_layers,
         dtype=STUDY.compute.dtype,
-        **alignment_settings(),
     message:
         "Align {wildcards.model} ({wildcards.run})"
     script:
@@ -56,8 +56,12 @@ rule gain:
         seed=STUDY.seed,
         reference=REFERENCE,
         base_langs=lambda wildcards: [lang for _, lang in gain_base(wildcards.model)],
-        adapted_runs=lambda wildcards: [run for _, run, _ in gain_adapted(wildcards.model)],
-        adapted_langs=lambda wildcards: [lang for _, _, lang in gain_adapted(wildcards.model)],
+        adapted_runs=lambda wildcards: [
+            run for _, run, _ in gain_adapted(wildcards.model)
+        ],
+        adapted_langs=lambda wildcards: [
+            lang for _, _, lang in gain_adapted(wildcards.model)
+        ],
         target_layers={run: settings.target_layer for run, settings in RUNS.items()},
         held_out=STUDY.alignment.held_out,
         minimum_phrases=STUDY.gap.minimum_phrases,

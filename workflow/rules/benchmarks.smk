@@ -7,7 +7,9 @@ rule benchmark:
     input:
         lm=rules.train_toy.output.lm,
         adapter=adapter_folder,
-        data=lambda wildcards: world_benchmarks(STUDY.world.languages, wildcards.tasks.split("+")),
+        data=lambda wildcards: world_benchmarks(
+            STUDY.world.languages, wildcards.tasks.split("+")
+        ),
     output:
         "results/{model}/benchmarks/{adapter}/{tasks}/{lang}.parquet",
     log:
@@ -22,7 +24,9 @@ rule benchmark:
     params:
         code=code("isogloss.benchmarks.run"),
         seed=STUDY.seed,
-        folders=lambda wildcards: {task: f"{WORLD}/benchmarks/m_{task}" for task in wildcards.tasks.split("+")},
+        folders=lambda wildcards: {
+            task: f"{WORLD}/benchmarks/m_{task}" for task in wildcards.tasks.split("+")
+        },
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
         common_languages=STUDY.world.languages,
@@ -51,7 +55,9 @@ rule accuracy:
         seed=STUDY.seed,
         adapters=benchmark_adapters,
         langs=benchmark_table_languages,
-        metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
+        metrics={
+            task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
+        },
         confidence=STUDY.statistics.confidence,
         correction=STUDY.statistics.correction,
     message:

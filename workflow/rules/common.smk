@@ -1,4 +1,5 @@
-# Names, paths and small helpers that every rule file uses. Imports nothing heavy: each cluster job parses this.
+# Names, paths and small helpers that all stages use. Imports nothing heavy, since each cluster job parses this.
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,7 @@ OVERVIEW = str(Path("results", "overview.rst").absolute())
 
 # A GPU takes one job at a time unless `--resources gpu=N` says otherwise; without a GPU nothing is limited.
 # The limit is local: on a cluster each job asks for its own GPU (slurm/profile.yaml).
-if any(Path("/dev").glob("nvidia[0-9]*")):
+if shutil.which("nvidia-smi"):
     workflow.global_resources.setdefault("gpu", 1)
 
 
@@ -68,18 +69,29 @@ def chunks(items, size):
 
 def blocks(layers):
     """The layer blocks that encode jobs take, as `first-last`."""
-    return [f"{block[0]}-{block[-1]}" for block in chunks(layers, STUDY.compute.layers_per_job)]
+    return [
+        f"{block[0]}-{block[-1]}"
+        for block in chunks(layers, STUDY.compute.layers_per_job)
+    ]
 
 
 def block_layers(wildcards):
     """The analysed layers of a block."""
     first, last = map(int, wildcards.block.split("-"))
-    return [layer for layer in STUDY.models[wildcards.model].layer_list if first <= layer <= last]
+    return [
+        layer
+        for layer in STUDY.models[wildcards.model].layer_list
+        if first <= layer <= last
+    ]
 
 
 def task_blocks(model):
     """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
-    tasks = [task for task in STUDY.benchmarks.tasks if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)]
+    tasks = [
+        task
+        for task in STUDY.benchmarks.tasks
+        if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)
+    ]
     return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
 
 
@@ -110,7 +122,11 @@ def model_setting(path):
 
 def training_settings(wildcards):
     """How the wildcards' model is trained, without what changes no number."""
-    return {key: value for key, value in setting(wildcards, "training").items() if key != "resume_every"}
+    return {
+        key: value
+        for key, value in setting(wildcards, "training").items()
+        if key != "resume_every"
+    }
 
 
 def activation_tables(model, adapter, languages):
@@ -134,18 +150,25 @@ def base_activation_languages(wildcards):
 
 def run_languages(run):
     """The languages that a run is measured in: the reference and those that it aligns."""
-    return [lang for lang in LANGUAGES if lang == REFERENCE or lang in RUNS[run].languages]
+    return [
+        lang for lang in LANGUAGES if lang == REFERENCE or lang in RUNS[run].languages
+    ]
 
 
 def run_translations(wildcards):
     """The translations that a run trains on; the reference's text is in the phrases."""
-    return [f"results/{wildcards.model}/translations/{lang}.parquet" for lang in RUNS[wildcards.run].languages]
+    return [
+        f"results/{wildcards.model}/translations/{lang}.parquet"
+        for lang in RUNS[wildcards.run].languages
+    ]
 
 
 def target_block(wildcards):
     """The layer block that holds a run's target layer."""
     target = RUNS[wildcards.run].target_layer
-    limits = [(block, *map(int, block.split("-"))) for block in blocks(layers_of(wildcards))]
+    limits = [
+        (block, *map(int, block.split("-"))) for block in blocks(layers_of(wildcards))
+    ]
     return next(block for block, first, last in limits if first <= target <= last)
 
 
@@ -158,13 +181,25 @@ def run_recorded(wildcards):
 
 def alignment_settings():
     """What all runs share, without what changes no number."""
-    return {key: value for key, value in config["alignment"].items() if key not in ("runs", "resume_every")}
+    return {
+        key: value
+        for key, value in config["alignment"].items()
+        if key not in ("runs", "resume_every")
+    }
 
 
 def gain_base(model):
     """The base model's tables in the languages that any run is measured in, each with its language."""
-    measured = [lang for lang in LANGUAGES if any(lang in run_languages(run) for run in runs_of(model))]
-    return [(path, lang) for lang in measured for path in activation_tables(model, "base", [lang])]
+    measured = [
+        lang
+        for lang in LANGUAGES
+        if any(lang in run_languages(run) for run in runs_of(model))
+    ]
+    return [
+        (path, lang)
+        for lang in measured
+        for path in activation_tables(model, "base", [lang])
+    ]
 
 
 def gain_adapted(model):
@@ -179,7 +214,10 @@ def gain_adapted(model):
 
 def task_settings(wildcards, key):
     """One setting of each of a block's tasks."""
-    return {task: config["benchmarks"]["tasks"][task][key] for task in wildcards.tasks.split("+")}
+    return {
+        task: config["benchmarks"]["tasks"][task][key]
+        for task in wildcards.tasks.split("+")
+    }
 
 
 def benchmark_languages(model, adapter):

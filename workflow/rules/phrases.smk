@@ -22,10 +22,10 @@ rule phrases:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
+        **config["phrases"],
         code=code("isogloss.text.phrases"),
         layers=layers_of,
         dtype=STUDY.compute.dtype,
-        **config["phrases"],
     message:
         "Find the phrases that make the features of {wildcards.model} fire"
     script:

@@ -105,7 +105,7 @@ rule overview:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.overview"),
+        code=code("isogloss.report.overview"),
         settings=catalogue.overview_settings(config),
     message:
         "Write the overview"
@@ -114,14 +114,25 @@ rule overview:
 
 
 REPORTED = [
-    *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in catalogue.figures_of(config, model)),
-    *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in catalogue.tables_of(config, model)),
-    *(["results/comparison/figures/planted_truth.svg"] if catalogue.compared_models(config) else []),
+    *(
+        f"results/{model}/figures/{name}.svg"
+        for model in STUDY.models
+        for name in catalogue.figures_of(config, model)
+    ),
+    *(
+        f"results/{model}/html/{name}.html"
+        for model in STUDY.models
+        for name in catalogue.tables_of(config, model)
+    ),
+    *(
+        ["results/comparison/figures/planted_truth.svg"]
+        if catalogue.compared_models(config)
+        else []
+    ),
 ]
 
 
 rule report_html:
-    localrule: True
     input:
         reported=REPORTED,
         overview=rules.overview.output,
@@ -129,6 +140,7 @@ rule report_html:
         "results/report.html",
     log:
         "results/logs/report.log",
+    localrule: True
     conda:
         "../../envs/isogloss.yaml"
     params:

@@ -32,7 +32,9 @@ rule capture:
 
 rule similarity:
     input:
-        residuals=expand("results/{{model}}/residuals/base/{lang}.parquet", lang=LANGUAGES),
+        residuals=expand(
+            "results/{{model}}/residuals/base/{lang}.parquet", lang=LANGUAGES
+        ),
         phrases=rules.phrases.output.phrases,
     output:
         similarity="results/{model}/tables/similarity.parquet",

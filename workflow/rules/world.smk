@@ -6,8 +6,12 @@
 rule toy_world:
     output:
         facts=f"{WORLD}/facts.parquet",
-        documents=expand(f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages),
-        segments=expand(f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages),
+        documents=expand(
+            f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages
+        ),
+        segments=expand(
+            f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages
+        ),
         benchmarks=world_benchmarks(STUDY.world.languages, ["arc", "hellaswag", "mmlu"]),
     log:
         f"{WORLD}/logs/toy_world.log",
@@ -16,12 +20,12 @@ rule toy_world:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **config["world"],
         code=code("isogloss.text.world"),
         wordings=text_digest(Path(workflow.basedir, "resources", "world")),
         seed=STUDY.seed,
-        folder=WORLD,
+        folder=lambda wildcards, output: str(Path(output.facts).parent),
         reference=REFERENCE,
-        **config["world"],
     message:
         "Tell the toy world in {params.languages}"
     script:

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 # The same study, written out whole, so that the report is of what ran whatever came from the command line.
-with tempfile.TemporaryDirectory() as folder, open(snakemake.log[0], "w") as log:
+with tempfile.TemporaryDirectory() as folder, Path(snakemake.log[0]).open("w") as log:
     repository = Path(snakemake.scriptdir).resolve().parents[1]
     study = Path(folder, "study.json")
     study.write_text(json.dumps(snakemake.params.study))

@@ -10,6 +10,7 @@ with stage(snakemake):
         reference=snakemake.params.reference,
         territories=snakemake.params.territories,
         english_only=snakemake.params.english_only,
+        untaught=snakemake.params.untaught,
         test_share=snakemake.params.test_share,
         repeats=snakemake.params.repeats,
         seed=snakemake.params.seed,

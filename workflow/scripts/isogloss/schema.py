@@ -21,7 +21,11 @@ def key_reference() -> str:
     """A Markdown table row for every key: dotted path, what is allowed, default, meaning."""
     schema = Study.model_json_schema()
     rows = ["| key | allowed | default | meaning |", "| --- | --- | --- | --- |"]
-    rows += [row for name, value in schema["properties"].items() for row in _rows(name, value, schema, name in schema["required"])]
+    rows += [
+        row
+        for name, value in schema["properties"].items()
+        for row in _rows(name, value, schema, name in schema["required"])
+    ]
     return "\n".join(rows) + "\n"
 
 

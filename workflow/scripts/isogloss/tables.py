@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -98,11 +97,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if path.is_dir():
             old = path.with_name(f".{path.name}.old")
             _remove(old)
-            os.replace(path, old)
-            os.replace(aside, path)
+            path.replace(old)
+            aside.replace(path)
             _remove(old)
         else:
-            os.replace(aside, path)
+            aside.replace(path)
     except BaseException as error:
         _remove(aside)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -141,11 +140,12 @@ class TableWriter:
 
     def write(self, rows: pa.Table | pl.DataFrame | Mapping[str, Any]) -> None:
         """Append `rows` (columns by name, cast to the schema) as one row group."""
+        table: Any = rows
         if isinstance(rows, pl.DataFrame):
-            rows = rows.to_arrow()
+            table = rows.to_arrow()
         elif not isinstance(rows, pa.Table):
-            rows = pa.table(dict(rows))
-        self._writer.write_table(rows.select(self._schema.names).cast(self._schema))
+            table = pa.table(dict(rows))
+        self._writer.write_table(table.select(self._schema.names).cast(self._schema))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -181,9 +181,7 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pl.DataFra
     try:
         frame = pl.from_arrow(open_table(path).read(columns=columns))
     except (pa.ArrowInvalid, OSError) as error:
-        raise IsoglossError(
-            f"{path}: damaged Parquet file ({error}); delete it and run snakemake again"
-        ) from error
+        raise IsoglossError(f"{path}: damaged Parquet file ({error}); delete it and run snakemake again") from error
     assert isinstance(frame, pl.DataFrame)
     return frame
 

@@ -39,11 +39,13 @@ def measure_accuracy(
     With `facts` (fact and taught; a question's id is its fact's id), `accuracy_by_teaching` gets the
     accuracy on facts that were taught in every language, in the reference only, and in none: the last is
     what guessing gets, with all that other facts tell, and the null for the second outside the reference.
+    Being this control, questions about facts taught in none are left out of `accuracy`.
 
     Raises `IsoglossError` if a question stands twice, an adapter and the base were not asked the same
     questions, a task has no metric, or a question no fact.
     """
-    right = _answers(answers, adapters, langs, metrics)
+    every = _answers(answers, adapters, langs, metrics)
+    right = _about_taught(every, facts) if facts else every
     base = {key[1:]: its for key, its in right.items() if key[0] == "base"}
     rows: list[dict[str, Any]] = []
     for (adapter, task, lang), its in right.items():
@@ -65,7 +67,7 @@ def measure_accuracy(
     )
     write_table(accuracy, table, metadata)
     if facts and accuracy_by_teaching:
-        write_table(accuracy_by_teaching, _by_teaching(right, facts, metrics, confidence), metadata)
+        write_table(accuracy_by_teaching, _by_teaching(every, facts, metrics, confidence), metadata)
 
 
 class Answer(NamedTuple):
@@ -105,6 +107,14 @@ def _answers(
     return dict(
         sorted(right.items(), key=lambda kv: (order.index(kv[0][0]), tasks.index(kv[0][1]), languages.index(kv[0][2])))
     )
+
+
+def _about_taught(right: Mapping[Key, Answers], facts: str) -> dict[Key, Answers]:
+    """The answers to questions about facts that some language was taught."""
+    known = read_table(facts, ["fact", "taught"])
+    untaught = set(known.filter(pl.col("taught") == "none")["fact"])
+    kept = {key: {asked: its[asked] for asked in its if asked not in untaught} for key, its in right.items()}
+    return {key: its for key, its in kept.items() if its}
 
 
 def _proportion(right: Answers, confidence: float) -> dict[str, Any]:

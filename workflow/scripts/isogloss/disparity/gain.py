@@ -25,8 +25,10 @@ _FLOATS = (
     "retention_pct",
     "retention_ci_low",
     "retention_ci_high",
-    "gain_seen_pct",
-    "retention_seen_pct",
+    "gain_held_out_pct",
+    "held_out_ci_low",
+    "held_out_ci_high",
+    "retention_held_out_pct",
 )
 
 
@@ -55,13 +57,13 @@ def measure_gain(
     - gain_pct = 100 (after - before) / before;
     - retention_pct = 100 after / before of the reference, the same on all rows of a run and layer.
 
-    A run trains on the phrases of its target layer only. There the main columns are of the features
-    that were held out of training (`held_out`, the share), whose phrases have no text in common with
-    those trained on; gain_seen_pct and retention_seen_pct are of all other features. At other layers
-    features are never trained on, their texts may be: the main columns are of all features and
-    the latter are null. Intervals
-    bootstrap features, then phrases, before and after and all languages sharing the resamples. A
-    mean of zero before gives null percentages, no held-out feature null main columns.
+    These columns are of all features of the layer, as in the paper. At the run's target layer the
+    *_held_out columns are of the features that were held out of training (`held_out`, the share),
+    whose texts it never saw either: what carries over to the unseen. At other layers no feature was
+    trained on, though its texts may have been, and these columns are null.
+
+    Intervals bootstrap features, then phrases, before and after and all languages sharing the
+    resamples. A mean of zero before gives null percentages.
 
     Raises `IsoglossError` if a run lacks the reference, or the base a run's language, and as
     `parallel_layers`.
@@ -79,25 +81,25 @@ def measure_gain(
         names = list(after_paths)
         series = [before_paths[lang] for lang in names] + [after_paths[lang] for lang in names]
         for part in parallel_layers(series, ["activation"], minimum_phrases):
-            unseen = np.ones(len(part.features), dtype=bool)
+            unseen = np.zeros(len(part.features), dtype=bool)
             if part.layer == target_layer:
                 unseen = held_out_mask(part.layer, part.features, held_out, seed)
-            if not unseen.any():
-                logger.warning("run %s, layer %d: no feature is held out, its gain is null", run, part.layer)
+                if not unseen.any():
+                    logger.warning("run %s, layer %d: no feature is held out", run, part.layer)
             key = {
                 "run": run,
                 "layer": part.layer,
                 "target_layer": target_layer,
                 "is_target": part.layer == target_layer,
+                "n_features": len(np.unique(part.features)),
+                "n_phrases": len(part.features),
+                "n_features_held_out": len(np.unique(part.features[unseen])),
             }
-            size = {"n_features": len(np.unique(part.features[unseen])), "n_phrases": int(unseen.sum())}
-            main = _estimates(part, unseen, bootstrap, seed)
-            seen = _estimates(part, ~unseen, 0, seed)
+            whole = _estimates(part, np.ones_like(unseen), bootstrap, seed)
+            held = _estimates(part, unseen, bootstrap, seed)
             for row, lang in enumerate(names):
-                rows.append(
-                    {**key, "lang": lang, **size} | _columns(main, seen, row, names.index(reference), confidence)
-                )
-    integers = dict.fromkeys(["layer", "target_layer", "n_features", "n_phrases"], pl.Int32)
+                rows.append({**key, "lang": lang} | _columns(whole, held, row, names.index(reference), confidence))
+    integers = dict.fromkeys(["layer", "target_layer", "n_features", "n_phrases", "n_features_held_out"], pl.Int32)
     floats = dict.fromkeys(_FLOATS, pl.Float64)
     write_table(
         alignment_gain, pl.DataFrame(rows, schema_overrides=integers | floats, infer_schema_length=None), metadata
@@ -123,24 +125,26 @@ def _percent_kept(estimates: Float[np.ndarray, "estimates adapted langs"], row: 
 
 
 def _columns(
-    main: Float[np.ndarray, "estimates adapted langs"],
-    seen: Float[np.ndarray, "one adapted langs"],
+    whole: Float[np.ndarray, "estimates adapted langs"],
+    held: Float[np.ndarray, "estimates_held adapted langs"],
     row: int,
     origin: int,
     confidence: float,
 ) -> dict[str, Any]:
-    gain, retention = _percent_kept(main, row) - 100, _percent_kept(main, origin)
-    gain_interval = percentile_interval(gain[1:], confidence)
-    retention_interval = percentile_interval(retention[1:], confidence)
+    gain, retention = _percent_kept(whole, row) - 100, _percent_kept(whole, origin)
+    gain_held = _percent_kept(held, row) - 100
+    intervals = [percentile_interval(of[1:], confidence) for of in (gain, retention, gain_held)]
     return {
-        "before": or_none(main[0, 0, row]),
-        "after": or_none(main[0, 1, row]),
+        "before": or_none(whole[0, 0, row]),
+        "after": or_none(whole[0, 1, row]),
         "gain_pct": or_none(gain[0]),
-        "ci_low": gain_interval.low,
-        "ci_high": gain_interval.high,
+        "ci_low": intervals[0].low,
+        "ci_high": intervals[0].high,
         "retention_pct": or_none(retention[0]),
-        "retention_ci_low": retention_interval.low,
-        "retention_ci_high": retention_interval.high,
-        "gain_seen_pct": or_none(_percent_kept(seen, row)[0] - 100),
-        "retention_seen_pct": or_none(_percent_kept(seen, origin)[0]),
+        "retention_ci_low": intervals[1].low,
+        "retention_ci_high": intervals[1].high,
+        "gain_held_out_pct": or_none(gain_held[0]),
+        "held_out_ci_low": intervals[2].low,
+        "held_out_ci_high": intervals[2].high,
+        "retention_held_out_pct": or_none(_percent_kept(held, origin)[0]),
     }

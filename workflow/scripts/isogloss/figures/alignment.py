@@ -47,7 +47,7 @@ def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
     frame = at_target(tables["alignment_gain"], context, "several")
     runs = list(frame["run"].unique(maintain_order=True))
     codes = by_group(frame["lang"], context)
-    figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.32 * len(codes)), width_ratios=[1.35, 1])
+    figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
     for (left, right), run in zip(axes, runs, strict=True):
         rows = frame.filter(pl.col("run") == run)
         left.set_title(f"{run}, target layer {context.runs[run]['target_layer']}")
@@ -59,7 +59,7 @@ def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
             paint = colour(code)
             whiskers(
                 left,
-                [at],
+                [at - 0.14],
                 [row["gain_pct"]],
                 [row["ci_low"]],
                 [row["ci_high"]],
@@ -68,7 +68,17 @@ def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
                 horizontal=True,
             )
             hollow = {"marker": marker(code), "markerfacecolor": "white", "markeredgecolor": paint, "zorder": 3}
-            spot(left, row["gain_seen_pct"], at, marker="|", markersize=13, markeredgewidth=2, color=paint, zorder=4)
+            whiskers(
+                left,
+                [at + 0.2],
+                [row["gain_held_out_pct"]],
+                [row["held_out_ci_low"]],
+                [row["held_out_ci_high"]],
+                colour=FAINT,
+                marker="D",
+                horizontal=True,
+                markersize=5,
+            )
             span(right, (row["before"], row["after"]), at, paint)
             spot(right, row["before"], at, **hollow)
             spot(right, row["after"], at, marker=marker(code), color=paint)
@@ -82,9 +92,9 @@ def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
     shape_legend(
         figure,
         {
-            "held-out features; right: after": ("o", True),
+            "all features; right: after": ("o", True),
             "right: before": ("o", False),
-            "left: features trained on": ("|", True),
+            "left: held-out features (grey)": ("D", True),
         },
     )
     return figure

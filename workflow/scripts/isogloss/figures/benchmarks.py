@@ -27,6 +27,7 @@ from isogloss.figures.style import (
 from isogloss.report.transfer import transfers
 from isogloss.wording import TASK_TITLES, named
 
+
 def tasks_in_order(frame: pl.DataFrame, context: Context) -> list[str]:
     """The tasks of a table in the order of the configuration."""
     return [task for task in context.settings["benchmarks"]["tasks"] if task in set(frame["task"])]
@@ -110,7 +111,7 @@ def accuracy_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -
         figure, axes = canvas(1, len(tasks), height=above, sharex=True)
     classes = set(frame["taught"])
     looks = {
-        taught: (label, shape, (i - (len(classes) - 1) / 2) * 0.26)
+        taught: (label, shape, (i - (len(classes) - 1) / 2) * 0.23)
         for i, (taught, label, shape) in enumerate(one for one in _CLASSES if one[0] in classes)
     }
     for panel, task in zip(axes[0], tasks, strict=True):

@@ -1,6 +1,7 @@
 """The figure that compares models: what was planted in each beside what the study measured."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure
@@ -30,7 +31,7 @@ _DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
 
 
 def planted_truth(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
-    """Shares planted, accuracy and both variants of the group gap of several models; `tables` is keyed `model/table`."""
+    """Shares planted, accuracy and both variants of the group gap of models; `tables` is keyed `model/table`."""
     models = compared_models(context.settings)
     accuracy = {m: tables[f"{m}/accuracy"].filter(pl.col("adapter") == "base") for m in models}
     every = pl.concat(accuracy.values())
@@ -38,8 +39,8 @@ def planted_truth(tables: Mapping[str, pl.DataFrame], context: Context) -> Figur
     figure, axes = canvas(1, 1, height=8.4)
     axes[0, 0].remove()
     grid = figure.add_gridspec(2, 1, height_ratios=[1.5, 1])
-    upper = grid[0].subgridspec(1, 1 + len(tasks)).subplots()
-    lower = grid[1].subgridspec(1, len(VARIANTS)).subplots(sharey=True)
+    upper: Any = grid[0].subgridspec(1, 1 + len(tasks)).subplots()
+    lower: Any = grid[1].subgridspec(1, len(VARIANTS)).subplots(sharey=True)
     place = {code: row for row, code in enumerate(codes)}
     for i, model in enumerate(models):
         shift = 0.64 * ((i + 0.5) / len(models) - 0.5)

@@ -144,9 +144,7 @@ def language_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure
     divide_groups(below, codes, context)
     zero_line(below, "x")
     percent_axis(below, "x")
-    below.set_xlabel(
-        "gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers"
-    )
+    below.set_xlabel("gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
     shared_legend(figure, axes[0], columns=5)
     return figure
 

@@ -46,8 +46,9 @@ def _text(name: str, header: str, names: Mapping[str, str] | None = None) -> Col
     return Column(name, header, lambda value: (names or {}).get(str(value), str(value)), numeric=False)
 
 
-_LAYER = Column("layer", "decoder layer (0-based)", _count)
+_LAYER = Column("layer", "decoder layer (0‑based)", _count)
 _LANG = Column("lang", "language", named, numeric=False)
+_TASK = _text("task", "task", TASK_TITLES)
 _N = Column("n", "phrases", _count)
 _CHANCE = Column("chance", "chance (%)", _share)
 _N_FEATURES, _N_PHRASES = Column("n_features", "features", _count), Column("n_phrases", "phrases", _count)
@@ -70,7 +71,8 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
     "language_gap": (
         _LAYER, _LANG, Column("mean_activation", "mean activation (SAE units)", _cosine),
-        _measured("gap_pct", "gap to the reference (%)", _percent), Column("p_adjusted", "p of no difference, corrected", _p_value), _N_FEATURES, _N_PHRASES,
+        _measured("gap_pct", "gap to the reference (%)", _percent),
+        Column("p_adjusted", "p of no difference, corrected", _p_value), _N_FEATURES, _N_PHRASES,
     ),
     "group_activation": (
         _LAYER, _text("group", "group", _GROUPS), _text("variant", "variant", _VARIANTS),
@@ -85,27 +87,27 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("characters_per_token", "characters per token", _number(2)), _N,
     ),
     "accuracy": (
-        _text("task", "task", TASK_TITLES), _LANG, _text("metric", "metric"), _measured("accuracy", "accuracy (%)", _share),
+        _TASK, _LANG, _text("metric", "metric"), _measured("accuracy", "accuracy (%)", _share),
         Column("stderr", "standard error (points)", _number(2, 100)), _CHANCE, Column("n", "questions", _count),
     ),
     "accuracy_change": (
-        _text("adapter", "adapter"), _text("task", "task", TASK_TITLES), _LANG, _measured("accuracy", "accuracy (%)", _share),
+        _text("adapter", "adapter"), _TASK, _LANG, _measured("accuracy", "accuracy (%)", _share),
         _measured("difference", "change against base (points)", _share, "difference_"),
         Column("p", "p (McNemar)", _p_value), Column("p_adjusted", "p, corrected", _p_value),
         Column("n", "questions", _count),
     ),
     "accuracy_by_teaching": (
-        _text("adapter", "adapter"), _text("task", "task", TASK_TITLES), _LANG, _text("taught", "fact taught in", _TEACHING),
+        _text("adapter", "adapter"), _TASK, _LANG, _text("taught", "fact taught in", _TEACHING),
         _measured("accuracy", "accuracy (%)", _share), _CHANCE, Column("n", "questions", _count),
     ),
     "gap_accuracy_correlation": (
-        _text("task", "task", TASK_TITLES), _measured("r", "Pearson's r", _number(2)), Column("p", "p", _p_value),
+        _TASK, _measured("r", "Pearson's r", _number(2)), Column("p", "p", _p_value),
         Column("p_adjusted", "p, corrected", _p_value), Column("n", "languages", _count),
     ),
     "alignment_gain": (
         _text("run", "run"), _LAYER, _LANG, Column("before", "before (SAE units)", _cosine),
-        Column("after", "after (SAE units)", _cosine), _measured("gain_pct", "gain, held-out features (%)", _percent),
-        Column("gain_seen_pct", "gain, features trained on (%)", _percent),
+        Column("after", "after (SAE units)", _cosine), _measured("gain_pct", "gain (%)", _percent),
+        _measured("gain_held_out_pct", "gain, held-out features (%)", _percent, "held_out_"),
         _measured("retention_pct", "retention of the reference (%)", _percent, "retention_"), _N_FEATURES, _N_PHRASES,
     ),
     "sae_quality": (
@@ -167,11 +169,13 @@ def render(frame: pl.DataFrame, name: str, title: str, confidence: float, *, sou
         frame = frame.filter(pl.col("adapter") != "base")
     head, body = grid(frame, COLUMNS[name], confidence)
     heading = escape(TABLES[name].title)
+    note = f"<p>{escape(NOTES[name])}</p>\n" if name in NOTES else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{heading}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n<h1>{heading}</h1>\n<p>{escape(title)}</p>\n<table>\n"
-        f"<caption>{escape(NOTES.get(name, ''))} {frame.height} rows. A dash: not defined. Every column at full"
-        f" precision: {escape(source)} (study {escape(study)}).</caption>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</body>\n</html>\n"
+        f"<style>{STYLE}</style></head>\n<body>\n<h1>{heading}</h1>\n<p>{escape(title)}</p>\n{note}<table>\n"
+        f"<caption>{frame.height} rows. A dash: not defined. Every column at full"
+        f" precision: {escape(source)} (study {escape(study)}).</caption>\n"
+        f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</body>\n</html>\n"
     )
 
 
@@ -181,7 +185,7 @@ def grid(frame: pl.DataFrame, columns: tuple[Column, ...], confidence: float) ->
     for column in columns:
         head.append(f'<th class="{_side(column)}">{escape(column.header)}</th>')
         if column.low in frame.columns:
-            head.append(f'<th class="n">{100 * confidence:g}% interval</th>')
+            head.append(f'<th class="n">{100 * confidence:g} % interval</th>')
     lines: list[str] = []
     before: Any = None
     for row in frame.iter_rows(named=True):

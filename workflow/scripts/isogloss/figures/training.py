@@ -77,7 +77,14 @@ def sae_quality(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     for i, (panel, (label, (values, shape))) in enumerate(zip(axes[0], panels.items(), strict=True)):
         panel.vlines(frame["layer"], 0, values, color=FAINT, linewidth=1.2)
         panel.plot(
-            frame["layer"], values, marker=shape, markersize=6, color=PALETTE[i], linestyle="none", clip_on=False, zorder=4
+            frame["layer"],
+            values,
+            marker=shape,
+            markersize=6,
+            color=PALETTE[i],
+            linestyle="none",
+            clip_on=False,
+            zorder=4,
         )
         layer_axis(panel, frame["layer"])
         panel.locator_params(axis="x", nbins=7)

@@ -3,27 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 from scipy.stats import pearsonr
 
-from isogloss.languages import language_table
+from isogloss.report.transfer import transfers
+from isogloss.wording import TASK_TITLES, name, number
 
-TASKS = {"arc": "ARC-Challenge", "hellaswag": "HellaSwag", "mmlu": "MMLU"}
-
-
-def name(code: str) -> str:
-    """English name of a language."""
-    return language_table()[code].name
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """A number with a true minus sign; a dash where there is none."""
-    return "–" if value is None else f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
-
-
-def listed(items: Sequence[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+VARIANTS = ("without_reference", "with_reference")
 
 
 def estimate(value: float, low: float | None, high: float | None, confidence: float, unit: str = "%") -> str:
@@ -43,35 +30,52 @@ def sign(low: float | None, high: float | None) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def group_gap(frame: pl.DataFrame, variant: str, confidence: float) -> list[str]:
+def group_gap(frame: pl.DataFrame, variant: str, reference: str, confidence: float) -> list[str]:
     """Gap of the earliest and the deepest layer; of both variants, in how many layers the interval excludes zero."""
     rows = frame.filter(pl.col("variant") == variant).sort("layer").to_dicts()
     defined = [row for row in rows if row["gap_pct"] is not None]
     if not defined:
         return ["No layer has a gap: the mean activation is zero everywhere."]
+    where, ones = _variant(variant, reference)
     verdict = {
-        1: "medium-to-low-resource languages activate the features less than high-resource languages",
-        -1: "medium-to-low-resource languages activate the features more than high-resource languages",
+        1: f"medium-to-low-resource languages activate the features less than {ones}",
+        -1: f"medium-to-low-resource languages activate the features more than {ones}",
         0: "the interval includes zero, so no difference between the groups is shown",
     }
-    ends = [("earliest", defined[0]), ("deepest", defined[-1])] if len(defined) > 1 else [("only", defined[0])]
+    ends = [("first", defined[0]), ("last", defined[-1])] if len(defined) > 1 else [("only", defined[0])]
     sentences = [
-        f"In the {which} layer ({row['layer']}) the gap between the groups is "
+        f"In the {which} layer ({row['layer']}) the gap between the groups, {where}, is "
         f"{estimate(row['gap_pct'], row['ci_low'], row['ci_high'], confidence)}:"
         f" {verdict[sign(row['ci_low'], row['ci_high'])]}."
         for which, row in ends
     ]
-    counted = [
-        f"With the reference {where}, the interval lies above zero in {signs.count(1)} of {len(signs)} layers, below"
-        f" zero in"
-        f" {signs.count(-1)} and includes zero in {signs.count(0)}."
-        for name_of_variant, where in (
-            ("with_reference", "in the high-resource group"),
-            ("without_reference", "left out"),
-        )
-        if (signs := _signs(frame.filter(pl.col("variant") == name_of_variant)))
-    ]
-    return [*sentences, *counted]
+    without, with_it = (f"{_counted(frame, which, reference)}." for which in VARIANTS)
+    return [*sentences, without, f"{with_it} {_selected(reference)}"]
+
+
+def _variant(variant: str, reference: str) -> tuple[str, str]:
+    """How sentences put a variant of the group gap, and the languages that it compares the others with."""
+    if variant == "without_reference":
+        return f"with {name(reference)} left out", f"high-resource languages other than {name(reference)}"
+    return f"with {name(reference)} as high-resource", f"high-resource languages, {name(reference)} among them"
+
+
+def _selected(reference: str) -> str:
+    """Why the variant with the reference is too large."""
+    return (
+        f"This variant is inflated by selection: {name(reference)} phrases are the features' top activators, their"
+        " translations are not."
+    )
+
+
+def _counted(frame: pl.DataFrame, variant: str, reference: str) -> str:
+    """In how many layers the interval of a variant lies on either side of zero."""
+    signs = _signs(frame.filter(pl.col("variant") == variant))
+    where, _ = _variant(variant, reference)
+    return (
+        f"The gap between the groups, {where}, has its interval above zero in {signs.count(1)}, below zero in"
+        f" {signs.count(-1)} and across zero in {signs.count(0)} of {len(signs)} layers"
+    )
 
 
 def _signs(frame: pl.DataFrame) -> list[int]:
@@ -117,9 +121,10 @@ def accuracy(frame: pl.DataFrame, reference: str, low_resource: Sequence[str], c
         first, last = others[0], others[-1]
         value, low, high = (None if own[0][c] is None else 100 * own[0][c] for c in ("accuracy", "ci_low", "ci_high"))
         sentences.append(
-            f"{TASKS[task]}: {name(reference)} {estimate(value or 0.0, low, high, confidence)}; medium-to-low-resource"
-            f" languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
-            f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is 25 %."
+            f"{TASK_TITLES[task]}: {name(reference)} {estimate(value or 0.0, low, high, confidence)};"
+            f" medium-to-low-resource languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
+            f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is"
+            f" {number(100 * float(np.average(rows['chance'], weights=rows['n'])))} %."
         )
     return sentences
 
@@ -132,17 +137,24 @@ def correlation(frame: pl.DataFrame, confidence: float) -> list[str]:
         0: "no relation is shown",
     }
     return [
-        f"{TASKS[row['task']]}: gap and accuracy correlate with r = "
+        f"{TASK_TITLES[row['task']]}: gap and accuracy correlate with r = "
         f"{estimate(row['r'], row['ci_low'], row['ci_high'], confidence, '')} over {row['n']} languages:"
-        f" {verdict[sign(row['ci_low'], row['ci_high'])]}."
+        f" {verdict[sign(row['ci_low'], row['ci_high'])]}{_corrected(row, confidence)}."
         if row["r"] is not None
-        else f"{TASKS[row['task']]}: no correlation can be computed from {row['n']} languages."
+        else f"{TASK_TITLES[row['task']]}: no correlation can be computed (languages: {row['n']})."
         for row in frame.iter_rows(named=True)
     ]
 
 
+def _corrected(row: Mapping[str, Any], confidence: float) -> str:
+    """A reservation where the interval excludes zero but the test, corrected over tasks, does not tell."""
+    told = sign(row["ci_low"], row["ci_high"]) != 0
+    kept = row["p_adjusted"] is not None and row["p_adjusted"] < 1 - confidence
+    return ", which does not outlast the correction over tasks" if told and not kept else ""
+
+
 def alignment(frame: pl.DataFrame, runs: Mapping[str, Any], reference: str, confidence: float) -> list[str]:
-    """Per run the gain of its languages at its target layer (held-out features) and the reference's retention."""
+    """Per run the gain of its languages at its target layer, what held-out features gain, and the retention."""
     sentences: list[str] = []
     for run, settings in runs.items():
         layer = settings["target_layer"]
@@ -151,9 +163,7 @@ def alignment(frame: pl.DataFrame, runs: Mapping[str, Any], reference: str, conf
         ).sort("gain_pct")
         measured = rows.drop_nulls("gain_pct").to_dicts()
         if not measured:
-            sentences.append(
-                f"{run}: no gain is defined at layer {layer} (no feature held out, or nothing active before)."
-            )
+            sentences.append(f"{run}: no gain is defined at layer {layer}: nothing was active there before.")
             continue
         first, last = measured[0], measured[-1]
 
@@ -172,8 +182,33 @@ def alignment(frame: pl.DataFrame, runs: Mapping[str, Any], reference: str, conf
             if last["retention_pct"] is None
             else estimate(last["retention_pct"], last["retention_ci_low"], last["retention_ci_high"], confidence)
         )
-        sentences.append(f"{run} (target layer {layer}): {spread}{counted}; {name(reference)} retains {kept}.")
+        sentences.append(
+            f"{run} (target layer {layer}): {spread}{counted}; {name(reference)} retains {kept}."
+            + _held_out(measured, confidence)
+        )
     return sentences
+
+
+def _held_out(rows: Sequence[Mapping[str, Any]], confidence: float) -> str:
+    """What the features held out of training gained, by their intervals."""
+    held = sorted(
+        (row for row in rows if row["gain_held_out_pct"] is not None), key=lambda row: row["gain_held_out_pct"]
+    )
+    if not held:
+        return " No gain of held-out features is defined."
+
+    def said(row: Mapping[str, Any]) -> str:
+        value = estimate(row["gain_held_out_pct"], row["held_out_ci_low"], row["held_out_ci_high"], confidence)
+        return f"{name(row['lang'])} {value}"
+
+    signs = [sign(row["held_out_ci_low"], row["held_out_ci_high"]) for row in held]
+    if len(held) == 1:
+        verdict = {1: "alignment carries over", -1: "they fall", 0: "that it carries over is not shown"}[signs[0]]
+        return f" Features held out of training: {said(held[0])}, so {verdict}."
+    return (
+        f" Features held out of training: from {said(held[0])} to {said(held[-1])}; {signs.count(1)} of {len(held)}"
+        f" languages rise, {signs.count(-1)} fall by their intervals."
+    )
 
 
 def accuracy_change(frame: pl.DataFrame, confidence: float) -> list[str]:
@@ -190,14 +225,12 @@ def accuracy_change(frame: pl.DataFrame, confidence: float) -> list[str]:
                 None if row[c] is None else 100 * row[c]
                 for c in ("difference", "difference_ci_low", "difference_ci_high")
             )
-            return (
-                f"{TASKS[row['task']]} in {name(row['lang'])} {estimate(value or 0.0, low, high, confidence, 'points')}"
-            )
+            changed_by = estimate(value or 0.0, low, high, confidence, "points")
+            return f"{TASK_TITLES[row['task']]} in {name(row['lang'])} {changed_by}"
 
         sentences.append(
-            f"{run}: of {len(rows)} comparisons with the base model, {up} rose and {down} fell at a corrected"
-            f" p below {1 - confidence:.2g}. Largest rise or smallest fall: {said(rows[-1])}; the other end:"
-            f" {said(rows[0])}."
+            f"{run}: of {len(rows)} accuracies compared with the base model's, {up} rose and {down} fell at a corrected"
+            f" p below {1 - confidence:.2g}. The changes run from {said(rows[0])} to {said(rows[-1])}."
         )
     return sentences
 
@@ -220,17 +253,30 @@ def controls(frame: pl.DataFrame, reference: str) -> list[str]:
     ]
 
 
-def teaching(frame: pl.DataFrame, reference: str) -> str:
-    """Accuracy outside the reference on facts that every language, or only the reference, was taught."""
+def teaching(frame: pl.DataFrame, reference: str, confidence: float) -> list[str]:
+    """Whether the other languages know what only the reference was taught: compared with facts never taught."""
     base = frame.filter(pl.col("adapter") == "base", pl.col("lang") != reference)
-    means = dict(base.group_by("taught").agg((100 * pl.col("accuracy")).mean()).iter_rows())
-    if set(means) != {"all", "reference"}:
-        return ""
-    return (
-        f"Outside {name(reference)}, facts taught in every language are answered rightly in {number(means['all'])} % of"
-        f" questions and facts taught in {name(reference)} only in {number(means['reference'])} % (means over tasks and"
-        " languages; chance is 25 %): what exceeds chance in the latter has crossed languages."
-    )
+    if "reference" not in set(base["taught"]):
+        return []
+    found = transfers(frame, reference, confidence)
+    if not found:
+        return [
+            f"No fact was left untaught, so whether facts taught in {name(reference)} only are known in other languages"
+            " cannot be judged: guessing need not be right as often as chance."
+        ]
+    verdict = {
+        1: "transfer is shown",
+        -1: "they are answered worse than untaught facts, so transfer is not shown",
+        0: "the interval includes zero, so transfer is not shown",
+    }
+    return [
+        f"{TASK_TITLES[its.task]}, the {its.languages} other languages pooled: facts taught in {name(reference)} only"
+        f" are answered rightly in {number(100 * its.reference_only)} % of questions, untaught facts in"
+        f" {number(100 * its.untaught)} %, a difference of"
+        f" {estimate(100 * its.difference, 100 * its.low, 100 * its.high, confidence, 'points')}:"
+        f" {verdict[sign(its.low, its.high)]}."
+        for its in found
+    ]
 
 
 def dropped(counts: pl.DataFrame, quality: pl.DataFrame) -> list[str]:
@@ -241,9 +287,8 @@ def dropped(counts: pl.DataFrame, quality: pl.DataFrame) -> list[str]:
         f"{total['features_with_phrases']:,} of {total['features_sampled']:,} sampled features have phrases;"
         f" {total['windows']:,} windows were found, {total['duplicates_dropped']:,} duplicates dropped,"
         f" {total['n_phrases']:,} phrases kept.",
-        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave"
-        f" at most"
-        f" {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']}).",
+        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave at"
+        f" most {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']}).",
     ]
 
 
@@ -254,7 +299,11 @@ def planted(
     codes = [code for code in measured if code in shares]
     if len({round(shares[code], 9) for code in codes}) == 1:
         values = [measured[code] for code in codes]
-        return f"{title}: all shares are equal; {what} runs from {number(min(values))} % to {number(max(values))} %."
+        low, high = min(codes, key=measured.__getitem__), max(codes, key=measured.__getitem__)
+        return (
+            f"{title}: all shares are equal; {what} runs from {number(measured[low])} % ({name(low)}) to"
+            f" {number(measured[high])} % ({name(high)})."
+        )
     logs = pl.Series([shares[code] for code in codes]).log()
     values = [measured[code] for code in codes]
     if len(codes) < 4 or max(values) == min(values):
@@ -266,28 +315,28 @@ def planted(
     return f"{title}: {what} {trend} the planted share (log scale), r = {strength} over {len(codes)} languages."
 
 
-def equal_shares(title: str, frame: pl.DataFrame, variant: str) -> str:
-    """What the group gap of a model without planted disparity says about the measure itself."""
-    rows = frame.filter(pl.col("variant") == variant).to_dicts()
-    signs = [sign(row["ci_low"], row["ci_high"]) for row in rows]
-    if not any(signs):
-        return f"{title}, where nothing was planted, shows no group gap in any of {len(rows)} layers."
-    return (
-        f"{title}, where nothing was planted, still has a group gap whose interval excludes zero in"
-        f" {sum(s != 0 for s in signs)} of {len(rows)} layers ({signs.count(1)} above, {signs.count(-1)} below"
-        f" zero): that"
-        " much of a gap does not come from the shares (scripts, tokens and the choice of phrases remain)."
-    )
+def equal_shares(title: str, frame: pl.DataFrame, reference: str) -> list[str]:
+    """What the group gap of a model with equal shares says about the measure itself."""
+    return [
+        f"{title}. {_counted(frame, 'without_reference', reference)}. The shares are equal, so what remains of a gap"
+        " comes from elsewhere: script, tokens or the choice of phrases.",
+        f"{title}. {_counted(frame, 'with_reference', reference)}. {_selected(reference)}",
+    ]
 
 
-def contrast(first: str, second: str, gaps: Mapping[str, pl.DataFrame], variant: str) -> str:
-    """In how many layers two models' gaps have intervals that do not overlap."""
-    a, b = (gaps[m].filter(pl.col("variant") == variant).drop_nulls("ci_low") for m in (first, second))
-    both = a.join(b, on="layer", suffix="_b")
-    larger = int((both["ci_low"] > both["ci_high_b"]).sum())
-    smaller = int((both["ci_high"] < both["ci_low_b"]).sum())
+def contrast(first: str, second: str, gaps: tuple[pl.DataFrame, pl.DataFrame], reference: str) -> str:
+    """In how many layers two models' gaps have intervals that do not overlap, in both variants."""
+    parts: list[str] = []
+    for variant in VARIANTS:
+        a, b = (frame.filter(pl.col("variant") == variant).drop_nulls("ci_low") for frame in gaps)
+        both = a.join(b, on="layer", suffix="_b")
+        larger = int((both["ci_low"] > both["ci_high_b"]).sum())
+        smaller = int((both["ci_high"] < both["ci_low_b"]).sum())
+        parts.append(
+            f"{_variant(variant, reference)[0]}, larger in {larger}, smaller in {smaller} and not told apart in"
+            f" {both.height - larger - smaller} of {both.height} layers"
+        )
     return (
-        f"Compared with {second}, the group gap of {first} is larger in {larger}, smaller in {smaller} and not told"
-        f" apart"
-        f" in {both.height - larger - smaller} of {both.height} layers (intervals that do not overlap)."
+        f"{first} and {second} differ in the shares, which tokenizer, language model and SAEs all follow. The group gap"
+        f" of {first} is, {'; '.join(parts)} (told apart: intervals do not overlap)."
     )

@@ -13,12 +13,14 @@ from typing import Any
 
 import polars as pl
 
-from isogloss import findings
-from isogloss.findings import listed, name, number
 from isogloss.languages import in_order
+from isogloss.report import findings
 from isogloss.tables import atomic_path, read_table, table_metadata
+from isogloss.wording import listed, name, number
 
 Tables = Mapping[str, pl.DataFrame]
+
+CORRECTIONS = {"holm": "Holm's method", "bh": "Benjamini and Hochberg's method"}
 
 # The report gives its text a narrow column beside the rule graph and centres it vertically, which cuts off the top
 # of a long page; the first rules undo that for this page alone. Tailwind strips lists and headings: set here again.
@@ -64,8 +66,8 @@ def as_rst(html: str) -> str:
 
 
 def safe(text: object) -> str:
-    """Text of the data or the config for HTML that jinja2 reads first: no tag, no brace, no line break."""
-    return escape(" ".join(str(text).split())).replace("{", "&#123;").replace("}", "&#125;")
+    """Text of the data or the config for HTML that jinja2 reads first: no tag, no brace, no break before a unit."""
+    return escape(" ".join(str(text).split()).replace(" %", "\u00a0%")).replace("{", "&#123;").replace("}", "&#125;")
 
 
 def page(
@@ -91,9 +93,8 @@ def _asked(settings: Mapping[str, Any]) -> list[str]:
         f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>",
         _paragraph(
             "Do a language model's internal features answer less to the same text in a language it has read less of,"
-            " does"
-            " that go with fewer right answers, and can it be mended without harm to"
-            f" {reference}? The analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
+            f" does that go with fewer right answers, and can it be mended without harm to {reference}? The"
+            " analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
             " Autoencoders” (arXiv 2507.18918; paper A below).",
             "lede",
         ),
@@ -115,42 +116,46 @@ def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str
         kept = f", {its['phrase_counts']['n_phrases'].sum():,} phrases" if "phrase_counts" in its else ""
         items.append(
             f"{config['title']} ({model}): a Gemma-2 of {size['layers']} decoder layers and width {size['d_model']},"
-            f" trained"
-            f" here on {tokens:,} tokens{kept}; analyses: {', '.join(config['analyses'])}."
+            f" trained here on {tokens:,} tokens{kept}; analyses: {', '.join(config['analyses'])}."
         )
     items += [
         f"Phrases: {name(languages['reference'])} windows of ±{phrases['window']} tokens round a feature's strongest"
-        f" tokens, from"
-        f" {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other language.",
+        f" tokens, from {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other"
+        " language.",
         f"Intervals have {100 * settings['statistics']['confidence']:g} % coverage; activation intervals bootstrap"
-        f" features,"
-        f" then phrases ({settings['statistics']['bootstrap']:,} resamples); families of tests are corrected"
-        f" ({settings['statistics']['correction']}).",
+        f" features, then phrases ({settings['statistics']['bootstrap']:,} resamples); families of tests are corrected"
+        f" by {CORRECTIONS[settings['statistics']['correction']]}.",
     ]
     return ["<h2>What was done</h2>", _list(items)]
 
 
 def _planted(tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settings: Mapping[str, Any]) -> list[str]:
-    confidence, variant = settings["statistics"]["confidence"], settings["gap"]["variant"]
-    reference = settings["languages"]["reference"]
+    confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
+    world, english = settings["world"], name(reference)
     titles = {model: settings["models"][model]["title"] for model in tables}
     sentences: list[str] = []
     for model, its in tables.items():
         shares = settings["models"][model]["shares"]
-        measured = {"mean accuracy": _mean_accuracy(its), "mean gap to the reference": _mean_gap(its, reference)}
+        measured = {"mean accuracy": _mean_accuracy(its), f"mean gap to {english}": _mean_gap(its, reference)}
         sentences += [
             findings.planted(titles[model], shares, values, what, confidence)
             for what, values in measured.items()
             if values
         ]
         if "group_gap" in its and len({round(share, 9) for share in shares.values()}) == 1:
-            sentences.append(findings.equal_shares(titles[model], its["group_gap"], variant))
-    gaps = {titles[model]: its["group_gap"] for model, its in tables.items() if "group_gap" in its}
-    first, *others = gaps
-    sentences += [findings.contrast(first, other, gaps, variant) for other in others]
+            sentences += findings.equal_shares(titles[model], its["group_gap"], reference)
+    measured_gaps = [model for model, its in tables.items() if "group_gap" in its]
+    for other in measured_gaps[1:]:
+        first = measured_gaps[0]
+        gaps = (tables[first]["group_gap"], tables[other]["group_gap"])
+        sentences.append(findings.contrast(titles[first], titles[other], gaps, reference))
     return [
         "<h2>What was planted, and what was measured</h2>",
-        _paragraph("The models were trained here on known shares of each language, so what was planted is known."),
+        _paragraph(
+            "Each model's tokenizer, language model and SAEs were trained here on the shares of languages below. In"
+            f" every model alike, {100 * world['english_only']:g} % of the facts are told in {english} only and"
+            f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
+        ),
         _shares_table(tables, settings),
         _list(sentences),
         _picture(pictures, "planted_truth", "Planted shares beside measured accuracy and group gap of the models"),
@@ -175,7 +180,8 @@ def _shares_table(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> 
     )
     titles = "".join(f"<th>{safe(cell)}</th>" for cell in head)
     note = (
-        "Accuracy: mean over tasks. Gap: to the reference, mean over layers. Intervals stand in the figures and tables."
+        f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. Intervals stand in the figures and"
+        " tables."
     )
     return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{_paragraph(note)}"
 
@@ -184,7 +190,7 @@ def _mean_accuracy(its: Tables) -> dict[str, float]:
     if "accuracy" not in its:
         return {}
     base = its["accuracy"].filter(pl.col("adapter") == "base")
-    return dict(base.group_by("lang").agg((100 * pl.col("accuracy")).mean()).iter_rows())
+    return dict(base.group_by("lang", maintain_order=True).agg((100 * pl.col("accuracy")).mean()).iter_rows())
 
 
 def _mean_gap(its: Tables, reference: str) -> dict[str, float]:
@@ -206,7 +212,7 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
             "<h3>Activation gap</h3>",
             _list(
                 [
-                    *findings.group_gap(its["group_gap"], settings["gap"]["variant"], confidence),
+                    *findings.group_gap(its["group_gap"], settings["gap"]["variant"], reference, confidence),
                     findings.language_gaps(its["language_gap_summary"], reference, confidence),
                 ]
             ),
@@ -225,7 +231,7 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
                         if "gap_accuracy_correlation" in its
                         else []
                     ),
-                    findings.teaching(its["accuracy_by_teaching"], reference),
+                    *findings.teaching(its["accuracy_by_teaching"], reference, confidence),
                 ]
             ),
             _picture(pictures, "gap_accuracy_correlation", "Gap against accuracy by task"),
@@ -235,7 +241,10 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
         changed = findings.accuracy_change(its["accuracy"], confidence) if "accuracy" in its else []
         parts += [
             "<h3>Activation alignment</h3>",
-            _paragraph("Gain and retention are of features that were held out of training."),
+            _paragraph(
+                "Gain and retention are of all features of the target layer, as in the paper. What features held out of"
+                " training gain, none of whose texts was trained on, tells whether alignment carries over."
+            ),
             _list([*findings.alignment(its["alignment_gain"], runs, reference, confidence), *changed]),
             _picture(pictures, "alignment_gain", "Activation gain by language"),
         ]
@@ -247,17 +256,16 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
 def _caveats(settings: Mapping[str, Any]) -> list[str]:
     reference = name(settings["languages"]["reference"])
     items = [
-        f"{reference} phrases are the top activators of the very feature that is then measured; their translations"
-        f" are not"
-        " chosen so. Part of every gap to the reference is this choice (regression to the mean): the gap between groups"
-        f" without {reference} compares translations with translations, and stands beside the other in every table.",
+        f"{reference} phrases are the top activators of the very feature that is then measured; their translations are"
+        " not chosen so. Part of every gap to the reference is this choice (regression to the mean), and the p-values"
+        f" of the languages' gaps test a null that this choice alone breaks. The gap between groups without {reference}"
+        " compares translations with translations, and stands beside the other in every table.",
         f"A phrase is a window of {2 * settings['phrases']['window'] + 1} tokens without the context in which its"
-        f" feature"
-        f" fired, in {reference} too: gaps compare phrases with phrases, never with the activations recorded in the"
-        f" corpus.",
+        f" feature fired, in {reference} too: gaps compare phrases with phrases, never with the activations recorded in"
+        " the corpus.",
         "A gap is a property of the features of these SAEs as much as of the model; the SAE quality table tells how"
-        " much"
-        " variance they leave unexplained.",
+        " much variance they leave unexplained.",
+        "Several features share texts, which the activation intervals ignore: they may be too narrow.",
         "Intervals cover the choice of features, phrases and questions, not another training run of the models or"
         " SAEs.",
     ]
@@ -270,11 +278,9 @@ def _reproduce(settings: Mapping[str, Any], made: Mapping[str, Any]) -> list[str
         "<h2>Reproduce and cite</h2>",
         _paragraph(
             f"Study {settings['study']}, seed {settings['seed']}. The same configuration, seed and thread count give"
-            f" the same"
-            f" numbers. Versions: {versions or 'not recorded'}. Every Parquet table carries study, code digest and"
-            f" versions in"
-            " its metadata. Cite paper A for the method, and isogloss by its CITATION.cff with the study's name and"
-            " seed."
+            f" the same numbers. Versions: {versions or 'not recorded'}. Every Parquet table carries study, code digest"
+            " and versions in its metadata. Cite paper A for the method, and isogloss by its CITATION.cff with"
+            " the study's name and seed."
         ),
     ]
 

@@ -26,10 +26,8 @@ class Batch(NamedTuple):
     content: Bool[Tensor, "batch pos"]  # True on the text's own tokens: neither BOS nor padding
 
 
-def encode_texts(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int | None = None
-) -> list[list[int]]:
-    """Token ids of each text, BOS first exactly once, cut at `max_length` tokens.
+def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text, BOS first exactly once.
 
     Raises `IsoglossError` for a text without any token of its own.
     """
@@ -39,7 +37,7 @@ def encode_texts(
     for row, ids in enumerate(encoded):
         if not ids:
             raise IsoglossError(f"text {row} is empty ({texts[row]!r}); every phrase needs at least one token")
-    return [[bos, *ids][:max_length] for ids in encoded]
+    return [[bos, *ids] for ids in encoded]
 
 
 def encode_phrases(
