@@ -18,7 +18,7 @@ help:
 
 ## make demo      paper A on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
 demo: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet rules progress
+	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason
 	@echo "open $(abspath results/report.html)"
 
 ## make report    the report again, from tables that are there

@@ -125,7 +125,7 @@ class Architecture(Section):
 class Training(Section):
     """How the toy language model is trained."""
 
-    tokens: Positive = Field(default=750_000, description="training tokens in all")
+    tokens: Positive = Field(default=680_000, description="training tokens in all")
     batch_tokens: Positive = Field(default=512, description="tokens of a batch, padding included")
     learning_rate: Annotated[float, Field(gt=0)] = Field(default=4e-3, description="peak of AdamW's learning rate")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=50, description="steps of linear warm-up")
