@@ -18,7 +18,7 @@ help:
 
 ## make demo      paper A on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
 demo: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason
+	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy
 	@echo "open $(abspath results/report.html)"
 
 ## make report    the report again, from tables that are there
@@ -57,7 +57,8 @@ bench: $(VENV)/.dev
 
 ## make clean     removes results (not the environment)
 clean:
-	rm -rf results .snakemake
+	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
+	rm -rf .snakemake
 
 $(VENV)/.run: requirements.txt constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('isogloss needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"

@@ -51,7 +51,7 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ),
         ("alignment.runs.all-l2.target_layer", 7, r"models\.skewed has no analysed layer 7; allowed: 0, 1, 2, 3"),
         ("alignment.runs.all-l2.languages", ["en"], r"the reference en cannot be aligned to itself"),
-        ("alignment.runs.ml-l1.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 1"),
+        ("alignment.runs.ml-l0.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 0"),
         ("alignment.runs.base", {"target_layer": 0, "languages": ["hi"]}, r"'base' means the model without"),
         ("benchmarks.tasks.triviaqa", {"shots": 1}, r"benchmarks\.tasks\.triviaqa"),
     ],
