@@ -87,16 +87,6 @@ def percentile_interval(replicates: Float[np.ndarray, " replicates"], confidence
     return Interval(float(low), float(high))
 
 
-def mean_interval(
-    values: Float[np.ndarray, " values"], *, replicates: int, confidence: float, seed: Sequence[int]
-) -> Interval:
-    """Percentile-bootstrap interval of a plain mean; undefined for fewer than two values."""
-    if len(values) < 2:
-        return UNDEFINED
-    means = hierarchical_bootstrap(values[None], np.arange(len(values)), replicates=replicates, seed=seed)
-    return percentile_interval(means[:, 0], confidence)
-
-
 def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:
     """P-values corrected over their family (Holm or Benjamini-Hochberg); None marks no test and stays None."""
     tested = [p for p in p_values if p is not None]
