@@ -174,8 +174,10 @@ def test_a_truncated_table_is_one_line_and_running_again_mends_it(finished: Chec
     assert "delete it and run snakemake again" in line
     assert "Traceback" not in run.stderr
     table.unlink()
-    assert finished.snakemake("--rerun-incomplete").returncode == 0
+    assert finished.snakemake("--force", gap).returncode == 0
     assert pl.read_parquet(table).equals(pl.read_parquet(whole))
+    assert finished.snakemake().returncode == 0
+    assert not finished.planned()
 
 
 def test_mistakes_in_the_configuration_come_at_once_before_anything_runs(finished: Checkout):
