@@ -223,7 +223,7 @@ class Translation(Section):
 
 
 class Compute(Section):
-    """Batch sizes and job sizes: they change speed, never a number beyond float tolerance."""
+    """Batch and job sizes, which change no number beyond float tolerance, and the compute type, which does."""
 
     token_budget: Positive = Field(default=8192, description="tokens of a forward batch, padding included")
     layers_per_job: Literal["all"] | Positive = Field(default="all", description="layers that one encode job takes")
