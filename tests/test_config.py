@@ -11,10 +11,12 @@ from isogloss.errors import IsoglossError
 
 REPOSITORY = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+STUDIES = sorted((REPOSITORY / "config" / "studies").glob("*.yaml"))
+GEMMA = yaml.safe_load((REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml").read_text(encoding="utf-8"))
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    config = deepcopy(DEFAULT)
+def changed(path: str, value: Any, study: dict[str, Any] = DEFAULT) -> dict[str, Any]:
+    config = deepcopy(study)
     *parents, last = path.split(".")
     node = config
     for key in parents:
@@ -59,6 +61,38 @@ def test_the_default_is_valid_and_languages_have_one_order():
 def test_each_mistake_is_named_with_its_key_and_what_is_allowed(path: str, value: Any, message: str):
     with pytest.raises(IsoglossError, match=message):
         load_study(changed(path, value))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_studies_are_valid_and_named_like_their_files(path: Path):
+    study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")))
+    assert study.study == path.stem
+    assert load_study(study.model_dump(mode="json")) == study
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("models.gemma-2-2b.kind", "hub", r"models\.gemma-2-2b: kind must be toy or pretrained"),
+        ("models.gemma-2-2b.source", {}, r"models\.gemma-2-2b\.source: neither id nor folder; give"),
+        ("models.gemma-2-2b.saes.ids", {0: "a", 1: "b"}, r"saes\.ids: no SAE for layer 2, 3, .*; add its id"),
+        ("models.gemma-2-2b.saes.source", None, None),
+        ("models.gemma-2-2b.layers", [0, 26], r"layers \[26\]: the model has layers 0 to 25"),
+        ("models.gemma-2-2b.shares", {"en": 1}, r"models\.gemma-2-2b\.shares: unknown key"),
+        ("translation.backend", "parallel", r"translation\.backend: parallel knows the toy world's texts only"),
+        ("translation.models", {"hi": {"source": {"id": "a/b"}}}, r"translation\.models: no model for zh, ru, es"),
+        ("translation.minimum_chrf", 30, r"translation: minimum_chrf needs back_models"),
+        ("translation.models.xx", {"source": {"id": "a/b"}}, r"translation\.models: unknown language 'xx'"),
+        ("benchmarks.sources", {}, r"benchmarks\.sources: none for arc"),
+    ],
+)
+def test_mistakes_about_what_is_fetched(path: str, value: Any, message: str | None):
+    config = changed(path, value, GEMMA)
+    if message is None:
+        load_study(config)
+    else:
+        with pytest.raises(IsoglossError, match=message):
+            load_study(config)
 
 
 def test_all_mistakes_come_at_once():

@@ -33,22 +33,35 @@ def _rows(path: str, value: dict[str, Any], schema: dict[str, Any], required: bo
     target = _resolve(value, schema)
     if "properties" in target:
         meaning = value.get("description") or target.get("description", "").split("\n")[0]
-        rows = [f"| **`{path}`** | | | {meaning} |"]
-        for name, child in target["properties"].items():
-            rows += _rows(f"{path}.{name}", child, schema, name in target.get("required", []))
-        return rows
+        return [f"| **`{path}`** | | | {meaning} |", *_section(path, target, schema)]
     named = target.get("additionalProperties") or next(iter(target.get("patternProperties", {}).values()), None)
-    if isinstance(named, dict) and "$ref" in named:
+    kinds = [] if not isinstance(named, dict) else [kind for kind in named.get("oneOf", [named]) if "$ref" in kind]
+    if kinds:
         rows = [f"| **`{path}`** | named entries | | {value.get('description', '')} |"]
-        item = _resolve(named, schema)
-        for name, child in item["properties"].items():
-            rows += _rows(f"{path}.NAME.{name}", child, schema, name in item.get("required", []))
+        for kind in kinds:
+            item = _resolve(kind, schema)
+            if len(kinds) > 1:
+                only = item["properties"]["kind"]["const"]
+                rows.append(f"| **`{path}.NAME`**, kind: {only} | | | {item['description'].splitlines()[0]} |")
+            rows += _section(f"{path}.NAME", item, schema)
         return rows
     default = "required" if required else f"`{json.dumps(value['default'])}`" if "default" in value else ""
     return [f"| `{path}` | {_allowed(value, schema)} | {default} | {value.get('description', '')} |"]
 
 
+def _section(path: str, section: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """The rows of a section's keys."""
+    return [
+        row
+        for name, child in section["properties"].items()
+        for row in _rows(f"{path}.{name}", child, schema, name in section.get("required", []))
+    ]
+
+
 def _resolve(value: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    options = [option for option in value.get("anyOf", []) if option.get("type") != "null"]
+    if len(options) == 1 and "$ref" in options[0]:  # a section that may be absent
+        value = options[0]
     return schema["$defs"][value["$ref"].rsplit("/", 1)[-1]] if "$ref" in value else value
 
 
@@ -60,6 +73,8 @@ def _allowed(value: dict[str, Any], schema: dict[str, Any]) -> str:
         return f"`{value['const']}`"
     if "enum" in value:
         return ", ".join(f"`{option}`" for option in value["enum"])
+    if "properties" in value:
+        return "section"
     if value.get("type") == "array":
         return f"list of {_allowed(value['items'], schema)}"
     if value.get("type") == "object":

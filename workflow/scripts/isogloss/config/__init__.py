@@ -1,0 +1,169 @@
+"""The configuration, typed once: defaults, allowed values and cross-field checks live here only.
+
+`workflow/schemas/config.schema.json` and the key reference in `config/README.md` are generated from
+these classes (`make schema`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+
+from isogloss.config.base import Name, Section
+from isogloss.config.measures import (
+    Alignment,
+    Benchmarks,
+    Compute,
+    Gap,
+    Languages,
+    Phrases,
+    Similarity,
+    Statistics,
+    Translation,
+)
+from isogloss.config.pretrained import PretrainedModel
+from isogloss.config.toy import ToyModel, World
+from isogloss.errors import IsoglossError
+
+RESERVED = (
+    "world",
+    "comparison",
+    "translators",
+    "benchmarks",
+    "logs",
+    "usage",
+)  # folders of results/ that are no model's
+
+
+def _kind(model: Any) -> str:
+    return model.get("kind", "toy") if isinstance(model, dict) else getattr(model, "kind", "toy")
+
+
+Model = Annotated[Annotated[ToyModel, Tag("toy")] | Annotated[PretrainedModel, Tag("pretrained")], Discriminator(_kind)]
+
+
+class Study(Section):
+    """A whole study."""
+
+    study: Name = Field(description="name of the study, recorded in every table")
+    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random")
+    languages: Languages
+    world: World = World()
+    models: dict[Name, Model] = Field(min_length=1, description="language models, by the name of their results folder")
+    phrases: Phrases = Phrases()
+    translation: Translation = Translation()
+    compute: Compute = Compute()
+    similarity: Similarity = Similarity()
+    gap: Gap = Gap()
+    statistics: Statistics = Statistics()
+    alignment: Alignment = Alignment()
+    benchmarks: Benchmarks = Benchmarks()
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The names of the models of a kind: toy or pretrained."""
+        return [name for name, model in self.models.items() if model.kind == kind]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        problems = [*self._languages(), *self._models(), *self._runs(), *self._fetched()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _languages(self) -> Iterator[str]:
+        told, toys = set(self.world.languages), self.of_kind("toy")
+        untold = [code for code in self.languages.all if code not in told]
+        if toys and untold:
+            yield f"languages: {', '.join(untold)} not in world.languages ({', '.join(self.world.languages)})"
+        for name in toys:
+            model = self.models[name]
+            assert isinstance(model, ToyModel)
+            if odd := set(model.shares) ^ told:
+                yield (
+                    f"models.{name}.shares: must name exactly the languages of world.languages; differs in"
+                    f" {', '.join(sorted(odd))}"
+                )
+
+    def _models(self) -> Iterator[str]:
+        for name, model in self.models.items():
+            if name in RESERVED:
+                yield f"models.{name}: this name is taken by a folder of its own; choose another"
+            for run_name, run in self.alignment.runs.items():
+                if "alignment" in model.analyses and run.target_layer not in model.layer_list:
+                    layers = ", ".join(map(str, model.layer_list))
+                    yield (
+                        f"alignment.runs.{run_name}.target_layer: models.{name} has no analysed layer"
+                        f" {run.target_layer}; allowed: {layers}"
+                    )
+            unset = [task for task in model.tasks or [] if task not in self.benchmarks.tasks]
+            if unset:
+                yield f"models.{name}.tasks: {', '.join(unset)} not among benchmarks.tasks"
+            if "alignment" in model.analyses and "gap" not in model.analyses:
+                yield f"models.{name}.analyses: alignment needs gap; add gap"
+
+    def _runs(self) -> Iterator[str]:
+        analysed = self.languages.all
+        for run_name, run in self.alignment.runs.items():
+            path = f"alignment.runs.{run_name}"
+            if run_name == "base":
+                yield f"{path}: 'base' means the model without an adapter; choose another name"
+            if self.languages.reference in run.languages:
+                yield f"{path}.languages: the reference {self.languages.reference} cannot be aligned to itself"
+            for key, codes in (("languages", run.languages), ("benchmark", run.benchmark or [])):
+                unknown = [code for code in codes if code not in analysed]
+                if unknown:
+                    yield (
+                        f"{path}.{key}: {', '.join(unknown)} not among the analysed languages ({', '.join(analysed)})"
+                    )
+
+    def _fetched(self) -> Iterator[str]:
+        pretrained = self.of_kind("pretrained")
+        if pretrained and self.translation.backend == "parallel":
+            yield (
+                f"translation.backend: parallel knows the toy world's texts only, models.{pretrained[0]} is pretrained;"
+                " set opus-mt"
+            )
+        if self.translation.backend == "opus-mt":
+            lacking = [
+                code for code in self.languages.all if code not in (self.languages.reference, *self.translation.models)
+            ]
+            if lacking:
+                yield f"translation.models: no model for {', '.join(lacking)}; add one or leave the language out"
+        asked = {
+            task
+            for name in pretrained
+            if "benchmarks" in self.models[name].analyses
+            for task in self.models[name].tasks or self.benchmarks.tasks
+        }
+        for task in sorted(asked - set(self.benchmarks.sources)):
+            yield f"benchmarks.sources: none for {task}; give its repository or folder"
+
+
+def load_study(config: Mapping[str, Any], origin: str = "config") -> Study:
+    """The typed study of a loaded YAML mapping.
+
+    Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
+    """
+    try:
+        return Study.model_validate(json.loads(json.dumps(config)))
+    except ValidationError as error:
+        lines = [line for problem in error.errors() for line in _explain(problem)]
+        raise IsoglossError(
+            f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
+        ) from None
+
+
+def _explain(problem: Any) -> list[str]:
+    loc = [str(part) for part in problem["loc"] if part not in ("constrained-int", "literal['all']")]
+    if loc[:1] == ["models"]:  # the kind stands between a model's name and its keys
+        loc = [part for place, part in enumerate(loc) if not (place == 2 and part in ("toy", "pretrained"))]
+    path = ".".join(loc)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "extra_forbidden":
+        message = "unknown key; see config/README.md for every key"
+    elif problem["type"] == "union_tag_invalid":
+        message = "kind must be toy or pretrained"
+    elif problem["type"] not in ("value_error", "missing"):
+        message = f"{message} (got {problem['input']!r})"
+    return [f"{path}: {line}" if path else line for line in message.splitlines()]

@@ -1,0 +1,253 @@
+"""What is measured and mended, and how: the sections that hold for every model of a study."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from isogloss.config.base import Fraction, Name, Positive, Section, distinct, known_language
+from isogloss.config.model import Task
+from isogloss.config.pretrained import Source
+from isogloss.languages import in_order
+
+
+class Languages(Section):
+    """The languages to analyse, in the two groups that the gap compares (paper A, app. A.2.3)."""
+
+    reference: str = Field(default="en", description="language that all others are compared with")
+    high_resource: list[str] = Field(min_length=1, description="high-resource group, reference included")
+    medium_low_resource: list[str] = Field(min_length=1, description="medium-to-low-resource group")
+
+    @field_validator("high_resource", "medium_low_resource")
+    @classmethod
+    def _check(cls, codes: list[str]) -> list[str]:
+        return distinct([known_language(code) for code in codes])
+
+    @model_validator(mode="after")
+    def _groups(self) -> Self:
+        both = set(self.high_resource) & set(self.medium_low_resource)
+        if both:
+            raise ValueError(f"in both groups: {', '.join(sorted(both))}; a language belongs to one")
+        if self.reference not in self.high_resource:
+            raise ValueError(
+                f"reference {self.reference!r} must be one of high_resource: {', '.join(self.high_resource)}"
+            )
+        return self
+
+    @property
+    def all(self) -> list[str]:
+        """Every analysed language, in the order of the language table."""
+        return in_order([*self.high_resource, *self.medium_low_resource])
+
+
+class Check(Section):
+    """Whether model and SAEs give the activations that the exports recorded."""
+
+    records: Annotated[int, Field(ge=0)] = Field(
+        default=16, description="exported records measured again a layer, evenly spaced over features; 0: no check"
+    )
+    correlation: Fraction = Field(
+        default=0.95, description="median over records of the correlation over tokens that a layer must reach"
+    )
+    same_peak: Fraction = Field(
+        default=0.8, description="share of a layer's records that must have their peak at the recorded token"
+    )
+
+
+class Phrases(Section):
+    """Top-activating windows of the reference-language corpus, per feature (paper A, sec. 2.1)."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.80, description="a window is kept from this share of the feature's maximum on"
+    )
+    window: Positive = Field(default=10, description="tokens kept on each side of the strongest token")
+    feature_stride: Positive = Field(default=2, description="every k-th feature is sampled")
+    per_feature: Positive = Field(default=5, description="at most so many phrases a feature, strongest first")
+    corpus_tokens: Positive = Field(
+        default=60_000, description="toy models: reference-language tokens searched for windows"
+    )
+    check: Check = Field(
+        default=Check(), description="pretrained models: recorded activations that must be found again"
+    )
+
+
+class TranslationModel(Section):
+    """An OPUS-MT (Marian) model of one direction."""
+
+    source: Source
+    target: str | None = Field(
+        default=None,
+        description="language code that a multi-target model puts first as >>CODE<<, cmn_Hans say; absent: none",
+    )
+
+
+class Translation(Section):
+    """How phrases get into the other languages."""
+
+    backend: Literal["parallel", "opus-mt"] = Field(
+        default="parallel",
+        description="parallel: the world's parallel segments as translation memory; opus-mt: `models`",
+    )
+    models: dict[str, TranslationModel] = Field(
+        default_factory=dict, description="opus-mt: model from the reference language, by language"
+    )
+    back_models: dict[str, TranslationModel] = Field(
+        default_factory=dict,
+        description="opus-mt: model into the reference language, by language; where given, each translation is"
+        " translated back and scored by chrF",
+    )
+    engine: Literal["ctranslate2", "transformers"] = Field(
+        default="ctranslate2", description="opus-mt: ctranslate2 is faster, transformers the reference"
+    )
+    compute_type: Literal["float32", "bfloat16", "float16", "int8", "int8_float16"] = Field(
+        default="float32", description="opus-mt: weights and arithmetic; int8 kinds with ctranslate2 only"
+    )
+    beam_size: Positive = Field(default=4, description="opus-mt: beams; 1 is greedy")
+    minimum_chrf: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        default=None, description="opus-mt: a translation whose round trip scores less is dropped; needs back_models"
+    )
+
+    @field_validator("models", "back_models")
+    @classmethod
+    def _check(cls, models: dict[str, TranslationModel]) -> dict[str, TranslationModel]:
+        for code in models:
+            known_language(code)
+        return models
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        if self.engine == "transformers" and self.compute_type.startswith("int8"):
+            raise ValueError(f"compute_type {self.compute_type} needs engine ctranslate2")
+        if self.minimum_chrf is not None and not self.back_models:
+            raise ValueError("minimum_chrf needs back_models, which translate back")
+        return self
+
+
+class Compute(Section):
+    """Batch and job sizes, which change no number beyond float tolerance, and the compute type, which does."""
+
+    token_budget: Positive = Field(default=8192, description="tokens of a forward batch, padding included")
+    layers_per_job: Literal["all"] | Positive = Field(default="all", description="layers that one encode job takes")
+    tasks_per_job: Literal["all"] | Positive = Field(default="all", description="benchmark tasks that one job takes")
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
+
+
+class Similarity(Section):
+    """Cosine of mean-pooled residuals (paper A, sec. 2.2)."""
+
+    feature_stride: Positive = Field(default=4, description="phrases of every k-th sampled feature are compared")
+
+
+class Gap(Section):
+    """Activation gaps between languages and groups (paper A, sec. 2.5)."""
+
+    variant: Literal["with_reference", "without_reference"] = Field(
+        default="with_reference", description="variant that the headline and the figures show; the table has both"
+    )
+    minimum_phrases: Positive = Field(default=1, description="a feature counts from so many phrases on")
+
+
+class Statistics(Section):
+    """Intervals and corrections, the same everywhere."""
+
+    bootstrap: Annotated[int, Field(ge=100)] = Field(default=1000, description="bootstrap resamples")
+    confidence: Fraction = Field(default=0.95, description="coverage of every interval")
+    correction: Literal["holm", "bh"] = Field(default="holm", description="correction of every family of tests")
+
+
+class AlignmentRun(Section):
+    """One LoRA run with the activation-alignment loss (paper A, sec. 2.6 and app. B.1)."""
+
+    target_layer: Annotated[int, Field(ge=0)] = Field(description="layer at which the gap is closed, 0-based")
+    languages: list[str] = Field(min_length=1, description="languages aligned to the reference")
+    tuned_layers: Literal["up_to_target"] | list[int] = Field(
+        default="up_to_target", description="decoder layers that get LoRA matrices"
+    )
+    benchmark: list[str] | None = Field(
+        default=None, description="languages to benchmark with this adapter; absent: all analysed languages"
+    )
+
+    @field_validator("languages", "benchmark")
+    @classmethod
+    def _check(cls, codes: list[str] | None) -> list[str] | None:
+        return None if codes is None else in_order(distinct([known_language(code) for code in codes]))
+
+    @model_validator(mode="after")
+    def _tuned(self) -> Self:
+        if self.tuned_layers != "up_to_target":
+            above = [layer for layer in self.tuned_layers if not 0 <= layer <= self.target_layer]
+            if above or not self.tuned_layers:
+                raise ValueError(
+                    f"tuned_layers {above or '[]'}: only layers 0 to target_layer {self.target_layer} get a gradient"
+                )
+        return self
+
+
+class Alignment(Section):
+    """Loss, LoRA and optimisation shared by all runs; `runs` names the adapters."""
+
+    runs: dict[Name, AlignmentRun] = Field(default_factory=dict, description="LoRA runs, by adapter name")
+    distance: Literal["squared", "absolute"] = Field(default="squared", description="d in the loss")
+    weight: Annotated[float, Field(ge=0)] = Field(
+        default=1.0, description="lambda, weight of the reference-retention term"
+    )
+    inactive: Literal["pre_activation", "straight_through", "none"] = Field(
+        default="pre_activation",
+        description="gradient where the feature is off in the translation: through its pre-activation, straight"
+        " through the threshold, or none (the formula as printed)",
+    )
+    detach_reference: bool = Field(default=False, description="stop the gradient of the reference in the first term")
+    recorded: Literal["corpus", "phrase"] = Field(
+        default="corpus",
+        description="recorded reference activation: in the corpus context (paper), or on the phrase alone",
+    )
+    held_out: Fraction = Field(
+        default=0.1,
+        description="share of features that no run trains on, nor on their texts; their gain is shown apart",
+    )
+    samples: Positive = Field(default=2000, description="pairs of phrase and translation drawn for training")
+    iterations: Positive = Field(default=150, description="optimiser steps")
+    batch_size: Positive = Field(default=32, description="pairs of a step")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(default=1e-3, description="AdamW's learning rate")
+    rank: Positive = Field(default=8, description="LoRA rank")
+    alpha: Annotated[float, Field(gt=0)] = Field(default=16.0, description="LoRA alpha")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="LoRA dropout")
+    target_modules: Literal["all"] | Annotated[list[str], Field(min_length=1)] = Field(
+        default="all", description="linear maps of a decoder layer that get LoRA matrices, by name"
+    )
+    resume_every: Positive = Field(
+        default=25, description="steps between saves of the state that a killed run resumes from"
+    )
+
+
+class TaskSettings(Section):
+    """One benchmark task."""
+
+    shots: Annotated[int, Field(ge=0)] = Field(description="few-shot examples in the prompt")
+    questions: Positive | None = Field(
+        default=None, description="test questions, the first by a hash of their ids; absent: all"
+    )
+    metric: Literal["acc", "acc_norm"] = Field(
+        default="acc", description="metric of tables and figures; both are recorded"
+    )
+
+
+class Benchmarks(Section):
+    """lm-eval's Okapi tasks (paper A, sec. 2.3 and app. B.2)."""
+
+    tasks: dict[Task, TaskSettings] = Field(
+        default={
+            "arc": TaskSettings(shots=10),
+            "hellaswag": TaskSettings(shots=10),
+            "mmlu": TaskSettings(shots=5),
+        },
+        min_length=1,
+        description="tasks by name: arc, hellaswag, mmlu",
+    )
+    sources: dict[Task, Source] = Field(
+        default={
+            "arc": Source(id="alexandrainst/m_arc"),
+            "hellaswag": Source(id="alexandrainst/m_hellaswag"),
+            "mmlu": Source(id="alexandrainst/m_mmlu"),
+        },
+        description="pretrained models: where each task's questions come from, data/LANGUAGE/SPLIT.jsonl",
+    )

@@ -1,0 +1,122 @@
+"""The embedded default: the toy world and the models trained on it."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from isogloss.config.base import Fraction, Positive, Section, distinct, known_language
+from isogloss.config.model import AnalysedModel, Shape
+from isogloss.languages import in_order, language_table
+
+
+class World(Section):
+    """The toy world: facts from Unicode CLDR, told by our templates in ten languages."""
+
+    languages: list[str] = Field(
+        default_factory=lambda: list(language_table()), min_length=2, description="languages that the world is told in"
+    )
+    territories: Positive = Field(default=240, description="number of countries and territories, drawn by the seed")
+    english_only: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.2, description="share of facts taught in the reference language only"
+    )
+    untaught: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.1, description="share of facts taught in no language: the measured level of guessing"
+    )
+    test_share: Fraction = Field(
+        default=0.5,
+        description="share of the facts taught in every language that the benchmarks' test splits ask about; they ask"
+        " about all others",
+    )
+    repeats: dict[Literal["statement", "arc", "hellaswag", "mmlu"], Annotated[int, Field(ge=0)]] = Field(
+        default={"statement": 12, "arc": 8, "hellaswag": 6, "mmlu": 1},
+        description="times a fact comes up in the documents of each kind; questions ask the facts that no test asks",
+    )
+
+    @field_validator("languages")
+    @classmethod
+    def _check(cls, codes: list[str]) -> list[str]:
+        return in_order(distinct([known_language(code) for code in codes]))
+
+    @model_validator(mode="after")
+    def _some_are_taught(self) -> Self:
+        held_back = self.english_only + self.untaught
+        if held_back >= 1:
+            raise ValueError(
+                f"english_only {self.english_only:g} and untaught {self.untaught:g} sum to {held_back:g}; their sum"
+                " must be below 1, for some facts must be taught in every language"
+            )
+        return self
+
+
+class Architecture(Shape):
+    """A Gemma-2 of any size (transformers' `Gemma2Config`)."""
+
+    layers: Positive = Field(default=4, description="decoder layers")
+    d_model: Positive = Field(default=128, description="width of the residual stream")
+    d_mlp: Positive = Field(default=256, description="width of the MLP")
+    heads: Positive = Field(default=4, description="attention heads")
+    key_value_heads: Positive = Field(default=2, description="key/value heads shared by the attention heads")
+    d_head: Positive = Field(default=32, description="width of a head")
+    vocabulary: Annotated[int, Field(ge=300)] = Field(
+        default=2048, description="byte-level BPE vocabulary, trained on the mix"
+    )
+    context: Positive = Field(default=512, description="longest prompt in tokens")
+    sliding_window: Positive = Field(default=256, description="attention window of every other layer, in tokens")
+
+
+class Training(Section):
+    """How the toy language model is trained."""
+
+    tokens: Positive = Field(default=680_000, description="training tokens in all")
+    batch_tokens: Positive = Field(default=512, description="tokens of a batch, padding included")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(default=4e-3, description="peak of AdamW's learning rate")
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(default=50, description="steps of linear warm-up")
+    checkpoints: Positive = Field(default=6, description="checkpoints kept, at log-spaced steps, the last included")
+    resume_every: Positive = Field(
+        default=200, description="steps between saves of the state that a killed run resumes from"
+    )
+
+
+class TopKSae(Section):
+    """TopK sparse autoencoders trained on the model's own residual stream (recipe of paper C)."""
+
+    features: Positive = Field(default=512, description="width of the dictionary (n)")
+    k: Positive = Field(default=16, description="features active per token")
+    tokens: Positive = Field(default=200_000, description="training tokens")
+    batch_tokens: Positive = Field(default=2048, description="residual vectors of a step")
+    buffer_tokens: Positive = Field(default=16_384, description="residual vectors of a layer held for shuffling")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        default=2e-3, description="Adam's learning rate after the warm-up"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(default=20, description="steps of linear warm-up")
+    held_out_tokens: Positive = Field(default=16_384, description="tokens of the quality table, never trained on")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.k > self.features:
+            raise ValueError(f"k is {self.k} but there are only {self.features} features; k must not exceed features")
+        if self.buffer_tokens < self.batch_tokens:
+            raise ValueError(f"buffer_tokens {self.buffer_tokens} must be at least batch_tokens {self.batch_tokens}")
+        return self
+
+
+class ToyModel(AnalysedModel):
+    """A small LM whose disparity is planted by the languages' shares of its training tokens."""
+
+    kind: Literal["toy"] = Field(default="toy", description="toy: trained in the workflow on the toy world")
+    shares: dict[str, float] = Field(description="share of the training tokens by language; must sum to 1")
+    architecture: Architecture = Architecture()
+    training: Training = Training()
+    sae: TopKSae = TopKSae()
+
+    @field_validator("shares")
+    @classmethod
+    def _shares(cls, shares: dict[str, float]) -> dict[str, float]:
+        for code, share in shares.items():
+            known_language(code)
+            if not 0 < share < 1:
+                raise ValueError(f"share of {code} is {share}; allowed: above 0 and below 1")
+        total = sum(shares.values())
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"shares sum to {total:.6g}; they must sum to 1")
+        return shares
