@@ -1,0 +1,11 @@
+from isogloss.fetch.questions import fetch_questions
+
+from isogloss.stage import stage
+
+with stage(snakemake):
+    fetch_questions(
+        source=snakemake.params.source,
+        task=snakemake.wildcards.task,
+        languages=snakemake.params.languages,
+        output=snakemake.output[0],
+    )
