@@ -11,7 +11,7 @@ install = $(PIP) uv && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --qu
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo report test test-all lint format schema bench clean help
+.PHONY: demo plan report test test-all lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -20,6 +20,10 @@ help:
 demo: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy
 	@echo "open $(abspath results/report.html)"
+
+## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml)
+plan: $(VENV)/.run
+	@PYTHONPATH=workflow/scripts python -m isogloss.plan $(STUDY) $(PLAN)
 
 ## make report    the report again, from tables that are there
 report: $(VENV)/.run

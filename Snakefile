@@ -15,12 +15,14 @@ if "study" not in config:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 
 
 report: OVERVIEW
 
 
 include: "workflow/rules/world.smk"
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/phrases.smk"
 include: "workflow/rules/residuals.smk"

@@ -1,6 +1,6 @@
 """Synthetic activation tables with a planted gap."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,13 @@ def activation_frame(
             "shuffled_activation": (0.05 * own.random(n)).astype(np.float32),
             "random_activation": (0.02 * own.random(n)).astype(np.float32),
         }
-    )
+    ).with_columns(chrf=pl.lit(None, dtype=pl.Float32))
+
+
+def without_translation(frame: pl.DataFrame, phrases: Collection[int]) -> pl.DataFrame:
+    """`frame` as `encode` writes it where some phrases have no usable translation: null, but for their keys."""
+    absent = pl.col("phrase").is_in(list(phrases))
+    return frame.with_columns(pl.when(~absent).then(pl.exclude("phrase", "layer", "feature")))
 
 
 def write_activations(

@@ -147,6 +147,10 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                 "gap_equal_tokens_pct": 0.8 * g,
                 "gap_equal_tokens_ci_low": 0.8 * g - 2.5,
                 "gap_equal_tokens_ci_high": 0.8 * g + 2.75,
+                "gap_good_translation_pct": None if code == "en" else 0.9 * g,
+                "gap_good_translation_ci_low": None if code == "en" else 0.9 * g - 2.5,
+                "gap_good_translation_ci_high": None if code == "en" else 0.9 * g + 2.5,
+                "n_good_translation": 0 if code == "en" else 400,
                 "n": 800,
             }
             for (layer, code), g in gaps.items()
@@ -281,6 +285,38 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                 "n_tokens": 16384,
             }
             for layer in layers
+        ]
+    )
+    tables["reproduction"] = pl.DataFrame(
+        [
+            {
+                "layer": layer,
+                "records": 16,
+                "same_peak_pct": 100 - 6.25 * layer,
+                "median_correlation": 0.999 - layer / 1000,
+                "lowest_correlation": 0.98,
+                "median_scale": 0.99,
+            }
+            for layer in layers
+        ]
+    )
+    tables["translation_quality"] = pl.DataFrame(
+        [
+            {
+                "lang": lang,
+                "n": 800,
+                "ok": 800 - 10 * place,
+                "empty": 4 * place,
+                "runaway": 3 * place,
+                "too_long": 2 * place,
+                "low_chrf": place,
+                "kept_pct": 100 - 10 * place / 8,
+                "chrf": 60.0 - place if place else None,
+                "ci_low": 58.0 - place if place else None,
+                "ci_high": 62.0 - place if place else None,
+                "characters_ratio": 1 + place / 10,
+            }
+            for place, lang in enumerate(codes)
         ]
     )
     tables["phrase_counts"] = pl.DataFrame(

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from scipy.stats import binomtest
 
-from isogloss.benchmarks.accuracy import measure_accuracy
+from isogloss.benchmarks.accuracy import measure_accuracy, measure_by_teaching
 from isogloss.errors import IsoglossError
 from isogloss.tables import read_table, write_table
 
@@ -33,11 +33,14 @@ def run(folder, frames, metrics=None, facts=None, correction="holm"):
     outputs = {name: str(folder / "tables" / f"{name}.parquet") for name in ("accuracy", "accuracy_by_teaching")}
     if facts is not None:
         write_table(folder / "facts.parquet", facts)
-    measure_accuracy(
-        answers=paths, adapters=[a for a, _ in frames], langs=[lang for _, lang in frames],
-        metrics=metrics or {"arc": "acc"}, confidence=0.95, correction=correction, metadata={},
-        facts=None if facts is None else str(folder / "facts.parquet"), **outputs,
-    )  # fmt: skip
+    about = {
+        "answers": paths, "adapters": [a for a, _ in frames], "langs": [lang for _, lang in frames],
+        "metrics": metrics or {"arc": "acc"}, "confidence": 0.95, "metadata": {},
+    }  # fmt: skip
+    known = None if facts is None else str(folder / "facts.parquet")
+    measure_accuracy(**about, correction=correction, facts=known, accuracy=outputs["accuracy"])
+    if known:
+        measure_by_teaching(**about, facts=known, accuracy_by_teaching=outputs["accuracy_by_teaching"])
     return {name: read_table(path) for name, path in outputs.items() if name == "accuracy" or facts is not None}
 
 

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 from isogloss.disparity.align import align
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.disparity.holdout import held_out
-from isogloss.disparity.training_pairs import batch_rows, draw_pairs
+from isogloss.disparity.training_pairs import batch_rows, draw_pairs, tokenized
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
@@ -242,12 +242,23 @@ class World:
                     "text": self.texts["en"] * 2,
                     "activation": [99.0] * n + recorded,
                     "segments": [[f"segment/{row}"] for row in range(n)] * 2,
-                }
+                    "ids": None,
+                },
+                schema_overrides={"ids": pl.List(pl.Int32)},
             ),
         )
         for lang in ("es", "hi"):
             write_table(
-                folder / f"{lang}.parquet", pl.DataFrame({"phrase": range(2 * n), "text": self.texts[lang] * 2})
+                folder / f"{lang}.parquet",
+                pl.DataFrame(
+                    {
+                        "phrase": range(2 * n),
+                        "layer": [0] * n + [LAYER] * n,
+                        "text": self.texts[lang] * 2,
+                        "ids": None,
+                    },
+                    schema_overrides={"ids": pl.List(pl.Int32)},
+                ),
             )
         write_table(
             folder / "activations.parquet",
@@ -267,7 +278,7 @@ class World:
         settings = {
             "lm": str(self.lm),
             "sae": str(self.sae),
-            "phrases": str(self.folder / "phrases.parquet"),
+            "phrases": [str(self.folder / "phrases.parquet")],
             "translations": [str(self.folder / f"{lang}.parquet") for lang in ("es", "hi")],
             "reference_activations": None,
             "adapter": str(out / "adapter"),
@@ -455,7 +466,7 @@ def test_the_token_budget_changes_no_number(world: World):
 
 def draw(world: World, **changes):
     settings = {
-        "phrases": str(world.folder / "phrases.parquet"),
+        "phrases": [str(world.folder / "phrases.parquet")],
         "translations": {lang: str(world.folder / f"{lang}.parquet") for lang in ("es", "hi")},
         "layer": LAYER,
         "share": 0.4,
@@ -470,10 +481,10 @@ def test_pairs_are_those_of_the_layer_that_are_not_held_out(world: World):
     n = len(world.features)
     rows = world.trained(share=0.4)
     assert 0 < len(rows) < n
-    found, dropped = draw(world)
-    assert dropped == 0
+    found, dropped, untranslated = draw(world)
+    assert dropped == untranslated == 0
     expected = [
-        (n + row, lang, world.features[row], world.recorded[row], world.texts["en"][row], world.texts[lang][row])
+        (n + row, lang, world.features[row], world.recorded[row], world.texts["en"][row], None, world.texts[lang][row])
         for row in rows
         for lang in ("es", "hi")
     ]
@@ -484,10 +495,10 @@ def test_pairs_are_those_of_the_layer_that_are_not_held_out(world: World):
     assert all(pair.recorded == pair.phrase - n for pair in only)
 
 
-def with_segments(world: World, path: Path, segments: list[list[str]], texts: list[str] | None = None) -> str:
+def with_segments(world: World, path: Path, segments: list[list[str]], texts: list[str] | None = None) -> list[str]:
     frame = read_table(world.folder / "phrases.parquet").with_columns(segments=pl.Series(segments * 2))
     write_table(path, frame if texts is None else frame.with_columns(text=pl.Series(texts * 2)))
-    return str(path)
+    return [str(path)]
 
 
 def test_no_segment_of_a_held_out_phrase_is_trained_on(world: World, tmp_path: Path):
@@ -527,6 +538,49 @@ def test_the_dropped_phrases_are_in_the_losses_metadata(world: World, tmp_path: 
     same = with_segments(world, tmp_path / "same.parquet", [["segment/0"]] * n)
     with pytest.raises(IsoglossError, match=r"all \d+ phrases of layer 1 .* lower alignment.held_out"):
         world.align("mistake", phrases=same)
+
+
+def test_pairs_without_a_translation_are_not_drawn_but_counted(world: World, tmp_path: Path):
+    n = len(world.features)
+    rows = world.trained(share=0.4)
+    absent = {"es": {n + rows[0], n + rows[1], 3}, "hi": {n + rows[1]}}  # phrase 3 is of another layer
+    paths = {}
+    for lang, phrases in absent.items():
+        paths[lang] = str(tmp_path / f"{lang}.parquet")
+        text = pl.when(~pl.col("phrase").is_in(list(phrases))).then("text")
+        write_table(paths[lang], read_table(world.folder / f"{lang}.parquet").with_columns(text=text))
+    found = draw(world, translations=paths)
+    gone = {(phrase, lang) for lang, phrases in absent.items() for phrase in phrases}
+    assert found.pairs == [pair for pair in draw(world).pairs if (pair.phrase, pair.lang) not in gone]
+    assert found.pairs_untranslated == 3
+    assert draw(world, translations=paths, samples=7).pairs == found.pairs[:7]
+    out = world.align("untranslated", translations=list(paths.values()), held_out=0.4, iterations=1)
+    assert table_metadata(out / "losses.parquet")["n_untranslated"] == 3
+    frame = read_table(paths["hi"]).with_columns(text=pl.lit(None, dtype=pl.String))
+    write_table(paths["hi"], frame)
+    with pytest.raises(IsoglossError, match=r"layer 1: none of \d+ phrases to train on has a translation into hi"):
+        draw(world, translations={"hi": paths["hi"]})
+
+
+def test_an_exported_phrase_is_read_as_its_ids(world: World, tmp_path: Path):
+    n = len(world.features)
+    frame = read_table(world.folder / "phrases.parquet").with_columns(
+        ids=pl.when(pl.col("phrase") % 2 == 0).then(pl.lit([9, 8, 7], dtype=pl.List(pl.Int32))),
+        segments=pl.lit([], dtype=pl.List(pl.String)),
+    )
+    # The tables of two layers, as pretrained models have them.
+    tables = [str(tmp_path / f"layer_{layer}.parquet") for layer in (0, LAYER)]
+    for layer, path in zip((0, LAYER), tables, strict=True):
+        write_table(path, frame.filter(pl.col("layer") == layer))
+    drawn = draw(world, phrases=tables).pairs
+    assert {pair.phrase - n for pair in drawn} <= set(world.trained(share=0.4))
+    plain = tokenized([pair._replace(reference_ids=None) for pair in drawn], str(world.lm))
+    bos = load_tokenizer(world.lm).bos_token_id
+    for pair, ids, text in zip(drawn, tokenized(drawn, str(world.lm)), plain, strict=True):
+        assert ids.reference == ([bos, 9, 8, 7] if pair.phrase % 2 == 0 else text.reference)
+        assert ids.translation == text.translation
+    exact = [pair._replace(reference_ids=list(its.reference[1:])) for pair, its in zip(drawn, plain, strict=True)]
+    assert tokenized(exact, str(world.lm)) == plain
 
 
 def test_every_pair_comes_once_an_epoch(world: World):

@@ -85,3 +85,16 @@ def test_residuals_do_not_depend_on_batches_or_order(lm_folder, budget):
     means = torch.stack([vectors.mean(dim=1) for vectors in expected])
     assert_close(mean_residuals(model, ids, [0, 2], token_budget=budget), means, atol=1e-5, rtol=1e-5)
     assert_close(mean_residuals(model, ids[::-1], [0, 2], token_budget=budget), means.flip(0), atol=1e-5, rtol=1e-5)
+
+
+def test_given_ids_take_the_place_of_the_text(lm_folder):
+    tokenizer = load_tokenizer(lm_folder)
+    own = encode_texts(tokenizer, TEXTS[:3])
+    found = encode_phrases(
+        tokenizer, [*TEXTS[:2], "?"], [3, 7, 8], lang="en", context=100, given=[None, [9, 8, 7], own[2][1:]]
+    )
+    assert found == [own[0], [tokenizer.bos_token_id, 9, 8, 7], own[2]]
+    with pytest.raises(IsoglossError, match="language en, phrase 7: empty"):
+        encode_phrases(tokenizer, TEXTS[:2], [3, 7], lang="en", context=100, given=[None, []])
+    with pytest.raises(IsoglossError, match="language en, phrase 3: 12 tokens"):
+        encode_phrases(tokenizer, ["?"], [3], lang="en", context=10, given=[[5] * 11])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,19 +13,22 @@ from typing import Any
 import lm_eval
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from isogloss.benchmarks.okapi import okapi_task, task_config
 from isogloss.benchmarks.questions import first_by_hash
-from isogloss.benchmarks.run import benchmark
+from isogloss.benchmarks.run import SharedPromptLM, benchmark
 from isogloss.benchmarks.scoring import score_choices
 from isogloss.errors import IsoglossError
+from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.tables import read_table, table_metadata
+from standins import FAMILIES, tiny_model
 
 OKAPI = Path(lm_eval.__file__).parent / "tasks" / "okapi"
 LANGUAGES = ["en", "hi", "zh"]
@@ -131,8 +135,10 @@ def run(lm: Path, data: dict[str, str], output: Path, lang: str = "hi", **change
     return read_table(output)
 
 
-def stock(lm: Path, data: dict[str, str], task: str, path: str, cache: Path, training: bool = False) -> Any:
-    """Stock lm-eval: its YAML and its HFLM, with nothing but the data files exchanged."""
+def stock(
+    lm: Path, data: dict[str, str], task: str, path: str, cache: Path, training: bool = False, shots: int = 2
+) -> Any:
+    """Stock lm-eval: its YAML and its HFLM with the defaults, with nothing but the data files exchanged."""
     config = load_yaml(OKAPI / path)
     files = {"arc": ["train", "test"], "hellaswag": ["val"], "mmlu": ["train", "test"]}[task]
     if training:
@@ -150,12 +156,11 @@ def stock(lm: Path, data: dict[str, str], task: str, path: str, cache: Path, tra
         pretrained=AutoModelForCausalLM.from_pretrained(lm, dtype=torch.float32).eval(),
         tokenizer=AutoTokenizer.from_pretrained(lm),
         batch_size=3,
-        add_bos_token=True,
     )
     result: Any = lm_eval.simple_evaluate(
         model,
         tasks=[config],
-        num_fewshot=2,
+        num_fewshot=shots,
         bootstrap_iters=0,
         fewshot_random_seed=7,
         task_manager=TaskManager(include_defaults=False),
@@ -187,6 +192,20 @@ def test_equals_stock_lm_eval(task: str, path: str, bos_folder: Path, data: dict
     share = {metric: sum(row[metric] for row in mine.values()) / len(mine) for metric in ("acc", "acc_norm")}
     assert share["acc"] == pytest.approx(results["acc,none"])
     assert share["acc_norm"] == pytest.approx(results.get("acc_norm,none", results["acc,none"]))
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "gemma2"])
+def test_equals_stock_lm_eval_for_every_family(family: str, data: dict[str, str], tmp_path: Path) -> None:
+    """Prompts start with BOS where the tokenizer puts it (Gemma, Llama), else without (Qwen, GPT-NeoX)."""
+    lm = tiny_model(tmp_path / "lm", family=family, layers=2)
+    for task, path in (("arc", "arc_multilingual/arc_hi.yaml"), ("mmlu", "mmlu_multilingual/m_mmlu_hi.yaml")):
+        table = run(lm, {task: data[task]}, tmp_path / f"{task}.parquet", shots={task: 1})
+        mine = dict(zip(table["question"], table["log_likelihoods"].to_list(), strict=True))
+        _, samples = stock(lm, data, task, path, tmp_path / "cache", shots=1)
+        assert len(samples) == len(mine) == 12
+        for sample in samples:
+            expected = [log_likelihood for log_likelihood, _ in sample["filtered_resps"]]
+            assert mine[sample["doc"]["id"]] == pytest.approx(expected, abs=1e-4)
 
 
 def test_hellaswag_shots_from_train_where_there_is_one(bos_folder: Path, tmp_path: Path) -> None:
@@ -294,6 +313,112 @@ def test_ids_are_those_of_all_languages_in_order(lm_folder: Path, tmp_path: Path
     assert few.filter(few["task"] == "hellaswag").height == 11
 
 
+def upstream(task: str, lang: str, numbers: list[int]) -> Rows:
+    """Rows with the fields and ids of alexandrainst's data; HellaSwag's source_id is shared by many questions."""
+    source = rows(task, lang, "test", 12)
+    made: Rows = []
+    for number in numbers:
+        row = source[number % 12]
+        if task == "arc":
+            row = {**row, "id": f"ARC-Challenge/test/Mercury_{7029645 + number}"}
+        elif task == "mmlu":
+            row = {**row, "id": f"{('abstract_algebra', 'virology')[number % 2]}/test/{number}"}
+        else:
+            row = {
+                **row,
+                "id": f"hellaswag/validation/{number}",
+                "ind": 24 + 7 * number,
+                "source_id": "wikihow~10920" if lang == "en" else f"wikihow~{number // 3}",
+                "split": "val",
+                "split_type": "zeroshot",
+                "label": row["label"],
+            }
+        made.append(row)
+    return made
+
+
+def test_languages_with_fewer_or_other_questions_of_the_upstream_data_share_the_rest(
+    lm_folder: Path, tmp_path: Path
+) -> None:
+    kept = {"en": list(range(12)), "hi": [0, 1, 2, 4, 5, 6, 7, 8, 9, 10], "zh": [11, 10, 9, 8, 7, 6, 5, 4, 3, 0, 12]}
+    data = {task: str(tmp_path / f"m_{task}") for task in ASKED_FILE}
+    for task, asked in ASKED_FILE.items():
+        for lang, numbers in kept.items():
+            write(Path(data[task]), lang, asked, upstream(task, lang, numbers))
+            if task != "hellaswag":
+                write(Path(data[task]), lang, "train", rows(task, lang, "train", 5))
+    shared = [0, 4, 5, 6, 7, 8, 9, 10]
+    lost = 13 - len(shared)
+    tables = {lang: run(lm_folder, data, tmp_path / f"{lang}.parquet", lang=lang) for lang in LANGUAGES}
+    few = {
+        lang: run(lm_folder, data, tmp_path / "few.parquet", lang=lang, questions=dict.fromkeys(data, 3))
+        for lang in LANGUAGES
+    }
+    for lang, table in tables.items():
+        for task in data:
+            names = table.filter(table["task"] == task)["question"].to_list()
+            assert names == sorted(row["id"] for row in upstream(task, "en", shared))
+            asked = few[lang].filter(few[lang]["task"] == task)["question"].to_list()
+            assert asked == few["en"].filter(few["en"]["task"] == task)["question"].to_list()
+        dropped = table_metadata(tmp_path / f"{lang}.parquet")["dropped"]
+        assert dropped == {
+            "arc": {"test": lost, "train": 0},
+            "hellaswag": {"val": lost},
+            "mmlu": {"test": lost, "train": 0},
+        }
+
+
+def test_endings_given_in_two_languages_are_read_in_their_files_own(tmp_path: Path) -> None:
+    folder = Path(make_data(tmp_path)["hellaswag"])
+    both = upstream("hellaswag", "zh", [0, 1, 2])
+    plain = [row["endings"] for row in both]
+    english = upstream("hellaswag", "en", [1])[0]["endings"]
+    both[1]["endings"] = [{"zh": zh, "en": en} for zh, en in zip(both[1]["endings"], english, strict=True)]
+    write(folder, "zh", "val", both)
+    write(folder, "en", "val", upstream("hellaswag", "en", [0, 1, 2]))
+    made = okapi_task("hellaswag", folder, "zh", ["en", "zh"], shots=0, seed=0)
+    assert [row["endings"] for row in made.questions.rows] == plain
+    del both[1]["endings"][2]["zh"]
+    write(folder, "zh", "val", both)
+    with pytest.raises(IsoglossError, match=r"zh/val.jsonl, line 2: choice C is empty"):
+        okapi_task("hellaswag", folder, "zh", ["en", "zh"], shots=0, seed=0)
+
+
+def test_questions_that_lm_eval_alters_are_counted(lm_folder: Path, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "world")
+    for task in ("arc", "hellaswag"):
+        written = rows(task, "hi", ASKED_FILE[task], 12)
+        for row in written:
+            coins = [coin.replace(" [नोट]", " ") for coin in COINS["hi"]]
+            if task == "arc":
+                row.update(
+                    {f"option_{x}": coin for x, coin in zip("abcd", coins, strict=False)}, option_e="", answer="A"
+                )
+            else:
+                row.update(endings=coins[:4], ctx_b="")
+        if task == "arc":
+            written[1]["instruction"] += " [Aa]"
+            written[4]["option_c"] = "[H+] आयन"
+            written[6]["instruction"] = "  " + written[6]["instruction"] + " "
+            written[7]["option_b"] = "दो  शब्द"
+            written[9]["option_b"] = "क [title] ख"
+        else:
+            written[2]["ctx_a"] += " [header]"
+            written[8]["endings"][3] += " [step] अब"
+        write(Path(data[task]), "hi", ASKED_FILE[task], written)
+    ids = {task: okapi_task(task, data[task], "hi", LANGUAGES, shots=1, seed=0) for task in data}
+    assert ids["mmlu"].altered == frozenset()
+    for task, numbers in (("arc", [1, 4, 7, 9]), ("hellaswag", [2, 8])):
+        its = rows(task, "hi", ASKED_FILE[task], 12)
+        assert ids[task].altered == {its[number].get("id") or its[number]["source_id"] for number in numbers}
+    run(lm_folder, data, tmp_path / "hi.parquet")
+    assert table_metadata(tmp_path / "hi.parquet")["altered"] == {"arc": 4, "hellaswag": 2, "mmlu": 0}
+    few = run(lm_folder, data, tmp_path / "few.parquet", questions={"arc": 5, "hellaswag": 5, "mmlu": 5})
+    counted = table_metadata(tmp_path / "few.parquet")["altered"]
+    for task in data:
+        assert counted[task] == len(set(few.filter(few["task"] == task)["question"]) & ids[task].altered)
+
+
 def test_few_questions_are_of_every_kind_and_the_same_in_any_order() -> None:
     kinds = {"continent": 80, "currency": 64, "language": 77, "script": 101}
     ids = [f"{kind}/{n}" for kind, count in kinds.items() for n in range(count)]
@@ -380,6 +505,60 @@ def test_same_bits_twice_and_same_numbers_for_any_budget(lm_folder: Path, data: 
     assert not any(changed[24:])  # MMLU shows the first ones
 
 
+def test_out_of_memory_changes_nothing_but_the_batches(
+    lm_folder: Path, data: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    usual = run(lm_folder, data, tmp_path / "a.parquet")
+    forward, sizes = Gemma2ForCausalLM.forward, []
+
+    def scarce(self: Any, input_ids: torch.Tensor, **more: Any) -> Any:
+        sizes.append(input_ids.numel())
+        if sizes[-1] > 400:
+            raise torch.OutOfMemoryError("no room")
+        return forward(self, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(Gemma2ForCausalLM, "forward", scarce)
+    with caplog.at_level(logging.WARNING, "isogloss"):
+        other = run(lm_folder, data, tmp_path / "b.parquet")
+    assert max(sizes) > 400
+    assert "going on with a token budget of" in caplog.text
+    values = [table["log_likelihoods"].explode().to_list() for table in (usual, other)]
+    assert values[1] == pytest.approx(values[0], abs=1e-4)
+    assert other.drop("log_likelihoods").equals(usual.drop("log_likelihoods"))
+
+
+def test_the_logits_of_a_batch_are_bounded_and_the_bound_changes_no_number(
+    lm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(3)
+    words = [" euro", " franc", " rupee", " the", " of", " is", "क"]
+
+    def text(count: int) -> str:
+        return "".join(draw.choice(words) for _ in range(count))
+
+    questions = [
+        (f"Q{row}{text(draw.randrange(1, 40))}", [text(draw.randrange(1, 30)) for _ in range(4)]) for row in range(40)
+    ]
+    requests = [
+        Instance("loglikelihood", {}, (prompt, choice), 0) for prompt, choices in questions for choice in choices
+    ]
+    found, largest = {}, {}
+    for bound in (2**40, 320 * 300, 320 * 70, 1):
+        monkeypatch.setattr("isogloss.benchmarks.run._LOGITS", bound)
+        model, sizes = load_causal_model(lm_folder), []
+        model.register_forward_hook(lambda _m, _i, out, sizes=sizes: sizes.append(out.logits.numel()))
+        lm = SharedPromptLM(model, load_tokenizer(lm_folder), token_budget=4096)
+        found[bound], largest[bound] = lm.loglikelihood(requests, disable_tqdm=True), max(sizes)
+        values = [value for value, _ in found[bound]]
+        assert values == pytest.approx([value for value, _ in found[2**40]], abs=1e-4)
+        assert [greedy for _, greedy in found[bound]] == [greedy for _, greedy in found[2**40]]
+    tokens = [len(lm.tok_encode(choice, add_special_tokens=False)) for _, choices in questions for choice in choices]
+    alone = 320 * max(4 * max(tokens[row : row + 4]) for row in range(0, len(tokens), 4))  # one question at a time
+    assert largest[1] <= alone
+    assert largest[320 * 70] <= max(alone, 320 * 70)
+    assert largest[320 * 300] <= max(alone, 320 * 300) < largest[2**40]
+
+
 def test_nothing_is_left_behind(lm_folder: Path, data: dict[str, str], tmp_path: Path) -> None:
     before = {str(path) for root in data.values() for path in Path(root).rglob("*")}
     run(lm_folder, data, tmp_path / "out" / "hi.parquet")
@@ -416,6 +595,19 @@ def test_long_prompts_are_counted_and_keep_bos(
     row = table.filter((table["question"] == "currency/test00") & (table["task"] == "mmlu")).to_dicts()[0]
     expected = [naive(model, kept, letter)[0] for letter in letters]
     assert row["log_likelihoods"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_long_prompts_without_bos_are_cut_as_by_lm_eval(data: dict[str, str], tmp_path: Path) -> None:
+    lm = tiny_model(tmp_path / "lm", family="qwen2", layers=2)
+    config = json.loads((lm / "config.json").read_text())
+    (lm / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 80}))
+    table = run(lm, {"mmlu": data["mmlu"]}, tmp_path / "o.parquet")
+    assert table_metadata(tmp_path / "o.parquet")["truncated"] == {"mmlu": 12}
+    _, samples = stock(lm, data, "mmlu", "mmlu_multilingual/m_mmlu_hi.yaml", tmp_path / "cache")
+    mine = dict(zip(table["question"], table["log_likelihoods"].to_list(), strict=True))
+    for sample in samples:
+        expected = [log_likelihood for log_likelihood, _ in sample["filtered_resps"]]
+        assert mine[sample["doc"]["id"]] == pytest.approx(expected, abs=1e-4)
 
 
 def test_choice_longer_than_the_context_is_refused(short_folder: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isogloss.errors import IsoglossError
 from isogloss.residuals.capture import capture, sampled_features
-from isogloss.tables import read_table, write_table
+from isogloss.tables import open_table, read_table, write_table
 from standins import TEXTS
 
 
@@ -21,8 +21,9 @@ def translations(tmp_path_factory):
             "layer": [layer for layer, _ in owners],
             "feature": [feature for _, feature in owners],
             "text": [(TEXTS * 2)[row] for row in range(len(owners))],
+            "ids": None,
         },
-        schema_overrides={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32},
+        schema_overrides={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32, "ids": pl.List(pl.Int32)},
     )
     path = tmp_path_factory.mktemp("translations") / "es.parquet"
     write_table(path, frame)
@@ -34,7 +35,7 @@ def run(lm_folder, translations, output, **changes):
         **{
             "lm": str(lm_folder),
             "adapter": None,
-            "translations": str(translations),
+            "translations": list(map(str, translations if isinstance(translations, list) else [translations])),
             "output": str(output),
             "lang": "es",
             "layers": [0, 1, 2],
@@ -91,9 +92,9 @@ def test_adapter_is_attached(lm_folder, translations, tmp_path):
 
 
 def test_every_kth_feature_of_each_layer_is_sampled(translations):
-    assert sampled_features(str(translations), 1).rows() == [(0, 3), (0, 5), (0, 9), (2, 0), (2, 7)]
-    assert sampled_features(str(translations), 2).rows() == [(0, 3), (0, 9), (2, 0)]
-    assert sampled_features(str(translations), 3).rows() == [(0, 3), (2, 0)]
+    assert sampled_features([str(translations)], 1).rows() == [(0, 3), (0, 5), (0, 9), (2, 0), (2, 7)]
+    assert sampled_features([str(translations)], 2).rows() == [(0, 3), (0, 9), (2, 0)]
+    assert sampled_features([str(translations)], 3).rows() == [(0, 3), (2, 0)]
 
 
 def test_a_nan_is_named(lm_folder, translations, tmp_path):
@@ -106,3 +107,43 @@ def test_a_nan_is_named(lm_folder, translations, tmp_path):
         run(tmp_path / "lm", translations, tmp_path / "es.parquet")
     assert not (tmp_path / "es.parquet").exists()
     run(tmp_path / "lm", translations, tmp_path / "es.parquet", layers=[0])
+
+
+def test_tables_of_several_blocks_are_read_as_one(lm_folder, translations, tmp_path):
+    frame = read_table(translations)
+    for layer in (0, 2):
+        write_table(tmp_path / f"{layer}.parquet", frame.filter(pl.col("layer") == layer))
+    whole = run(lm_folder, translations, tmp_path / "whole.parquet")
+    parts = run(lm_folder, [tmp_path / "0.parquet", tmp_path / "2.parquet"], tmp_path / "parts.parquet")
+    assert parts.select("phrase", "layer").equals(whole.select("phrase", "layer"))
+    assert_close(parts["pooled"].to_numpy(), whole["pooled"].to_numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_given_ids_are_read_and_a_phrase_without_translation_is_null(lm_folder, translations, tmp_path):
+    usual = run(lm_folder, translations, tmp_path / "usual.parquet")
+    tokenizer = AutoTokenizer.from_pretrained(lm_folder)
+    frame = read_table(translations)
+    ids = pl.Series([tokenizer(text, add_special_tokens=False)["input_ids"] for text in frame["text"]])
+    changed = frame.with_columns(
+        ids=pl.when(pl.col("phrase").is_in([0, 5])).then(pl.lit(ids.cast(pl.List(pl.Int32)))),
+        text=pl.when(pl.col("phrase") == 5)
+        .then(pl.lit("?"))
+        .when(~pl.col("phrase").is_in([1, 6]))
+        .then(pl.col("text")),
+    )
+    write_table(tmp_path / "es.parquet", changed)
+    found = run(lm_folder, tmp_path / "es.parquet", tmp_path / "found.parquet")
+    assert found.select("phrase", "layer").equals(usual.select("phrase", "layer"))
+    assert found.filter(pl.col("pooled").is_null())["phrase"].to_list() == [1] * 3 + [6] * 3
+    there = ~pl.col("phrase").is_in([1, 6])
+    assert_close(
+        found.filter(there)["pooled"].to_numpy(), usual.filter(there)["pooled"].to_numpy(), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_row_groups_stay_small(lm_folder, translations, tmp_path, monkeypatch):
+    whole = run(lm_folder, translations, tmp_path / "whole.parquet")
+    monkeypatch.setattr("isogloss.residuals.capture._ROWS", 5)
+    assert run(lm_folder, translations, tmp_path / "es.parquet").equals(whole)
+    metadata = open_table(tmp_path / "es.parquet").metadata
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [5, 5, 5, 3]

@@ -5,11 +5,11 @@ import polars as pl
 import pytest
 from scipy.stats import linregress
 
-from activation_tables import activation_frame, write_activations
+from activation_tables import activation_frame, without_translation, write_activations
 from isogloss.disparity.controls import gap_at_equal_tokens, measure_controls
 from isogloss.disparity.gap import measure_gap
 from isogloss.errors import IsoglossError
-from isogloss.tables import read_table
+from isogloss.tables import read_table, table_metadata
 
 
 def run(folder, frames, **more):
@@ -140,3 +140,42 @@ def test_silent_reference_and_empty_texts(tmp_path):
     empty = frame.with_columns(n_tokens=pl.when(pl.col("phrase") == 3).then(0).otherwise("n_tokens").cast(pl.Int32))
     with pytest.raises(IsoglossError, match="in ml has no tokens"):
         run(tmp_path, {"en": frame, "ml": empty})
+
+
+def test_gap_of_good_translations_is_that_of_the_better_half(tmp_path):
+    reference = activation_frame(0.0)
+    frame = activation_frame(0.3, noise_seed=1)
+    chrf = np.random.default_rng(2).permutation(frame.height).astype(np.float32)
+    bad = pl.Series(chrf < 90)  # of 180: worse translations, weaker activations
+    scored = frame.with_columns(
+        chrf=pl.Series(chrf), activation=pl.when(bad).then(pl.col("activation") * 0.5).otherwise("activation")
+    )
+    holes = without_translation(scored, range(4)).with_columns(
+        chrf=pl.when(pl.col("phrase").is_between(4, 6)).then(None).otherwise("chrf")
+    )
+    table = run(tmp_path, {"en": reference, "ml": holes})
+    for layer in (0, 1):
+        row, english = row_of(table, "ml", layer), row_of(table, "en", layer)
+        here = holes.filter(pl.col("layer") == layer, pl.col("chrf").is_not_null())
+        good = here.filter(pl.col("chrf") >= np.median(here["chrf"].to_numpy()))
+        pair = good.join(reference, on="phrase", suffix="_en").group_by("feature").agg(pl.all().mean())
+        theirs = 100 * (1 - pair["activation"].mean() / pair["activation_en"].mean())
+        assert row["gap_good_translation_pct"] == pytest.approx(theirs, rel=1e-5)
+        assert row["gap_good_translation_ci_low"] < theirs < row["gap_good_translation_ci_high"]
+        assert row["n_good_translation"] == good.height
+        assert row["gap_good_translation_pct"] < row["gap_pct"] - 5
+        assert row["n"] == (86 if layer == 0 else 90)
+        # The reference is not translated, so it has no such gap.
+        assert [english[f"gap_good_translation_{end}"] for end in ("pct", "ci_low", "ci_high")] == [None] * 3
+        assert english["n_good_translation"] == 0
+    notes = table_metadata(tmp_path / "tables" / "activation_controls.parquet")
+    assert notes["n_untranslated"] == {"0": 4, "1": 0}
+
+
+def test_untranslated_phrases_change_no_control(tmp_path):
+    frames = {"en": activation_frame(0.0), "es": activation_frame(0.1, noise_seed=1)}
+    frames["ml"] = activation_frame(0.3, noise_seed=2).with_columns(chrf=pl.col("phrase").cast(pl.Float32))
+    gone = [2, 9, 100]
+    found = run(tmp_path / "holes", frames | {"es": without_translation(frames["es"], gone)})
+    kept = {lang: frame.filter(~pl.col("phrase").is_in(gone)) for lang, frame in frames.items()}
+    assert found.equals(run(tmp_path / "kept", kept))

@@ -10,9 +10,16 @@ from isogloss.sae import encode as stage
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.own_feature import measure
 from isogloss.sae.partners import random_features, shuffled_features
-from isogloss.tables import open_table, read_table, write_table
+from isogloss.tables import TableWriter, open_table, read_table, write_table
 from standins import TEXTS, tiny_sae
 
+SCHEMA = {
+    "phrase": pl.Int64,
+    "layer": pl.Int32,
+    "feature": pl.Int32,
+    "ids": pl.List(pl.Int32),
+    "chrf": pl.Float32,
+}
 VALUES = ["activation", "pre_activation", "shuffled_activation", "random_activation"]
 OWNERS = [(layer, feature) for layer in range(3) for feature in range(0, 64, 3) for _ in range(2)]
 
@@ -34,8 +41,10 @@ def translations(tmp_path_factory):
             "layer": [layer for layer, _ in OWNERS],
             "feature": [feature for _, feature in OWNERS],
             "text": [f"{TEXTS[row % 5]}{' ' + TEXTS[row % 6] if row % 4 else ''}" for row in range(len(OWNERS))],
+            "ids": None,
+            "chrf": [row % 90 + 0.5 for row in range(len(OWNERS))],
         },
-        schema_overrides={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32},
+        schema_overrides=SCHEMA,
     )
     path = tmp_path_factory.mktemp("translations") / "es.parquet"
     write_table(path, frame)
@@ -198,3 +207,93 @@ def test_rows_are_written_chunk_by_chunk(lm_folder, saes, translations, tmp_path
     monkeypatch.setattr(stage, "_PHRASES", 50)
     run(lm_folder, saes, translations, tmp_path / "es.parquet")
     assert open_table(tmp_path / "es.parquet").num_row_groups == 3
+
+
+def test_given_ids_are_read_as_they_are_and_equal_the_text_that_they_spell(lm_folder, saes, translations, tmp_path):
+    usual = run(lm_folder, saes, translations, tmp_path / "usual.parquet")
+    tokenizer = AutoTokenizer.from_pretrained(lm_folder)
+    ids = read_table(translations)["text"].map_elements(
+        lambda text: tokenizer(text, add_special_tokens=False)["input_ids"], pl.List(pl.Int64)
+    )
+    given = pl.when(pl.col("phrase") % 3 > 0).then(pl.lit(ids.cast(pl.List(pl.Int32)))).alias("ids")
+    mute = pl.when(pl.col("phrase") % 3 > 0).then(pl.lit("?")).otherwise("text").alias("text")
+    for name, changes in {"spelt": [given], "mute": [given, mute]}.items():
+        write_table(tmp_path / f"{name}-es.parquet", read_table(translations).with_columns(changes))
+        found = run(lm_folder, saes, tmp_path / f"{name}-es.parquet", tmp_path / f"{name}.parquet")
+        assert_close(found.select(VALUES).to_numpy(), usual.select(VALUES).to_numpy(), atol=1e-5, rtol=1e-5)
+        assert found["n_tokens"].equals(usual["n_tokens"])
+    # The same text with other ids is another text.
+    other = given.list.head(2)
+    write_table(tmp_path / "other-es.parquet", read_table(translations).with_columns(other))
+    found = run(lm_folder, saes, tmp_path / "other-es.parquet", tmp_path / "other.parquet")
+    assert found.filter(pl.col("phrase") % 3 > 0)["n_tokens"].to_list() == [2] * (len(OWNERS) * 2 // 3)
+    assert found.filter(pl.col("phrase") % 3 == 0)["n_tokens"].equals(
+        usual.filter(pl.col("phrase") % 3 == 0)["n_tokens"]
+    )
+
+
+def test_bfloat16_reads_ids_and_text_alike_and_encodes_in_float32(lm_folder, saes, tmp_path):
+    texts = [TEXTS[row % 6] for row in range(len(OWNERS))]
+    tokenizer = AutoTokenizer.from_pretrained(lm_folder)
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    keys = {"phrase": range(len(OWNERS)), "layer": [o[0] for o in OWNERS], "feature": [o[1] for o in OWNERS]}
+    found = {}
+    for name, given in (("text", None), ("ids", ids)):
+        frame = pl.DataFrame({**keys, "text": texts, "ids": given, "chrf": None}, schema_overrides=SCHEMA)
+        write_table(tmp_path / "es.parquet", frame)
+        found[name] = run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / f"{name}.parquet", dtype="bfloat16")
+    assert found["ids"].equals(found["text"])
+    exact = run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / "exact.parquet")
+    off = (found["ids"]["pre_activation"] - exact["pre_activation"]).abs()
+    assert 0 < off.mean() < 0.02 * exact["pre_activation"].abs().mean()
+    # A pre-activation computed in bfloat16 would have 8 significant bits.
+    values = torch.tensor(found["ids"]["pre_activation"].to_numpy())
+    assert (values.bfloat16().float() != values).float().mean() > 0.9
+
+
+def test_a_phrase_without_translation_is_null_and_changes_no_other(lm_folder, saes, translations, tmp_path):
+    usual = run(lm_folder, saes, translations, tmp_path / "usual.parquet")
+    absent = (pl.col("phrase") % 7 == 2) | pl.col("phrase").is_between(50, 70)
+    gone = [pl.when(~absent).then(name).alias(name) for name in ("text", "chrf")]
+    write_table(tmp_path / "es.parquet", read_table(translations).with_columns(gone))
+    for chunk in (4096, 10):  # with ten, whole chunks are null
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stage, "_PHRASES", chunk)
+            found = run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / "out.parquet")
+        measured = [name for name in found.columns if name not in ("phrase", "layer", "feature")]
+        assert found.select("phrase", "layer", "feature").equals(usual.select("phrase", "layer", "feature"))
+        assert all(column.is_null().all() for column in found.filter(absent).select(measured))
+        here, there = found.filter(~absent), usual.filter(~absent)
+        assert sum(here.null_count().row(0)) == 0
+        assert_close(here.select(measured).to_numpy(), there.select(measured).to_numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_rows_in_any_order_of_layers_have_the_same_values(lm_folder, saes, translations, tmp_path):
+    usual = run(lm_folder, saes, translations, tmp_path / "usual.parquet")
+    mixed = read_table(translations).sample(fraction=1, shuffle=True, seed=1)
+    write_table(tmp_path / "es.parquet", mixed)
+    found = run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / "mixed.parquet", layers=[0, 2])
+    assert found["phrase"].to_list() == mixed.filter(pl.col("layer") != 1)["phrase"].to_list()
+    assert_close(found.sort("phrase").to_numpy(), usual.filter(pl.col("layer") != 1).to_numpy(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_block_reads_only_its_own_row_groups(lm_folder, saes, translations, tmp_path):
+    """Row groups of other layers may even be damaged."""
+    frame = read_table(translations)
+    schema = frame.to_arrow().schema
+    with TableWriter(tmp_path / "es.parquet", schema) as writer:
+        for layer in range(3):
+            writer.write(frame.filter(pl.col("layer") == layer))
+    usual = run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / "usual.parquet", layers=[1])
+    assert usual["layer"].unique().to_list() == [1]
+    content = bytearray((tmp_path / "es.parquet").read_bytes())
+    for group in (0, 2):
+        metadata = open_table(tmp_path / "es.parquet").metadata.row_group(group)
+        for column in range(metadata.num_columns):
+            chunk = metadata.column(column)
+            start = chunk.dictionary_page_offset or chunk.data_page_offset
+            content[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    (tmp_path / "es.parquet").write_bytes(bytes(content))
+    assert run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / "again.parquet", layers=[1]).equals(usual)
+    with pytest.raises(IsoglossError, match=r"es\.parquet: damaged Parquet file .*; delete it and run"):
+        run(lm_folder, saes, tmp_path / "es.parquet", tmp_path / "broken.parquet", layers=[0])

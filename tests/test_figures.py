@@ -258,8 +258,16 @@ def test_labels_of_close_points_do_not_overlap():
 
 
 def test_only_what_the_analyses_yield_is_wanted():
+    fetched = {"reproduction", "translation_quality"}
     assert set(catalogue.figures_of(CONFIG, "skewed")) == set(catalogue.FIGURES)
-    assert set(catalogue.tables_of(CONFIG, "skewed")) == set(catalogue.TABLES)
+    assert set(catalogue.tables_of(CONFIG, "skewed")) == set(catalogue.TABLES) - fetched
+    pretrained = settings()
+    pretrained["translation"]["backend"] = "opus-mt"
+    pretrained["models"]["skewed"]["kind"] = "pretrained"
+    trained_here = {"training", "sae_quality", "accuracy_by_teaching"}
+    assert set(catalogue.figures_of(pretrained, "skewed")) == set(catalogue.FIGURES) - trained_here
+    assert set(catalogue.tables_of(pretrained, "skewed")) == set(catalogue.TABLES) - trained_here
+    assert catalogue.compared_models(pretrained) == ["equal"]
     equal = catalogue.figures_of(CONFIG, "equal")
     assert "group_gap" in equal
     assert not {"similarity", "alignment_gain", "accuracy_change", "alignment_loss"} & set(equal)

@@ -4,11 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from activation_tables import activation_frame, write_activations
+from activation_tables import activation_frame, without_translation, write_activations
 from isogloss.disparity.gain import measure_gain
 from isogloss.disparity.holdout import held_out, held_out_mask
 from isogloss.errors import IsoglossError
-from isogloss.tables import read_table
+from isogloss.tables import read_table, table_metadata
 
 SHARE, SEED, TARGET = 0.4, 3, 1
 BASE = {
@@ -141,3 +141,20 @@ def test_held_out_is_a_stable_share():
     assert (mask <= held_out_mask(2, features, 0.5, 0)).all()
     for other in (held_out_mask(3, features, 0.2, 0), held_out_mask(2, features, 0.2, 1)):
         assert (mask & other).mean() == pytest.approx(0.04, abs=0.01)
+
+
+def test_untranslated_phrases_are_left_out_before_and_after(tmp_path):
+    after = adapted(planted)
+    gone = {"es": {0, 95}, "ml": {3}}
+    holes = {lang: without_translation(frame, gone.get(lang, set())) for lang, frame in after.items()}
+    base = BASE | {"ml": without_translation(BASE["ml"], {3, 7})}
+    found = run(tmp_path / "holes", {"tuned": holes, "one": {lang: after[lang] for lang in ("en", "ml")}}, base=base)
+
+    def without(frames, phrases):
+        return {lang: frame.filter(~pl.col("phrase").is_in(phrases)) for lang, frame in frames.items()}
+
+    expected = run(tmp_path / "kept", {"tuned": without(after, [0, 3, 7, 95])}, base=without(BASE, [0, 3, 7, 95]))
+    assert found.filter(pl.col("run") == "tuned").equals(expected)
+    notes = table_metadata(tmp_path / "holes" / "tables" / "alignment_gain.parquet")
+    assert notes["n_untranslated"] == {"tuned": {"0": 3, "1": 1}, "one": {"0": 2, "1": 0}}
+    assert row_of(found, "ml", 0, "one")["n_phrases"] == 88

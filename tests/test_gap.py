@@ -5,10 +5,11 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_1samp
 
-from activation_tables import activation_frame, write_activations
+from activation_tables import activation_frame, without_translation, write_activations
 from isogloss.disparity.gap import measure_gap
+from isogloss.disparity.parallel import parallel_layers
 from isogloss.errors import IsoglossError
-from isogloss.tables import read_table, table_metadata
+from isogloss.tables import TableWriter, read_table, table_metadata, write_table
 
 TABLES = ("language_gap", "group_gap", "group_activation", "language_gap_summary")
 PLANTED = {"en": 0.0, "es": 0.05, "id": 0.20, "ml": 0.40}
@@ -183,3 +184,50 @@ def test_interval_covers_the_planted_gap(tmp_path):
         hits = ((rows["ci_low"] <= 100 * gaps[lang]) & (rows["ci_high"] >= 100 * gaps[lang])).sum()
         assert hits >= 88
     assert table["p_adjusted"].drop_nulls().len() == 200
+
+
+def test_untranslated_phrases_are_left_out_in_every_language_and_counted(tmp_path):
+    frames = planted()
+    gone = {"ml": {0, 1, 2, 20, 100}, "es": {20, 21, 140}}  # all three phrases of the first feature of layer 0
+    holes = {lang: without_translation(frame, gone.get(lang, set())) for lang, frame in frames.items()}
+    every = set.union(*gone.values())
+    kept = {lang: frame.filter(~pl.col("phrase").is_in(list(every))) for lang, frame in frames.items()}
+    found, expected = run(tmp_path / "holes", holes), run(tmp_path / "kept", kept)
+    for table in TABLES:
+        assert found[table].equals(expected[table]), table
+        notes = table_metadata(tmp_path / "holes" / "out" / "tables" / f"{table}.parquet")
+        assert notes["n_untranslated"] == {"0": 5, "1": 2}
+    sizes = found["language_gap"].select("layer", "n_features", "n_phrases").unique().sort("layer").rows()
+    assert sizes == [(0, 29, 85), (1, 30, 88)]
+    # Phrases count for a feature after those without a translation are gone: features 0, 1 and 6 of layer 0 are out.
+    fewer = run(tmp_path / "fewer", holes, minimum_phrases=3)["language_gap"]
+    assert fewer.select("layer", "n_features").unique().sort("layer").rows() == [(0, 27), (1, 28)]
+
+
+def test_a_layer_without_a_translated_phrase_names_the_language(tmp_path):
+    frames = planted()
+    frames |= {
+        "es": without_translation(frames["es"], range(90, 100)),
+        "ml": without_translation(frames["ml"], range(95, 180)),
+        "id": without_translation(frames["id"], range(90, 95)),
+    }
+    message = r"layer 1: no phrase has a translation in every language compared; ml lacks 85 of 90 \(.*ml\.parquet\)"
+    with pytest.raises(IsoglossError, match=message):
+        run(tmp_path, frames)
+
+
+def test_layers_that_share_row_groups_are_told_apart(tmp_path):
+    frames = planted(layers=(0, 1, 2))
+    paths, langs = write_activations(tmp_path, frames)
+    whole = list(parallel_layers([[path] for path in paths], langs, ["activation"]))
+    for number, (path, frame) in enumerate(zip(paths, frames.values(), strict=True)):
+        with TableWriter(path, frame.to_arrow().schema) as writer:
+            for rows in frame.iter_slices(40 + number):
+                writer.write(rows)
+    for ours, theirs in zip(parallel_layers([[path] for path in paths], langs, ["activation"]), whole, strict=True):
+        assert ours.layer == theirs.layer
+        assert (ours.features == theirs.features).all()
+        assert (ours.values == theirs.values).all()
+    write_table(paths[2], frames["id"].filter(pl.col("layer") < 2))
+    with pytest.raises(IsoglossError, match=r"id\.parquet: its phrases are not those of .*en\.parquet"):
+        list(parallel_layers([[path] for path in paths], langs, ["activation"]))

@@ -148,6 +148,7 @@ def test_phrases_are_those_of_a_plain_search(lm_folder, saes, world, tmp_path, c
     assert phrases.select(keys).rows() == [(*row[:4], row[6]) for row in expected]
     assert_close(phrases["activation"].to_list(), [row[4] for row in expected], atol=1e-5, rtol=1e-4)
     assert_close(phrases["feature_max"].to_list(), [row[5] for row in expected], atol=1e-5, rtol=1e-4)
+    assert phrases["ids"].null_count() == len(phrases)  # the model reads the text
     for row in counts.iter_rows(named=True):
         mine = phrases.filter(layer=row["layer"])
         assert row["n_phrases"] == len(mine) == row["windows"] - row["duplicates_dropped"]

@@ -9,7 +9,7 @@ import torch
 from isogloss.errors import IsoglossError
 from isogloss.residuals import similarity as module
 from isogloss.residuals.similarity import measure_similarity
-from isogloss.tables import TableWriter, read_table, write_table
+from isogloss.tables import TableWriter, read_table, table_metadata, write_table
 
 WIDTH, LAYERS = 16, (0, 2)
 
@@ -18,26 +18,32 @@ def vectors(n, seed=0, offset=0.0):
     return (np.random.default_rng(seed).normal(size=(n, len(LAYERS), WIDTH)) + offset).astype(np.float32)
 
 
-def run(folder, tables, row_groups=None, bootstrap=200, **more):
+def run(folder, tables, row_groups=None, bootstrap=200, absent=None, phrases_kept=None, parts=1, known=None, **more):
     """`tables` maps a language to [phrases, layers, width]; phrase p was chosen for feature p // 3 of layer p % 2."""
     n = len(next(iter(tables.values())))
-    numbers = np.arange(n)
-    write_table(
-        folder / "phrases.parquet",
-        pl.DataFrame({"phrase": numbers, "layer": numbers % 2, "feature": numbers // 3}).sample(
-            fraction=1, shuffle=True
-        ),
+    numbers = np.arange(n)[:known]
+    mixed = pl.DataFrame({"phrase": numbers, "layer": numbers % 2, "feature": numbers // 3}).sample(
+        fraction=1, shuffle=True
     )
+    phrases = [str(folder / f"phrases-{part}.parquet") for part in range(parts)]
+    for part, path in enumerate(phrases):
+        write_table(path, mixed[part::parts])
     schema = pa.schema([("phrase", pa.int64()), ("layer", pa.int32()), ("pooled", pa.list_(pa.float32(), WIDTH))])
     for index, (lang, table) in enumerate(tables.items()):
+        phrase = np.repeat(np.arange(len(table)), len(LAYERS))
+        untranslated = np.isin(phrase, list((absent or {}).get(lang, ())))
         rows = pa.table(
             {
-                "phrase": np.repeat(np.arange(len(table)), len(LAYERS)),
+                "phrase": phrase,
                 "layer": np.tile(np.array(LAYERS, dtype=np.int32), len(table)),
-                "pooled": pa.FixedSizeListArray.from_arrays(pa.array(table.ravel()), WIDTH),
+                "pooled": pa.FixedSizeListArray.from_arrays(
+                    pa.array(table.ravel()), WIDTH, mask=pa.array(untranslated)
+                ),
             },
             schema=schema,
         )
+        if phrases_kept is not None:
+            rows = rows.filter(pa.array(np.isin(phrase, phrases_kept)))
         size = (row_groups or [10_000])[index % len(row_groups or [1])]
         with TableWriter(folder / f"{lang}.parquet", schema) as writer:
             for start in range(0, rows.num_rows, size):
@@ -46,7 +52,7 @@ def run(folder, tables, row_groups=None, bootstrap=200, **more):
     settings = {"reference": "en", "bootstrap": bootstrap, "confidence": 0.95, "seed": 0, "metadata": {}}
     measure_similarity(
         residuals=[str(folder / f"{lang}.parquet") for lang in tables], langs=list(tables),
-        phrases=str(folder / "phrases.parquet"), **outputs, **(settings | more),
+        phrases=phrases, **outputs, **(settings | more),
     )  # fmt: skip
     return {name: read_table(path) for name, path in outputs.items()}
 
@@ -151,3 +157,33 @@ def test_mistakes_are_named(tmp_path):
         run(tmp_path, tables | {"ml": silent})
     with pytest.raises(IsoglossError, match="no residuals of the reference"):
         run(tmp_path, {"es": tables["es"], "ml": tables["ml"]})
+
+
+def test_untranslated_phrases_are_left_out_everywhere_and_counted(tmp_path):
+    tables = some_tables()
+    gone = {"es": {3, 4, 17}, "ml": {4, 30}}
+    result = run(tmp_path / "null", tables, absent=gone)
+    kept = [phrase for phrase in range(40) if phrase not in {3, 4, 17, 30}]
+    expected = run(tmp_path / "kept", tables, phrases_kept=kept)
+    for name in result:
+        assert result[name].equals(expected[name])
+        assert set(result[name]["n"]) == {36}
+        notes = table_metadata(tmp_path / "null" / "tables" / f"{name}.parquet")
+        assert notes["n_untranslated"] == {"0": 4, "2": 4}
+    with pytest.raises(IsoglossError, match=r"layer 0: no phrase has a translation.*; ml lacks the most"):
+        run(tmp_path / "none", tables, absent={"es": {1}, "ml": set(range(40))})
+
+
+def test_cosines_leave_no_file_behind(tmp_path):
+    run(tmp_path, some_tables())
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == [
+        "similarity.parquet",
+        "similarity_pairs.parquet",
+    ]
+
+
+def test_phrases_in_several_tables_and_unknown_ones(tmp_path):
+    whole = run(tmp_path / "whole", some_tables())
+    assert run(tmp_path / "parts", some_tables(), parts=3)["similarity"].equals(whole["similarity"])
+    with pytest.raises(IsoglossError, match="phrase 39 has residuals but does not stand in"):
+        run(tmp_path / "unknown", some_tables(), known=39)

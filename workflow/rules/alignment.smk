@@ -5,9 +5,9 @@
 
 rule align:
     input:
-        lm=rules.train_toy.output.lm,
-        sae=rules.train_sae.output.sae,
-        phrases=rules.phrases.output.phrases,
+        lm="results/{model}/lm",
+        sae=target_sae,
+        phrases=target_phrases,
         translations=run_translations,
         reference_activations=run_recorded,
     output:
@@ -27,6 +27,7 @@ rule align:
         **alignment_settings(),
         code=code("isogloss.disparity.align"),
         seed=STUDY.seed,
+        sae_folder="results/{model}/sae",
         state_folder="results/{model}/.alignment/{run}",
         model_name="{model}",
         languages=lambda wildcards: RUNS[wildcards.run].languages,

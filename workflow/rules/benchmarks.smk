@@ -5,11 +5,9 @@
 
 rule benchmark:
     input:
-        lm=rules.train_toy.output.lm,
+        lm="results/{model}/lm",
         adapter=adapter_folder,
-        data=lambda wildcards: world_benchmarks(
-            STUDY.world.languages, wildcards.tasks.split("+")
-        ),
+        data=question_files,
     output:
         "results/{model}/benchmarks/{adapter}/{tasks}/{lang}.parquet",
     log:
@@ -24,12 +22,10 @@ rule benchmark:
     params:
         code=code("isogloss.benchmarks.run"),
         seed=STUDY.seed,
-        folders=lambda wildcards: {
-            task: f"{WORLD}/benchmarks/m_{task}" for task in wildcards.tasks.split("+")
-        },
+        folders=question_folders,
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
-        common_languages=STUDY.world.languages,
+        common_languages=question_languages,
         dtype=STUDY.compute.dtype,
     message:
         "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.lang}: {wildcards.tasks}"
@@ -40,10 +36,9 @@ rule benchmark:
 rule accuracy:
     input:
         answers=benchmark_tables,
-        facts=rules.toy_world.output.facts,
+        facts=world_facts,
     output:
-        accuracy="results/{model}/tables/accuracy.parquet",
-        accuracy_by_teaching="results/{model}/tables/accuracy_by_teaching.parquet",
+        "results/{model}/tables/accuracy.parquet",
     log:
         "results/{model}/logs/accuracy.log",
     benchmark:
@@ -66,10 +61,38 @@ rule accuracy:
         "../scripts/accuracy.py"
 
 
+rule accuracy_by_teaching:
+    input:
+        answers=benchmark_tables,
+        facts=f"{WORLD}/facts.parquet",
+    output:
+        "results/{model}/tables/accuracy_by_teaching.parquet",
+    log:
+        "results/{model}/logs/accuracy_by_teaching.log",
+    benchmark:
+        "results/{model}/usage/accuracy_by_teaching.tsv"
+    wildcard_constraints:
+        model=one_of(TOYS),
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.benchmarks.accuracy"),
+        adapters=benchmark_adapters,
+        langs=benchmark_table_languages,
+        metrics={
+            task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
+        },
+        confidence=STUDY.statistics.confidence,
+    message:
+        "Compute the accuracies of {wildcards.model} by where facts were taught"
+    script:
+        "../scripts/accuracy_by_teaching.py"
+
+
 rule correlation:
     input:
         language_gap_summary=rules.gap.output.language_gap_summary,
-        accuracy=rules.accuracy.output.accuracy,
+        accuracy=rules.accuracy.output[0],
     output:
         gap_accuracy_correlation="results/{model}/tables/gap_accuracy_correlation.parquet",
         gap_accuracy="results/{model}/tables/gap_accuracy.parquet",

@@ -28,6 +28,8 @@ code = partial(code_digest, "isogloss.determinism")
 LANGUAGES = STUDY.languages.all
 REFERENCE = STUDY.languages.reference
 RUNS = STUDY.alignment.runs
+TOYS = STUDY.of_kind("toy")
+PRETRAINED = STUDY.of_kind("pretrained")
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())
 
@@ -41,12 +43,19 @@ resource_scopes:
     gpu="local",
 
 
+def one_of(names):
+    """A wildcard's constraint: one of the names; nothing if there are none."""
+    return "|".join(names) or "(?!)"
+
+
 wildcard_constraints:
-    model="|".join(STUDY.models),
-    adapter="|".join(["base", *RUNS]),
-    run="|".join(RUNS) or "none",
-    lang="|".join(LANGUAGES),
+    model=one_of(STUDY.models),
+    adapter=one_of(["base", *RUNS]),
+    run=one_of(RUNS),
+    lang=one_of(LANGUAGES),
+    layer=r"\d+",
     block=r"\d+-\d+",
+    direction="to|from",
     tasks=r"[a-z+]+",
     name=r"[a-z_]+",
 
@@ -85,6 +94,20 @@ def block_layers(wildcards):
     ]
 
 
+def model_blocks(model):
+    """The layer blocks of a model."""
+    return blocks(STUDY.models[model].layer_list)
+
+
+def local_files(folder, inside=""):
+    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
+    if not folder:
+        return []
+    return sorted(
+        str(path) for path in Path(folder, inside).glob("*") if path.is_file()
+    )
+
+
 def task_blocks(model):
     """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
     tasks = [
@@ -93,13 +116,6 @@ def task_blocks(model):
         if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)
     ]
     return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
-
-
-def adapter_folder(wildcards):
-    """The adapter's folder as an input, nothing for the base model."""
-    if wildcards.adapter == "base":
-        return []
-    return f"results/{wildcards.model}/adapters/{wildcards.adapter}"
 
 
 def layers_of(wildcards):
@@ -129,25 +145,6 @@ def training_settings(wildcards):
     }
 
 
-def activation_tables(model, adapter, languages):
-    """The encode jobs' tables of a model, block by block and language by language."""
-    return [
-        f"results/{model}/activations/{adapter}/{block}/{lang}.parquet"
-        for block in blocks(STUDY.models[model].layer_list)
-        for lang in languages
-    ]
-
-
-def base_activations(wildcards):
-    """The base model's activations in every language."""
-    return activation_tables(wildcards.model, "base", LANGUAGES)
-
-
-def base_activation_languages(wildcards):
-    """The language of each of `base_activations`."""
-    return [Path(path).stem for path in base_activations(wildcards)]
-
-
 def run_languages(run):
     """The languages that a run is measured in: the reference and those that it aligns."""
     return [
@@ -155,28 +152,39 @@ def run_languages(run):
     ]
 
 
-def run_translations(wildcards):
-    """The translations that a run trains on; the reference's text is in the phrases."""
-    return [
-        f"results/{wildcards.model}/translations/{lang}.parquet"
-        for lang in RUNS[wildcards.run].languages
-    ]
+def phrase_settings(*more):
+    """What the phrases of every model follow, and the keys that one kind of model reads alone."""
+    keys = ("threshold", "window", "feature_stride", "per_feature", *more)
+    return {key: config["phrases"][key] for key in keys}
 
 
-def target_block(wildcards):
-    """The layer block that holds a run's target layer."""
-    target = RUNS[wildcards.run].target_layer
-    limits = [
-        (block, *map(int, block.split("-"))) for block in blocks(layers_of(wildcards))
-    ]
-    return next(block for block, first, last in limits if first <= target <= last)
+def sae_id(wildcards):
+    """The SAE of a layer, by its id."""
+    return STUDY.models[wildcards.model].saes.ids[int(wildcards.layer)]
 
 
-def run_recorded(wildcards):
-    """The reference's recorded activations, where a run takes them from the phrase alone."""
-    if STUDY.alignment.recorded == "corpus":
-        return []
-    return f"results/{wildcards.model}/activations/base/{target_block(wildcards)}/{REFERENCE}.parquet"
+def export_source(wildcards):
+    """Neuronpedia's name of a layer's SAE."""
+    return STUDY.models[wildcards.model].neuronpedia.source.format(
+        layer=wildcards.layer
+    )
+
+
+def translator(lang, direction):
+    """The OPUS-MT model into a language, or back from it; None without one."""
+    models = "models" if direction == "to" else "back_models"
+    return config["translation"][models].get(lang)
+
+
+def translator_target(lang, direction):
+    """The language code that a translator's input begins with, if it needs one."""
+    return (translator(lang, direction) or {}).get("target")
+
+
+def translation_settings():
+    """What all translations share."""
+    keys = ("backend", "engine", "compute_type", "beam_size", "minimum_chrf")
+    return {key: config["translation"][key] for key in keys}
 
 
 def alignment_settings():
@@ -186,30 +194,6 @@ def alignment_settings():
         for key, value in config["alignment"].items()
         if key not in ("runs", "resume_every")
     }
-
-
-def gain_base(model):
-    """The base model's tables in the languages that any run is measured in, each with its language."""
-    measured = [
-        lang
-        for lang in LANGUAGES
-        if any(lang in run_languages(run) for run in runs_of(model))
-    ]
-    return [
-        (path, lang)
-        for lang in measured
-        for path in activation_tables(model, "base", [lang])
-    ]
-
-
-def gain_adapted(model):
-    """The adapters' tables, each with its run and language."""
-    return [
-        (path, run, lang)
-        for run in runs_of(model)
-        for lang in run_languages(run)
-        for path in activation_tables(model, run, [lang])
-    ]
 
 
 def task_settings(wildcards, key):
@@ -227,44 +211,6 @@ def benchmark_languages(model, adapter):
     return RUNS[adapter].benchmark
 
 
-def world_benchmarks(languages, tasks):
-    """The world's benchmark files in the layout of the upstream data sets."""
-    return [
-        f"{WORLD}/benchmarks/m_{task}/data/{lang}/{split}.jsonl"
-        for task in tasks
-        for lang in languages
-        for split in ("train", "val", "test")
-    ]
-
-
-def benchmark_measurements(model):
-    """Each adapter, task block and language that is benchmarked."""
-    return [
-        (adapter, tasks, lang)
-        for adapter in ("base", *runs_of(model))
-        for tasks in task_blocks(model)
-        for lang in benchmark_languages(model, adapter)
-    ]
-
-
-def benchmark_tables(wildcards):
-    """The tables of `benchmark_measurements`."""
-    return [
-        f"results/{wildcards.model}/benchmarks/{adapter}/{tasks}/{lang}.parquet"
-        for adapter, tasks, lang in benchmark_measurements(wildcards.model)
-    ]
-
-
-def benchmark_adapters(wildcards):
-    """The adapter of each of `benchmark_tables`."""
-    return [adapter for adapter, _, _ in benchmark_measurements(wildcards.model)]
-
-
-def benchmark_table_languages(wildcards):
-    """The language of each of `benchmark_tables`."""
-    return [lang for _, _, lang in benchmark_measurements(wildcards.model)]
-
-
-def figure_inputs(name):
-    """An input function: the Parquet tables that a figure is drawn from."""
-    return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)
+def question_languages(wildcards):
+    """The languages whose common questions are asked."""
+    return STUDY.world.languages if wildcards.model in TOYS else LANGUAGES

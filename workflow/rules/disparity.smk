@@ -5,10 +5,11 @@
 
 rule encode:
     input:
-        lm=rules.train_toy.output.lm,
+        lm="results/{model}/lm",
         adapter=adapter_folder,
-        sae=rules.train_sae.output.sae,
-        translations=rules.translate.output[0],
+        sae=block_saes,
+        reproduced=block_reproduced,
+        translations="results/{model}/translations/{block}/{lang}.parquet",
     output:
         "results/{model}/activations/{adapter}/{block}/{lang}.parquet",
     log:
@@ -23,6 +24,7 @@ rule encode:
     params:
         code=code("isogloss.sae.encode"),
         seed=STUDY.seed,
+        sae_folder="results/{model}/sae",
         layers=block_layers,
         dtype=STUDY.compute.dtype,
     message:

@@ -1,4 +1,4 @@
-# Language models and their SAEs.
+# The toy language models and their SAEs.
 #   in:  the world's documents, the model's configured language shares
 #   out: tokenizer, language model, checkpoints (Hugging Face folders), one SAE a layer (SAELens format), quality tables
 
@@ -12,6 +12,8 @@ rule toy_tokenizer:
         "results/{model}/logs/toy_tokenizer.log",
     benchmark:
         "results/{model}/usage/toy_tokenizer.tsv"
+    wildcard_constraints:
+        model=one_of(TOYS),
     conda:
         "../../envs/isogloss.yaml"
     params:
@@ -38,6 +40,8 @@ rule train_toy:
         "results/{model}/logs/train_toy.log",
     benchmark:
         "results/{model}/usage/train_toy.tsv"
+    wildcard_constraints:
+        model=one_of(TOYS),
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -67,6 +71,8 @@ rule train_sae:
         "results/{model}/logs/train_sae.log",
     benchmark:
         "results/{model}/usage/train_sae.tsv"
+    wildcard_constraints:
+        model=one_of(TOYS),
     conda:
         "../../envs/isogloss.yaml"
     resources:

@@ -1,28 +1,30 @@
 # Phrases that make SAE features fire, and their translations.
-#   in:  language model, SAEs, reference-language documents and parallel segments
-#   out: phrases of the reference language, one table of translations a language
+#   in:  language model, SAEs; documents and parallel segments of the world, or exports and OPUS-MT models
+#   out: phrases of the reference language, recorded activations found again, translations a block of layers and language
 
 
 rule phrases:
     input:
-        lm=rules.train_toy.output.lm,
-        sae=rules.train_sae.output.sae,
+        lm="results/{model}/lm",
+        sae="results/{model}/sae",
         documents=f"{WORLD}/documents/{REFERENCE}.parquet",
         segments=f"{WORLD}/segments/{REFERENCE}.parquet",
     output:
-        phrases="results/{model}/phrases.parquet",
+        phrases="results/{model}/phrases/all.parquet",
         counts="results/{model}/tables/phrase_counts.parquet",
     log:
         "results/{model}/logs/phrases.log",
     benchmark:
         "results/{model}/usage/phrases.tsv"
+    wildcard_constraints:
+        model=one_of(TOYS),
     conda:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        **config["phrases"],
+        **phrase_settings("corpus_tokens"),
         code=code("isogloss.text.phrases"),
         layers=layers_of,
         dtype=STUDY.compute.dtype,
@@ -32,22 +34,144 @@ rule phrases:
         "../scripts/phrases.py"
 
 
-rule translate:
+rule exported_phrases:
     input:
-        phrases=rules.phrases.output.phrases,
-        segments=f"{WORLD}/segments/{{lang}}.parquet",
+        lm="results/{model}/lm",
+        exports="results/{model}/neuronpedia/layer_{layer}",
     output:
-        "results/{model}/translations/{lang}.parquet",
+        phrases="results/{model}/phrases/layer_{layer}.parquet",
+        records="results/{model}/phrases/layer_{layer}.records.parquet",
+        counts="results/{model}/phrases/layer_{layer}.counts.parquet",
     log:
-        "results/{model}/logs/translate/{lang}.log",
+        "results/{model}/logs/exported_phrases/{layer}.log",
     benchmark:
-        "results/{model}/usage/translate/{lang}.tsv"
+        "results/{model}/usage/exported_phrases/{layer}.tsv"
+    wildcard_constraints:
+        model=one_of(PRETRAINED),
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.text.translation"),
-        backend=STUDY.translation.backend,
+        **phrase_settings(),
+        code=code("isogloss.text.exported_phrases"),
+        features=model_setting("saes.features"),
+        checked_records=STUDY.phrases.check.records,
     message:
-        "Translate the phrases of {wildcards.model} into {wildcards.lang}"
+        "Read the phrases of {wildcards.model}, layer {wildcards.layer}, from the exports"
+    script:
+        "../scripts/exported_phrases.py"
+
+
+rule reproduce:
+    input:
+        lm="results/{model}/lm",
+        sae=block_saes,
+        records=lambda wildcards: [
+            path.replace(".parquet", ".records.parquet")
+            for path in block_phrases(wildcards)
+        ],
+    output:
+        "results/{model}/reproduced/{block}.parquet",
+    log:
+        "results/{model}/logs/reproduce/{block}.log",
+    benchmark:
+        "results/{model}/usage/reproduce/{block}.tsv"
+    wildcard_constraints:
+        model=one_of(PRETRAINED),
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+        token_budget=STUDY.compute.token_budget,
+    params:
+        code=code("isogloss.sae.reproduction"),
+        sae_folder="results/{model}/sae",
+        layers=block_layers,
+        correlation=STUDY.phrases.check.correlation,
+        same_peak=STUDY.phrases.check.same_peak,
+        dtype=STUDY.compute.dtype,
+    message:
+        "Measure recorded activations of {wildcards.model} again, layers {wildcards.block}"
+    script:
+        "../scripts/reproduce.py"
+
+
+rule phrase_counts:
+    input:
+        counts=lambda wildcards: [
+            path.replace(".parquet", ".counts.parquet")
+            for path in model_phrases(wildcards)
+        ],
+        reproduced=model_reproduced,
+    output:
+        phrase_counts="results/{model}/tables/phrase_counts.parquet",
+        reproduction="results/{model}/tables/reproduction.parquet",
+    log:
+        "results/{model}/logs/phrase_counts.log",
+    benchmark:
+        "results/{model}/usage/phrase_counts.tsv"
+    wildcard_constraints:
+        model=one_of(PRETRAINED),
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.text.phrase_counts"),
+    message:
+        "Count the phrases of {wildcards.model}"
+    script:
+        "../scripts/phrase_counts.py"
+
+
+rule translate:
+    input:
+        phrases=block_phrases,
+        segments=world_segments,
+        translator=lambda wildcards: translator_folder(wildcards, "to"),
+        back_translator=lambda wildcards: translator_folder(wildcards, "from"),
+    output:
+        "results/{model}/translations/{block}/{lang}.parquet",
+    log:
+        "results/{model}/logs/translate/{block}/{lang}.log",
+    benchmark:
+        "results/{model}/usage/translate/{block}/{lang}.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=lambda wildcards: int(bool(translator_folder(wildcards, "to"))),
+    params:
+        **translation_settings(),
+        code=code("isogloss.text.translation"),
+        reference=REFERENCE,
+        layers=block_layers,
+        target=lambda wildcards: translator_target(wildcards.lang, "to"),
+        back_target=lambda wildcards: translator_target(wildcards.lang, "from"),
+        state_folder="results/{model}/.translation/{block}/{lang}",
+    message:
+        "Translate the phrases of {wildcards.model}, layers {wildcards.block}, into {wildcards.lang}"
     script:
         "../scripts/translate.py"
+
+
+rule translation_quality:
+    input:
+        translations=every_translation,
+    output:
+        "results/{model}/tables/translation_quality.parquet",
+    log:
+        "results/{model}/logs/translation_quality.log",
+    benchmark:
+        "results/{model}/usage/translation_quality.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("isogloss.text.translation_quality"),
+        seed=STUDY.seed,
+        langs=lambda wildcards: [
+            Path(path).stem for path in every_translation(wildcards)
+        ],
+        bootstrap=STUDY.statistics.bootstrap,
+        confidence=STUDY.statistics.confidence,
+    message:
+        "Count the translations of {wildcards.model}"
+    script:
+        "../scripts/translation_quality.py"

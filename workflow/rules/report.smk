@@ -1,6 +1,7 @@
 # Figures, tables, the overview and report.html.
 #   in:  final tables
 #   out: an SVG a figure, an HTML page a table, the landing page, results/report.html
+# Local rules: seconds each, less than a cluster takes to start a job.
 
 for name, entry in catalogue.FIGURES.items():
 
@@ -21,6 +22,7 @@ for name, entry in catalogue.FIGURES.items():
             f"results/{{model}}/logs/figures/{name}.log",
         benchmark:
             f"results/{{model}}/usage/figures/{name}.tsv"
+        localrule: True
         conda:
             "../../envs/isogloss.yaml"
         params:
@@ -52,6 +54,7 @@ for name, entry in catalogue.TABLES.items():
             f"results/{{model}}/logs/html/{name}.log",
         benchmark:
             f"results/{{model}}/usage/html/{name}.tsv"
+        localrule: True
         conda:
             "../../envs/isogloss.yaml"
         params:
@@ -80,6 +83,7 @@ rule planted_truth:
         "results/comparison/logs/planted_truth.log",
     benchmark:
         "results/comparison/usage/planted_truth.tsv"
+    localrule: True
     conda:
         "../../envs/isogloss.yaml"
     params:
@@ -102,6 +106,7 @@ rule overview:
         "results/logs/overview.log",
     benchmark:
         "results/usage/overview.tsv"
+    localrule: True
     conda:
         "../../envs/isogloss.yaml"
     params:

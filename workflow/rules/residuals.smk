@@ -5,9 +5,10 @@
 
 rule capture:
     input:
-        lm=rules.train_toy.output.lm,
+        lm="results/{model}/lm",
         adapter=adapter_folder,
-        translations=rules.translate.output[0],
+        reproduced=model_reproduced,
+        translations=model_translations,
     output:
         "results/{model}/residuals/{adapter}/{lang}.parquet",
     log:
@@ -35,7 +36,7 @@ rule similarity:
         residuals=expand(
             "results/{{model}}/residuals/base/{lang}.parquet", lang=LANGUAGES
         ),
-        phrases=rules.phrases.output.phrases,
+        phrases=model_phrases,
     output:
         similarity="results/{model}/tables/similarity.parquet",
         similarity_pairs="results/{model}/tables/similarity_pairs.parquet",

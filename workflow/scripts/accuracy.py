@@ -3,12 +3,11 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_accuracy(
-        answers=snakemake.input.answers,
+        answers=list(snakemake.input.answers),
         adapters=snakemake.params.adapters,
         langs=snakemake.params.langs,
-        facts=snakemake.input.get("facts"),
-        accuracy=snakemake.output.accuracy,
-        accuracy_by_teaching=snakemake.output.get("accuracy_by_teaching"),
+        facts=snakemake.input.get("facts") or None,
+        accuracy=snakemake.output[0],
         metrics=snakemake.params.metrics,
         confidence=snakemake.params.confidence,
         correction=snakemake.params.correction,

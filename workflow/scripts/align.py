@@ -4,8 +4,8 @@ from isogloss.stage import provenance, stage
 with stage(snakemake):
     align(
         lm=snakemake.input.lm,
-        sae=f"{snakemake.input.sae}/layer_{snakemake.params.target_layer}",
-        phrases=snakemake.input.phrases,
+        sae=f"{snakemake.params.sae_folder}/layer_{snakemake.params.target_layer}",
+        phrases=list(snakemake.input.phrases),
         translations=list(snakemake.input.translations),
         reference_activations=snakemake.input.get("reference_activations"),
         adapter=snakemake.output.adapter,

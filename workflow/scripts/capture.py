@@ -5,7 +5,7 @@ with stage(snakemake):
     capture(
         lm=snakemake.input.lm,
         adapter=snakemake.input.get("adapter") or None,
-        translations=snakemake.input.translations,
+        translations=list(snakemake.input.translations),
         output=snakemake.output[0],
         lang=snakemake.wildcards.lang,
         layers=snakemake.params.layers,

@@ -5,7 +5,7 @@ with stage(snakemake):
     encode(
         lm=snakemake.input.lm,
         adapter=snakemake.input.get("adapter") or None,
-        sae=snakemake.input.sae,
+        sae=snakemake.params.sae_folder,
         translations=snakemake.input.translations,
         output=snakemake.output[0],
         lang=snakemake.wildcards.lang,

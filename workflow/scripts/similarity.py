@@ -5,7 +5,7 @@ with stage(snakemake):
     measure_similarity(
         residuals=snakemake.input.residuals,
         langs=snakemake.params.langs,
-        phrases=snakemake.input.phrases,
+        phrases=list(snakemake.input.phrases),
         similarity=snakemake.output.similarity,
         similarity_pairs=snakemake.output.similarity_pairs,
         reference=snakemake.params.reference,

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -64,7 +64,8 @@ def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
     """The metadata that every table of this job carries.
 
     Study, seed and a digest of the whole configuration as it was when the job ran; the rule, its
-    wildcards and the digest of its code; package versions; and `more`.
+    wildcards and the digest of its code; what it read that was fetched, by id and commit; package
+    versions; and `more`.
     """
     packages = ("torch", "transformers", "sae-lens", "peft", "lm-eval", "polars", "snakemake")
     return {
@@ -74,6 +75,14 @@ def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
         "rule": snakemake.rule,
         "wildcards": dict(snakemake.wildcards.items()),
         "code": snakemake.params.get("code", ""),
+        "fetched": _fetched(map(str, snakemake.input)),
         "versions": {name: version(name) for name in packages},
         **more,
     }
+
+
+def _fetched(inputs: Iterable[str]) -> dict[str, dict[str, str | None]]:
+    """Id and commit of each input folder that was fetched."""
+    records = {path: Path(path, "fetched.json") for path in inputs}
+    known = {path: json.loads(record.read_text()) for path, record in records.items() if record.is_file()}
+    return {path: {key: its.get(key) for key in ("id", "revision")} for path, its in known.items()}

@@ -3,7 +3,7 @@
 import errno
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -192,6 +192,14 @@ def iter_table(path: str | Path, columns: list[str] | None = None, batch_size: i
         frame = pl.from_arrow(batch)
         assert isinstance(frame, pl.DataFrame)
         yield frame
+
+
+def iter_tables(
+    paths: Sequence[str | Path], columns: list[str] | None = None, batch_size: int = 4096
+) -> Iterator[pl.DataFrame]:
+    """The rows of several tables, one after another, in bounded batches."""
+    for path in paths:
+        yield from iter_table(path, columns, batch_size)
 
 
 def table_metadata(path: str | Path) -> dict[str, Any]:

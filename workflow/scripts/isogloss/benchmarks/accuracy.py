@@ -25,7 +25,6 @@ def measure_accuracy(
     correction: Literal["holm", "bh"],
     metadata: Mapping[str, Any],
     facts: str | None = None,
-    accuracy_by_teaching: str | None = None,
 ) -> None:
     """Write the accuracy table (paper A, sec. 2.3; Tables 2 to 4 and 9; Figs. 2 and 6).
 
@@ -36,13 +35,11 @@ def measure_accuracy(
     interval for paired proportions, the p-value of McNemar's exact test, and that corrected over all
     adapters, tasks and languages; null for the base.
 
-    With `facts` (fact and taught; a question's id is its fact's id), `accuracy_by_teaching` gets the
-    accuracy on facts that were taught in every language, in the reference only, and in none: the last is
-    what guessing gets, with all that other facts tell, and the null for the second outside the reference.
-    Being this control, questions about facts taught in none are left out of `accuracy`.
+    With `facts` (fact and taught; a question's id is its fact's id), questions about facts that were taught
+    in no language are left out: they are the control of `measure_by_teaching`.
 
     Raises `IsoglossError` if a question stands twice, an adapter and the base were not asked the same
-    questions, a task has no metric, or a question no fact.
+    questions, or a task has no metric.
     """
     every = _answers(answers, adapters, langs, metrics)
     right = _about_taught(every, facts) if facts else every
@@ -66,8 +63,26 @@ def measure_accuracy(
         },
     )
     write_table(accuracy, table, metadata)
-    if facts and accuracy_by_teaching:
-        write_table(accuracy_by_teaching, _by_teaching(every, facts, metrics, confidence), metadata)
+
+
+def measure_by_teaching(
+    *,
+    answers: Sequence[str],
+    adapters: Sequence[str],
+    langs: Sequence[str],
+    facts: str,
+    accuracy_by_teaching: str,
+    metrics: Mapping[str, str],
+    confidence: float,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write the accuracy on `facts` taught in every language, in the reference only, and in none.
+
+    The last is what guessing gets, with all that other facts tell, and the null for the second outside the
+    reference. Arguments and errors as `measure_accuracy`; also raises `IsoglossError` for a question about no fact.
+    """
+    every = _answers(answers, adapters, langs, metrics)
+    write_table(accuracy_by_teaching, _by_teaching(every, facts, metrics, confidence), metadata)
 
 
 class Answer(NamedTuple):

@@ -2,12 +2,21 @@
 
 Prompt, choices, few-shot format and metrics are lm-eval's in every language: where it has no task for
 a language (HellaSwag in Chinese, ARC and HellaSwag in Okapi's English), a sibling's definition stands
-in, which differs in nothing but its name and data. lm-eval's text processing is kept as it is,
-including the removal of `[bracketed]` text and of doubled spaces that it applies to ARC as well as to
-HellaSwag, so that numbers compare with published ones.
+in, which differs in nothing but its name and data. So every language goes through the same code, English
+too, and English numbers are not those of lm-eval's original English tasks, which differ:
+
+- ARC: `arc_challenge` changes no text. Okapi's ARC goes through the text processing meant for HellaSwag
+  (lm-eval issue 2000), which removes `[bracketed]` text, genotypes and formulas say, makes `[title]` a
+  full stop and two spaces one. It is kept, so that numbers compare with published ones, and the
+  questions that it changes are counted (`OkapiTask.altered`).
+- HellaSwag: the same processing in both, where brackets are rests of mark-up. `hellaswag` shows examples
+  from train; Okapi's has no train split, so examples are other questions of val.
+- MMLU: `mmlu` is 57 tasks, each with a line that names its subject and with examples of that subject
+  from dev. `m_mmlu_{lang}` is one task without that line, and its examples are the first ones of train,
+  whatever their subject. Accuracy is over all questions in both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +25,7 @@ import lm_eval
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from isogloss.benchmarks.questions import Questions, common_questions, has_split
+from isogloss.benchmarks.questions import FIELDS, Questions, common_questions, has_split
 from isogloss.errors import IsoglossError
 
 OKAPI = Path(lm_eval.__file__).parent / "tasks" / "okapi"
@@ -34,6 +43,7 @@ class OkapiTask(NamedTuple):
     task: ConfigurableTask
     questions: Questions  # of the split that is asked, in the task's order
     dropped: dict[str, int]  # ids that at least one language lacks, by split
+    altered: frozenset[str]  # ids of questions whose prompt or choices lm-eval's text processing changes
     derived_from: str  # lm-eval's task whose definition is used
 
 
@@ -85,7 +95,26 @@ def okapi_task(
     config.update(custom_dataset=lambda **_: tables, num_fewshot=shots)
     made = ConfigurableTask(config=config)
     made.set_fewshot_seed(seed)
-    return OkapiTask(made, splits[asked], {split: part.dropped for split, part in splits.items()}, origin)
+    dropped = {split: part.dropped for split, part in splits.items()}
+    return OkapiTask(made, splits[asked], dropped, _altered(task, splits[asked], process), origin)
+
+
+def _altered(task: str, questions: Questions, process: Callable[[Any], Any] | None) -> frozenset[str]:
+    """Ids of the questions that `process` does more to than strip spaces at the ends of a text."""
+    if process is None:
+        return frozenset()
+    read = (_as_read(task, row) for row in questions.rows)
+    done = ((row["query"], row["choices"]) for row in process(_Rows(questions.rows)))
+    return frozenset(name for name, before, after in zip(questions.ids, read, done, strict=True) if before != after)
+
+
+def _as_read(task: str, row: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Prompt and choices in the task's format, the texts as they are in the file."""
+    if task == "arc":
+        options = [row[field] for field in FIELDS["arc"] if field.startswith("option_")]
+        return f"Question: {row['instruction'].strip()}\nAnswer:", [option.strip() for option in options if option]
+    context = f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}"
+    return context.strip(), [ending.strip() for ending in row["endings"]]
 
 
 class _Rows(list):

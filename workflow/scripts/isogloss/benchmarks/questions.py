@@ -1,7 +1,8 @@
 """Questions of the Okapi benchmarks from local JSON lines, the same ones in every language.
 
 The files are those of `alexandrainst/m_arc`, `m_hellaswag` and `m_mmlu` on the Hugging Face Hub:
-`data/{lang}/{train,val,test}.jsonl`.
+`data/{lang}/{train,val,test}.jsonl`. Their ids are the same in every language: ARC-Challenge/test/Mercury_7029645,
+hellaswag/validation/0, abstract_algebra/test/0.
 """
 
 import hashlib
@@ -16,9 +17,11 @@ LETTERS = "ABCDE"
 # The fields that lm-eval's task code reads; a field that a file lacks is null, as in a JSON dataset.
 FIELDS = {
     "arc": ("id", "instruction", "option_a", "option_b", "option_c", "option_d", "option_e", "answer"),
-    "hellaswag": ("ind", "activity_label", "ctx_a", "ctx_b", "endings", "source_id", "label"),
+    "hellaswag": ("id", "ind", "activity_label", "ctx_a", "ctx_b", "endings", "source_id", "label"),
     "mmlu": ("id", "instruction", "option_a", "option_b", "option_c", "option_d", "answer"),
 }
+# What tells questions apart: the first of these fields that a row has (HellaSwag's source_id is a video or an article).
+KEYS = {"arc": ("id",), "hellaswag": ("id", "ind"), "mmlu": ("id",)}
 TEXTS = {"arc": ("instruction",), "hellaswag": ("activity_label", "ctx_a", "ctx_b"), "mmlu": ("instruction",)}
 
 
@@ -50,7 +53,7 @@ def common_questions(
     ids: dict[str, list[str]] = {}
     rows: dict[str, dict[str, Any]] = {}
     for code in languages:
-        read = _read(_path(folder, code, split), task)
+        read = _read(_path(folder, code, split), task, code)
         kept = {key: row for key, row in read.items() if not emptied(row)}
         ids[code] = list(kept)
         if code == lang:
@@ -67,7 +70,9 @@ def common_questions(
 
 
 def _names(keys: list[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the questions are called: HellaSwag's by where they come from, if that tells them apart."""
+    """What the questions are called: HellaSwag's without an id by where they come from, if that tells them apart."""
+    if any(row.get("id") for row in rows):
+        return keys
     sources = [str(row["source_id"]) for row in rows if row.get("source_id")]
     return sources if len(set(sources)) == len(keys) else keys
 
@@ -89,7 +94,7 @@ def _path(folder: str | Path, lang: str, split: str) -> Path:
     return Path(folder) / "data" / lang / f"{split}.jsonl"
 
 
-def _read(path: Path, task: str) -> dict[str, dict[str, Any]]:
+def _read(path: Path, task: str, lang: str) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise IsoglossError(f"{path}: no such file; {task} needs it in every language")
     rows: dict[str, dict[str, Any]] = {}
@@ -103,14 +108,21 @@ def _read(path: Path, task: str) -> dict[str, dict[str, Any]]:
             if not isinstance(record, dict):
                 raise IsoglossError(f"{where}: not a JSON object; mend or delete the line")
             row = {field: record.get(field) for field in FIELDS[task]}
-            key = row[FIELDS[task][0]]
-            if key in (None, ""):
-                raise IsoglossError(f"{where}: no {FIELDS[task][0]!r}; every question needs an id")
+            key = next((row[field] for field in KEYS[task] if row[field] not in (None, "")), None)
+            if key is None:
+                raise IsoglossError(f"{where}: no {' and no '.join(map(repr, KEYS[task]))}; every question needs an id")
+            if task == "hellaswag" and isinstance(row["endings"], list):
+                row["endings"] = [_in_own_language(ending, lang) for ending in row["endings"]]
             if str(key) in rows:
                 raise IsoglossError(f"{where}: id {key!r} a second time; an id must be unique in its file")
             _check(row, task, where)
             rows[str(key)] = row
     return rows
+
+
+def _in_own_language(ending: Any, lang: str) -> Any:
+    """The text of an ending that is given in two languages at once, as those of one Chinese question upstream."""
+    return ending.get(lang) if isinstance(ending, dict) else ending
 
 
 def _check(row: dict[str, Any], task: str, where: str) -> None:

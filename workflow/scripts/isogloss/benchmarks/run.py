@@ -3,7 +3,7 @@
 import logging
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -18,12 +18,14 @@ from transformers import PreTrainedTokenizerBase
 
 from isogloss.benchmarks.okapi import OkapiTask, okapi_task
 from isogloss.benchmarks.questions import first_by_hash
-from isogloss.benchmarks.scoring import score_choices
+from isogloss.benchmarks.scoring import Score, score_choices
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.tables import TableWriter
 
 logger = logging.getLogger(__name__)
+
+_LOGITS = 2**27  # logits of a batch: 512 MiB in float32, of which three copies are alive at a time
 
 SCHEMA = pa.schema(
     {
@@ -59,8 +61,8 @@ def benchmark(
     `data` maps each task of the block (arc, hellaswag, mmlu) to its folder, `shots` to the examples in
     its prompt, `questions` to the number of questions, the first by a hash of their ids (`first_by_hash`;
     None: all). Questions are those that all `common_languages` have. acc and acc_norm (log-likelihood
-    by the choice's characters) are lm-eval's. The metadata count by task the ids dropped and the
-    prompts that were too long.
+    by the choice's characters) are lm-eval's. The metadata count by task the ids dropped, the prompts
+    that were too long, and the questions asked whose text lm-eval's processing altered.
 
     Raises `IsoglossError` for bad questions (`common_questions`, `okapi_task`) and as `load_causal_model`.
     """
@@ -93,6 +95,10 @@ def benchmark(
     more = {
         "dropped": {name: made.dropped for name, made in tasks.items()},
         "truncated": truncated,
+        "altered": {
+            name: sum(made.questions.ids[at] in made.altered for at in asked[made.task.task_name])
+            for name, made in tasks.items()
+        },
         "derived_from": {name: made.derived_from for name, made in tasks.items()},
     }
     with TableWriter(output, SCHEMA, {**metadata, **more}) as writer:
@@ -119,10 +125,12 @@ def _row(name: str, shots: int, made: OkapiTask, sample: Mapping[str, Any]) -> d
 
 
 class SharedPromptLM(TemplateLM):
-    """A causal LM as lm-eval sees it: BOS first exactly once, all choices of a prompt scored together.
+    """A causal LM as lm-eval sees it, all choices of a prompt scored together.
 
-    Equal to lm-eval's `HFLM(add_bos_token=True)` up to float tolerance, except for a prompt that does
-    not fit the model's context: it is cut on the left as there, but keeps its BOS.
+    Equal to lm-eval's `HFLM` with its defaults up to float tolerance: a prompt starts with BOS if the
+    tokenizer puts it there by itself (Gemma, Llama), else with its first word (Qwen, GPT-NeoX). The one
+    difference is a prompt that does not fit the model's context: it is cut on the left as there, but for
+    all its choices alike, and keeps its BOS.
     """
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *, token_budget: int) -> None:
@@ -132,9 +140,10 @@ class SharedPromptLM(TemplateLM):
         self.token_budget = token_budget
         config: Any = model.config
         self.max_length: int = config.get_text_config().max_position_embeddings
+        self.vocabulary: int = config.get_text_config().vocab_size
         self.truncated: set[str] = set()  # prompts that were too long
         # A prompt comes back with each of its choices.
-        self._encode = lru_cache(maxsize=2)(partial(self.tokenizer.encode, add_special_tokens=False))
+        self._encode = lru_cache(maxsize=2)(self.tokenizer.encode)
 
     @property
     def eot_token_id(self) -> int:
@@ -142,26 +151,48 @@ class SharedPromptLM(TemplateLM):
         return self.tokenizer.eos_token_id
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-        """Token ids of `string`, BOS first unless `add_special_tokens` is False."""
-        ids: list[int] = self._encode(string)
-        return ids if add_special_tokens is False else [self.tokenizer.bos_token_id, *ids]
+        """Token ids of `string`, with the special tokens that the tokenizer adds unless that is False."""
+        ids: list[int] = self._encode(string, add_special_tokens=add_special_tokens is not False)
+        return ids
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """The summed log-probability of each request's continuation, and whether it is the greedy one."""
         prompts: list[array[int]] = []
         choices: list[list[array[int]]] = []
+        by_budget: dict[int, list[int]] = {}
         for context, group in groupby(requests, key=lambda request: request.args[0]):
             pairs = [self._encode_pair(*request.args) for request in group]
             continuations = [continuation for _, continuation in pairs]
-            prompts.append(array("i", self._fitted(context, pairs[0][0], max(map(len, continuations)))))
+            longest = max(map(len, continuations))
+            prompts.append(array("i", self._fitted(context, pairs[0][0], longest)))
             choices.append([array("i", ids) for ids in continuations])
-        scores = score_choices(
-            self.model, prompts, choices, token_budget=self.token_budget, show_progress=not disable_tqdm
-        )
+            by_budget.setdefault(self._budget(len(prompts[-1]), longest), []).append(len(prompts) - 1)
+        scores: list[list[Score]] = [[] for _ in prompts]
+        for budget, rows in sorted(by_budget.items(), reverse=True):
+            scored = score_choices(
+                self.model,
+                [prompts[row] for row in rows],
+                [choices[row] for row in rows],
+                token_budget=budget,
+                show_progress=not disable_tqdm,
+            )
+            for row, group in zip(rows, scored, strict=True):
+                scores[row] = group
         return [(score.log_likelihood, score.greedy) for group in scores for score in group]
 
+    def _budget(self, prompt: int, longest: int) -> int:
+        """The tokens of a batch of questions with a prompt and a longest choice of so many tokens.
+
+        Choices have a logit for each word of the vocabulary at each of their tokens, padding included, and
+        those of a batch must stay within `_LOGITS`. A batch of budget b and width w has at most b / w
+        choices (`score_choices`), so that b * longest * vocabulary <= `_LOGITS` * prompt, prompt <= w, is
+        enough. Powers of two, so that few different budgets come out.
+        """
+        bound = max(1, _LOGITS * prompt // (longest * self.vocabulary))
+        return min(self.token_budget, 1 << (bound.bit_length() - 1))
+
     def _fitted(self, context: str, prompt: list[int], room: int) -> list[int]:
-        """`prompt` cut on the left, after BOS, so that `room` tokens more fit (the last is only predicted)."""
+        """`prompt` cut on the left, after BOS if any, so that `room` tokens more fit (the last is only predicted)."""
         excess = len(prompt) + room - (self.max_length + 1)
         if excess <= 0:
             return prompt
@@ -171,7 +202,8 @@ class SharedPromptLM(TemplateLM):
                 f" its question begins {context[:60]!r}"
             )
         self.truncated.add(context)
-        return [prompt[0], *prompt[excess + 1 :]]
+        kept = prompt[:1] if prompt[0] == self.tokenizer.bos_token_id else []
+        return [*kept, *prompt[excess + len(kept) :]]
 
     def _loglikelihood_tokens(self, requests: Any, **_: Any) -> Any:
         raise NotImplementedError("score_choices takes whole questions, not single continuations")

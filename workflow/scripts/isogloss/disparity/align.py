@@ -47,7 +47,7 @@ def align(
     *,
     lm: str,
     sae: str,
-    phrases: str,
+    phrases: Sequence[str],
     translations: Sequence[str],
     reference_activations: str | None,
     adapter: str,
@@ -79,11 +79,12 @@ def align(
 ) -> None:
     """Train LoRA matrices that raise the translations' activations at `target_layer` to the reference's.
 
-    Reads the target layer's `sae`, `phrases` and `translations` (one table for each of `languages`),
-    and with `recorded="phrase"` the base model's `reference_activations`. Only phrases of the target
-    layer take part whose feature is not `held_out` and that share no text with one whose feature is; how
-    many were dropped for their text is in the metadata of `losses` (`n_phrases_dropped`). `samples` pairs
-    (phrase, language) are drawn without replacement, all if there are fewer, and shuffled anew each
+    Reads the target layer's `sae`, `phrases` (the tables that hold it) and `translations` (one table for
+    each of `languages`), and with `recorded="phrase"` the base model's `reference_activations`. Only
+    phrases of the target layer take part whose feature is not `held_out` and that share no text with one
+    whose feature is; how many were dropped for their text is in the metadata of `losses`
+    (`n_phrases_dropped`), and how many pairs of the others have no translation (`n_untranslated`). `samples`
+    pairs (phrase, language) are drawn without replacement, all if there are fewer, and shuffled anew each
     epoch. The optimiser is Adam, its learning rate falling linearly to zero over `iterations` steps; LoRA
     matrices are float32 whatever `dtype` the base model has, which is cut off after the target layer.
 
@@ -105,7 +106,7 @@ def align(
                 "alignment.recorded is 'phrase': the base model's activations are needed, none were given"
             )
         recorded_activations = recorded_on_phrases(reference_activations, target_layer, inactive)
-    drawn, dropped = draw_pairs(
+    drawn, dropped, untranslated = draw_pairs(
         phrases=phrases,
         translations=dict(zip(languages, translations, strict=True)),
         layer=target_layer,
@@ -121,13 +122,13 @@ def align(
     torch.manual_seed(seed)
     tuned = list(range(target_layer + 1)) if tuned_layers == "up_to_target" else sorted(tuned_layers)
     model = load_causal_model(lm, last_layer=target_layer, dtype=getattr(torch, dtype))
-    model = with_lora(model, tuned, sorted(target_modules), rank=rank, alpha=alpha, dropout=dropout)
+    model = with_lora(model, tuned, target_modules, rank=rank, alpha=alpha, dropout=dropout)
     encoder = load_encoder(sae).to(next(model.parameters()).device)
     matrices = {name: matrix for name, matrix in model.named_parameters() if matrix.requires_grad}
     optimiser = torch.optim.Adam(matrices.values(), lr=learning_rate)
 
     digest = _digest(
-        [settings, tuned, sorted(target_modules), target_layer, samples, iterations, batch_size, learning_rate],
+        [settings, tuned, target_modules, target_layer, samples, iterations, batch_size, learning_rate],
         [rank, alpha, dropout, dtype, seed, model_name],
         [metadata.get("code"), *(version(name) for name in ("torch", "transformers", "peft"))],
         [drawn],
@@ -162,7 +163,8 @@ def align(
             " lower alignment.learning_rate"
         )
     save_adapter(model, Path(adapter), model_name)
-    counts = {"n_pairs": len(pairs), "n_features": n_features, "n_phrases_dropped": dropped}
+    counts = {"n_pairs": len(pairs), "n_features": n_features}
+    counts |= {"n_phrases_dropped": dropped, "n_untranslated": untranslated}
     with TableWriter(losses, LOSSES, {**metadata, **counts}) as writer:
         writer.write(pa.Table.from_pylist(log, schema=LOSSES))
     shutil.rmtree(state.parent, ignore_errors=True)

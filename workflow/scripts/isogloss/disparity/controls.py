@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from statsmodels.regression.linear_model import WLS
 
-from isogloss.disparity.parallel import ParallelLayer, by_language, parallel_layers
+from isogloss.disparity.parallel import by_language, parallel_layers
 from isogloss.errors import IsoglossError
 from isogloss.stats import (
     UNDEFINED,
@@ -22,6 +22,7 @@ from isogloss.tables import write_table
 
 _KINDS = {"gap": "activation", "gap_shuffled": "shuffled_activation", "gap_random": "random_activation"}
 _COLUMNS = [*_KINDS.values(), "n_tokens", "n_characters"]
+_GOOD = [f"gap_good_translation_{end}" for end in ("pct", "ci_low", "ci_high")]
 
 
 def measure_controls(
@@ -51,8 +52,18 @@ def measure_controls(
       ratios are equal there is no slope: the plain mean, without interval. Where no phrase has a
       ratio near 1 the intercept is an extrapolation; token_ratio tells.
 
-    The other intervals are the gap's bootstrap (`measure_gap`). Raises `IsoglossError` if the
-    reference has no activations or a text no tokens, and as `parallel_layers`.
+    - gap_good_translation_pct: the gap over the phrases whose translation is good, those with a round-trip
+      chrF at or above the language's median over this layer's phrases (n_good_translation of them), with
+      the reference's mean over the same phrases. If bad translations made the gap, it would be smaller
+      here. Null where no round trip was made.
+
+    The other intervals are the gap's bootstrap (`measure_gap`). A phrase without a translation in one of
+    the languages is left out in all; `n` counts those that are used, the metadata those that are left
+    out, by layer (`n_untranslated`). Memory holds one layer's values, eight bytes a phrase, language and
+    measure.
+
+    Raises `IsoglossError` if the reference has no activations or a text no tokens, and as
+    `parallel_layers`.
     """
     paths = by_language(activations, langs)
     names = list(paths)
@@ -61,12 +72,17 @@ def measure_controls(
     origin = names.index(reference)
 
     rows: list[dict[str, Any]] = []
-    for part in parallel_layers(list(paths.values()), _COLUMNS, minimum_phrases):
+    n_untranslated: dict[int, int] = {}
+    for part in parallel_layers(list(paths.values()), names, _COLUMNS, minimum_phrases, optional=["chrf"]):
+        n_untranslated[part.layer] = part.n_untranslated
         own, tokens, characters = part.values[0], part.values[3], part.values[4]
         if not tokens.all():
             lang = names[int(np.argwhere(tokens == 0)[0, 0])]
             raise IsoglossError(f"layer {part.layer}: a phrase in {lang} has no tokens; check its translation")
-        gaps = {kind: _relative_gap(part, column, origin, bootstrap, seed) for column, kind in enumerate(_KINDS)}
+        gaps = {
+            kind: _relative_gap(own[origin], part.values[column], part.features, origin, bootstrap, (seed, part.layer))
+            for column, kind in enumerate(_KINDS)
+        }
         scale = hierarchical_mean(own, part.features)[origin]
         for row, lang in enumerate(names):
             record: dict[str, Any] = {"layer": part.layer, "lang": lang}
@@ -87,22 +103,50 @@ def measure_controls(
                 )
             record["gap_equal_tokens_pct"] = intercept
             record["gap_equal_tokens_ci_low"], record["gap_equal_tokens_ci_high"] = interval
+            good = _good_translations(part.optional[0, row])
+            record |= dict.fromkeys(_GOOD) | {"n_good_translation": int(good.sum())}
+            if good.any():
+                pair = own[[origin, row]][:, good]
+                estimates = _relative_gap(pair[0], pair, part.features[good], 0, bootstrap, (seed, part.layer))[:, 1]
+                record |= zip(
+                    _GOOD, (or_none(estimates[0]), *percentile_interval(estimates[1:], confidence)), strict=True
+                )
             record["n"] = len(part.features)
             rows.append(record)
-    integers = {"layer": pl.Int32, "n": pl.Int32}
+    integers = {"layer": pl.Int32, "n": pl.Int32, "n_good_translation": pl.Int32}
     numbers = {name: pl.Float64 for name in rows[0] if name not in ("lang", *integers)}
-    write_table(activation_controls, pl.DataFrame(rows, schema_overrides=integers | numbers), metadata)
+    write_table(
+        activation_controls,
+        pl.DataFrame(rows, schema_overrides=integers | numbers),
+        {**metadata, "n_untranslated": n_untranslated},
+    )
 
 
 def _relative_gap(
-    part: ParallelLayer, column: int, origin: int, bootstrap: int, seed: int
+    own: Float[np.ndarray, " phrases"],
+    values: Float[np.ndarray, "langs phrases"],
+    features: Int[np.ndarray, " phrases"],
+    origin: int,
+    bootstrap: int,
+    seed: Sequence[int],
 ) -> Float[np.ndarray, "estimates langs"]:
-    """Difference from the reference in `column`, in percent of its own-feature mean; row 0 the data, then resamples."""
-    values = np.vstack([part.values[0, [origin]], part.values[column]])
-    replicates = hierarchical_bootstrap(values, part.features, replicates=bootstrap, seed=(seed, part.layer))
-    estimates = np.vstack([hierarchical_mean(values, part.features), replicates])
+    """Difference of `values` from the reference's (`origin`), in percent of the mean of its `own` features.
+
+    Row 0 is of the data, the others of the resamples.
+    """
+    series = np.vstack([own[None], values])
+    replicates = hierarchical_bootstrap(series, features, replicates=bootstrap, seed=seed)
+    estimates = np.vstack([hierarchical_mean(series, features), replicates])
     scale = np.where(estimates[:, [0]] == 0, np.nan, estimates[:, [0]])
     return (estimates[:, [1 + origin]] - estimates[:, 1:]) / scale * 100
+
+
+def _good_translations(chrf: Float[np.ndarray, " phrases"]) -> Bool[np.ndarray, " phrases"]:
+    """The phrases whose chrF reaches the median of those that have one (NaN: none)."""
+    scored = ~np.isnan(chrf)
+    if not scored.any():
+        return scored
+    return scored & (chrf >= np.median(chrf[scored]))
 
 
 def gap_at_equal_tokens(

@@ -63,13 +63,17 @@ def measure_gain(
     trained on, though its texts may have been, and these columns are null.
 
     Intervals bootstrap features, then phrases, before and after and all languages sharing the
-    resamples. A mean of zero before gives null percentages.
+    resamples. A mean of zero before gives null percentages. A phrase without a translation in one of the
+    run's languages, before or after, is left out in all; `n_phrases` counts those that are used, the
+    metadata those that are left out, by run and layer (`n_untranslated`). Memory holds one layer's
+    activations of a run, eight bytes a phrase, language and adapter.
 
     Raises `IsoglossError` if a run lacks the reference, or the base a run's language, and as
     `parallel_layers`.
     """
     before_paths = by_language(base, base_langs)
     rows: list[dict[str, Any]] = []
+    n_untranslated: dict[str, dict[int, int]] = {}
     for run, target_layer in target_layers.items():
         chosen = [index for index, name in enumerate(adapted_runs) if name == run]
         after_paths = by_language([adapted[i] for i in chosen], [adapted_langs[i] for i in chosen])
@@ -80,7 +84,9 @@ def measure_gain(
             )
         names = list(after_paths)
         series = [before_paths[lang] for lang in names] + [after_paths[lang] for lang in names]
-        for part in parallel_layers(series, ["activation"], minimum_phrases):
+        n_untranslated[run] = {}
+        for part in parallel_layers(series, names * 2, ["activation"], minimum_phrases):
+            n_untranslated[run][part.layer] = part.n_untranslated
             unseen = np.zeros(len(part.features), dtype=bool)
             if part.layer == target_layer:
                 unseen = held_out_mask(part.layer, part.features, held_out, seed)
@@ -102,7 +108,9 @@ def measure_gain(
     integers = dict.fromkeys(["layer", "target_layer", "n_features", "n_phrases", "n_features_held_out"], pl.Int32)
     floats = dict.fromkeys(_FLOATS, pl.Float64)
     write_table(
-        alignment_gain, pl.DataFrame(rows, schema_overrides=integers | floats, infer_schema_length=None), metadata
+        alignment_gain,
+        pl.DataFrame(rows, schema_overrides=integers | floats, infer_schema_length=None),
+        {**metadata, "n_untranslated": n_untranslated},
     )
 
 

@@ -48,7 +48,9 @@ def measure_gap(
     """Write the four gap tables (paper A, sec. 2.4 and 2.5, eqs. A2, A3 and A3b; Figs. 3, 7, 8; Table 10).
 
     `activations` are activation tables, one for each block of layers and language; `langs` names the
-    language of each. Per layer, A is the mean over features of the mean over a feature's phrases.
+    language of each. Per layer, A is the mean over features of the mean over a feature's phrases. A phrase
+    without a translation in one of the languages is left out in all; `n_phrases` counts those that are
+    used, the tables' metadata those that are left out, by layer (`n_untranslated`).
 
     - language_gap: 100 (A_reference - A_lang) / A_reference, with the p-value of a t-test of the
       features' paired differences, plain (p) and corrected over layers and languages (p_adjusted);
@@ -61,6 +63,9 @@ def measure_gap(
     Intervals are percentiles of a bootstrap over features, then phrases; all languages share the
     resamples. A layer whose reference mean is zero has null gaps, is left out of the summary, and is
     named in the tables' metadata (`layers_without_gap`).
+
+    Memory holds one layer's activations (eight bytes a phrase and language, a few times over) and the
+    resamples' means.
 
     Raises `IsoglossError` if a language has no activations, and as `parallel_layers`.
     """
@@ -81,7 +86,9 @@ def measure_gap(
     activation_rows: list[dict[str, Any]] = []
     gaps: list[Float[np.ndarray, "estimates langs"]] = []
     without_gap: list[int] = []
-    for part in parallel_layers(list(paths.values()), ["activation"], minimum_phrases):
+    n_untranslated: dict[int, int] = {}
+    for part in parallel_layers(list(paths.values()), names, ["activation"], minimum_phrases):
+        n_untranslated[part.layer] = part.n_untranslated
         estimates = _estimates(part, bootstrap, seed)
         gap = percent_below(estimates[:, [origin]], estimates)
         if estimates[0, origin] == 0:
@@ -106,7 +113,7 @@ def measure_gap(
                     key | {"group": group} | _with_interval("mean_activation", _mean(estimates, its), confidence)
                 )
 
-    notes = {**metadata, "layers_without_gap": without_gap}
+    notes = {**metadata, "layers_without_gap": without_gap, "n_untranslated": n_untranslated}
     corrected = adjust([row["p"] for row in language_rows], correction)
     frame = pl.DataFrame(language_rows, schema_overrides=_NULLABLE, infer_schema_length=None)
     write_table(language_gap, frame.with_columns(pl.Series("p_adjusted", corrected, dtype=pl.Float64)), notes)

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool, Int
 
 from isogloss.disparity.alignment import Inactive, Pair
 from isogloss.disparity.holdout import held_out_mask
 from isogloss.errors import IsoglossError
+from isogloss.layer_rows import iter_layers
 from isogloss.models.loading import load_tokenizer
 from isogloss.residuals.batching import encode_texts
-from isogloss.tables import iter_table
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class TrainingPair(NamedTuple):
     feature: int
     recorded: float
     reference: str
+    reference_ids: list[int] | None  # what the model reads of an exported phrase, without BOS; None: its text
     translation: str
 
     @property
@@ -38,11 +40,12 @@ class Drawn(NamedTuple):
 
     pairs: list[TrainingPair]
     phrases_dropped: int  # of features that are trained on, but with text of a held-out feature's phrase
+    pairs_untranslated: int  # of the other phrases, those with a language that they have no translation in
 
 
 def draw_pairs(
     *,
-    phrases: str,
+    phrases: Sequence[str],
     translations: Mapping[str, str],
     layer: int,
     share: float,
@@ -54,23 +57,25 @@ def draw_pairs(
 
     Phrases of different features overlap in the corpus. A phrase that has a segment, or its whole text,
     in common with a phrase of a held-out feature is dropped, so that the held-out features are
-    measured on text that was not trained on either.
+    measured on text that was not trained on either. A pair whose translation is null is not drawn.
 
+    `phrases` are the tables that hold the layer, `translations` the table of each language.
     `recorded` gives A^{en,orig} by phrase; without it the phrases' own `activation` in the corpus is
-    taken. Memory holds three numbers a phrase of this layer, and the texts of its held-out phrases
-    and of the drawn pairs only.
+    taken. Memory holds three numbers a phrase of this layer and one a pair, and the texts of its held-out
+    phrases and of the drawn pairs only.
 
     Raises `IsoglossError` if no phrase is left to train on, and for lacking or empty texts.
     """
+    where = ", ".join(phrases)
     eligible, dropped = _trained_phrases(phrases, layer, share, seed)
     if eligible.is_empty() and dropped:
         raise IsoglossError(
-            f"{phrases}: all {dropped} phrases of layer {layer} whose feature is not held out have a segment in common"
+            f"{where}: all {dropped} phrases of layer {layer} whose feature is not held out have a segment in common"
             " with a held-out phrase; lower alignment.held_out"
         )
     if eligible.is_empty():
         raise IsoglossError(
-            f"{phrases}: layer {layer} has no phrase of a feature that is not held out; lower alignment.held_out"
+            f"{where}: layer {layer} has no phrase of a feature that is not held out; lower alignment.held_out"
             " or phrases.feature_stride"
         )
     logger.info(
@@ -81,18 +86,30 @@ def draw_pairs(
     )
     codes = list(translations)
     rng = np.random.default_rng([seed, 0])
-    numbers = rng.permutation(len(eligible) * len(codes))[:samples]
+    numbers = rng.permutation(len(eligible) * len(codes))
+    translated = np.stack(
+        [_translated(path, layer, eligible["phrase"].to_numpy()) for path in translations.values()], axis=1
+    ).ravel()
+    untranslated = int((~translated).sum())
+    if untranslated == len(translated):
+        raise IsoglossError(
+            f"layer {layer}: none of {len(eligible)} phrases to train on has a translation into {', '.join(codes)};"
+            " mend the translation or lower translation.minimum_chrf"
+        )
+    if untranslated:
+        logger.info("%d of %d pairs have no translation and are not drawn", untranslated, len(translated))
+    numbers = numbers[translated[numbers]][:samples]
     chosen = [(eligible.row(number // len(codes)), codes[number % len(codes)]) for number in numbers.tolist()]
 
     wanted = {phrase for (phrase, *_), _ in chosen}
-    reference = _texts(phrases, wanted, "the reference")
+    reference = _texts(phrases, layer, wanted, "the reference")
     texts = {
-        lang: _texts(path, {phrase for (phrase, *_), code in chosen if code == lang}, f"language {lang}")
+        lang: _texts([path], layer, {phrase for (phrase, *_), code in chosen if code == lang}, f"language {lang}")
         for lang, path in translations.items()
     }
     if recorded is not None and (lacking := wanted - recorded.keys()):
         raise IsoglossError(
-            f"{phrases}: the base model's activations lack {len(lacking)} phrases of layer {layer}, the first is"
+            f"{where}: the base model's activations lack {len(lacking)} phrases of layer {layer}, the first is"
             f" {min(lacking)}; run the rule that encodes the base model again"
         )
     pairs = [
@@ -101,20 +118,20 @@ def draw_pairs(
             lang=lang,
             feature=feature,
             recorded=activation if recorded is None else recorded[phrase],
-            reference=reference[phrase],
-            translation=texts[lang][phrase],
+            reference=reference[phrase].text,
+            reference_ids=reference[phrase].ids,
+            translation=texts[lang][phrase].text,
         )
         for (phrase, feature, activation), lang in chosen
     ]
-    return Drawn(pairs, dropped)
+    return Drawn(pairs, dropped, untranslated)
 
 
-def _trained_phrases(phrases: str, layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
+def _trained_phrases(phrases: Sequence[str], layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
     """Columns phrase, feature, activation of the phrases to train on, and how many were dropped for their text."""
 
     def rows_of(*columns: str, unseen: bool) -> Iterator[pl.DataFrame]:
-        for rows in iter_table(phrases, ["layer", "feature", "segments", "text", *columns]):
-            rows = rows.filter(pl.col("layer") == layer)
+        for rows in iter_layers(phrases, [layer], ["feature", "segments", "text", *columns]):
             mask = held_out_mask(layer, rows["feature"].to_numpy(), share, seed)
             yield rows.filter(mask == unseen)
 
@@ -131,17 +148,34 @@ def _trained_phrases(phrases: str, layer: int, share: float, seed: int) -> tuple
     return pl.concat(parts), dropped
 
 
-def _texts(path: str, wanted: set[int], owner: str) -> dict[int, str]:
-    texts: dict[int, str] = {}
-    for rows in iter_table(path, ["phrase", "text"]):
-        texts.update(rows.filter(pl.col("phrase").is_in(list(wanted))).iter_rows())
+def _translated(path: str, layer: int, phrases: Int[np.ndarray, " phrases"]) -> Bool[np.ndarray, " phrases"]:
+    """Which of `phrases` do not stand in the table as untranslated."""
+    absent = [
+        rows.filter(pl.col("text").is_null())["phrase"].to_numpy()
+        for rows in iter_layers([path], [layer], ["phrase", "text"])
+    ]
+    return ~np.isin(phrases, np.concatenate([np.empty(0, dtype=np.int64), *absent]))
+
+
+class _Text(NamedTuple):
+    text: str
+    ids: list[int] | None
+
+
+def _texts(paths: Sequence[str], layer: int, wanted: set[int], owner: str) -> dict[int, _Text]:
+    where = ", ".join(paths)
+    texts: dict[int, _Text] = {}
+    for rows in iter_layers(paths, [layer], ["phrase", "text", "ids"]):
+        for phrase, *its in rows.filter(pl.col("phrase").is_in(list(wanted))).iter_rows():
+            texts[phrase] = _Text(*its)
     if lacking := wanted - texts.keys():
         raise IsoglossError(
-            f"{path}: {owner} lacks {len(lacking)} phrases, the first is {min(lacking)}; delete the table and run again"
+            f"{where}: {owner} lacks {len(lacking)} phrases, the first is {min(lacking)}; delete the table and run"
+            " again"
         )
-    if empty := [phrase for phrase, text in texts.items() if not text]:
+    if empty := [phrase for phrase, its in texts.items() if not (its.ids or its.text)]:
         raise IsoglossError(
-            f"{path}: the text of phrase {min(empty)} in {owner} is empty; delete the table and run again"
+            f"{where}: the text of phrase {min(empty)} in {owner} is empty; delete the table and run again"
         )
     return texts
 
@@ -152,16 +186,18 @@ def recorded_on_phrases(path: str, layer: int, inactive: Inactive) -> dict[int, 
     With the same stand-in for inactive features as in the loss, so that retention starts at 0.
     """
     recorded: dict[int, float] = {}
-    for rows in iter_table(path, ["phrase", "layer", "activation", "pre_activation"]):
-        for phrase, _, activation, below in rows.filter(pl.col("layer") == layer).iter_rows():
+    for rows in iter_layers([path], [layer], ["phrase", "activation", "pre_activation"]):
+        for phrase, activation, below in rows.iter_rows():
             recorded[phrase] = activation if activation > 0 or inactive != "pre_activation" else below
     return recorded
 
 
 def tokenized(drawn: Sequence[TrainingPair], lm: str) -> list[Pair]:
-    """The drawn pairs as token ids of the model in folder `lm`."""
+    """The drawn pairs as token ids of the model in folder `lm`; exported phrases are not tokenised again."""
     tokenizer = load_tokenizer(lm)
-    reference = encode_texts(tokenizer, [pair.reference for pair in drawn])
+    reference = encode_texts(
+        tokenizer, [pair.reference for pair in drawn], given=[pair.reference_ids for pair in drawn]
+    )
     translation = encode_texts(tokenizer, [pair.translation for pair in drawn])
     return [
         Pair(ids, translated, pair.feature, pair.recorded)

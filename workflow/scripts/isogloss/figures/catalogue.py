@@ -17,6 +17,8 @@ class Entry(NamedTuple):
     tables: tuple[str, ...]  # Parquet tables under results/{model}/tables
     runs: str = "any"  # alignment runs that it needs: any | several (languages) | single (language) | benchmarked
     loss: bool = False  # takes results/{model}/alignment/{run}.parquet of every run, too
+    kind: str = "any"  # models that have it: any | toy (trained here) | pretrained (fetched)
+    backend: str = "any"  # translation.backend that it needs
 
 
 _SIMILARITY, _GAP, _BENCHMARKS, _ALIGNMENT, _MODEL = (
@@ -43,6 +45,7 @@ FIGURES: dict[str, Entry] = {
         "Figures",
         ("benchmarks",),
         ("accuracy_by_teaching",),
+        kind="toy",
     ),
     "gap_accuracy_correlation": Entry(
         "Gap against accuracy",
@@ -66,8 +69,8 @@ FIGURES: dict[str, Entry] = {
         runs="benchmarked",
     ),
     "alignment_loss": Entry("Loss of the runs", _ALIGNMENT, "Figures", ("alignment",), (), loss=True),
-    "training": Entry("Training of the language model", _MODEL, "Figures", (), ("training",)),
-    "sae_quality": Entry("Quality of the SAEs", _MODEL, "Figures", ("phrases",), ("sae_quality",)),
+    "training": Entry("Training of the language model", _MODEL, "Figures", (), ("training",), kind="toy"),
+    "sae_quality": Entry("Quality of the SAEs", _MODEL, "Figures", ("phrases",), ("sae_quality",), kind="toy"),
 }
 
 TABLES: dict[str, Entry] = {
@@ -86,6 +89,7 @@ TABLES: dict[str, Entry] = {
         "Tables",
         ("benchmarks",),
         ("accuracy_by_teaching",),
+        kind="toy",
     ),
     "gap_accuracy_correlation": Entry(
         "Gap against accuracy", _BENCHMARKS, "Tables", ("gap", "benchmarks"), ("gap_accuracy_correlation",)
@@ -99,12 +103,23 @@ TABLES: dict[str, Entry] = {
         ("accuracy",),
         runs="benchmarked",
     ),
-    "sae_quality": Entry("Quality of the SAEs", _MODEL, "Tables", ("phrases",), ("sae_quality",)),
+    "sae_quality": Entry("Quality of the SAEs", _MODEL, "Tables", ("phrases",), ("sae_quality",), kind="toy"),
+    "reproduction": Entry(
+        "Recorded activations found again", _MODEL, "Tables", ("phrases",), ("reproduction",), kind="pretrained"
+    ),
     "phrase_counts": Entry("Phrases kept and dropped", _MODEL, "Tables", ("phrases",), ("phrase_counts",)),
+    "translation_quality": Entry(
+        "Translations kept and dropped", _MODEL, "Tables", ("phrases",), ("translation_quality",), backend="opus-mt"
+    ),
 }
 
 PLANTED_TRUTH = Entry(
-    "Planted and measured", "0 The planted truth", "Figures", ("gap", "benchmarks"), ("group_gap", "accuracy")
+    "Planted and measured",
+    "0 The planted truth",
+    "Figures",
+    ("gap", "benchmarks"),
+    ("group_gap", "accuracy"),
+    kind="toy",
 )
 """Compares models, so it stands under results/comparison: results/comparison/figures/planted_truth.svg."""
 
@@ -114,7 +129,7 @@ def figure_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "languages": config["languages"],
         "models": {
-            name: {key: model[key] for key in ("title", "shares", "analyses")}
+            name: {key: model[key] for key in ("title", "kind", "shares", "analyses") if key in model}
             for name, model in config["models"].items()
         },
         "gap": {"variant": config["gap"]["variant"]},
@@ -126,7 +141,19 @@ def figure_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def overview_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of the resolved config that the landing page reads."""
-    keys = ("study", "seed", "languages", "world", "models", "phrases", "gap", "statistics", "alignment", "benchmarks")
+    keys = (
+        "study",
+        "seed",
+        "languages",
+        "world",
+        "models",
+        "phrases",
+        "translation",
+        "gap",
+        "statistics",
+        "alignment",
+        "benchmarks",
+    )
     return {key: config[key] for key in keys}
 
 
@@ -151,8 +178,12 @@ def table_inputs(name: str, model: str) -> str:
 
 
 def compared_models(settings: Mapping[str, Any]) -> list[str]:
-    """The models that the figure of the planted truth compares: gap and benchmarks were run on them."""
-    return [name for name, model in settings["models"].items() if set(PLANTED_TRUTH.analyses) <= set(model["analyses"])]
+    """The models that the figure of the planted truth compares: trained here, with gap and benchmarks."""
+    return [
+        name
+        for name, model in settings["models"].items()
+        if model["kind"] == PLANTED_TRUTH.kind and set(PLANTED_TRUTH.analyses) <= set(model["analyses"])
+    ]
 
 
 def planted_truth_inputs(settings: Mapping[str, Any]) -> list[str]:
@@ -170,6 +201,8 @@ def overview_tables(settings: Mapping[str, Any]) -> list[str]:
         "activation_controls",
         "phrase_counts",
         "sae_quality",
+        "reproduction",
+        "translation_quality",
         "accuracy",
         "accuracy_by_teaching",
         "gap_accuracy_correlation",
@@ -196,6 +229,10 @@ def overview_figures(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _wanted(entry: Entry, settings: Mapping[str, Any], model: str) -> bool:
+    if entry.kind not in ("any", settings["models"][model]["kind"]):
+        return False
+    if entry.backend not in ("any", settings["translation"]["backend"]):
+        return False
     given = set(settings["models"][model]["analyses"])
     if given & {"similarity", "gap"}:
         given.add("phrases")

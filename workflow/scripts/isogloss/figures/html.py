@@ -115,11 +115,28 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("l0", "active features a token (L0)", _number(1)), Column("dead_features", "dead features", _count),
         Column("features", "features", _count), Column("k", "k", _count), Column("n_tokens", "tokens", _count),
     ),
+    "reproduction": (
+        _LAYER, Column("records", "records measured", _count), Column("same_peak_pct", "same peak token (%)", _percent),
+        Column("median_correlation", "median correlation over tokens", _cosine),
+        Column("lowest_correlation", "lowest correlation", _cosine),
+        Column("median_scale", "median of measured / recorded maximum", _number(2)),
+    ),
+    "translation_quality": (
+        _LANG, Column("n", "phrases", _count), Column("ok", "kept", _count), Column("kept_pct", "kept (%)", _percent),
+        Column("empty", "empty", _count), Column("runaway", "runaway", _count), Column("too_long", "too long", _count),
+        Column("low_chrf", "low chrF", _count), _measured("chrf", "round-trip chrF", _percent),
+        Column("characters_ratio", "characters / reference's characters", _number(2)),
+    ),
     "phrase_counts": (
-        _LAYER, Column("documents", "documents searched", _count), Column("tokens", "tokens searched", _count),
+        _LAYER, Column("documents", "documents searched", _count), Column("records", "records read", _count),
+        Column("tokens", "tokens searched", _count),
         Column("features_sampled", "features sampled", _count),
         Column("features_with_phrases", "features with phrases", _count), Column("windows", "windows found", _count),
-        Column("duplicates_dropped", "duplicates dropped", _count), Column("n_phrases", "phrases kept", _count),
+        Column("duplicates_dropped", "duplicates dropped", _count),
+        Column("records_malformed", "malformed records", _count),
+        Column("unknown_tokens_dropped", "with unknown tokens", _count),
+        Column("bos_peaks_dropped", "strongest at BOS", _count), Column("empty_dropped", "blank", _count),
+        Column("n_phrases", "phrases kept", _count),
     ),
 }  # fmt: skip
 
@@ -167,7 +184,8 @@ def render(frame: pl.DataFrame, name: str, title: str, confidence: float, *, sou
         frame = frame.filter(pl.col("adapter") == "base")
     elif name == "accuracy_change":
         frame = frame.filter(pl.col("adapter") != "base")
-    head, body = grid(frame, COLUMNS[name], confidence)
+    columns = tuple(column for column in COLUMNS[name] if column.name in frame.columns)  # kinds of model differ in some
+    head, body = grid(frame, columns, confidence)
     heading = escape(TABLES[name].title)
     note = f"<p>{escape(NOTES[name])}</p>\n" if name in NOTES else ""
     return (

@@ -1,28 +1,44 @@
 """LoRA adapters: made for training, saved as standard PEFT folders."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from isogloss.errors import IsoglossError
+from isogloss.models.architecture import decoder_of
 from isogloss.tables import atomic_path
 
 
 def with_lora(
-    model: nn.Module, layers: list[int], target_modules: list[str], *, rank: int, alpha: float, dropout: float
+    model: nn.Module,
+    layers: list[int],
+    target_modules: Literal["all"] | Sequence[str],
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
 ) -> PeftModel:
     """`model` wrapped with fresh LoRA matrices (float32) on `target_modules` of `layers` (0-based), ready to train.
 
-    The matrices' first values come from torch's global generator; only their own dropout is on.
-    Raises `IsoglossError` for a module name that the model does not have.
+    Modules are named as in a decoder layer, q_proj say; "all" is every linear map of those layers, never
+    embeddings or head. The matrices' first values come from torch's global generator; only their own
+    dropout is on. Raises `IsoglossError` for a module name that the layers do not have.
     """
-    present = {name.rsplit(".", 1)[-1] for name, _ in model.named_modules()}
-    if unknown := [name for name in target_modules if name not in present]:
-        linear = sorted(
-            {name.rsplit(".", 1)[-1] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
-        )
+    linear = sorted(
+        {
+            name.rsplit(".", 1)[-1]
+            for layer in layers
+            for name, part in decoder_of(model).layers[layer].named_modules()
+            if isinstance(part, nn.Linear | Conv1D)  # GPT-2 has the latter
+        }
+    )
+    chosen = linear if target_modules == "all" else sorted(target_modules)
+    if unknown := [name for name in chosen if name not in linear]:
         raise IsoglossError(
             f"alignment.target_modules: the model has no {', '.join(unknown)}; its linear maps are {', '.join(linear)}"
         )
@@ -32,7 +48,7 @@ def with_lora(
         lora_alpha=alpha,  # type: ignore[arg-type]
         lora_dropout=dropout,
         bias="none",
-        target_modules=target_modules,
+        target_modules=chosen,
         layers_to_transform=layers,
     )
     tuned = get_peft_model(model, config)  # type: ignore[arg-type]

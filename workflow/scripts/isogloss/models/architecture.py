@@ -7,6 +7,13 @@ from transformers import PreTrainedModel
 
 from isogloss.errors import IsoglossError
 
+# Where an architecture keeps its decoder layers, final norm and embedding.
+PLACES = (
+    ("layers", "norm", "embed_tokens"),  # Gemma, Qwen, Llama, Mistral, OLMo, Phi
+    ("layers", "final_layer_norm", "embed_in"),  # GPT-NeoX
+    ("h", "ln_f", "wte"),  # GPT-2
+)
+
 
 class Decoder(NamedTuple):
     """The parts of a decoder-only transformer that measurements read."""
@@ -18,16 +25,14 @@ class Decoder(NamedTuple):
 def decoder_of(model: nn.Module) -> Decoder:
     """Find the parts of `model`: a transformers decoder, with or without head, or PEFT's wrapper of one.
 
-    Raises `IsoglossError` for an architecture that is not understood.
+    Of a model that also reads images (Gemma 3 from 4B on) it is the text decoder. Raises `IsoglossError`
+    for an architecture that is not understood; the loaders call it, so that this shows at load.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
     assert isinstance(inner, PreTrainedModel), type(inner)
     body = inner.base_model
-    for layers, norm, embedding in (
-        ("layers", "norm", "embed_tokens"),  # Gemma, Qwen, Llama, Mistral, OLMo, Phi
-        ("layers", "final_layer_norm", "embed_in"),  # GPT-NeoX
-        ("h", "ln_f", "wte"),  # GPT-2
-    ):
+    body = getattr(body, "language_model", body)
+    for layers, norm, embedding in PLACES:
         blocks, *others = (getattr(body, name, None) for name in (layers, norm, embedding))
         if isinstance(blocks, nn.ModuleList) and all(isinstance(part, nn.Module) for part in others):
             return Decoder(blocks, inner.config.get_text_config().hidden_size)

@@ -279,17 +279,41 @@ def teaching(frame: pl.DataFrame, reference: str, confidence: float) -> list[str
     ]
 
 
-def dropped(counts: pl.DataFrame, quality: pl.DataFrame) -> list[str]:
-    """What did not become a phrase, and what the SAEs leave unexplained."""
-    total = counts.sum().row(0, named=True)
-    worst = quality.sort("fvu").row(-1, named=True)
-    return [
+def dropped(tables: Mapping[str, pl.DataFrame]) -> list[str]:
+    """What did not become a phrase or a translation, and what is known of the SAEs."""
+    total = tables["phrase_counts"].sum().row(0, named=True)
+    sentences = [
         f"{total['features_with_phrases']:,} of {total['features_sampled']:,} sampled features have phrases;"
         f" {total['windows']:,} windows were found, {total['duplicates_dropped']:,} duplicates dropped,"
-        f" {total['n_phrases']:,} phrases kept.",
-        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave at"
-        f" most {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']}).",
+        f" {total['n_phrases']:,} phrases kept."
     ]
+    if "sae_quality" in tables:
+        quality = tables["sae_quality"]
+        worst = quality.sort("fvu").row(-1, named=True)
+        sentences.append(
+            f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave"
+            f" at most {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']})."
+        )
+    if "reproduction" in tables and tables["reproduction"].height:
+        again = tables["reproduction"]
+        worst = again.sort("median_correlation").row(0, named=True)
+        records = int(again["records"].sum())
+        same_peak = float((again["same_peak_pct"] * again["records"]).sum()) / records
+        sentences.append(
+            f"{records:,} exported records were measured again: {number(same_peak)} % have their peak at the recorded"
+            f" token; the lowest median correlation of a layer is {worst['median_correlation']:.3f} (layer"
+            f" {worst['layer']})."
+        )
+    if "translation_quality" in tables:
+        quality = tables["translation_quality"]
+        worst = quality.sort("kept_pct").row(0, named=True)
+        every, kept = int(quality["n"].sum()), int(quality["ok"].sum())
+        sentences.append(
+            f"{every - kept:,} of {every:,} translations are not usable"
+            + (f", most of them in {name(worst['lang'])} ({number(100 - worst['kept_pct'])} %)" if every > kept else "")
+            + ". A phrase without one in a language is left out of every comparison with it."
+        )
+    return sentences
 
 
 def planted(

@@ -112,11 +112,9 @@ def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str
     ]
     for model, its in tables.items():
         config = settings["models"][model]
-        size, tokens = config["architecture"], config["training"]["tokens"]
         kept = f", {its['phrase_counts']['n_phrases'].sum():,} phrases" if "phrase_counts" in its else ""
         items.append(
-            f"{config['title']} ({model}): a Gemma-2 of {size['layers']} decoder layers and width {size['d_model']},"
-            f" trained here on {tokens:,} tokens{kept}; analyses: {', '.join(config['analyses'])}."
+            f"{config['title']} ({model}): {_origin(config)}{kept}; analyses: {', '.join(config['analyses'])}."
         )
     items += [
         f"Phrases: {name(languages['reference'])} windows of ±{phrases['window']} tokens round a feature's strongest"
@@ -129,9 +127,26 @@ def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str
     return ["<h2>What was done</h2>", _list(items)]
 
 
+def _origin(config: Mapping[str, Any]) -> str:
+    """Where a model comes from, as a clause."""
+    size = config["architecture"]
+    shape = f"{size['layers']} decoder layers and width {size['d_model']}"
+    if config["kind"] == "toy":
+        return f"a Gemma-2 of {shape}, trained here on {config['training']['tokens']:,} tokens"
+    saes, source = config["saes"], config["source"]
+    name, place = source["id"] or source["folder"], saes["source"] or {}
+    return (
+        f"{name} at revision {source['revision']}, {shape}; SAEs of {saes['features']:,} features"
+        f" ({saes['kind']}, {saes['release'] or place.get('id') or place.get('folder')})"
+    )
+
+
 def _planted(tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settings: Mapping[str, Any]) -> list[str]:
     confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
     world, english = settings["world"], name(reference)
+    tables = {model: its for model, its in tables.items() if settings["models"][model]["kind"] == "toy"}
+    if not tables:
+        return []
     titles = {model: settings["models"][model]["title"] for model in tables}
     sentences: list[str] = []
     for model, its in tables.items():
@@ -231,7 +246,11 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
                         if "gap_accuracy_correlation" in its
                         else []
                     ),
-                    *findings.teaching(its["accuracy_by_teaching"], reference, confidence),
+                    *(
+                        findings.teaching(its["accuracy_by_teaching"], reference, confidence)
+                        if "accuracy_by_teaching" in its
+                        else []
+                    ),
                 ]
             ),
             _picture(pictures, "gap_accuracy_correlation", "Gap against accuracy by task"),
@@ -249,7 +268,7 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
             _picture(pictures, "alignment_gain", "Activation gain by language"),
         ]
     if "phrase_counts" in its:
-        parts += ["<h3>What was dropped</h3>", _list(findings.dropped(its["phrase_counts"], its["sae_quality"]))]
+        parts += ["<h3>What was dropped</h3>", _list(findings.dropped(its))]
     return parts
 
 
@@ -263,12 +282,16 @@ def _caveats(settings: Mapping[str, Any]) -> list[str]:
         f"A phrase is a window of {2 * settings['phrases']['window'] + 1} tokens without the context in which its"
         f" feature fired, in {reference} too: gaps compare phrases with phrases, never with the activations recorded in"
         " the corpus.",
-        "A gap is a property of the features of these SAEs as much as of the model; the SAE quality table tells how"
-        " much variance they leave unexplained.",
+        "A gap is a property of the features of these SAEs as much as of the model.",
         "Several features share texts, which the activation intervals ignore: they may be too narrow.",
         "Intervals cover the choice of features, phrases and questions, not another training run of the models or"
         " SAEs.",
     ]
+    if settings["translation"]["backend"] == "opus-mt":
+        items.append(
+            "Phrases are machine-translated windows, often broken sentences: a gap is one of model, translator and"
+            " language together. The controls show the gap over the better half of the round trips where there are any."
+        )
     return ["<h2>Caveats</h2>", _list(items)]
 
 

@@ -26,32 +26,51 @@ class Batch(NamedTuple):
     content: Bool[Tensor, "batch pos"]  # True on the text's own tokens: neither BOS nor padding
 
 
-def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, BOS first exactly once.
+def encode_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    given: Sequence[Sequence[int] | None] | None = None,
+) -> list[list[int]]:
+    """Token ids of each text, BOS first exactly once: the ids `given` for it (without BOS), else its own.
 
-    Raises `IsoglossError` for a text without any token of its own.
+    A text with given ids is not tokenised: the model reads what was recorded, however the text would
+    come out. Raises `IsoglossError` for a text without any token of its own.
     """
-    encoded: list[list[int]] = tokenizer(list(texts), add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+    encoded = list(given) if given is not None else [None] * len(texts)
+    plain = [row for row, ids in enumerate(encoded) if ids is None]
+    if plain:
+        own = tokenizer([texts[row] for row in plain], add_special_tokens=False)["input_ids"]
+        for row, ids in zip(plain, own, strict=True):  # type: ignore[arg-type]
+            encoded[row] = ids
     bos = tokenizer.bos_token_id
     assert isinstance(bos, int)
+    result: list[list[int]] = []
     for row, ids in enumerate(encoded):
         if not ids:
             raise IsoglossError(f"text {row} is empty ({texts[row]!r}); every phrase needs at least one token")
-    return [[bos, *ids] for ids in encoded]
+        result.append([bos, *ids])
+    return result
 
 
 def encode_phrases(
-    tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], phrases: Iterable[int], *, lang: str, context: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Iterable[str],
+    phrases: Iterable[int],
+    *,
+    lang: str,
+    context: int,
+    given: Sequence[Sequence[int] | None] | None = None,
 ) -> list[list[int]]:
-    """Token ids of each phrase, BOS first.
+    """Token ids of each phrase, BOS first, those `given` for it where there are any (`encode_texts`).
 
     Raises `IsoglossError` naming language and phrase for one without tokens or longer than `context`.
     """
     texts, phrases = list(texts), list(phrases)
-    for phrase, text in zip(phrases, texts, strict=True):
-        if not text:
+    for phrase, text, ids in zip(phrases, texts, given or [None] * len(texts), strict=True):
+        if not (text if ids is None else ids):
             raise IsoglossError(f"language {lang}, phrase {phrase}: empty text; translate it again")
-    encoded = encode_texts(tokenizer, texts)
+    encoded = encode_texts(tokenizer, texts, given=given)
     for phrase, ids in zip(phrases, encoded, strict=True):
         if len(ids) > context:
             raise IsoglossError(

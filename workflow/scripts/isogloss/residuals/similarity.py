@@ -1,8 +1,12 @@
 """How alike the mean-pooled residuals of a phrase and its translation are."""
 
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import combinations
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -11,8 +15,9 @@ from tqdm import tqdm
 
 from isogloss.errors import IsoglossError
 from isogloss.languages import in_order
+from isogloss.layer_rows import iter_layers
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, percentile_interval
-from isogloss.tables import iter_table, open_table, read_table, write_table
+from isogloss.tables import open_table, write_table
 
 # Rows (a phrase at a layer) of every language held at a time: ten languages of width 2304 take 190 MB.
 _ROWS = 1024
@@ -20,18 +25,54 @@ _FLOATS = [f"{name}{end}" for name in ("cosine", "cosine_shuffled") for end in (
 
 
 class _Chunk(NamedTuple):
-    """The same rows of all languages."""
+    """The same rows of all languages, without those that a language has no residual for."""
 
     phrases: Int[np.ndarray, " rows"]
     layers: Int[np.ndarray, " rows"]
     units: Float[np.ndarray, "langs rows d_model"]  # residuals scaled to length one
+    layers_left_out: Int[np.ndarray, " left_out"]  # of the rows left out
+    absent: Int[np.ndarray, " langs"]  # rows that each language has no residual for
+
+
+class _CosineFiles:
+    """The cosines of each layer, in files without a name: no memory, and gone with the process however it ends."""
+
+    def __init__(self, stack: ExitStack, folder: Path, langs: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stack = stack  # closes them
+        self._folder = folder
+        self._row = np.dtype(
+            [("phrase", np.int64), ("cosine", np.float64, (langs,)), ("cosine_shuffled", np.float64, (langs,))]
+        )
+        self._files: dict[int, IO[bytes]] = {}
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that rows were added to, ascending."""
+        return sorted(self._files)
+
+    def add(self, chunk: _Chunk, cosine: np.ndarray, cosine_shuffled: np.ndarray) -> None:
+        """Append a chunk's rows to their layers."""
+        rows = np.empty(len(chunk.phrases), self._row)
+        rows["phrase"], rows["cosine"], rows["cosine_shuffled"] = chunk.phrases, cosine, cosine_shuffled
+        for layer in np.unique(chunk.layers).tolist():
+            if layer not in self._files:
+                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
+                self._files[layer] = self._stack.enter_context(file)
+            self._files[layer].write(rows[chunk.layers == layer].tobytes())
+
+    def of(self, layer: int) -> np.ndarray:
+        """A layer's rows: phrase, cosine and cosine_shuffled of every language."""
+        file = self._files[layer]
+        file.seek(0)
+        return np.frombuffer(file.read(), self._row)
 
 
 def measure_similarity(
     *,
     residuals: Sequence[str],
     langs: Sequence[str],
-    phrases: str,
+    phrases: Sequence[str],
     similarity: str,
     similarity_pairs: str,
     reference: str,
@@ -47,11 +88,15 @@ def measure_similarity(
     pairs each text with the reference's residual of *another* phrase (a seeded derangement within
     1024 rows of the file; `n_shuffled` counts the pairs): what a cosine is worth at that layer,
     where all residuals may point the same way. Intervals bootstrap the features that the phrases
-    were chosen for (`phrases`), then phrases; languages share the resamples. Vectors are streamed,
-    only cosines are kept.
+    were chosen for (`phrases`, the tables of all layers), then phrases; languages share the resamples.
 
-    Raises `IsoglossError` if the tables' rows differ, a residual is zero or not finite, or a phrase
-    is unknown.
+    A phrase that a language has no residual for (null: no usable translation) is left out in all, of the
+    pairs too; `n` counts those that are used, the metadata those that are left out, by layer
+    (`n_untranslated`). Vectors are streamed. Cosines wait on disk beside `similarity`; memory holds one
+    layer's (16 bytes a phrase and language, a few times over).
+
+    Raises `IsoglossError` if the tables' rows differ, a residual is zero or not finite, a phrase is
+    unknown, or no phrase of a layer is left.
     """
     paths = dict(zip(langs, residuals, strict=True))
     names = in_order(list(paths))
@@ -60,46 +105,50 @@ def measure_similarity(
     origin = names.index(reference)
     couples = list(combinations(range(len(names)), 2))
     sums: dict[int, Float[np.ndarray, " couples"]] = {}
-    cells: list[pl.DataFrame] = []
-    for index, chunk in enumerate(_chunks(paths, names)):
-        other = _derangement(chunk.layers, (seed, index))
-        home = chunk.units[origin]
-        cells.append(
-            pl.DataFrame(
-                {
-                    "phrase": chunk.phrases,
-                    "layer": chunk.layers,
-                    "has_other": other != np.arange(len(other)),
-                    "cosine": np.stack([_cosines(home, units) for units in chunk.units], axis=1),
-                    "cosine_shuffled": np.stack([_cosines(home[other], units) for units in chunk.units], axis=1),
-                }
-            )
-        )
-        between = np.array([_cosines(chunk.units[a], chunk.units[b]) for a, b in couples])
-        for layer in np.unique(chunk.layers).tolist():
-            sums[layer] = sums.get(layer, np.zeros(len(couples))) + between[:, chunk.layers == layer].sum(axis=1)
-
-    table = pl.concat(cells).join(_clusters(phrases), on="phrase", how="left").sort("layer", "cluster", "phrase")
-    unknown = table.filter(pl.col("cluster").is_null())
-    if unknown.height:
-        raise IsoglossError(
-            f"phrase {unknown['phrase'][0]} has residuals but does not stand in {phrases}; delete the residuals and"
-            " run snakemake again"
-        )
+    left_out: Counter[int] = Counter()
+    absent = np.zeros(len(names), dtype=np.int64)
     rows: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
-    for layer in sorted(sums):
-        its = table.filter(pl.col("layer") == layer)
-        apart = its.filter("has_other")
-        means = _means(its, "cosine", bootstrap, confidence, (seed, layer))
-        baselines = _means(apart, "cosine_shuffled", bootstrap, confidence, (seed, layer))
-        for row, lang in enumerate(names):
-            key = {"layer": layer, "lang": lang, "n": its.height, "n_shuffled": apart.height}
-            rows.append(key | means[row] | (baselines[row] if baselines else {}))
-        for (a, b), total in zip(couples, sums[layer], strict=True):
-            pairs.append(
-                {"layer": layer, "lang_a": names[a], "lang_b": names[b], "cosine": total / its.height, "n": its.height}
+    with ExitStack() as stack:
+        files = _CosineFiles(stack, Path(similarity).parent, len(names))
+        for index, chunk in enumerate(_chunks(paths, names)):
+            other = _derangement(chunk.layers, (seed, index))
+            home = chunk.units[origin]
+            shuffled = np.stack([_cosines(home[other], units) for units in chunk.units], axis=1)
+            shuffled[other == np.arange(len(other))] = np.nan  # alone of its layer here
+            files.add(chunk, np.stack([_cosines(home, units) for units in chunk.units], axis=1), shuffled)
+            between = np.array([_cosines(chunk.units[a], chunk.units[b]) for a, b in couples])
+            for layer in np.unique(chunk.layers).tolist():
+                total = between[:, chunk.layers == layer].sum(axis=1) if couples else np.zeros(0)
+                sums[layer] = sums.get(layer, np.zeros(len(couples))) + total
+            left_out.update(chunk.layers_left_out.tolist())
+            absent += chunk.absent
+        for layer in left_out:
+            if layer not in sums:
+                worst = names[int(absent.argmax())]
+                raise IsoglossError(
+                    f"layer {layer}: no phrase has a translation in every language compared; {worst} lacks the most"
+                    f" ({paths[worst]}); mend its translation, lower translation.minimum_chrf or leave it out"
+                )
+
+        clusters = _Clusters.of(phrases, files)
+        for layer in files.layers:
+            its = files.of(layer)
+            cluster = clusters.find(its["phrase"])
+            order = np.lexsort((its["phrase"], cluster))
+            its, cluster = its[order], cluster[order]
+            apart = ~np.isnan(its["cosine_shuffled"][:, origin])
+            means = _means(its["cosine"], "cosine", cluster, bootstrap, confidence, (seed, layer))
+            baselines = _means(
+                its["cosine_shuffled"][apart], "cosine_shuffled", cluster[apart], bootstrap, confidence, (seed, layer)
             )
+            for row, lang in enumerate(names):
+                key = {"layer": layer, "lang": lang, "n": len(its), "n_shuffled": int(apart.sum())}
+                rows.append(key | means[row] | (baselines[row] if baselines else {}))
+            for (a, b), total in zip(couples, sums[layer], strict=True):
+                pairs.append(
+                    {"layer": layer, "lang_a": names[a], "lang_b": names[b], "cosine": total / len(its), "n": len(its)}
+                )
     schema = {
         "layer": pl.Int32,
         "lang": pl.String,
@@ -108,8 +157,9 @@ def measure_similarity(
         "n_shuffled": pl.Int32,
     }
     frame = pl.DataFrame(rows, schema=schema).rename({"cosine_ci_low": "ci_low", "cosine_ci_high": "ci_high"})
-    write_table(similarity, frame, metadata)
-    write_table(similarity_pairs, pl.DataFrame(pairs), metadata)
+    notes = {**metadata, "n_untranslated": {layer: left_out[layer] for layer in sorted(sums)}}
+    write_table(similarity, frame, notes)
+    write_table(similarity_pairs, pl.DataFrame(pairs), notes)
 
 
 def _chunks(paths: Mapping[str, str], names: Sequence[str]) -> Iterator[_Chunk]:
@@ -124,14 +174,22 @@ def _chunks(paths: Mapping[str, str], names: Sequence[str]) -> Iterator[_Chunk]:
         for name, frame in zip(names, frames, strict=True):
             if not frame.select("phrase", "layer").equals(keys):
                 raise IsoglossError(f"{paths[name]}: its rows are not those of {paths[names[0]]}; capture both again")
-        units = np.stack([_units(frame, paths[name]) for name, frame in zip(names, frames, strict=True)])
-        yield _Chunk(keys["phrase"].cast(pl.Int64).to_numpy(), keys["layer"].cast(pl.Int64).to_numpy(), units)
+        absent = np.stack([frame["pooled"].is_null().to_numpy() for frame in frames])
+        kept = ~absent.any(axis=0)
+        phrase, layer = keys["phrase"].cast(pl.Int64).to_numpy(), keys["layer"].cast(pl.Int64).to_numpy()
+        yield _Chunk(
+            phrase[kept],
+            layer[kept],
+            np.stack([_units(frame.filter(kept), paths[name]) for name, frame in zip(names, frames, strict=True)]),
+            layer[~kept],
+            absent.sum(axis=1),
+        )
 
 
 def _equal_rows(path: str) -> Iterator[pl.DataFrame]:
     """A table in frames of exactly `_ROWS` rows (the last may be shorter), whatever its row groups are."""
     held: pl.DataFrame | None = None
-    for frame in iter_table(path, ["phrase", "layer", "pooled"], batch_size=_ROWS):
+    for frame in iter_layers([path], None, ["phrase", "layer", "pooled"], batch_size=_ROWS):
         held = frame if held is None else pl.concat([held, frame])
         while held.height >= _ROWS:
             yield held[:_ROWS]
@@ -167,20 +225,48 @@ def _derangement(layers: Int[np.ndarray, " rows"], seed: Sequence[int]) -> Int[n
     return other
 
 
-def _clusters(phrases: str) -> pl.DataFrame:
+class _Clusters(NamedTuple):
     """The cluster of each phrase: the feature, of its own layer, that it was chosen for."""
-    return read_table(phrases, ["phrase", "layer", "feature"]).select(
-        "phrase", cluster=pl.struct("layer", "feature").rank("dense").cast(pl.Int64)
-    )
+
+    phrases: Int[np.ndarray, " phrases"]  # ascending
+    numbers: Int[np.ndarray, " phrases"]
+
+    @classmethod
+    def of(cls, paths: Sequence[str], files: _CosineFiles) -> "_Clusters":
+        """Those of the phrases that have cosines; the others are passed over as the tables are read."""
+        sampled = np.empty(0, dtype=np.int64)
+        for layer in files.layers:
+            sampled = np.union1d(sampled, files.of(layer)["phrase"])
+        numbers = np.full(len(sampled), -1)
+        for rows in iter_layers(paths, None, ["phrase", "layer", "feature"]):
+            phrase, layer, feature = (rows[name].cast(pl.Int64).to_numpy() for name in rows.columns)
+            place = np.searchsorted(sampled, phrase)
+            known = np.searchsorted(sampled, phrase, side="right") > place
+            numbers[place[known]] = (layer << 32 | feature)[known]  # layer before feature, as one number
+        if len(unknown := sampled[numbers < 0]):
+            raise IsoglossError(
+                f"phrase {unknown[0]} has residuals but does not stand in {', '.join(paths)}; delete the residuals and"
+                " run snakemake again"
+            )
+        return cls(sampled, numbers)
+
+    def find(self, phrases: Int[np.ndarray, " found"]) -> Int[np.ndarray, " found"]:
+        """The cluster of each of `phrases`."""
+        return self.numbers[np.searchsorted(self.phrases, phrases)]
 
 
 def _means(
-    table: pl.DataFrame, column: str, bootstrap: int, confidence: float, seed: Sequence[int]
+    cosines: Float[np.ndarray, "phrases langs"],
+    column: str,
+    clusters: Int[np.ndarray, " phrases"],
+    bootstrap: int,
+    confidence: float,
+    seed: Sequence[int],
 ) -> list[dict[str, float | None]]:
-    """Mean over phrases of each language's `column`, with its interval; empty for no rows."""
-    if table.is_empty():
+    """Mean over phrases of each language's cosines, called `column`, with its interval; empty for no phrases."""
+    if not len(cosines):
         return []
-    values, clusters = table[column].to_numpy().T, table["cluster"].to_numpy()
+    values = np.ascontiguousarray(cosines).T
     means = hierarchical_mean(values, clusters, equal="values")
     replicates = hierarchical_bootstrap(values, clusters, replicates=bootstrap, seed=seed, equal="values")
     intervals = [percentile_interval(replicate, confidence) for replicate in replicates.T]

@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
+from jaxtyping import Bool, Int
 from torch import nn
 from tqdm import tqdm
 
 from isogloss.errors import IsoglossError
+from isogloss.layer_rows import iter_layers
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.residuals.batching import Batch, each_batch, encode_phrases
@@ -19,7 +21,7 @@ from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.own_feature import measure
 from isogloss.sae.partners import random_features, shuffled_features
-from isogloss.tables import TableWriter, iter_table
+from isogloss.tables import TableWriter
 
 ACTIVATIONS = pa.schema(
     {
@@ -32,9 +34,17 @@ ACTIVATIONS = pa.schema(
         "n_characters": pa.int32(),
         "shuffled_activation": pa.float32(),
         "random_activation": pa.float32(),
+        "chrf": pa.float32(),
     }
 )
 _PHRASES = 4096  # phrases of a row group
+
+
+class _Controls(NamedTuple):
+    """The control features of a layer's phrases."""
+
+    phrases: Int[np.ndarray, " phrases"]  # ascending
+    features: Int[np.ndarray, "phrases two"]  # shuffled, random
 
 
 def encode(
@@ -55,9 +65,13 @@ def encode(
 
     `activation` is the maximum over the text's tokens, BOS left out, of the phrase's own feature;
     `shuffled_activation` and `random_activation` are the same text's with the control features of
-    `isogloss.sae.partners`. A text goes through the model once, no deeper than the deepest of its
-    phrases' layers. No residual is written, and no more than a row group of phrases is held, but
-    for the block's phrase and feature numbers.
+    `isogloss.sae.partners`, which are drawn over all phrases, translated or not. A phrase with `ids` is
+    read as these, any other as its text's tokens. Where the text is null (no usable translation) all
+    values are null; `chrf` is copied from the translations.
+
+    A text goes through the model once, no deeper than the deepest of its phrases' layers. No residual
+    is written, and no more is held than 4,096 phrases, which are a row group, and the features of one
+    layer's phrases (24 bytes a phrase) for the control features.
 
     Raises `IsoglossError` for a missing or unfitting SAE (`sae`/layer_{l}) and on a NaN, naming
     layer, language and phrase.
@@ -70,83 +84,117 @@ def encode(
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
-    controls = _control_features(translations, {layer: len(its.b_enc) for layer, its in encoders.items()}, seed)
-    with TableWriter(output, ACTIVATIONS, metadata) as writer, tqdm(total=len(controls), unit="phrase") as bar:
-        for rows in iter_table(translations, batch_size=_PHRASES):
-            rows = rows.filter(pl.col("layer").is_in(layers))
-            if rows.is_empty():
-                continue
-            rows = rows.join(controls, on="phrase", how="left", maintain_order="left")
-            texts = rows["text"].unique(maintain_order=True)
-            text_of = rows.join(texts.to_frame().with_row_index("row"), on="text", how="left", maintain_order="left")
-            first = rows.unique("text", keep="first", maintain_order=True)
-            ids = encode_phrases(tokenizer, texts, first["phrase"], lang=lang, context=context_length(model))
-            activation, pre_activation, budget = _measure_rows(
-                model,
-                encoders,
-                ids,
-                text_of["row"].to_numpy().astype(np.int64),
-                rows["layer"].to_numpy(),
-                torch.tensor(rows.select("feature", "shuffled", "random").to_numpy(), dtype=torch.long),
-                token_budget,
+    widths = {layer: len(encoder.b_enc) for layer, encoder in encoders.items()}
+    total = _count(translations, widths)
+    controls: dict[int, _Controls] = {}
+    columns = ["phrase", "layer", "feature", "text", "ids", "chrf"]
+    with TableWriter(output, ACTIVATIONS, metadata) as writer, tqdm(total=total, unit="phrase") as bar:
+        for rows in iter_layers([translations], layers, columns, batch_size=_PHRASES):
+            here = rows["layer"].unique().to_list()
+            controls = {
+                layer: controls.get(layer) or _control_features(translations, layer, widths[layer], seed)
+                for layer in here
+            }
+            present = rows["text"].is_not_null().to_numpy()
+            spoken = rows.filter(present)
+            first, text = _distinct(spoken)
+            texts = spoken[first]
+            ids = encode_phrases(
+                tokenizer,
+                texts["text"],
+                texts["phrase"],
+                lang=lang,
+                context=context_length(model),
+                given=texts["ids"].to_list(),
             )
-            token_budget = budget
+            activation, pre_activation, token_budget = _measure_rows(
+                model, encoders, ids, text, spoken["layer"].to_numpy(), _features(spoken, controls), token_budget
+            )
             broken = (~torch.isfinite(pre_activation)).any(dim=1).nonzero()
             if len(broken):
                 row = int(broken[0])
                 raise IsoglossError(
-                    f"layer {rows['layer'][row]}, language {lang}, phrase {rows['phrase'][row]}: the activation is"
+                    f"layer {spoken['layer'][row]}, language {lang}, phrase {spoken['phrase'][row]}: the activation is"
                     " not finite; try compute.dtype float32"
                 )
-            lengths = pl.Series([len(text) - 1 for text in ids], dtype=pl.Int32)
+            lengths = np.array([len(its) - 1 for its in ids], dtype=np.int32)
             writer.write(
-                rows.with_columns(
-                    activation=activation[:, 0].numpy(),
-                    pre_activation=pre_activation[:, 0].numpy(),
-                    n_tokens=lengths.gather(text_of["row"]),
-                    n_characters=pl.col("text").str.len_chars(),
-                    shuffled_activation=activation[:, 1].numpy(),
-                    random_activation=activation[:, 2].numpy(),
-                )
+                {
+                    **{name: rows[name].to_arrow() for name in ("phrase", "layer", "feature", "chrf")},
+                    "activation": _where(present, activation[:, 0].numpy()),
+                    "pre_activation": _where(present, pre_activation[:, 0].numpy()),
+                    "n_tokens": _where(present, lengths[text]),
+                    "n_characters": rows["text"].str.len_chars().to_arrow(),
+                    "shuffled_activation": _where(present, activation[:, 1].numpy()),
+                    "random_activation": _where(present, activation[:, 2].numpy()),
+                }
             )
             bar.update(len(rows))
 
 
-def _control_features(translations: str, dictionaries: Mapping[int, int], seed: int) -> pl.DataFrame:
-    """Columns phrase, shuffled, random of all phrases of the layers in `dictionaries` (their SAEs' widths)."""
-    own = pl.concat(
-        [
-            rows.filter(pl.col("layer").is_in(list(dictionaries)))
-            for rows in iter_table(translations, columns=["phrase", "layer", "feature"])
-        ]
-        or [pl.DataFrame(schema={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32})]
-    )
-    parts = []
-    for layer, dictionary in dictionaries.items():
-        rows = own.filter(pl.col("layer") == layer)
-        if rows.is_empty():
-            continue
-        features, phrases = rows["feature"].to_numpy(), rows["phrase"].to_numpy()
-        if features.max() >= dictionary:
-            raise IsoglossError(
-                f"{translations}: layer {layer} has phrases of feature {features.max()}, but its SAE has"
-                f" {dictionary} features; make the phrases again with this SAE"
-            )
-        parts.append(
-            pl.DataFrame(
-                {
-                    "phrase": phrases,
-                    "shuffled": shuffled_features(features, phrases, layer=layer, seed=seed),
-                    "random": random_features(features, phrases, layer=layer, dictionary=dictionary, seed=seed),
-                }
-            )
-        )
-    if not parts:
+def _count(translations: str, widths: Mapping[int, int]) -> int:
+    """The phrases of the layers in `widths` (their SAEs' features); raises `IsoglossError` if an SAE has too few."""
+    total = 0
+    for rows in iter_layers([translations], widths, ["layer", "feature"]):
+        total += rows.height
+        for layer, largest in rows.group_by("layer").agg(pl.col("feature").max()).iter_rows():
+            if largest >= widths[layer]:
+                raise IsoglossError(
+                    f"{translations}: layer {layer} has phrases of feature {largest}, but its SAE has"
+                    f" {widths[layer]} features; make the phrases again with this SAE"
+                )
+    if not total:
         raise IsoglossError(
-            f"{translations}: no phrases of layers {list(dictionaries)}; lower phrases.feature_stride or"
-            " phrases.threshold"
+            f"{translations}: no phrases of layers {list(widths)}; lower phrases.feature_stride or phrases.threshold"
         )
-    return pl.concat(parts)
+    return total
+
+
+def _control_features(translations: str, layer: int, dictionary: int, seed: int) -> _Controls:
+    """The control features of all phrases of `layer`, whose SAE has `dictionary` features."""
+    own = pl.concat(list(iter_layers([translations], [layer], ["phrase", "feature"]))).sort("phrase")
+    phrases, features = own["phrase"].to_numpy(), own["feature"].to_numpy()
+    return _Controls(
+        phrases,
+        np.column_stack(
+            [
+                shuffled_features(features, phrases, layer=layer, seed=seed),
+                random_features(features, phrases, layer=layer, dictionary=dictionary, seed=seed),
+            ]
+        ),
+    )
+
+
+def _features(rows: pl.DataFrame, controls: Mapping[int, _Controls]) -> Int[torch.Tensor, "phrases three"]:
+    """Own, shuffled and random feature of each phrase."""
+    features = np.empty((rows.height, 3), dtype=np.int64)
+    features[:, 0] = rows["feature"].to_numpy()
+    phrase, layer = rows["phrase"].to_numpy(), rows["layer"].to_numpy()
+    for number, its in controls.items():
+        here = layer == number
+        features[here, 1:] = its.features[np.searchsorted(its.phrases, phrase[here])]
+    return torch.from_numpy(features)
+
+
+def _distinct(rows: pl.DataFrame) -> tuple[list[int], Int[np.ndarray, " phrases"]]:
+    """The first row of each distinct text (ids where given), and which of these every row has."""
+    place: dict[str | tuple[int, ...], int] = {}
+    first: list[int] = []
+    which = np.empty(rows.height, dtype=np.int64)
+    for row, (text, ids) in enumerate(rows.select("text", "ids").iter_rows()):
+        key = text if ids is None else tuple(ids)
+        if key not in place:
+            place[key] = len(first)
+            first.append(row)
+        which[row] = place[key]
+    return first, which
+
+
+def _where(present: Bool[np.ndarray, " phrases"], values: np.ndarray) -> pa.Array:
+    """`values` of the phrases that are `present`, null for the others."""
+    whole = np.zeros(len(present), dtype=values.dtype)
+    whole[present] = values
+    return pa.array(whole, mask=~present)
 
 
 @torch.no_grad()

@@ -33,6 +33,7 @@ PHRASES = pa.schema(
         "feature": pa.int32(),
         "rank": pa.int32(),
         "text": pa.string(),
+        "ids": pa.list_(pa.int32()),  # what the model reads of an exported phrase, BOS left out; null: the text
         "activation": pa.float32(),
         "feature_max": pa.float32(),
         "segments": pa.list_(pa.string()),
@@ -129,7 +130,8 @@ def find_phrases(
                 columns = ["feature", "rank", "text", "activation", "feature_max", "segments"]
                 frame = pl.DataFrame(rows, schema=columns, orient="row")
                 phrase = pl.int_range(total, total + len(rows), dtype=pl.Int64)
-                writer.write(frame.with_columns(phrase=phrase, layer=pl.lit(layer)))
+                ids = pl.lit(None, pl.List(pl.Int32))
+                writer.write(frame.with_columns(phrase=phrase, layer=pl.lit(layer), ids=ids))
             total += len(rows)
             tally.append({"layer": layer, **summary, "documents": n_documents, "tokens": n_tokens})
         if total == 0:

@@ -1,0 +1,499 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoModelForCausalLM, MarianConfig, MarianMTModel
+
+from isogloss.benchmarks.scoring import score_choices
+from isogloss.config import load_study
+from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
+from isogloss.errors import IsoglossError
+from isogloss.models.adapter import save_adapter, with_lora
+from isogloss.models.loading import load_base_model, load_causal_model
+from isogloss.plan import __main__ as command
+from isogloss.plan import flops, jobs, stages, texts
+from isogloss.plan import settings as assumed
+from isogloss.plan.flops import Decoder, Lora
+from isogloss.plan.settings import Settings
+from isogloss.plan.study_plan import block_sizes, cost_seconds, plan_study
+from isogloss.plan.subject import block_bytes, subject_of
+from isogloss.plan.table import amount, hours, plan_text
+from isogloss.residuals.batching import collate
+from isogloss.residuals.capture import capture
+from isogloss.residuals.stream import visit_residuals
+from isogloss.sae.autoencoder import load_encoder
+from isogloss.sae.encode import encode
+from isogloss.tables import TableWriter, write_table
+from standins import TEXTS, tiny_sae
+
+ROOT = Path(__file__).parents[1]
+TINY = Decoder(layers=3, d_model=32, d_mlp=64, heads=2, key_value_heads=1, d_head=16, vocabulary=320)
+LANGS = ["en", "es", "ml"]
+
+
+def opus(pair):
+    return {"source": {"id": f"Helsinki-NLP/opus-mt-{pair}"}}
+
+
+def pretrained(**changes):
+    """A study of the stand-in model, as a study of a fetched one is written."""
+    shape = {key: getattr(TINY, key) for key in Decoder._fields[:7]}
+    return {
+        "study": "stand-in",
+        "languages": {"reference": "en", "high_resource": ["en", "es"], "medium_low_resource": ["ml"]},
+        "models": {
+            "tiny": {
+                "kind": "pretrained",
+                "title": "Tiny",
+                "source": {"folder": "nowhere/lm"},
+                "architecture": shape,
+                "saes": {
+                    "source": {"folder": "nowhere/sae"},
+                    "ids": {str(layer): f"layer_{layer}" for layer in range(3)},
+                    "features": 64,
+                },
+                "neuronpedia": {"model": "tiny", "folder": "nowhere/v1"},
+            }
+        },
+        "phrases": {"feature_stride": 1, "per_feature": 2},
+        "similarity": {"feature_stride": 1},
+        "translation": {"backend": "opus-mt", "models": {lang: opus(f"en-{lang}") for lang in ("es", "ml")}},
+        "alignment": {
+            "iterations": 3,
+            "batch_size": 4,
+            "runs": {"ml-l1": {"target_layer": 1, "languages": ["ml"], "benchmark": ["ml"]}},
+        },
+        **changes,
+    }
+
+
+def counted(work):
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def subject(study, results=Path("nowhere"), settings=None):
+    return subject_of(load_study(study), "tiny", settings or Settings(), results)
+
+
+# FLOPs, against torch's counter on real models
+
+
+@pytest.mark.parametrize("last_layer", [0, 1, 2])
+def test_a_truncated_forward_costs_its_share(lm_folder, last_layer):
+    model = load_base_model(lm_folder, last_layer=last_layer)
+    ids = torch.randint(3, 320, (5, 21))
+    found = counted(lambda: model(ids, use_cache=False))
+    expected = flops.forward(TINY, last_layer + 1, 5 * 21, 5 * 21**2)
+    assert found == pytest.approx(expected, rel=0.02)
+    whole = load_base_model(lm_folder)
+    stopped = counted(lambda: visit_residuals(whole, collate(ids.tolist()), [last_layer], lambda *_: None))
+    assert stopped == pytest.approx(expected, rel=0.02)
+
+
+def test_logits_cost_the_head(lm_folder):
+    model = load_causal_model(lm_folder)
+    ids = torch.randint(3, 320, (2, 30))
+    found = counted(lambda: model(ids, use_cache=False))
+    assert found == pytest.approx(flops.forward(TINY, 3, 60, 2 * 900) + flops.head(TINY, 60), rel=0.02)
+
+
+def test_weights_are_those_of_the_model(lm_folder):
+    model = AutoModelForCausalLM.from_pretrained(lm_folder)
+    norms = sum(weight.numel() for name, weight in model.named_parameters() if "norm" in name)
+    assert TINY.parameters() + norms == sum(weight.numel() for weight in model.parameters())
+    assert TINY.parameters(2) == TINY.parameters() - TINY.layer_parameters
+    assert TINY._replace(tied=False).parameters() - TINY.parameters() == 32 * 320
+
+
+def test_a_model_without_gated_mlp():
+    from transformers import GPTNeoXConfig, GPTNeoXModel
+
+    config = GPTNeoXConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4
+    )
+    config._attn_implementation = "eager"  # the counter does not know the CPU's fused attention
+    model = GPTNeoXModel(config).eval()
+    found = counted(lambda: model(torch.randint(0, 64, (2, 20)), use_cache=False))
+    decoder = Decoder(2, 32, 128, 4, 4, 8, 64, gated=False)
+    assert found == pytest.approx(flops.forward(decoder, 2, 40, 800), rel=0.02)
+
+
+MODULES = [["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], ["up_proj", "down_proj"]]
+
+
+@pytest.mark.parametrize("modules", MODULES)
+@pytest.mark.parametrize(("target", "tuned"), [(2, [0, 1, 2]), (2, [1, 2]), (1, [1])])
+@pytest.mark.parametrize("kind", ["jumprelu", "topk"])
+def test_a_step_of_the_alignment(lm_folder, tmp_path, modules, target, tuned, kind):
+    model = with_lora(load_causal_model(lm_folder, last_layer=target), tuned, modules, rank=4, alpha=8.0, dropout=0.0)
+    encoder = load_encoder(tiny_sae(tmp_path, kind=kind))
+    pairs = [Pair([2, *[5] * 20], [2, *[7] * 30], feature, 1.0) for feature in range(6)]
+    found = counted(lambda: accumulate_gradient(model, encoder, target, pairs, LossSettings(), 10_000))
+    lora, tokens, products = Lora(4, modules, tuned), 6 * (21 + 31), 6 * (21**2 + 31**2)
+    expected = flops.forward(TINY, target + 1, tokens, products, lora)
+    expected += flops.backward_to_lora(TINY, target, tokens, products, lora)
+    expected += 2 * flops.sae_columns("standard", 32, 64, len(pairs), tokens)
+    expected += flops.sae_columns("topk", 32, 64, 0, tokens) if kind == "topk" else 0
+    assert found == pytest.approx(expected, rel=0.02)
+    save_adapter(model, tmp_path / "adapter", "tiny")
+    size = (tmp_path / "adapter" / "adapter_model.safetensors").stat().st_size
+    assert 4 * flops.lora_parameters(TINY, lora) == pytest.approx(size, abs=200 * 2 * len(tuned) * len(modules))
+
+
+def test_choices_go_on_from_the_prompt(lm_folder):
+    model = load_causal_model(lm_folder)
+    prompts, choices = [[2, *[9] * 9]] * 3, [[[5] * 6] * 4] * 3  # within the sliding window of 16
+    found = counted(lambda: score_choices(model, prompts, choices, token_budget=10_000, show_progress=False))
+    each = stages.Question(positions=10 + 4 * 5, products=10**2 + 4 * 5 * 15, predicted=1 + 4 * 5)
+    expected = flops.forward(TINY, 3, 3 * each.positions, 3 * each.products) + flops.head(TINY, 3 * each.predicted)
+    assert found == pytest.approx(expected, rel=0.02)
+    one_token = counted(
+        lambda: score_choices(model, prompts, [[[5]] * 4] * 3, token_budget=10_000, show_progress=False)
+    )
+    assert one_token == pytest.approx(flops.forward(TINY, 3, 30, 300) + flops.head(TINY, 3), rel=0.02)
+
+
+def test_a_translation():
+    sizes = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 256, "vocab_size": 500}
+    config = MarianConfig(
+        **sizes,
+        decoder_ffn_dim=256,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        pad_token_id=499,
+        eos_token_id=0,
+        decoder_start_token_id=499,
+        forced_eos_token_id=None,
+        max_length=None,
+    )
+    model = MarianMTModel(config).eval()
+    source = torch.randint(1, 400, (3, 20))
+    found = counted(lambda: model.generate(source, num_beams=4, min_new_tokens=20, max_new_tokens=20, do_sample=False))
+    assert found == pytest.approx(3 * flops.translation(sizes, 20, 4), rel=0.05)
+    weights = sum(weight.numel() for weight in model.parameters()) - sum(
+        weight.numel() for name, weight in model.named_parameters() if weight.ndim == 1 or "embed_positions" in name
+    )
+    assert flops.translator_parameters(sizes) == pytest.approx(weights, rel=0.01)
+
+
+# A stand-in run, counted
+
+
+@pytest.fixture(scope="module", params=["jumprelu", "topk"])
+def ran(request, lm_folder, tmp_path_factory):
+    """Results of encode and capture on stand-ins, with what torch counted and how many tokens padding added."""
+    from isogloss.residuals import stream
+
+    root = tmp_path_factory.mktemp(f"run-{request.param}")
+    folder, study = root / "results" / "tiny", pretrained()
+    study["models"]["tiny"]["saes"]["kind"] = request.param
+    folder.mkdir(parents=True)
+    (folder / "lm").symlink_to(lm_folder)
+    for layer in range(3):
+        tiny_sae(folder / "sae" / f"layer_{layer}", kind=request.param, seed=layer)
+        config = folder / "sae" / f"layer_{layer}" / "cfg.json"
+        config.write_text(config.read_text().replace("blocks.0.hook", f"blocks.{layer}.hook"))
+    rng = np.random.default_rng(0)
+    owners = [(layer, feature) for layer in range(3) for feature in range(0, 64, 1 + layer) for _ in range(2)]
+    measured = {"encode": 0, "capture": 0, "padded": 0, "rows": len(owners)}
+    read = stream.visit_residuals
+
+    def watched(model, batch, layers, visit):
+        measured["padded"] += batch.input_ids.numel()
+        read(model, batch, layers, visit)
+
+    for lang in LANGS:
+        words = [text.split() for text in TEXTS]
+        rows = {
+            "phrase": range(len(owners)),
+            "layer": [layer for layer, _ in owners],
+            "feature": [feature for _, feature in owners],
+            "text": [f"{row} " + " ".join(rng.choice(words[row % 6], 3)) for row in range(len(owners))],
+        }
+        frame = pl.DataFrame(rows, schema_overrides={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32})
+        path = folder / "translations" / "0-2" / f"{lang}.parquet"
+        write_table(path, frame.with_columns(ids=None, status=pl.lit("ok"), chrf=pl.lit(None, pl.Float32)))
+        common = {"lm": str(lm_folder), "adapter": None, "lang": lang, "layers": [0, 1, 2], "dtype": "float32"}
+        common |= {"token_budget": 2000, "metadata": {"study": "stand-in"}}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("isogloss.sae.encode.visit_residuals", watched)
+            output = str(folder / "activations" / "base" / "0-2" / f"{lang}.parquet")
+            work = {"sae": str(folder / "sae"), "translations": str(path), "output": output, "seed": 0}
+            measured["encode"] += counted(lambda work=work, common=common: encode(**common, **work))
+        output = str(folder / "residuals" / "base" / f"{lang}.parquet")
+        work = {"translations": [str(path)], "output": output, "feature_stride": 1}
+        measured["capture"] += counted(lambda work=work, common=common: capture(**common, **work))
+    write_table(
+        folder / "phrases" / "all.parquet",
+        frame.with_columns(ids=None),
+        {"study": "stand-in"},
+    )
+    return root / "results", study, measured
+
+
+def by_rule(results, study):
+    model = subject(study, results)
+    found = {}
+    for cost in stages.costs(model):
+        found.setdefault(cost.rule, cost)
+    return model, found
+
+
+def test_the_plan_of_encode_is_what_torch_counted(ran):
+    results, study, measured = ran
+    _, found = by_rule(results, study)
+    planned = found["encode"]
+    padding = measured["padded"] / planned.tokens
+    assert 1 <= padding < 1.2
+    assert measured["encode"] == pytest.approx((planned.forward + planned.sae) * padding, rel=0.03)
+    assert planned.forward + planned.sae <= measured["encode"]
+
+
+def test_the_plan_of_capture_is_what_torch_counted(ran):
+    results, study, measured = ran
+    _, found = by_rule(results, study)
+    assert found["capture"].forward <= measured["capture"] < 1.2 * found["capture"].forward
+
+
+def test_tokens_that_lie_in_the_results_are_counted(ran):
+    results, study, measured = ran
+    model, found = by_rule(results, study)
+    lengths = [
+        pl.read_parquet(results / "tiny" / "activations" / "base" / "0-2" / f"{lang}.parquet")["n_tokens"]
+        for lang in LANGS
+    ]
+    assert found["encode"].tokens == sum(int(its.sum()) + len(its) for its in lengths)
+    assert sum(model.corpus.texts[layer, "en"].number for layer in range(3)) == measured["rows"]
+    assert "tiny: phrases counted" in model.notes
+    assert "tiny: 4 of the counted tables were made under another configuration" in model.notes
+    assert "tiny: tokens counted: en, es, ml" in model.notes
+    (results / "tiny" / "activations" / "base" / "0-2" / "ml.parquet").rename(results / "ml.parquet")
+    notes = subject(study, results).notes
+    (results / "ml.parquet").rename(results / "tiny" / "activations" / "base" / "0-2" / "ml.parquet")
+    assert "tiny: tokens counted: en, es" in notes
+    assert "tiny: tokens assumed: a en phrase as counted, times ml=3.2" in notes
+    other = subject({**study, "study": "another"}, results).notes
+    assert "tiny: phrases assumed: 1.4 a feature, every feature" in other
+
+
+def test_ids_of_exported_phrases_are_counted(tmp_path):
+    ids = [[5] * length for length in (3, 21, 12)]
+    frame = pl.DataFrame({"layer": [1, 1, 1], "ids": ids}, schema_overrides={"layer": pl.Int32})
+    write_table(tmp_path / "tiny" / "phrases" / "layer_1.parquet", frame, {"study": "stand-in"})
+    write_table(tmp_path / "tiny" / "phrases" / "layer_1.records.parquet", frame, {"study": "stand-in"})
+    found = subject(pretrained(), tmp_path).corpus.texts
+    assert found[1, "en"] == texts.Texts(3, 36, 4**2 + 22**2 + 13**2)
+    assert found[1, "es"].tokens == pytest.approx(36 * 1.2)
+    assert found[0, "en"].number == pytest.approx(64 * 1.4)
+    assert found[0, "en"].length == 22
+
+
+# The rest of the arithmetic
+
+
+def test_fertility_and_phrases_are_options():
+    plain = subject(pretrained())
+    more = subject(
+        pretrained(), settings=Settings(phrases_per_feature=1.0, fertility=command.fertility(["ml=6.0", "en=1.5"]))
+    )
+    assert plain.corpus.texts[0, "ml"].tokens == pytest.approx(64 * 1.4 * 21 * 3.2)
+    assert more.corpus.texts[0, "ml"].tokens == pytest.approx(64 * 21 * 4)
+    assert subject(pretrained(), settings=Settings(phrases_per_feature=9)).corpus.texts[0, "en"].number == 128
+
+
+def test_sae_folders_are_as_large_as_said(tmp_path):
+    folder = tiny_sae(tmp_path, kind="jumprelu")
+    found = (folder / "sae_weights.safetensors").stat().st_size
+    assert flops.sae_bytes(32, 64) == pytest.approx(found, abs=1000)
+
+
+def test_a_row_of_residuals_is_as_large_as_said(tmp_path):
+    width, rows = 2304, 600
+    schema = pa.schema({"phrase": pa.int64(), "layer": pa.int32(), "pooled": pa.list_(pa.float32(), width)})
+    values = np.random.default_rng(0).normal(size=rows * width).astype(np.float32)
+    with TableWriter(tmp_path / "es.parquet", schema) as writer:
+        pooled = pa.FixedSizeListArray.from_arrays(pa.array(values), width)
+        writer.write({"phrase": pa.array(range(rows)), "layer": pa.array([0] * rows, pa.int32()), "pooled": pooled})
+    found = (tmp_path / "es.parquet").stat().st_size / rows
+    assert assumed.POOLED_NUMBER * width == pytest.approx(found, rel=0.1)
+
+
+def test_blocks_trade_loads_for_reruns():
+    settings = Settings()
+    model = subject(pretrained())
+    sizes = block_sizes(model)
+    tables = 3 + 2  # base in three languages, the run in two
+    loads = [
+        settings.startup_seconds + block_bytes(model, [layer]) / 1e9 / settings.read_gb_per_second for layer in range(3)
+    ]
+    assert (sizes.jobs_of_one_layer, sizes.jobs_of_all) == (3 * tables, tables)
+    assert sizes.load_hours_of_one_layer == pytest.approx(tables * sum(loads) / 3600)
+    assert sizes.rerun_hours_of_one_layer < sizes.rerun_hours_of_all
+    saved = sizes.rerun_hours_of_all - sizes.rerun_hours_of_one_layer
+    assert sizes.break_even * saved == pytest.approx(sizes.extra_load_hours)
+
+
+def test_hours_are_work_and_loads():
+    settings = Settings(throughput_tflops=100, float32_tflops=10, utilisation=0.5, startup_seconds=10)
+    cost = stages.Cost("encode", "tiny", 4, "gpu", load=2e9, dtype="bfloat16", forward=5e14, sae=5e12)
+    assert cost_seconds(cost, settings, 1) == pytest.approx(10 + 1 + 4 * (10 + 2))
+    assert cost_seconds(cost._replace(dtype="float32"), settings, 0.5) == pytest.approx(100 + 1 + 2 * (10 + 2))
+    assert cost_seconds(cost._replace(device="local", seconds=7), settings, 1) == pytest.approx(7 + 5.05e14 / 2e10)
+
+
+def test_temporary_outputs_are_told_apart(tmp_path):
+    rules = tmp_path / "workflow" / "rules"
+    rules.mkdir(parents=True)
+    (rules / "a.smk").write_text(
+        'rule capture:\n    output:\n        temp("a"),\n\n\nrule gap:\n    output:\n        "b",\n'
+    )
+    assert jobs.temporary_rules(tmp_path) == {"capture"}
+    study = load_study(pretrained())
+    plan = plan_study(study, None, Settings(), results=tmp_path, temporary={"capture"})
+    capture_stage = next(stage for stage in plan.stages if stage.stage == "capture")
+    assert capture_stage.kept_bytes == 0
+    assert capture_stage.temp_bytes > 0
+    assert plan.total.temp_bytes == capture_stage.temp_bytes
+
+
+def test_the_size_of_the_paper():
+    """Gemma-2-2B and 600,000 phrases a language: the bounds worked out by hand in the peers' page, section 2.4."""
+    gemma = Decoder(26, 2304, 9216, 8, 4, 256, 256_000)
+    assert gemma.layer_parameters * 26 == pytest.approx(2.024e9, rel=0.001)
+    assert flops.forward(gemma, 26, 1, 0) == pytest.approx(4.05e9, rel=0.001)
+    assert flops.head(gemma, 1) == pytest.approx(1.18e9, rel=0.001)
+    assert 26 * flops.sae_columns("topk", 2304, 16384, 1, 1) == pytest.approx(1.96e9, rel=0.005)
+    assert flops.sae_bytes(2304, 16384) == pytest.approx(302e6, rel=0.005)
+    assert flops.translator_parameters(assumed.TRANSLATOR) == pytest.approx(75e6, rel=0.02)
+
+
+# Jobs
+
+STATS = """Building DAG of jobs...
+Job stats:
+job                  count
+-----------------  -------
+encode                   8
+figure_similarity        1
+all                      1
+total                   10
+
+Job stats:
+job                  count
+encode                   8
+total                   10
+"""
+
+
+def test_job_stats_are_read_once_and_without_targets():
+    assert jobs.job_stats(STATS) == {"encode": 8, "figure_similarity": 1}
+    assert jobs.by_stage({"encode": 8, "figure_similarity": 1, "html_gain": 2}) == {"encode": 8, "report": 3}
+    assert jobs.job_stats("Nothing to be done.") == {}
+
+
+STUDIES = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies").glob("*.yaml"))]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_dry_run_has_the_jobs_that_are_costed(path, tmp_path):
+    study = command.read_study(str(path))
+    found = jobs.count_jobs(path, ROOT, whole=True)
+    assert set(jobs.by_stage(found)) <= set(jobs.STAGES)
+    plan = plan_study(study, found, Settings(), results=tmp_path)
+    assert not [note for note in plan.notes if "dry run," in note]
+    assert plan.total.jobs == sum(found.values())
+
+
+# The command
+
+
+@pytest.fixture
+def study_file(tmp_path, monkeypatch):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(pretrained()))
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(command, "count_jobs", lambda *_, **__: {"encode": 5, "gap": 1, "align": 1})
+    return str(path)
+
+
+def test_the_table(study_file, capsys):
+    assert command.main([study_file]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0] == "plan of stand-in"
+    assert " ".join(lines[2].split()) == "stage jobs tokens forward FLOP SAE FLOP kept temp GPU h CPU h"
+    names = [line.split("  ")[0] for line in lines[4 : lines.index("", 4)]]
+    assert [name for name in names if name in ("encode", "align", "total")] == ["encode", "align", "total"]
+    assert len({len(line) for line in lines[2:4]}) == 1
+    assert "encode jobs by compute.layers_per_job" in out
+    assert "tiny: 1 is cheaper from" in out
+    assert "capture: 0 jobs in the dry run, 3 by the configuration" in out
+    assert "times es=1.2 ml=3.2" in out
+
+
+def test_json_has_the_same_numbers(study_file, capsys):
+    assert command.main([study_file, "--json", "--fertility", "ml=6.0", "--throughput-tflops", "900"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["jobs"] == {"encode": 5, "gap": 1, "align": 1}
+    assert plan["total"]["tokens"] == pytest.approx(sum(stage["tokens"] for stage in plan["stages"]))
+    assert plan["block_sizes"][0]["break_even"] > 0
+    assert any("ml=6" in note for note in plan["notes"])
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, [], "no.yaml: No such file or directory; give a study file"),
+        ("a: [", [], "not YAML"),
+        ("- 1", [], "no mapping of keys"),
+        ("study: x", [], "models: Field required"),
+        ("", ["--fertility", "xx=2"], "unknown language 'xx'"),
+        ("", ["--fertility", "ml=fast"], "'fast' is no positive number; write ml=6.0"),
+        ("", ["--translation-device", "gpu"], "give --sentences-per-second"),
+        ("", ["--utilisation", "3"], "--utilisation 3: a share, at most 1"),
+    ],
+)
+def test_mistakes_are_named(study_file, tmp_path, capsys, content, options, message):
+    path = tmp_path / "no.yaml"
+    if content is not None:
+        path.write_text(content or Path(study_file).read_text())
+    assert command.main([str(path), *options]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("isogloss: ")
+    assert message in error
+
+
+def test_a_dry_run_that_fails_is_told_in_one_line(tmp_path):
+    (tmp_path / "Snakefile").write_text('raise WorkflowError("no such thing")\n')
+    (tmp_path / "study.yaml").write_text("study: x\n")
+    with pytest.raises(IsoglossError, match=r"study\.yaml: snakemake -n fails: .*no such thing") as error:
+        jobs.count_jobs(tmp_path / "study.yaml", tmp_path, whole=True)
+    assert "\n" not in str(error.value)
+
+
+def test_numbers_for_people():
+    assert [amount(number, "B") for number in (0, 12, 1234, 999_999, 3.2e8, 1.26e9, 1.51e14)] == [
+        "-",
+        "12.0 B",
+        "1.23 kB",
+        "1.00 MB",
+        "320 MB",
+        "1.26 GB",
+        "151 TB",
+    ]
+    assert [hours(value) for value in (0, 0.001, 0.25, 3.14, 1234.5)] == ["-", "<0.01", "0.25", "3.1", "1,234"]
+
+
+def test_a_total_row_adds_up(tmp_path):
+    plan = plan_study(load_study(pretrained()), None, Settings(), results=tmp_path)
+    for field in plan.total._fields[1:]:
+        assert getattr(plan.total, field) == pytest.approx(sum(getattr(stage, field) for stage in plan.stages))
+    assert "jobs: by the configuration, not counted" in plan_text(plan)

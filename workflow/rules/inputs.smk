@@ -1,0 +1,228 @@
+# Which files a rule reads: input functions, by stage.
+
+
+def sae_folders(model, layers):
+    """The SAEs of some layers as inputs: a folder each where they are fetched, one for all where they train together."""
+    if model in TOYS:
+        return [f"results/{model}/sae"]
+    return [f"results/{model}/sae/layer_{layer}" for layer in layers]
+
+
+def block_saes(wildcards):
+    """The SAEs of a block."""
+    return sae_folders(wildcards.model, block_layers(wildcards))
+
+
+def phrase_tables(model, layers):
+    """The tables that hold the phrases of some layers."""
+    if model in TOYS:
+        return [f"results/{model}/phrases/all.parquet"]
+    return [f"results/{model}/phrases/layer_{layer}.parquet" for layer in layers]
+
+
+def block_phrases(wildcards):
+    """The phrases of a block's layers."""
+    return phrase_tables(wildcards.model, block_layers(wildcards))
+
+
+def model_phrases(wildcards):
+    """The phrases of all layers."""
+    return phrase_tables(wildcards.model, layers_of(wildcards))
+
+
+def reproduced(model, block_list):
+    """What must have been found again before a model is measured: recorded activations, where there are any."""
+    if model in TOYS:
+        return []
+    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list]
+
+
+def block_reproduced(wildcards):
+    """The recorded activations of a block."""
+    return reproduced(wildcards.model, [wildcards.block])
+
+
+def model_reproduced(wildcards):
+    """The recorded activations of all layers."""
+    return reproduced(wildcards.model, model_blocks(wildcards.model))
+
+
+def model_translations(wildcards):
+    """The phrases of all layers in the wildcards' language."""
+    return [
+        f"results/{wildcards.model}/translations/{block}/{wildcards.lang}.parquet"
+        for block in model_blocks(wildcards.model)
+    ]
+
+
+def adapter_folder(wildcards):
+    """The adapter's folder as an input, nothing for the base model."""
+    if wildcards.adapter == "base":
+        return []
+    return f"results/{wildcards.model}/adapters/{wildcards.adapter}"
+
+
+def activation_tables(model, adapter, languages):
+    """The encode jobs' tables of a model, block by block and language by language."""
+    return [
+        f"results/{model}/activations/{adapter}/{block}/{lang}.parquet"
+        for block in model_blocks(model)
+        for lang in languages
+    ]
+
+
+def base_activations(wildcards):
+    """The base model's activations in every language."""
+    return activation_tables(wildcards.model, "base", LANGUAGES)
+
+
+def base_activation_languages(wildcards):
+    """The language of each of `base_activations`."""
+    return [Path(path).stem for path in base_activations(wildcards)]
+
+
+def run_translations(wildcards):
+    """The translations that a run trains on; the reference's text is in the phrases."""
+    return [
+        f"results/{wildcards.model}/translations/{target_block(wildcards)}/{lang}.parquet"
+        for lang in RUNS[wildcards.run].languages
+    ]
+
+
+def target_sae(wildcards):
+    """The SAE that a run reads."""
+    return sae_folders(wildcards.model, [RUNS[wildcards.run].target_layer])
+
+
+def target_phrases(wildcards):
+    """The phrases that a run trains on."""
+    return phrase_tables(wildcards.model, [RUNS[wildcards.run].target_layer])
+
+
+def target_block(wildcards):
+    """The layer block that holds a run's target layer."""
+    target = RUNS[wildcards.run].target_layer
+    limits = [
+        (block, *map(int, block.split("-"))) for block in model_blocks(wildcards.model)
+    ]
+    return next(block for block, first, last in limits if first <= target <= last)
+
+
+def run_recorded(wildcards):
+    """The reference's recorded activations, where a run takes them from the phrase alone."""
+    if STUDY.alignment.recorded == "corpus":
+        return []
+    return f"results/{wildcards.model}/activations/base/{target_block(wildcards)}/{REFERENCE}.parquet"
+
+
+def translator_folder(wildcards, direction):
+    """The translator as an input; nothing for the reference, a translation memory, or a direction without a model."""
+    backend = STUDY.translation.backend
+    if (
+        wildcards.lang == REFERENCE
+        or backend != "opus-mt"
+        or not translator(wildcards.lang, direction)
+    ):
+        return []
+    return f"results/translators/{direction}/{wildcards.lang}"
+
+
+def world_segments(wildcards):
+    """The world's parallel segments, where they are the translation memory."""
+    if STUDY.translation.backend != "parallel":
+        return []
+    return f"{WORLD}/segments/{wildcards.lang}.parquet"
+
+
+def every_translation(wildcards):
+    """The phrases of all layers in all languages."""
+    return [
+        f"results/{wildcards.model}/translations/{block}/{lang}.parquet"
+        for lang in LANGUAGES
+        for block in model_blocks(wildcards.model)
+    ]
+
+
+def gain_base(model):
+    """The base model's tables in the languages that any run is measured in, each with its language."""
+    measured = [
+        lang
+        for lang in LANGUAGES
+        if any(lang in run_languages(run) for run in runs_of(model))
+    ]
+    return [
+        (path, lang)
+        for lang in measured
+        for path in activation_tables(model, "base", [lang])
+    ]
+
+
+def gain_adapted(model):
+    """The adapters' tables, each with its run and language."""
+    return [
+        (path, run, lang)
+        for run in runs_of(model)
+        for lang in run_languages(run)
+        for path in activation_tables(model, run, [lang])
+    ]
+
+
+def question_folders(wildcards):
+    """The folder of each of a block's tasks, in the layout of the upstream data sets."""
+    parent = f"{WORLD}/benchmarks" if wildcards.model in TOYS else "results/benchmarks"
+    return {task: f"{parent}/m_{task}" for task in wildcards.tasks.split("+")}
+
+
+def question_files(wildcards):
+    """The questions of a block's tasks as inputs."""
+    if wildcards.model in TOYS:
+        return world_benchmarks(STUDY.world.languages, wildcards.tasks.split("+"))
+    return list(question_folders(wildcards).values())
+
+
+def world_facts(wildcards):
+    """What the world's questions are about; nothing for other questions."""
+    return f"{WORLD}/facts.parquet" if wildcards.model in TOYS else []
+
+
+def world_benchmarks(languages, tasks):
+    """The world's benchmark files in the layout of the upstream data sets."""
+    return [
+        f"{WORLD}/benchmarks/m_{task}/data/{lang}/{split}.jsonl"
+        for task in tasks
+        for lang in languages
+        for split in ("train", "val", "test")
+    ]
+
+
+def benchmark_measurements(model):
+    """Each adapter, task block and language that is benchmarked."""
+    return [
+        (adapter, tasks, lang)
+        for adapter in ("base", *runs_of(model))
+        for tasks in task_blocks(model)
+        for lang in benchmark_languages(model, adapter)
+    ]
+
+
+def benchmark_tables(wildcards):
+    """The tables of `benchmark_measurements`."""
+    return [
+        f"results/{wildcards.model}/benchmarks/{adapter}/{tasks}/{lang}.parquet"
+        for adapter, tasks, lang in benchmark_measurements(wildcards.model)
+    ]
+
+
+def benchmark_adapters(wildcards):
+    """The adapter of each of `benchmark_tables`."""
+    return [adapter for adapter, _, _ in benchmark_measurements(wildcards.model)]
+
+
+def benchmark_table_languages(wildcards):
+    """The language of each of `benchmark_tables`."""
+    return [lang for _, _, lang in benchmark_measurements(wildcards.model)]
+
+
+def figure_inputs(name):
+    """An input function: the Parquet tables that a figure is drawn from."""
+    return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)

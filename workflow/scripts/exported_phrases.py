@@ -1,0 +1,20 @@
+from isogloss.text.exported_phrases import export_phrases
+
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    export_phrases(
+        exports=snakemake.input.exports,
+        lm=snakemake.input.lm,
+        phrases=snakemake.output.phrases,
+        records=snakemake.output.records,
+        counts=snakemake.output.counts,
+        layer=int(snakemake.wildcards.layer),
+        features=snakemake.params.features,
+        threshold=snakemake.params.threshold,
+        window=snakemake.params.window,
+        feature_stride=snakemake.params.feature_stride,
+        per_feature=snakemake.params.per_feature,
+        checked_records=snakemake.params.checked_records,
+        metadata=provenance(snakemake),
+    )

@@ -1,0 +1,171 @@
+"""Neuronpedia's exports of features' top activations, record by record (papers.md A.5).
+
+A layer is a folder of batch-N.jsonl.gz; a line is a text of (mostly) 128 tokens with the activation of one feature at
+each. Records of a feature may lie in any file, in any order.
+"""
+
+import gzip
+import json
+import logging
+import math
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from isogloss.errors import IsoglossError
+
+logger = logging.getLogger(__name__)
+
+UNKNOWN = -1
+_INDEX = re.compile(rb'"index": ?"?(\d+)"?[,}]')  # no string holds it: there its quotes are escaped
+_BATCH = re.compile(r"batch-(\d+)\.jsonl\.gz")
+_ROUNDING = 0.002  # values are rounded to three decimals; so may their maximum be, on its own
+
+
+class Record(NamedTuple):
+    """A recorded text and one feature's activations on it."""
+
+    feature: int
+    tokens: list[str]  # strings of the vocabulary, BOS among them in some exports
+    values: list[float]  # activation at each token
+    maximum: float
+    peak: int  # position of the first strongest token
+    place: tuple[Path, int]  # file and line, counted from 1
+
+
+class Malformed(NamedTuple):
+    """A record that cannot be used."""
+
+    reason: str
+    place: tuple[Path, int]
+
+
+def read_records(folder: str | Path, *, layer: int, features: int, stride: int) -> Iterator[Record | Malformed]:
+    """The records of every `stride`-th feature of `layer` in the order of the export (files by number).
+
+    A record whose fields do not fit together is `Malformed`. Raises `IsoglossError` naming file and line for a file
+    that is cut off or damaged, a line that is no JSON object, and records of another SAE: a feature that a dictionary
+    of `features` does not have, a source of another layer. Lines of features left out are searched for their number
+    only.
+    """
+    for path in export_files(folder):
+        number = 0
+        try:
+            with gzip.open(path) as lines:
+                for number, line in enumerate(lines, start=1):
+                    found = _INDEX.search(line)
+                    if found and int(found[1]) % stride and int(found[1]) < features:
+                        continue
+                    record = _record(line, (path, number), layer, features)
+                    if isinstance(record, Malformed) or record.feature % stride == 0:
+                        yield record
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise IsoglossError(
+                f"{path}: cut off or damaged, the last good line is {number} ({error}); fetch it again: delete"
+                f" {folder} and run snakemake again"
+            ) from error
+
+
+def export_files(folder: str | Path) -> list[Path]:
+    """batch-N.jsonl.gz of a layer in ascending order of N; however many there are."""
+    numbers = {int(found[1]): path for path in Path(folder).glob("*") if (found := _BATCH.fullmatch(path.name))}
+    if not numbers:
+        raise IsoglossError(f"{folder}: no batch-N.jsonl.gz there, so no exports; fetch them again")
+    lacking = sorted(set(range(max(numbers))) - set(numbers))
+    if lacking:
+        logger.warning("%s: batch-%d.jsonl.gz is not there (%d such)", folder, lacking[0], len(lacking))
+    return [numbers[number] for number in sorted(numbers)]
+
+
+def _record(line: bytes, place: tuple[Path, int], layer: int, features: int) -> Record | Malformed:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise IsoglossError(f"{at(place)}: not JSON ({error}); delete {place[0].parent} and fetch it again") from error
+    if not isinstance(row, dict):
+        raise IsoglossError(f"{at(place)}: not a JSON object; these are no exports of activations")
+    if lacking := [name for name in ("index", "tokens", "values", "maxValue", "maxValueTokenIndex") if name not in row]:
+        return Malformed(f"no {', '.join(lacking)}", place)
+    _check_source(row, place, layer, features)
+    tokens, values, maximum, peak = row["tokens"], row["values"], row["maxValue"], row["maxValueTokenIndex"]
+    if not str(row["index"]).isdecimal():
+        return Malformed(f"index {row['index']!r}", place)
+    if not isinstance(tokens, list) or not isinstance(values, list) or not tokens or len(tokens) != len(values):
+        return Malformed("tokens and values are not lists of one length", place)
+    try:
+        finite = math.isfinite(sum(values)) and math.isfinite(maximum)
+    except (TypeError, OverflowError):
+        finite = False
+    if not finite or set(map(type, tokens)) != {str}:
+        return Malformed("a value is not a finite number or a token no string", place)
+    strongest = max(values)
+    tolerance = _ROUNDING + 1e-3 * abs(strongest)
+    if abs(strongest - maximum) > tolerance:
+        return Malformed(f"maxValue is {maximum}, the largest value {strongest}", place)
+    if not isinstance(peak, int) or not 0 <= peak < len(values) or strongest - values[peak] > tolerance:
+        return Malformed(f"maxValueTokenIndex is {peak}, the largest value at {values.index(strongest)}", place)
+    return Record(int(row["index"]), tokens, values, float(maximum), values.index(strongest), place)
+
+
+def _check_source(row: Mapping[str, Any], place: tuple[Path, int], layer: int, features: int) -> None:
+    index, source = str(row["index"]), row.get("layer")
+    if index.isdecimal() and int(index) >= features:
+        raise IsoglossError(
+            f"{at(place)}: feature {index}, but the SAE has {features} features: the export of another SAE;"
+            " check neuronpedia.source and saes.features"
+        )
+    number = re.match(r"(\d+)(-|$)", str(source)) if source is not None else None
+    if number and int(number[1]) != layer:
+        raise IsoglossError(
+            f"{at(place)}: a record of {source!r}, not of layer {layer}; check neuronpedia.source, or delete the"
+            " exports and fetch them again"
+        )
+
+
+def at(place: tuple[Path, int]) -> str:
+    """`file:line`."""
+    return f"{place[0]}:{place[1]}"
+
+
+class Vocabulary(dict[str, int]):
+    """The id of a token as exports write it; `UNKNOWN` for what is no token of `tokenizer`.
+
+    Exports hold the vocabulary's own strings; some are made readable, which is undone here. The first of these that
+    the vocabulary has is taken: the token as it is ("▁the", "<0x0A>", "Ġthe"); with "↵" and "Ċ" as newline, "Ġ" as
+    space; with "▁" for a space (SentencePiece); the byte token of a single character ("<0x09>"); the characters of
+    byte-level BPE, first for the characters only that its alphabet lacks (a space, a newline, a dash), then for all.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        super().__init__(tokenizer.get_vocab())
+
+    def __missing__(self, token: str) -> int:
+        plain = token.replace("↵", "\n").replace("Ċ", "\n").replace("Ġ", " ")
+        forms = [plain, plain.replace(" ", "▁")]
+        if len(plain) == 1 and ord(plain) < 128:
+            forms.append(f"<0x{ord(plain):02X}>")
+        spaced = token.replace("↵", "\n").replace("▁", " ")
+        forms.append("".join(c if c in _ALPHABET else _byte_level(c) for c in spaced))
+        forms.append(_byte_level(plain.replace("▁", " ")))
+        known = (found for form in forms if (found := self.get(form, UNKNOWN)) != UNKNOWN)
+        self[token] = next(known, UNKNOWN)
+        return self[token]
+
+
+def _byte_level(text: str) -> str:
+    return "".join(_BYTES[byte] for byte in text.encode())
+
+
+def _byte_characters() -> list[str]:
+    """The character of each byte in byte-level BPE: itself if it is printable Latin-1, else the next from U+0100."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte if byte in printable else next(others)) for byte in range(256)]
+
+
+_BYTES = _byte_characters()
+_ALPHABET = frozenset(_BYTES)

@@ -1,0 +1,14 @@
+from isogloss.text.translation_quality import measure_quality
+
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    measure_quality(
+        translations=list(snakemake.input.translations),
+        langs=snakemake.params.langs,
+        translation_quality=snakemake.output[0],
+        confidence=snakemake.params.confidence,
+        bootstrap=snakemake.params.bootstrap,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )
