@@ -29,9 +29,9 @@ plan: $(VENV)/.run
 report: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force results/report.html
 
-## make test      the tests, about ten minutes on two cores
+## make test      the tests, about a quarter of an hour on two cores
 test: $(VENV)/.dev
-	pytest -m "not gpu" tests
+	pytest -m "not gpu and not slurm and not slow" tests
 
 ## make test-all  the tests, the long ones too
 test-all: $(VENV)/.dev

@@ -1,6 +1,7 @@
 # What comes from elsewhere: models, SAEs, exported activations, translators, questions.
 #   in:  repositories of the Hugging Face Hub at a revision, Neuronpedia's bucket, or local folders with the same files
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
+# fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
 
 
@@ -70,7 +71,6 @@ rule fetch_exports:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.neuronpedia"),
         neuronpedia=model_setting("neuronpedia"),
         source=export_source,
         downloads="results/{model}/.downloads/layer_{layer}",

@@ -51,7 +51,8 @@ def _batches(
     try:
         yield from table.iter_batches(batch_size=size, row_groups=groups, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
-        raise IsoglossError(f"{path}: damaged Parquet file ({error}); delete it and run snakemake again") from error
+        what = " ".join(str(error).split())  # of several lines
+        raise IsoglossError(f"{path}: damaged Parquet file ({what}); delete it and run snakemake again") from error
 
 
 def _may_hold(table: pq.ParquetFile, group: int, layers: Collection[int]) -> bool:
