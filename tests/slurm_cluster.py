@@ -121,6 +121,10 @@ class Cluster:
     def power_loss(self, node: str) -> None:
         _run(SCRIPTS / "powerloss.sh", self.folder, node)
 
+    def freeze_jobs(self, node: str) -> None:
+        """A node's jobs stand still: a test on a fast machine has time, and a node hangs that has no slurmd either."""
+        _run(SCRIPTS / "powerloss.sh", self.folder, node, "freeze")
+
     def state(self, node: str) -> str:
         """As sinfo says it: idle, mixed, down*, ..."""
         return _run("sinfo", "--noheader", "--node", "--nodes", node, "--format", "%T").strip()

@@ -1,20 +1,22 @@
 #!/bin/bash
 # powerloss.sh DIR NODE: NODE loses its power. SIGKILL, by pid, to its slurmd, its job steps and all their descendants.
+# powerloss.sh DIR NODE freeze: its job steps and their descendants stand still (SIGSTOP); its slurmd is untouched.
 # Killing slurmd alone is no power loss: what it started lives on, and so do the children of a killed job step.
 set -uo pipefail
-dir=$(realpath "$1") node=$2
+dir=$(realpath "$1") node=$2 how=${3:-kill}
 
 tree() {
   echo "$1"
   for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do tree "$child"; done
 }
 
-pids=$(cat "$dir/run/slurmd.$node.pid")
+pids=
 for job in $(squeue -h -w "$node" -t running,completing -o %A); do
   for step in $(pgrep -f "^slurmstepd: \[$job\."); do
     pids+=" $(tree "$step" | tr '\n' ' ')"
   done
 done
-kill -STOP $pids 2>/dev/null # nobody starts a child or cleans up while the others die
-kill -KILL $pids 2>/dev/null
+[ "$how" = freeze ] || pids+=" $(cat "$dir/run/slurmd.$node.pid")"
+kill -STOP $pids 2>/dev/null # also before a kill: nobody starts a child or cleans up while the others die
+[ "$how" = freeze ] || kill -KILL $pids 2>/dev/null
 echo "$pids"

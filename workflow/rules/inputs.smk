@@ -1,4 +1,4 @@
-# Which files a rule reads: input functions, by stage.
+# Input functions, by stage: which files a job reads.
 
 
 def sae_folders(model, layers):
