@@ -134,11 +134,16 @@ def _origin(config: Mapping[str, Any]) -> str:
     if config["kind"] == "toy":
         return f"a Gemma-2 of {shape}, trained here on {config['training']['tokens']:,} tokens"
     saes, source = config["saes"], config["source"]
-    name, place = source["id"] or source["folder"], saes["source"] or {}
-    return (
-        f"{name} at revision {source['revision']}, {shape}; SAEs of {saes['features']:,} features"
-        f" ({saes['kind']}, {saes['release'] or place.get('id') or place.get('folder')})"
-    )
+    # A local folder is what was read, whatever repository stands beside it.
+    where = f"local folder {source['folder']}" if source["folder"] else f"{source['id']} at {source['revision']}"
+    return f"{where}, {shape}; SAEs of {saes['features']:,} features ({saes['kind']}, {_sae_origin(saes)})"
+
+
+def _sae_origin(saes: Mapping[str, Any]) -> str:
+    place = saes["source"]
+    if place is None:
+        return saes["release"]
+    return f"local folder {place['folder']}" if place["folder"] else f"{place['id']} at {place['revision']}"
 
 
 def _planted(tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settings: Mapping[str, Any]) -> list[str]:
