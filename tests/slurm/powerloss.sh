@@ -1,19 +1,22 @@
 #!/bin/bash
 # powerloss.sh DIR NODE: NODE loses its power. SIGKILL, by pid, to its slurmd, its job steps and all their descendants.
-# powerloss.sh DIR NODE freeze: its job steps and their descendants stand still (SIGSTOP); its slurmd is untouched.
+# powerloss.sh DIR NODE freeze: what its jobs run stands still (SIGSTOP). Slurm's own processes do not, so they can end it.
 # Killing slurmd alone is no power loss: what it started lives on, and so do the children of a killed job step.
 set -uo pipefail
 dir=$(realpath "$1") node=$2 how=${3:-kill}
 
-tree() {
-  echo "$1"
-  for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do tree "$child"; done
+below() {
+  for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+    echo "$child"
+    below "$child"
+  done
 }
 
 pids=
 for job in $(squeue -h -w "$node" -t running,completing -o %A); do
   for step in $(pgrep -f "^slurmstepd: \[$job\."); do
-    pids+=" $(tree "$step" | tr '\n' ' ')"
+    pids+=" $(below "$step" | tr '\n' ' ')"
+    [ "$how" = freeze ] || pids+=" $step"
   done
 done
 [ "$how" = freeze ] || pids+=" $(cat "$dir/run/slurmd.$node.pid")"

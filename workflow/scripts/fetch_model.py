@@ -1,5 +1,4 @@
 from isogloss.fetch.model import fetch_model
-
 from isogloss.stage import stage
 
 with stage(snakemake):
