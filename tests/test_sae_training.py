@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from isogloss.config import TopKSae
+from isogloss.config.toy import TopKSae
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_base_model, load_tokenizer
 from isogloss.residuals.batching import encode_texts
