@@ -1,69 +1,21 @@
 """The real Snakefile on a study of a minute: one full run, then what a change runs again."""
 
-import json
 import os
-import re
-import shutil
-import subprocess
-import sys
-from collections import Counter
 from pathlib import Path
 
 import polars as pl
 import pytest
-import yaml
 
+from checkout import REPOSITORY, Checkout, read_study
 from isogloss.tables import CONTRACT, open_table, table_metadata
 
-REPOSITORY = Path(__file__).parents[1]
 STUDY = REPOSITORY / "tests" / "studies" / "mini.yaml"
-
-
-class Checkout:
-    """A copy of the workflow that a test may edit, with the results of the session's one full run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.study = folder / "study.yaml"
-
-    def snakemake(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", str(study or self.study)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-        return subprocess.run([*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True)
-
-    def planned(self, *arguments: str, study: Path | None = None) -> Counter[str]:
-        """How many jobs of each rule a dry run plans."""
-        run = self.snakemake("--dry-run", *arguments, study=study)
-        assert run.returncode == 0, run.stdout + run.stderr
-        rows = re.findall(r"^(\w+)\s+(\d+)$", run.stdout + run.stderr, flags=re.MULTILINE)
-        return Counter({rule: int(count) for rule, count in rows if rule != "total"})
-
-    def changed_study(self, path: str, value: object) -> Path:
-        config = yaml.safe_load(self.study.read_text(encoding="utf-8"))
-        *parents, last = path.split(".")
-        node = config
-        for key in parents:
-            node = node.setdefault(key, {})
-        node[last] = value
-        changed = self.folder / "changed.json"
-        changed.write_text(json.dumps(config), encoding="utf-8")
-        return changed
-
-
-def copy_workflow(folder: Path) -> None:
-    for name in ("workflow", "config", "resources", "envs", "slurm"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(REPOSITORY / "Snakefile", folder)
-    shutil.copy(STUDY, folder / "study.yaml")
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    folder = tmp_path_factory.mktemp("checkout")
-    copy_workflow(folder)
-    checkout = Checkout(folder)
-    run = checkout.snakemake("--show-failed-logs")
-    assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-6000:]
+    checkout = Checkout(tmp_path_factory.mktemp("checkout") / "isogloss", read_study(STUDY))
+    checkout.finish()
     return checkout
 
 
@@ -188,10 +140,8 @@ def test_mistakes_in_the_configuration_come_at_once_before_anything_runs(finishe
 
 
 def test_the_default_study_and_the_slurm_profile_plan_without_a_cluster(tmp_path: Path):
-    copy_workflow(tmp_path)
-    default = tmp_path / "config" / "config.yaml"
-    checkout = Checkout(tmp_path)
-    local = checkout.planned(study=default)
-    assert local == checkout.planned("--profile", "slurm", study=default)
+    checkout = Checkout(tmp_path / "isogloss", read_study(REPOSITORY / "config" / "config.yaml"))
+    local = checkout.planned()
+    assert local == checkout.planned("--profile", "slurm")
     assert local["train_toy"] == 2
     assert local["encode"] > 20

@@ -7,7 +7,7 @@ rule capture:
     input:
         lm="results/{model}/lm",
         adapter=adapter_folder,
-        reproduced=model_reproduced,
+        reproduced=ancient(model_reproduced),
         translations=model_translations,
     output:
         "results/{model}/residuals/{adapter}/{lang}.parquet",
