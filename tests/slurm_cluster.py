@@ -127,7 +127,7 @@ class Cluster:
 
     def state(self, node: str) -> str:
         """As sinfo says it: idle, mixed, down*, ..."""
-        return _run("sinfo", "--noheader", "--node", "--nodes", node, "--format", "%T").strip()
+        return _run("sinfo", "--noheader", "--nodes", node, "--format", "%T").strip()
 
     def stop_controller(self) -> None:
         """As for maintenance: it saves its state, and running jobs go on."""

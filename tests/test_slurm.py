@@ -211,9 +211,9 @@ class Faults:
 
     def begin(self) -> subprocess.Popen[bytes]:
         for folder in (*self.folders, "logs/encode", "logs/align"):
-            shutil.rmtree(self.study.results / folder)
+            shutil.rmtree(self.study.results / folder, ignore_errors=True)  # a fault before may have left nothing
         for target in self.targets:
-            (self.study.folder / target).unlink()
+            (self.study.folder / target).unlink(missing_ok=True)
         return self.study.submit(*self.targets)
 
     def at_work(self, sign: str, words: set[str], snakemake: subprocess.Popen[bytes]) -> Job:
