@@ -288,9 +288,10 @@ def test_fault_a_job_outlives_its_slurmd_and_is_run_again_if_the_node_is_silent_
     wait(lambda: cluster.job(hit.number).restarts, "the job is queued again", running=snakemake)
     cluster.start_daemon(hit.node)
     faults.study.end(snakemake)
-    jobs = [job for job in cluster.jobs() if job.number >= hit.number]
     assert [job.state for job in faults.tries(hit)] == ["COMPLETED"]
-    assert {job.state for job in jobs} == {"COMPLETED"}
+    # What Slurm was just starting on that node may have failed, which costs a try.
+    last = {job.task: job.state for job in cluster.jobs() if job.number >= hit.number}
+    assert set(last.values()) == {"COMPLETED"}
     faults.assert_same_numbers()
 
 
