@@ -126,8 +126,9 @@ class Cluster:
         _run(SCRIPTS / "powerloss.sh", self.folder, node, "freeze")
 
     def state(self, node: str) -> str:
-        """As sinfo says it: idle, mixed, down*, ..."""
-        return _run("sinfo", "--noheader", "--nodes", node, "--format", "%T").strip()
+        """As scontrol says it, sinfo's `completing` may hide a dead node: idle, mixed, down*+completing, ..."""
+        told = _run("scontrol", "show", "node", node, "--oneliner")
+        return next(word for word in told.split() if word.startswith("State=")).removeprefix("State=").lower()
 
     def stop_controller(self) -> None:
         """As for maintenance: it saves its state, and running jobs go on."""
