@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make demo      paper A on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
+## make demo      papers A and C on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
 demo: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy
 	@echo "open $(abspath results/report.html)"
@@ -31,7 +31,7 @@ report: $(VENV)/.run
 
 ## make test      the tests, about a quarter of an hour on two cores
 test: $(VENV)/.dev
-	pytest -m "not gpu and not slurm and not slow" tests
+	OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile -m "not gpu and not slurm and not slow" tests
 
 ## make test-all  the tests, the long ones too
 test-all: $(VENV)/.dev
@@ -58,6 +58,8 @@ schema: $(VENV)/.run
 ## make bench     ratios of isogloss to the plain way, measured in one run
 bench: $(VENV)/.dev
 	PYTHONPATH=workflow/scripts:tests python tests/bench.py
+	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_sae_training.py
+	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_patterns.py --features 4096 --tokens 20000
 
 ## make clean     removes results (not the environment)
 clean:

@@ -26,8 +26,14 @@ SHARES = {
 TASKS = ("arc", "hellaswag", "mmlu")
 
 
+STEPS = (1, 5, 27, 140, 720, 1328)
+
+
 def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more: Any) -> dict[str, Any]:
-    """A resolved configuration: a skewed and an equal model, one run on all languages, some on one."""
+    """A resolved configuration: a skewed and an equal model, one run on all languages, some on one.
+
+    Paper C is asked of the skewed model, in the first languages of `languages` unless `more` says of which.
+    """
     high = [c for c in ("en", "zh", "ru", "es", "it") if c in languages]
     low = [c for c in languages if c not in high]
     total = sum(SHARES[c] for c in languages)
@@ -45,7 +51,12 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
             "languages": {"high_resource": high, "medium_low_resource": low},
             "world": {"languages": list(languages)},
             "models": {
-                "skewed": {**model, "title": "Skewed shares", "shares": {c: SHARES[c] / total for c in languages}},
+                "skewed": {
+                    **model,
+                    "title": "Skewed shares",
+                    "shares": {c: SHARES[c] / total for c in languages},
+                    "analyses": ["similarity", "gap", "alignment", "benchmarks", "bilingual"],
+                },
                 "equal": {
                     **model,
                     "title": "Equal shares",
@@ -54,6 +65,7 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
                 },
             },
             "alignment": {"runs": runs},
+            "bilingual": {"languages": list(languages[:2]), "learning_rates": [5e-4, 1e-3, 2e-3, 5e-3]},
             **more,
         }
     ).model_dump(mode="json")
@@ -344,7 +356,177 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
         }
         | {f"share_{c}": np.full(len(steps), s) for c, s in config["models"][model]["shares"].items()}
     )
+    if "bilingual" in config["models"][model]["analyses"]:
+        tables |= bilingual_tables(tuple(config["bilingual"]["languages"]), len(layers), seed=seed)
     return tables
+
+
+def bilingual_tables(
+    languages: tuple[str, ...],
+    layers: int,
+    *,
+    steps: tuple[int, ...] = STEPS,
+    alphas: tuple[float, ...] = (0.1,),
+    n_features: tuple[int, ...] = (1000,),
+    seed: int = 0,
+) -> dict[str, pl.DataFrame]:
+    """Paper C's tables: the mixed share falls and rises again, mixed features help most, random ones do harm."""
+    rng = np.random.default_rng([seed, layers])
+    selectivity, training = [], []
+    for place, step in enumerate(steps):
+        time = place / max(1, len(steps) - 1)
+        for layer in range(layers):
+            depth = layer / max(1, layers - 1)
+            mixed = 0.65 - 2.2 * time * (1 - time) + 0.25 * time * (depth - 0.6) + 0.01 * float(rng.normal())
+            mono = 0.1 + 0.7 * time**0.7 - 0.25 * time * abs(depth - 0.5)
+            left = (1 - mixed) / (len(languages) + 1)
+            shares = {code: left * (2 if code == languages[0] else 1) for code in languages} | {"mixed": mixed}
+            for its, share in (shares | {"all": 1.0, "silent": None}).items():
+                m = None if share is None else mono + 0.02 * [*shares, "all"].index(its) - 0.06
+                span = None if share is None else 1 + 0.4 * time + 1.5 * time * depth**2
+                selectivity.append(
+                    {
+                        "step": step,
+                        "layer": layer,
+                        "class": its,
+                        "share": share,
+                        "share_low": share if its == "all" else None if share is None else share - 0.04,
+                        "share_high": share if its == "all" else None if share is None else share + 0.04,
+                        "monosemanticity": m,
+                        "monosemanticity_low": None if m is None else m - 0.02,
+                        "monosemanticity_high": None if m is None else m + 0.02,
+                        "span_length": span,
+                        "span_length_low": None if span is None else span - 0.1,
+                        "span_length_high": None if span is None else span + 0.1,
+                        "n_features": 30 if share is None else int(470 * share),
+                    }
+                )
+            training.append(
+                {
+                    "step": step,
+                    "layer": layer,
+                    "fvu": 0.02 + 0.2 * time + 0.03 * depth,
+                    "l0": 16.0 - 0.5 * depth,
+                    "dead_features": int(120 * (1 - time) + 40 * depth),
+                    "features": 512,
+                    "k": 16,
+                    "n_tokens": 16384,
+                    "learning_rate": 2e-3,
+                }
+            )
+    rates = (5e-4, 1e-3, 2e-3, 5e-3)
+    losses = (0.21, 0.16, 0.15, 0.19)
+    tables = {
+        "selectivity": pl.DataFrame(selectivity, infer_schema_length=None),
+        "sae_training": pl.DataFrame(training),
+        "learning_rates": pl.DataFrame(
+            [
+                {
+                    "learning_rate": rate,
+                    "loss": loss,
+                    "fvu": 0.8 * loss,
+                    "step": steps[-1],
+                    "layer": layers // 2,
+                    "chosen": loss == min(losses),
+                }
+                for rate, loss in zip(rates, losses, strict=True)
+            ]
+        ),
+    }
+    return (
+        tables | _injections(languages, steps, alphas, n_features) | {"examples": _examples(languages, layers, steps)}
+    )
+
+
+def _injections(
+    languages: tuple[str, ...], steps: tuple[int, ...], alphas: tuple[float, ...], n_features: tuple[int, ...]
+) -> dict[str, pl.DataFrame]:
+    groups, step = [*languages, "all"], steps[(len(steps) - 1) // 2]
+    rows, summary = [], []
+    for place, lang in enumerate(groups):
+        before = 18.7 + 4 * place
+        score = None if lang == "all" else 20.0 + place
+        nothing = {"step": step, "class": "none", "alpha": 0.0, "n_features": 0}
+        scores = {"chrf": score, "bleu": score and score / 2, "comet": None}
+        change = {"change": 0.0, "ci_low": 0.0, "ci_high": 0.0, "n_used": 0}
+        summary.append(nothing | {"lang": lang, "perplexity": before} | change | scores)
+        rows.append(nothing | {"repeat": 0, "lang": lang, "perplexity": before} | scores | {"n": 500})
+        for alpha in alphas:
+            for n in n_features:
+                for its in (*languages, "mixed", "random"):
+                    helped = {"mixed": -0.35, "random": 0.12}.get(its, -0.3 if its == lang else -0.08)
+                    changed = helped * alpha / 0.1 * (n / n_features[0]) ** 0.3
+                    what = {"step": step, "class": its, "alpha": alpha, "n_features": n}
+                    interval = {"change": changed, "ci_low": changed - 0.06, "ci_high": changed + 0.06}
+                    beyond = changed - 0.12 * alpha / 0.1 * (n / n_features[0]) ** 0.3
+                    against = (None,) * 3 if its == "random" else (beyond, beyond - 0.07, beyond + 0.07)
+                    names = ("beyond_random", "beyond_random_low", "beyond_random_high")
+                    interval |= dict(zip(names, against, strict=True)) | {"n_used": min(n, 800)}
+                    better = {"chrf": score and score - 3 * changed, "bleu": score and score / 2, "comet": None}
+                    summary.append(what | {"lang": lang, "perplexity": before + changed} | interval | better)
+                    rows += [
+                        what
+                        | {"repeat": repeat, "lang": lang, "perplexity": before + changed + 0.01 * (repeat - 2)}
+                        | better
+                        | {"n": 500}
+                        for repeat in range(5)
+                    ]
+    changes = ["change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high"]
+    floats = dict.fromkeys(["chrf", "bleu", "comet"], pl.Float64)
+    return {
+        "intervention": pl.DataFrame(rows, schema_overrides=floats, infer_schema_length=None),
+        "intervention_summary": pl.DataFrame(
+            summary, schema_overrides=floats | dict.fromkeys(changes, pl.Float64), infer_schema_length=None
+        ),
+    }
+
+
+TEXTS = {
+    "en": "The capital of Spain is Madrid , and its largest <b>port</b> & {{ city }} is Barcelona .",
+    "zh": "西班牙的首都是马德里，最大的港口城市是巴塞罗那。",
+    "ru": "Столица Испании — Мадрид , крупнейший порт — Барселона .",
+    "es": "La capital de España es Madrid y su mayor puerto es Barcelona .",
+    "hi": "स्पेन की राजधानी मैड्रिड है और सबसे बड़ा बंदरगाह बार्सिलोना है ।",
+    "ml": "സ്പെയിനിന്റെ തലസ്ഥാനം മാഡ്രിഡ് ആണ് , ഏറ്റവും വലിയ തുറമുഖം ബാഴ്സലോണ .",
+    "ja": "スペインの首都はマドリードで、最大の港はバルセロナです。",
+    "ar": "عاصمة إسبانيا هي مدريد وأكبر ميناء فيها هو برشلونة .",
+}
+
+
+def pieces(lang: str) -> list[str]:
+    """A text of a language as tokens that end within words and clusters of letters, as byte-level BPE's do."""
+    text = TEXTS.get(lang, TEXTS["es"])
+    return [text[at : at + 3] for at in range(0, len(text), 3)][:17]
+
+
+def _examples(languages: tuple[str, ...], layers: int, steps: tuple[int, ...]) -> pl.DataFrame:
+    rows = []
+    for step in steps:
+        for layer in range(layers):
+            for place, its in enumerate((*languages, "mixed")):
+                for feature in (3 + 10 * place, 7 + 10 * place):
+                    for lang in languages if its == "mixed" else (its,):
+                        for rank in range(3):
+                            tokens = pieces(lang)
+                            activations = [0.0] * len(tokens)
+                            activations[3 + rank : 6 + rank] = [0.4 / (1 + rank), 2.0 / (1 + rank), 1.2 / (1 + rank)]
+                            rows.append(
+                                {
+                                    "step": step,
+                                    "layer": layer,
+                                    "feature": feature,
+                                    "class": its,
+                                    "monosemanticity": 0.8 if feature % 10 == 3 else None,
+                                    "rank": rank,
+                                    "lang": lang,
+                                    "document": f"d{rank}",
+                                    "position": 4 + rank,
+                                    "tokens": tokens,
+                                    "activations": activations,
+                                    "selection": "top" if feature % 10 == 3 else "median",
+                                }
+                            )
+    return pl.DataFrame(rows, schema_overrides={"activations": pl.List(pl.Float32)}, infer_schema_length=None)
 
 
 def make_losses(config: Mapping[str, Any], seed: int = 0) -> dict[str, pl.DataFrame]:

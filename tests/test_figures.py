@@ -1,10 +1,13 @@
 """Every figure and HTML table of the catalogue, from synthetic tables with known values."""
 
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,15 +20,17 @@ from matplotlib.figure import Figure
 
 from isogloss.figures import catalogue
 from isogloss.figures.draw import DRAW, figure
+from isogloss.figures.examples import places
 from isogloss.figures.html import COLUMNS, html_table, render
 from isogloss.figures.style import Context
 from isogloss.languages import language_table
 from isogloss.report.transfer import transfers
 from isogloss.tables import write_table
-from synthetic import make_losses, make_tables, metadata, settings, write_results
+from synthetic import SHARES, bilingual_tables, make_losses, make_tables, metadata, settings, write_results
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
+PAGES = {*COLUMNS, "examples"}
 
 
 def caption(name: str) -> Path:
@@ -51,8 +56,8 @@ def errorbars(axes) -> list[tuple[float, float, float, str]]:
 
 def test_every_entry_has_a_drawing_and_a_caption():
     assert set(DRAW) == {*catalogue.FIGURES, "planted_truth"}
-    assert set(COLUMNS) == set(catalogue.TABLES)
-    for name in {*DRAW, *COLUMNS}:
+    assert set(catalogue.TABLES) == PAGES
+    for name in {*DRAW, *PAGES}:
         assert caption(name).is_file(), name
 
 
@@ -78,6 +83,16 @@ def test_draws_with_labelled_axes(name):
         "alignment_gain": ["activation gain (%)", "mean activation (SAE units)"],
         "alignment_gain_layers": ["target layer (decoder layer, 0-based)", "retention of the reference (%)"],
         "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
+        "selectivity": [
+            "training step (log scale)",
+            "share of the features that are not silent (%)",
+            "monosemanticity (0 to 1)",
+        ],
+        "selectivity_layers": ["share of mixed features (%)", "monosemanticity of all features (0 to 1)"],
+        "span_length": ["training step (log scale)", "span length of all features (tokens)"],
+        "intervention": ["change of perplexity (below zero: better)"],
+        "learning_rates": ["learning rate of the SAE", "validation loss (squared error a token)"],
+        "sae_training": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
         "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
         "sae_quality": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
     }.items(),
@@ -87,7 +102,7 @@ def test_axes_name_what_they_show_and_its_unit(name, labels):
     assert set(labels) <= shown
 
 
-@pytest.mark.parametrize(("layers", "languages"), [(26, tuple(language_table())), (2, ("en", "es", "ml"))])
+@pytest.mark.parametrize(("layers", "languages"), [(26, tuple(SHARES)), (2, ("en", "es", "ml"))])
 def test_draws_many_layers_and_few_languages(layers, languages):
     config = settings(layers, languages)
     for name in ("similarity", "language_gap", "alignment_gain_layers", "gap_accuracy_correlation"):
@@ -298,9 +313,170 @@ def test_html_table_shows_the_tables_rows(name, tmp_path):
     assert "A &lt;b&gt;&amp;" in page
     assert "<b>" not in page
     assert ("a small p does not show a disparity" in page) == (name == "language_gap")
-    if any(column.low in frame.columns for column in COLUMNS[name]):
+    if any(column.low in frame.columns for column in COLUMNS.get(name, ())):
         assert "90 % interval" in page
-    ElementTree.fromstring(page.split("<tbody>")[0].split("<thead>")[1].removesuffix("</thead>\n"))
+    if name in COLUMNS:
+        ElementTree.fromstring(page.split("<tbody>")[0].split("<thead>")[1].removesuffix("</thead>\n"))
+
+
+def bilingual(name: str, tables: dict[str, pl.DataFrame], languages: list[str]) -> Figure:
+    config = settings()
+    config["bilingual"]["languages"] = languages
+    return DRAW[name](tables, Context("skewed", catalogue.figure_settings(config)))
+
+
+@pytest.mark.parametrize(
+    ("languages", "layers", "steps"),
+    [
+        (("en", "ja"), 28, (0, 1, 10, 1000, 988_240)),
+        (("en", "hi", "ml"), 4, (1, 27, 1328)),
+        (("en", "hi", "ml"), 1, (7,)),
+    ],
+)
+def test_draws_any_number_of_languages_layers_and_steps(languages, layers, steps):
+    tables = bilingual_tables(languages, layers, steps=steps, alphas=(0.05, 0.1), n_features=(1000, 3000, 5000))
+    for name, entry in catalogue.FIGURES.items():
+        if "bilingual" in entry.analyses:
+            bilingual(name, tables, list(languages)).draw_without_rendering()
+
+
+def test_labels_of_steps_do_not_overlap_and_name_the_ends():
+    steps = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 3000, 10_000, 50_000, 143_000)
+    drawn = bilingual("sae_training", bilingual_tables(("en", "es"), 28, steps=steps), ["en", "es"])
+    drawn.draw_without_rendering()
+    for axes in drawn.axes[:3]:
+        labels = axes.get_xticklabels()
+        assert [labels[0].get_text(), labels[-1].get_text()] == ["0", "143,000"]
+        boxes = [label.get_window_extent() for label in labels]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+        low, high = axes.get_xlim()
+        assert low < 0
+        assert high > 143_000
+
+
+def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
+    from isogloss.figures.bilingual import look
+    from isogloss.figures.classes import LOOKS
+
+    tables = bilingual_tables(("en", "es"), 4)
+    lines = {line.get_label(): to_hex(line.get_color()) for line in draw("selectivity", **tables).axes[1].lines}
+    assert lines["mixed"] == look("mixed").colour
+    assert lines["Spanish (es)"] == language_table()["es"].colour.lower()
+    colours = {row[3] for row in errorbars(draw("intervention", **tables).axes[0])}
+    assert colours == {look(code).colour.lower() for code in ("en", "es", "mixed", "random")}
+    assert not {its.colour.lower() for its in LOOKS.values()} & {
+        row.colour.lower() for row in language_table().values()
+    }
+
+
+def test_selectivity_is_that_of_the_middle_layer():
+    frame = bilingual_tables(("en", "es"), 4)["selectivity"]
+    mixed = frame.filter((pl.col("layer") == 2) & (pl.col("class") == "mixed")).sort("step")
+    drawn = draw("selectivity", selectivity=frame.sample(fraction=1, shuffle=True, seed=0)).axes[0]
+    (line,) = (line for line in drawn.lines if line.get_label() == "mixed")
+    np.testing.assert_allclose(line.get_ydata(), 100 * mixed["share"])
+    assert line.get_xdata().tolist() == mixed["step"].to_list()
+    assert "layer 2 " in drawn.get_title("left")
+
+
+def test_intervention_shows_the_tables_changes_with_their_intervals():
+    frame = bilingual_tables(("en", "es"), 4)["intervention_summary"]
+    drawn = errorbars(draw("intervention", intervention_summary=frame).axes[0])
+    wanted = frame.filter(pl.col("class") != "none").select("change", "ci_low", "ci_high").rows()
+    np.testing.assert_allclose(sorted(row[:3] for row in drawn), sorted(wanted))
+
+
+def test_classes_without_features_and_diverged_rates_leave_gaps():
+    tables = bilingual_tables(("en", "es"), 4)
+    none = [pl.lit(None, dtype=pl.Float64).alias(name) for name in ("monosemanticity", "monosemanticity_low")]
+    gone = tables["selectivity"].with_columns(
+        *[
+            pl.when(pl.col("class") == "es")
+            .then(it)
+            .otherwise(pl.col(it.meta.output_name()))
+            .alias(it.meta.output_name())
+            for it in none
+        ]
+    )
+    draw("selectivity", selectivity=gone).draw_without_rendering()
+    rates = tables["learning_rates"].with_columns(
+        pl.when(pl.col("learning_rate") == 5e-3).then(None).otherwise(pl.col("loss")).alias("loss")
+    )
+    draw("learning_rates", learning_rates=rates).draw_without_rendering()
+
+
+def test_search_and_intervention_are_shown_only_where_they_were_asked_for():
+    plain = settings(bilingual={"languages": ["en", "es"], "intervention": None})
+    missing = set(catalogue.figures_of(CONFIG, "skewed")) - set(catalogue.figures_of(plain, "skewed"))
+    assert missing == {"learning_rates", "intervention"}
+    assert "intervention" not in catalogue.tables_of(plain, "skewed")
+    assert not {"selectivity", "examples"} & {
+        *catalogue.tables_of(CONFIG, "equal"),
+        *catalogue.figures_of(CONFIG, "equal"),
+    }
+
+
+def test_intervention_table_sets_the_languages_side_by_side():
+    frame = bilingual_tables(("en", "hi", "ml"), 2, alphas=(0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
+    page = render(frame, "intervention", "Model", 0.95, source="t.parquet", study="s")
+    assert page.count("<tr") == 1 + 1 + 2 * 2 * 5
+    for cell in ("Malayalam (ml): perplexity", "chrF into Hindi (hi)", "none (as it is)", "random features (control)"):
+        assert cell in page
+    assert "COMET" not in page
+
+
+def test_selectivity_table_is_of_the_last_step():
+    page = render(bilingual_tables(("en", "es"), 3)["selectivity"], "selectivity", "M", 0.95, source="t", study="s")
+    assert page.count("<tr") == 1 + 3 * 5
+    assert '<td class="n">1,328</td>' in page
+    assert '<td class="n">720</td>' not in page
+
+
+def examples(languages: tuple[str, ...], layers: int = 5, **changed: Any) -> str:
+    frame = bilingual_tables(languages, layers)["examples"].with_columns(**changed)
+    return render(frame, "examples", "Model", 0.95, source="t.parquet", study="s")
+
+
+def test_examples_show_early_middle_and_last_step_then_the_outer_layers():
+    frame = bilingual_tables(("en", "es"), 5)["examples"]
+    assert [place[1:] for place in places(frame)] == [(1, 2), (27, 2), (1328, 2), (1328, 0), (1328, 4)]
+    assert [place[1:] for place in places(frame.filter(pl.col("step") == 5, pl.col("layer") == 1))] == [(5, 1)]
+    page = examples(("en", "es"))
+    assert page.count("<h2 ") == 5
+    for text in (
+        "Early: step 1, decoder layer 2",
+        "Spanish (es)",
+        "no context in this language",
+        "0.80",
+        "mixed: feature",
+    ):
+        assert text in page
+
+
+def test_examples_escape_every_text_and_carry_no_script():
+    hostile = pl.lit(["</p><script>alert(1)</script>", "{{ 7*7 }}", '" onmouseover="x'] + [" a"] * 6)
+    values = pl.lit([0.5, 1.0, 0.25] + [0.0] * 6, dtype=pl.List(pl.Float32))
+    page = examples(("en", "ru"), tokens=hostile, activations=values, document=pl.lit("<b>"))
+    assert "<script" not in page
+    assert ' onmouseover="' not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_examples_shade_by_the_features_largest_activation_and_underline_the_peak():
+    page = examples(("en", "ja"), tokens=pl.lit(["a", "b", "c"]), activations=pl.lit([0.0, 1.0, 4.0]))
+    assert 'a<span style="background:rgba(230,159,0,0.34)" title="25 %">b</span>' in page
+    assert 'title="100 %"><u>c</u></span></p>' in page
+
+
+def test_letters_of_a_word_stay_joined_and_right_to_left_text_runs_so():
+    page = examples(
+        ("en", "hi", "ml"),
+        tokens=pl.lit(["◌", "◌", "मै", "ड्रि", "ड", " مدريد"]),
+        activations=pl.lit([0.5, 0, 1, 2, 0, 0.0]),
+    )
+    assert "◌" not in page
+    assert re.search(r"<span [^>]*>मै</span><span [^>]*><u>ड्रि</u></span>ड مدريد</p>", page)
+    assert '<p class="c" lang="hi" dir="auto">' in page
 
 
 def test_html_table_formats_and_escapes():
@@ -323,7 +499,7 @@ def test_html_table_formats_and_escapes():
         assert cell in page
 
 
-@pytest.mark.parametrize("name", sorted({*DRAW, *COLUMNS}))
+@pytest.mark.parametrize("name", sorted({*DRAW, *PAGES}))
 def test_captions_render_with_every_open_choice(name):
     class Job:
         config = CONFIG

@@ -14,7 +14,7 @@ from isogloss.report import findings
 from isogloss.report.overview import overview, page, safe
 from isogloss.report.transfer import transfers
 from isogloss.wording import number
-from synthetic import make_tables, metadata, settings, write_results
+from synthetic import bilingual_tables, make_tables, metadata, settings, write_results
 
 CONFIG = settings()
 
@@ -67,7 +67,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "nothing was planted" not in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
-    assert html.count("data:image/svg+xml;base64,") == 4
+    assert html.count("data:image/svg+xml;base64,") == 6
 
 
 def test_analyses_that_were_not_run_are_not_told(tmp_path, monkeypatch):
@@ -197,6 +197,84 @@ def test_benchmark_changes_count_after_correction(tables):
     )
     first = findings.accuracy_change(changed, 0.95)[0]
     assert first.startswith("all-l2: of 30 accuracies compared with the base model's, 10 rose and 0 fell")
+
+
+def course(shares: tuple[float, ...], half: float = 0.02) -> pl.DataFrame:
+    """The table `selectivity` of one layer with these mixed shares by step; monosemanticity follows them."""
+    rows = [
+        {"step": 10**place, "layer": 3, "class": code}
+        | {f"{column}{end}": share + sign * half for column in ("share", "monosemanticity") for end, sign in ENDS}
+        for place, share in enumerate(shares)
+        for code in ("mixed", "all")
+    ]
+    return pl.DataFrame(rows)
+
+
+ENDS = (("", 0), ("_low", -1), ("_high", 1))
+
+
+@pytest.mark.parametrize(
+    ("shares", "half", "verdict"),
+    [
+        ((0.6, 0.1, 0.3), 0.02, "it fell, the intervals do not overlap. In between it is lowest with 10.0 % (95 %"),
+        ((0.2, 0.3, 0.5), 0.02, "it rose, the intervals do not overlap."),
+        ((0.3, 0.32, 0.31), 0.02, "the intervals overlap, so no change is shown."),
+        ((0.3,), 0.02, "the only one measured"),
+    ],
+)
+def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
+    mixed, mono = findings.selectivity(course(shares, half), 0.95)
+    assert verdict in mixed
+    assert (
+        f"in the middle layer (3, 0-based) {'is' if len(shares) == 1 else 'goes from'} {100 * shares[0]:.1f} %" in mixed
+    )
+    assert mono.startswith("Monosemanticity of all features")
+
+
+@pytest.mark.parametrize(
+    ("shift", "told", "control"),
+    [
+        (0.0, "falls most with mixed features, −0.35 (95 % interval −0.41 to −0.29); next English", "lower than with"),
+        (
+            0.32,
+            "none lowers the perplexity of all documents by its interval; the lowest change is mixed",
+            "no difference",
+        ),
+        (1.0, "none lowers", "higher than with"),
+    ],
+)
+def test_injected_class_is_judged_by_its_interval_and_against_random_features(shift, told, control):
+    columns = ["change", "ci_low", "ci_high"]
+    beyond = ["beyond_random", "beyond_random_low", "beyond_random_high"]
+    frame = bilingual_tables(("en", "es"), 2)["intervention_summary"].with_columns(
+        pl.col(columns) + shift, pl.col(beyond) + shift * 1.45
+    )
+    (sentence,) = findings.intervention(frame, 0.95)
+    assert told in sentence
+    assert control in sentence.split("Against random features")[1]
+
+
+def test_classes_whose_intervals_overlap_are_not_told_apart_and_settings_are_counted():
+    frame = bilingual_tables(("en", "es"), 2, alphas=(0.05, 0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
+    first, counted = findings.intervention(frame, 0.95)
+    assert "(α = 0.1, N = 3,000)" in first
+    assert ", told apart." in first
+    assert "Of 6 settings of α and N, the perplexity is lower than with random features, by its interval" in counted
+    close = frame.with_columns(pl.when(pl.col("class") == "es").then(-0.4).otherwise("change").alias("change"))
+    wide = close.with_columns(ci_high=pl.col("change") + 0.3, ci_low=pl.col("change") - 0.3)
+    assert "not told apart" in findings.intervention(wide, 0.95)[0]
+
+
+def test_studies_of_paper_c_alone_do_not_speak_of_paper_a(tmp_path, monkeypatch):
+    config = settings()
+    config["models"]["skewed"]["analyses"] = ["bilingual"]
+    config["models"]["equal"]["analyses"] = []
+    text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}, config))
+    assert "Bilingual features of Skewed shares: SAEs of 4 layers at 6 training steps, 1 to 1,328." in text
+    assert "mixed features, −0.35" in text
+    assert "Cite paper C for the method" in text
+    for absent in ("2507.18918", "Phrases:", "top activators"):
+        assert absent not in text
 
 
 def test_undefined_values_are_told(tables):

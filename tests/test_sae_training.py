@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from isogloss.config.toy import TopKSae
+from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_base_model, load_tokenizer
 from isogloss.residuals.batching import encode_texts
@@ -168,7 +168,7 @@ def world(tmp_path_factory):
     return paths
 
 
-RECIPE = TopKSae(
+RECIPE = SaeRecipe(
     features=64,
     k=4,
     tokens=6000,
@@ -247,7 +247,7 @@ def test_the_first_bias_is_the_median_of_all_that_was_read_so_far():
 
 
 def test_the_recipe_is_that_of_the_config():
-    assert list(Recipe._fields) == list(TopKSae.model_fields)
+    assert set(Recipe._fields) == set(SaeRecipe.model_fields)
 
 
 def test_documents_cut_at_the_context_are_counted(lm_folder, world, tmp_path, caplog):
@@ -279,3 +279,8 @@ def test_a_loss_that_is_not_finite_stops_with_layer_and_step(lm_folder, world, t
     with pytest.raises(IsoglossError, match=r"layer 0, step \d+: the SAE's loss is"):
         run(lm_folder, world, tmp_path, recipe=recipe)
     assert not (tmp_path / "sae").exists()
+
+
+def test_another_kind_than_topk_is_refused(lm_folder, world, tmp_path):
+    with pytest.raises(IsoglossError, match=r"sae\.kind 'jumprelu'"):
+        run(lm_folder, world, tmp_path, recipe={**RECIPE, "kind": "jumprelu"})

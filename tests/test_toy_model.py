@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from isogloss.config.toy import log_spaced
 from isogloss.errors import IsoglossError
 from isogloss.models.tokenizer import train_tokenizer
-from isogloss.models.toy import checkpoint_steps, learning_rate_factor, next_token_loss, plan_training, train_toy
+from isogloss.models.toy import learning_rate_factor, next_token_loss, plan_training, train_toy
 from isogloss.residuals.batching import collate, encode_texts
 from isogloss.text.world import build_world
 
@@ -36,6 +37,7 @@ TRAINING = {
     "warmup_steps": 5,
     "checkpoints": 4,
 }
+KEPT = [1, 4, 13]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,7 @@ def train(folder: Path, documents: dict[str, str], tokenizer: str, code: str = "
         shares=SHARES,
         architecture=ARCHITECTURE,
         training={**TRAINING, **changes},
+        kept_steps=KEPT,
         resume_every=3,
         seed=0,
         output=str(folder / "lm"),
@@ -135,9 +138,9 @@ def test_realised_shares_are_the_asked_ones(documents, tokenizer):
 
 
 def test_schedules_by_hand():
-    assert checkpoint_steps(1000, 4) == [1, 10, 100, 1000]
-    assert checkpoint_steps(3, 6) == [1, 2, 3]
-    assert checkpoint_steps(7, 1) == [7]
+    assert log_spaced(1000, 4) == [1, 10, 100, 1000]
+    assert log_spaced(3, 6) == [1, 2, 3]
+    assert log_spaced(7, 1) == [7]
     assert [learning_rate_factor(step, 11, 2) for step in (1, 2, 7)] == pytest.approx([0.5, 1.0, 0.5])
     assert 0 < learning_rate_factor(11, 11, 2) < 0.05
 
@@ -162,7 +165,7 @@ def test_training_leaves_a_model_its_checkpoints_and_a_table(trained):
     for language, share in SHARES.items():
         assert table[f"share_{language}"][-1] == pytest.approx(share, abs=0.01)
     folders = {folder.name for folder in (trained / "checkpoints").iterdir()}
-    assert folders == {f"step{step}" for step in checkpoint_steps(steps, 4)}
+    assert folders == {f"step{step}" for step in (*KEPT, steps)}
     final, last = (
         load_file(folder / "model.safetensors") for folder in (trained / "lm", trained / "checkpoints" / f"step{steps}")
     )
@@ -240,7 +243,8 @@ def test_what_can_not_be_trained_ends_in_one_line(documents, tokenizer, tmp_path
     ):
         train_toy(
             documents=documents, tokenizer=tokenizer, shares=SHARES, architecture={**ARCHITECTURE, "context": 64},
-            training=TRAINING, resume_every=3, seed=0, output=str(tmp_path / "lm"), checkpoints=str(tmp_path / "c"),
+            training=TRAINING, kept_steps=KEPT, resume_every=3, seed=0,
+            output=str(tmp_path / "lm"), checkpoints=str(tmp_path / "c"),
             table=str(tmp_path / "t.parquet"), state_folder=str(tmp_path / "s"), metadata={},
         )  # fmt: skip
     with pytest.raises(IsoglossError, match=r"architecture.vocabulary: the documents give only \d+ of 900000 entries"):

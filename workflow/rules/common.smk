@@ -21,6 +21,7 @@ except IsoglossError as error:
 # From here on `config` holds every default too: captions and metadata read it.
 config.clear()
 config.update(STUDY.model_dump(mode="json"))
+config["bilingual"]["languages"] = STUDY.bilingual_languages
 
 # What every stage runs under, seeds and threads, is part of its code.
 code = partial(code_digest, "isogloss.determinism")
@@ -52,6 +53,7 @@ wildcard_constraints:
     model=one_of(STUDY.models),
     adapter=one_of(["base", *RUNS]),
     run=one_of(RUNS),
+    checkpoint=r"step\d+|final",
     lang=one_of(LANGUAGES),
     layer=r"\d+",
     block=r"\d+-\d+",
@@ -76,12 +78,9 @@ def chunks(items, size):
     return [items[start : start + step] for start in range(0, len(items), step)]
 
 
-def blocks(layers):
-    """The layer blocks that encode jobs take, as `first-last`."""
-    return [
-        f"{block[0]}-{block[-1]}"
-        for block in chunks(layers, STUDY.compute.layers_per_job)
-    ]
+def blocks(layers, size):
+    """The layer blocks of `size` layers that a job takes, as `first-last`."""
+    return [f"{block[0]}-{block[-1]}" for block in chunks(layers, size)]
 
 
 def block_layers(wildcards):
@@ -96,7 +95,7 @@ def block_layers(wildcards):
 
 def model_blocks(model):
     """The layer blocks of a model."""
-    return blocks(STUDY.models[model].layer_list)
+    return blocks(STUDY.models[model].layer_list, STUDY.compute.layers_per_job)
 
 
 def local_files(folder, inside=""):
@@ -214,3 +213,61 @@ def benchmark_languages(model, adapter):
 def question_languages(wildcards):
     """The languages whose common questions are asked."""
     return STUDY.world.languages if wildcards.model in TOYS else LANGUAGES
+
+
+def middle(items):
+    """The middle item, the later one of two."""
+    return items[len(items) // 2]
+
+
+def checkpoints(model):
+    """The checkpoints of a model, in order; the last is the finished model."""
+    return STUDY.models[model].checkpoint_list
+
+
+def checkpoint_source(wildcards):
+    """Where a pretrained model's checkpoint is."""
+    return setting(wildcards, "checkpoints")[wildcards.checkpoint.removeprefix("step")]
+
+
+def document_source(wildcards):
+    """Where documents of a language are."""
+    return config["bilingual"]["documents"][wildcards.lang]
+
+
+def documents_needed():
+    """How many documents of each language are kept: enough for every model, a third of them too short."""
+    tokens = max(
+        (model.sae.tokens for model in STUDY.models.values() if model.sae), default=0
+    )
+    a_document = STUDY.bilingual.tokens_per_document - 1
+    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(
+        STUDY.bilingual_languages
+    )
+    return int(1.5 * a_language / a_document) + 100
+
+
+def feature_settings():
+    """How features are described."""
+    keys = (
+        "threshold",
+        "pattern_threshold",
+        "similarity",
+        "clustering",
+        "single_token",
+        "examples_per_class",
+    )
+    return {key: config["bilingual"][key] for key in keys}
+
+
+def intervention_settings():
+    """What is injected and how; where is a model's affair."""
+    settings = config["bilingual"]["intervention"] or {}
+    return {
+        key: value for key, value in settings.items() if key not in ("step", "layer")
+    }
+
+
+def embeddings_model(model):
+    """The model whose input embeddings cluster tokens."""
+    return STUDY.bilingual.embeddings or model

@@ -226,3 +226,73 @@ def benchmark_table_languages(wildcards):
 def figure_inputs(name):
     """An input function: the Parquet tables that a figure is drawn from."""
     return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)
+
+
+def checkpoint_inputs(model, checkpoint):
+    """A checkpoint as input: its folder where it is fetched, all of them where the model is trained here."""
+    if model in TOYS:
+        return f"results/{model}/checkpoints"
+    return f"results/{model}/checkpoints/{checkpoint}"
+
+
+def checkpoint_folder(wildcards):
+    """The wildcards' checkpoint."""
+    return checkpoint_inputs(wildcards.model, wildcards.checkpoint)
+
+
+def finished_checkpoint(wildcards):
+    """The finished model."""
+    return checkpoint_inputs(wildcards.model, checkpoints(wildcards.model)[-1])
+
+
+def embeddings_checkpoint(wildcards):
+    """The finished model whose input embeddings cluster tokens."""
+    model = embeddings_model(wildcards.model)
+    return checkpoint_inputs(model, checkpoints(model)[-1])
+
+
+def bilingual_documents(wildcards):
+    """The documents of the classed languages, in their order."""
+    folder = f"{WORLD}/documents" if wildcards.model in TOYS else "results/documents"
+    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
+
+
+def searched_rates(wildcards):
+    """The search of the learning rate, where one is asked for."""
+    if not STUDY.bilingual.learning_rates:
+        return []
+    return f"results/{wildcards.model}/tables/learning_rates.parquet"
+
+
+def checkpoint_tables(model, name):
+    """A table of every checkpoint and block of layers."""
+    return [
+        f"results/{model}/bilingual/{checkpoint}/{block}/{name}.parquet"
+        for checkpoint in checkpoints(model)
+        for block in bilingual_blocks(model)
+    ]
+
+
+def bilingual_blocks(model):
+    """The layer blocks whose SAEs are trained together."""
+    return blocks(STUDY.models[model].layer_list, STUDY.bilingual.layers_per_job)
+
+
+def intervention_block(wildcards):
+    """Checkpoint and block of the SAE whose features are injected, as a path."""
+    layer = STUDY.intervention_place(wildcards.model)[1]
+    limits = [
+        (block, *map(int, block.split("-")))
+        for block in bilingual_blocks(wildcards.model)
+    ]
+    block = next(block for block, first, last in limits if first <= layer <= last)
+    return f"{checkpoints(wildcards.model)[-1]}/{block}"
+
+
+def translation_segments(wildcards):
+    """The parallel sentences that an injected model translates, by language; nothing if none is asked for."""
+    told = (config["bilingual"]["intervention"] or {}).get("translations")
+    if not told:
+        return []
+    folder = told["folder"] or f"{WORLD}/segments"
+    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]

@@ -10,6 +10,7 @@ with stage(snakemake):
         shares=snakemake.params.shares,
         architecture=snakemake.params.architecture,
         training=snakemake.params.training,
+        kept_steps=snakemake.params.kept_steps,
         resume_every=snakemake.resources.resume_every,
         seed=snakemake.params.seed,
         output=snakemake.output.lm,

@@ -26,6 +26,11 @@ def language_table() -> dict[str, Language]:
         return {row["code"]: Language(**row) for row in rows}
 
 
+def told_languages() -> list[str]:
+    """The languages that the toy world can be told in: those with templates in `resources/world`."""
+    return [code for code in language_table() if (LANGUAGE_TABLE.parent / "world" / f"{code}.yaml").is_file()]
+
+
 def in_order(codes: list[str]) -> list[str]:
     """The codes in the order of the language table: one order in every table, figure and report."""
     position = {code: index for index, code in enumerate(language_table())}

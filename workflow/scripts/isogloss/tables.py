@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from isogloss.errors import IsoglossError
 
-_F, _I, _S = pa.float64(), pa.int32(), pa.string()
+_F, _I, _L, _S = pa.float64(), pa.int32(), pa.int64(), pa.string()
 
 # Users' code reads these columns: add to them, never rename (README, "Tables").
 CONTRACT: dict[str, dict[str, pa.DataType]] = {
@@ -63,6 +63,38 @@ CONTRACT: dict[str, dict[str, pa.DataType]] = {
         "p": _F,
         "p_adjusted": _F,
         "n": _I,
+    },
+    "features": {
+        "step": _L,
+        "layer": _I,
+        "feature": _I,
+        "class": _S,
+        "token_entropy": _F,
+        "semantic_entropy": _F,
+        "monosemanticity": _F,
+        "span_length": _F,
+        "n_activations": _L,
+    },
+    "selectivity": {
+        "step": _L,
+        "layer": _I,
+        "class": _S,
+        "share": _F,
+        "monosemanticity": _F,
+        "span_length": _F,
+        "n_features": _I,
+    },
+    "intervention": {
+        "step": _L,
+        "class": _S,
+        "alpha": _F,
+        "n_features": _I,
+        "repeat": _I,
+        "lang": _S,
+        "perplexity": _F,
+        "chrf": _F,
+        "bleu": _F,
+        "comet": _F,
     },
 }
 
@@ -128,8 +160,7 @@ class TableWriter:
 
     def __init__(self, path: str | Path, schema: pa.Schema, metadata: Mapping[str, Any] | None = None) -> None:
         self._path = Path(path)
-        annotation = {f"isogloss.{key}": json.dumps(value) for key, value in (metadata or {}).items()}
-        self._schema = schema.with_metadata({**(schema.metadata or {}), **annotation})
+        self._schema = schema.with_metadata({**(schema.metadata or {}), **_annotation(metadata or {})})
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -147,10 +178,18 @@ class TableWriter:
             table = pa.table(dict(rows))
         self._writer.write_table(table.select(self._schema.names).cast(self._schema))
 
+    def annotate(self, metadata: Mapping[str, Any]) -> None:
+        """Add to the metadata what is only known after the rows, counts say."""
+        self._writer.add_key_value_metadata(_annotation(metadata))
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def _annotation(metadata: Mapping[str, Any]) -> dict[str, str]:
+    return {f"isogloss.{key}": json.dumps(value) for key, value in metadata.items()}
 
 
 def write_table(path: str | Path, frame: pl.DataFrame, metadata: Mapping[str, Any] | None = None) -> None:
@@ -204,7 +243,7 @@ def iter_tables(
 
 def table_metadata(path: str | Path) -> dict[str, Any]:
     """The key-value metadata that isogloss wrote (`isogloss.stage.provenance` and what the stage added)."""
-    raw = open_table(path).schema_arrow.metadata or {}
+    raw = open_table(path).metadata.metadata or {}
     return {
         key.decode().removeprefix("isogloss."): json.loads(value)
         for key, value in raw.items()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from isogloss.config.base import Name, Section
+from isogloss.config.bilingual import Bilingual
 from isogloss.config.measures import (
     Alignment,
     Benchmarks,
@@ -59,6 +60,7 @@ class Study(Section):
     statistics: Statistics = Statistics()
     alignment: Alignment = Alignment()
     benchmarks: Benchmarks = Benchmarks()
+    bilingual: Bilingual = Bilingual()
 
     def of_kind(self, kind: str) -> list[str]:
         """The names of the models of a kind: toy or pretrained."""
@@ -66,7 +68,7 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._languages(), *self._models(), *self._runs(), *self._fetched()]
+        problems = [*self._languages(), *self._models(), *self._runs(), *self._fetched(), *self._bilingual()]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -119,9 +121,10 @@ class Study(Section):
 
     def _fetched(self) -> Iterator[str]:
         pretrained = self.of_kind("pretrained")
-        if pretrained and self.translation.backend == "parallel":
+        phrased = [name for name in pretrained if self.models[name].reads_phrases]
+        if phrased and self.translation.backend == "parallel":
             yield (
-                f"translation.backend: parallel knows the toy world's texts only, models.{pretrained[0]} is pretrained;"
+                f"translation.backend: parallel knows the toy world's texts only, models.{phrased[0]} is pretrained;"
                 " set opus-mt"
             )
         if self.translation.backend == "opus-mt":
@@ -138,6 +141,52 @@ class Study(Section):
         }
         for task in sorted(asked - set(self.benchmarks.sources)):
             yield f"benchmarks.sources: none for {task}; give its repository or folder"
+
+    @property
+    def bilingual_languages(self) -> list[str]:
+        """The languages that features are classed by, the reference first."""
+        if self.bilingual.languages is not None:
+            return self.bilingual.languages
+        reference = self.languages.reference
+        others = [code for code in (*self.languages.high_resource, *self.languages.all) if code != reference]
+        return [reference, *others[:1]]
+
+    def intervention_place(self, name: str) -> tuple[str, int]:
+        """Checkpoint (its folder's name) and layer at which a model is injected into."""
+        model, told = self.models[name], self.bilingual.intervention
+        assert told is not None
+        names, layers = model.checkpoint_list, model.layer_list
+        layer = layers[len(layers) // 2] if told.layer is None else told.layer
+        return names[(len(names) - 1) // 2] if told.step is None else f"step{told.step}", layer
+
+    def _bilingual(self) -> Iterator[str]:
+        codes, told = self.bilingual_languages, self.bilingual.intervention
+        for name, model in self.models.items():
+            if "bilingual" not in model.analyses:
+                continue
+            known = self.world.languages if model.kind == "toy" else list(self.bilingual.documents)
+            where = "world.languages" if model.kind == "toy" else "bilingual.documents"
+            if lacking := [code for code in codes if code not in known]:
+                yield f"bilingual.languages: {', '.join(lacking)} not in {where}; add, or leave the language out"
+            if len(codes) < 2:
+                yield "bilingual.languages: give two or more languages"
+            other = self.bilingual.embeddings
+            if other is not None and other not in self.models:
+                yield f"bilingual.embeddings: no model {other!r}; allowed: {', '.join(self.models)}"
+            if told is None:
+                continue
+            checkpoint, layer = self.intervention_place(name)
+            if checkpoint not in model.checkpoint_list[:-1]:
+                allowed = ", ".join(its.removeprefix("step") for its in model.checkpoint_list[:-1])
+                yield (
+                    f"bilingual.intervention.step: models.{name} has no unfinished checkpoint {checkpoint};"
+                    f" allowed: {allowed or 'none, add one to its checkpoints'}"
+                )
+            if layer not in model.layer_list:
+                yield (
+                    f"bilingual.intervention.layer: models.{name} has no analysed layer {layer}; allowed:"
+                    f" {', '.join(map(str, model.layer_list))}"
+                )
 
 
 def load_study(config: Mapping[str, Any], origin: str = "config") -> Study:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from isogloss.config.base import Positive, Section, distinct
 
 Task = Literal["arc", "hellaswag", "mmlu"]
-Analysis = Literal["similarity", "gap", "alignment", "benchmarks"]
+Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual"]
 
 
 class Shape(Section):
@@ -22,8 +22,35 @@ class Shape(Section):
     vocabulary: Positive = Field(description="tokens of the vocabulary")
 
 
+class SaeRecipe(Section):
+    """Sparse autoencoders trained on the model's own residual stream (recipe of paper C)."""
+
+    kind: Literal["topk", "jumprelu", "batchtopk", "matryoshka"] = Field(
+        default="topk",
+        description="topk: ours, after paper C; others: SAELens' trainers, analysis bilingual only",
+    )
+    features: Positive = Field(default=512, description="width of the dictionary (n)")
+    k: Positive = Field(default=16, description="features active per token")
+    tokens: Positive = Field(default=200_000, description="training tokens")
+    batch_tokens: Positive = Field(default=2048, description="residual vectors of a step")
+    buffer_tokens: Positive = Field(default=16_384, description="residual vectors of a layer held for shuffling")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(
+        default=2e-3, description="Adam's learning rate after the warm-up"
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(default=20, description="steps of linear warm-up")
+    held_out_tokens: Positive = Field(default=16_384, description="tokens of the quality table, never trained on")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.k > self.features:
+            raise ValueError(f"k is {self.k} but there are only {self.features} features; k must not exceed features")
+        if self.buffer_tokens < self.batch_tokens:
+            raise ValueError(f"buffer_tokens {self.buffer_tokens} must be at least batch_tokens {self.batch_tokens}")
+        return self
+
+
 class AnalysedModel(Section):
-    """A language model and which parts of paper A to run on it."""
+    """A language model and which analyses to run on it."""
 
     title: str = Field(description="how figures and the report call the model")
     architecture: Shape
@@ -31,11 +58,23 @@ class AnalysedModel(Section):
         default="all", description="layers to analyse, 0-based"
     )
     analyses: list[Analysis] = Field(
-        default=["similarity", "gap", "alignment", "benchmarks"], description="parts of paper A to run on this model"
+        default=["similarity", "gap", "alignment", "benchmarks"],
+        description="parts of paper A, and bilingual: paper C",
     )
+    sae: SaeRecipe | None = None
     tasks: list[Task] | None = Field(
         default=None, min_length=1, description="benchmark tasks of this model; absent: all"
     )
+
+    @property
+    def checkpoint_list(self) -> list[str]:
+        """The checkpoints as their folders' names, in order; the last is the finished model."""
+        raise NotImplementedError
+
+    @property
+    def reads_phrases(self) -> bool:
+        """Whether paper A's phrases are needed: exports or a corpus, translations, SAEs of the finished model."""
+        return bool({"similarity", "gap", "alignment"} & set(self.analyses))
 
     @model_validator(mode="after")
     def _layers_exist(self) -> Self:

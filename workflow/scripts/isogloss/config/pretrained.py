@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from isogloss.config.base import Positive, Section
-from isogloss.config.model import AnalysedModel
+from isogloss.config.model import AnalysedModel, SaeRecipe
 
 Layer = Annotated[int, Field(ge=0)]
 
@@ -68,16 +68,33 @@ class Neuronpedia(Section):
 
 
 class PretrainedModel(AnalysedModel):
-    """A causal language model of the Hugging Face Hub with pretrained SAEs."""
+    """A causal language model of the Hugging Face Hub."""
 
-    kind: Literal["pretrained"] = Field(description="pretrained: fetched, with SAEs and their top activations")
+    kind: Literal["pretrained"] = Field(description="pretrained: fetched")
     source: Source
-    saes: Saes
-    neuronpedia: Neuronpedia
+    saes: Saes | None = Field(default=None, description="paper A: pretrained SAEs")
+    neuronpedia: Neuronpedia | None = Field(default=None, description="paper A: their top activations")
+    checkpoints: dict[Annotated[int, Field(ge=0)], Source] = Field(
+        default_factory=dict,
+        description="bilingual: where the model at a training step is, by step; the last one is the finished model",
+    )
+    sae: SaeRecipe | None = Field(default=None, description="bilingual: how an SAE a checkpoint and layer is trained")
 
     @model_validator(mode="after")
     def _every_layer_has_an_sae(self) -> Self:
-        lacking = [str(layer) for layer in self.layer_list if layer not in self.saes.ids]
-        if lacking:
-            raise ValueError(f"saes.ids: no SAE for layer {', '.join(lacking)}; add its id or leave the layer out")
+        if self.reads_phrases:
+            lacking = [name for name in ("saes", "neuronpedia") if getattr(self, name) is None]
+            if lacking:
+                raise ValueError(f"{' and '.join(lacking)} not given, which similarity, gap and alignment need; add")
+        if self.saes is not None:
+            bare = [str(layer) for layer in self.layer_list if layer not in self.saes.ids]
+            if bare:
+                raise ValueError(f"saes.ids: no SAE for layer {', '.join(bare)}; add its id or leave the layer out")
+        if "bilingual" in self.analyses and (self.sae is None or not self.checkpoints):
+            raise ValueError("analysis bilingual needs checkpoints (a source by step) and sae (how SAEs are trained)")
         return self
+
+    @property
+    def checkpoint_list(self) -> list[str]:
+        """The checkpoints as their folders' names, in order; the last is the finished model."""
+        return [f"step{step}" for step in sorted(self.checkpoints)]

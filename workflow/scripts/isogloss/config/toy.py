@@ -5,15 +5,15 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import Fraction, Positive, Section, distinct, known_language
-from isogloss.config.model import AnalysedModel, Shape
-from isogloss.languages import in_order, language_table
+from isogloss.config.model import AnalysedModel, SaeRecipe, Shape
+from isogloss.languages import in_order, told_languages
 
 
 class World(Section):
     """The toy world: facts from Unicode CLDR, told by our templates in ten languages."""
 
     languages: list[str] = Field(
-        default_factory=lambda: list(language_table()), min_length=2, description="languages that the world is told in"
+        default_factory=told_languages, min_length=2, description="languages that the world is told in"
     )
     territories: Positive = Field(default=240, description="number of countries and territories, drawn by the seed")
     english_only: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -35,7 +35,13 @@ class World(Section):
     @field_validator("languages")
     @classmethod
     def _check(cls, codes: list[str]) -> list[str]:
-        return in_order(distinct([known_language(code) for code in codes]))
+        untold = [code for code in codes if known_language(code) not in told_languages()]
+        if untold:
+            raise ValueError(
+                f"no templates for {', '.join(untold)}; allowed: {', '.join(told_languages())}, or write"
+                f" resources/world/{untold[0]}.yaml"
+            )
+        return in_order(distinct(codes))
 
     @model_validator(mode="after")
     def _some_are_taught(self) -> Self:
@@ -76,28 +82,21 @@ class Training(Section):
         default=200, description="steps between saves of the state that a killed run resumes from"
     )
 
+    @property
+    def kept_steps(self) -> list[int]:
+        """The steps of all kept checkpoints but the last: log-spaced from the first step to the least possible last."""
+        least = self.tokens // self.batch_tokens
+        return log_spaced(least, self.checkpoints)[:-1]
 
-class TopKSae(Section):
-    """TopK sparse autoencoders trained on the model's own residual stream (recipe of paper C)."""
 
-    features: Positive = Field(default=512, description="width of the dictionary (n)")
-    k: Positive = Field(default=16, description="features active per token")
-    tokens: Positive = Field(default=200_000, description="training tokens")
-    batch_tokens: Positive = Field(default=2048, description="residual vectors of a step")
-    buffer_tokens: Positive = Field(default=16_384, description="residual vectors of a layer held for shuffling")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(
-        default=2e-3, description="Adam's learning rate after the warm-up"
-    )
-    warmup_steps: Annotated[int, Field(ge=0)] = Field(default=20, description="steps of linear warm-up")
-    held_out_tokens: Positive = Field(default=16_384, description="tokens of the quality table, never trained on")
+def log_spaced(steps: int, count: int) -> list[int]:
+    """At most `count` log-spaced steps from the first to the last, distinct and ascending."""
+    if count == 1:
+        return [steps]
+    return sorted({round(steps ** (number / (count - 1))) for number in range(count)})
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.k > self.features:
-            raise ValueError(f"k is {self.k} but there are only {self.features} features; k must not exceed features")
-        if self.buffer_tokens < self.batch_tokens:
-            raise ValueError(f"buffer_tokens {self.buffer_tokens} must be at least batch_tokens {self.batch_tokens}")
-        return self
+
+FINAL = "final"
 
 
 class ToyModel(AnalysedModel):
@@ -107,7 +106,7 @@ class ToyModel(AnalysedModel):
     shares: dict[str, float] = Field(description="share of the training tokens by language; must sum to 1")
     architecture: Architecture = Architecture()
     training: Training = Training()
-    sae: TopKSae = TopKSae()
+    sae: SaeRecipe = SaeRecipe()
 
     @field_validator("shares")
     @classmethod
@@ -120,3 +119,8 @@ class ToyModel(AnalysedModel):
         if abs(total - 1) > 1e-6:
             raise ValueError(f"shares sum to {total:.6g}; they must sum to 1")
         return shares
+
+    @property
+    def checkpoint_list(self) -> list[str]:
+        """The kept checkpoints as their folders' names, in order; the last is the finished model."""
+        return [*(f"step{step}" for step in self.training.kept_steps), FINAL]

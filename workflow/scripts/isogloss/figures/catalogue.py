@@ -13,20 +13,22 @@ class Entry(NamedTuple):
     title: str  # short: the report's list shows it
     category: str  # of the report's menu
     subcategory: str
-    analyses: tuple[str, ...]  # parts of paper A that a model needs for it; "phrases": similarity or gap
+    analyses: tuple[str, ...]  # analyses that a model needs for it; "phrases": similarity or gap
     tables: tuple[str, ...]  # Parquet tables under results/{model}/tables
     runs: str = "any"  # alignment runs that it needs: any | several (languages) | single (language) | benchmarked
     loss: bool = False  # takes results/{model}/alignment/{run}.parquet of every run, too
     kind: str = "any"  # models that have it: any | toy (trained here) | pretrained (fetched)
     backend: str = "any"  # translation.backend that it needs
+    asked: str = ""  # key of the section bilingual that must be set: learning_rates (a search) | intervention
 
 
-_SIMILARITY, _GAP, _BENCHMARKS, _ALIGNMENT, _MODEL = (
+_SIMILARITY, _GAP, _BENCHMARKS, _ALIGNMENT, _BILINGUAL, _MODEL = (
     "1 Embedding similarity",
     "2 Activation gap",
     "3 Benchmarks",
     "4 Activation alignment",
-    "5 Model, SAEs and phrases",
+    "5 Bilingual features",
+    "6 Model, SAEs and phrases",
 )
 
 FIGURES: dict[str, Entry] = {
@@ -69,6 +71,30 @@ FIGURES: dict[str, Entry] = {
         runs="benchmarked",
     ),
     "alignment_loss": Entry("Loss of the runs", _ALIGNMENT, "Figures", ("alignment",), (), loss=True),
+    "selectivity": Entry(
+        "Classes over training, middle layer", _BILINGUAL, "Figures", ("bilingual",), ("selectivity",)
+    ),
+    "selectivity_layers": Entry(
+        "Mixed features over training by layer", _BILINGUAL, "Figures", ("bilingual",), ("selectivity",)
+    ),
+    "span_length": Entry("Span length over training by layer", _BILINGUAL, "Figures", ("bilingual",), ("selectivity",)),
+    "intervention": Entry(
+        "Perplexity after injection",
+        _BILINGUAL,
+        "Figures",
+        ("bilingual",),
+        ("intervention_summary",),
+        asked="intervention",
+    ),
+    "learning_rates": Entry(
+        "Search of the SAEs' learning rate",
+        _BILINGUAL,
+        "Figures",
+        ("bilingual",),
+        ("learning_rates",),
+        asked="learning_rates",
+    ),
+    "sae_training": Entry("SAEs of the checkpoints", _BILINGUAL, "Figures", ("bilingual",), ("sae_training",)),
     "training": Entry("Training of the language model", _MODEL, "Figures", (), ("training",), kind="toy"),
     "sae_quality": Entry("Quality of the SAEs", _MODEL, "Figures", ("phrases",), ("sae_quality",), kind="toy"),
 }
@@ -103,6 +129,17 @@ TABLES: dict[str, Entry] = {
         ("accuracy",),
         runs="benchmarked",
     ),
+    "selectivity": Entry("Classes by layer, last step", _BILINGUAL, "Tables", ("bilingual",), ("selectivity",)),
+    "examples": Entry("Example features in context", _BILINGUAL, "Tables", ("bilingual",), ("examples",)),
+    "intervention": Entry(
+        "Perplexity and translation after injection",
+        _BILINGUAL,
+        "Tables",
+        ("bilingual",),
+        ("intervention_summary",),
+        asked="intervention",
+    ),
+    "sae_training": Entry("SAEs of the checkpoints", _BILINGUAL, "Tables", ("bilingual",), ("sae_training",)),
     "sae_quality": Entry("Quality of the SAEs", _MODEL, "Tables", ("phrases",), ("sae_quality",), kind="toy"),
     "reproduction": Entry(
         "Recorded activations found again", _MODEL, "Tables", ("phrases",), ("reproduction",), kind="pretrained"
@@ -136,6 +173,7 @@ def figure_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "statistics": {"confidence": config["statistics"]["confidence"]},
         "alignment": {key: config["alignment"][key] for key in ("runs", "distance")},
         "benchmarks": {"tasks": config["benchmarks"]["tasks"]},
+        "bilingual": {"languages": config["bilingual"]["languages"]},
     }
 
 
@@ -153,6 +191,7 @@ def overview_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "statistics",
         "alignment",
         "benchmarks",
+        "bilingual",
     )
     return {key: config[key] for key in keys}
 
@@ -207,9 +246,11 @@ def overview_tables(settings: Mapping[str, Any]) -> list[str]:
         "accuracy_by_teaching",
         "gap_accuracy_correlation",
         "alignment_gain",
+        "selectivity",
+        "intervention",
     )
     return [
-        f"results/{model}/tables/{name}.parquet"
+        table_inputs(name, model)
         for model in settings["models"]
         for name in names
         if _wanted(TABLES[name], settings, model)
@@ -221,7 +262,7 @@ def overview_figures(settings: Mapping[str, Any]) -> list[str]:
     first = next(iter(settings["models"]))
     keys = [
         name
-        for name in ("group_gap", "alignment_gain", "gap_accuracy_correlation")
+        for name in ("group_gap", "alignment_gain", "gap_accuracy_correlation", "selectivity", "intervention")
         if name in figures_of(settings, first)
     ]
     planted = ["results/comparison/figures/planted_truth.svg"] if compared_models(settings) else []
@@ -232,6 +273,8 @@ def _wanted(entry: Entry, settings: Mapping[str, Any], model: str) -> bool:
     if entry.kind not in ("any", settings["models"][model]["kind"]):
         return False
     if entry.backend not in ("any", settings["translation"]["backend"]):
+        return False
+    if entry.asked and not settings["bilingual"][entry.asked]:
         return False
     given = set(settings["models"][model]["analyses"])
     if given & {"similarity", "gap"}:

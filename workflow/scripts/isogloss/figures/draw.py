@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from isogloss.figures import alignment, benchmarks, comparison, gap, similarity, training
+from isogloss.figures import alignment, benchmarks, bilingual, comparison, gap, similarity, training
 from isogloss.figures.style import Context, save
 from isogloss.tables import read_table
 
@@ -27,6 +27,12 @@ DRAW: dict[str, Draw] = {
     "alignment_gain_layers": alignment.alignment_gain_layers,
     "accuracy_change": benchmarks.accuracy_change,
     "alignment_loss": alignment.alignment_loss,
+    "selectivity": bilingual.selectivity,
+    "selectivity_layers": bilingual.selectivity_layers,
+    "span_length": bilingual.span_length,
+    "intervention": bilingual.intervention,
+    "learning_rates": bilingual.learning_rates,
+    "sae_training": bilingual.sae_training,
     "training": training.training,
     "sae_quality": training.sae_quality,
     "planted_truth": comparison.planted_truth,

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from isogloss.figures import examples
 from isogloss.figures.catalogue import TABLES
+from isogloss.figures.classes import class_order, class_title, language_order
 from isogloss.tables import atomic_path, read_table, table_metadata
 from isogloss.wording import TASK_TITLES, named, number
 
@@ -54,8 +56,19 @@ _CHANCE = Column("chance", "chance (%)", _share)
 _N_FEATURES, _N_PHRASES = Column("n_features", "features", _count), Column("n_phrases", "phrases", _count)
 
 
+_STEP = Column("step", "training step", _count)
+_INJECTED = Column(
+    "class", "class injected", lambda code: "none (as it is)" if code == "none" else class_title(code), numeric=False
+)
+_CLASS = Column("class", "class", class_title, numeric=False)
+
+
 def _measured(name: str, header: str, show: Callable[[Any], str], prefix: str = "") -> Column:
     return Column(name, header, show, low=f"{prefix}ci_low", high=f"{prefix}ci_high")
+
+
+def _bounded(name: str, header: str, show: Callable[[Any], str]) -> Column:
+    return Column(name, header, show, low=f"{name}_low", high=f"{name}_high")
 
 
 COLUMNS: dict[str, tuple[Column, ...]] = {
@@ -110,6 +123,21 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         _measured("gain_held_out_pct", "gain, held-out features (%)", _percent, "held_out_"),
         _measured("retention_pct", "retention of the reference (%)", _percent, "retention_"), _N_FEATURES, _N_PHRASES,
     ),
+    "selectivity": (
+        _LAYER, _CLASS, _bounded("share", "share of the features that are not silent (%)", _share),
+        _bounded("monosemanticity", "monosemanticity (0 to 1)", _cosine),
+        _bounded("span_length", "span length (tokens)", _number(2)), _N_FEATURES, _STEP,
+    ),
+    "intervention": (
+        Column("alpha", "strength α", "{:g}".format), Column("n_features", "features injected, N", _count), _INJECTED,
+        Column("step", "into step", _count),
+    ),
+    "sae_training": (
+        _STEP, _LAYER, Column("fvu", "variance unexplained (%)", _share),
+        Column("l0", "active features a token (L0)", _number(1)), Column("dead_features", "dead features", _count),
+        Column("features", "features", _count), Column("k", "k", _count), Column("n_tokens", "tokens", _count),
+        Column("learning_rate", "learning rate", "{:g}".format),
+    ),
     "sae_quality": (
         _LAYER, Column("fvu", "variance unexplained (%)", _share),
         Column("l0", "active features a token (L0)", _number(1)), Column("dead_features", "dead features", _count),
@@ -140,9 +168,17 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     ),
 }  # fmt: skip
 
+CHANGES = ("change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high")
+SCORES = {"chrf": "chrF", "bleu": "BLEU", "comet": "COMET"}
+"""How the intervention's scores of translations are called; higher is better."""
+
 NOTES = {
     "language_gap": "p tests that features answer to the language as to the reference. The choice of the reference's"
     " phrases as top activators alone breaks that, so a small p does not show a disparity.",
+    "intervention": "Perplexity of the unfinished model with features of a class injected; change: against the same"
+    " model as it is, below zero is better; against random: change less that with as many random features.",
+    "examples": "Shade: activation as a share of the largest shown of the feature (hover for it); underlined: the"
+    " strongest token of a context. A feature's class is of all its activations, not of these contexts.",
 }
 """What a reader must know before reading a column, by table."""
 
@@ -180,21 +216,73 @@ def html_table(*, table: str, output: str, name: str, model: str, title: str, co
 
 def render(frame: pl.DataFrame, name: str, title: str, confidence: float, *, source: str, study: str) -> str:
     """The page as text."""
-    if name == "accuracy":
-        frame = frame.filter(pl.col("adapter") == "base")
-    elif name == "accuracy_change":
-        frame = frame.filter(pl.col("adapter") != "base")
-    columns = tuple(column for column in COLUMNS[name] if column.name in frame.columns)  # kinds of model differ in some
-    head, body = grid(frame, columns, confidence)
+    if name == "examples":
+        style, shown = STYLE + examples.STYLE, examples.body(frame)
+    else:
+        frame, columns = prepared(frame, name)
+        head, body = grid(frame, columns, confidence)
+        style, shown = (
+            STYLE,
+            (
+                f"<table>\n<caption>{frame.height} rows. A dash: not defined. Every column at full"
+                f" precision: {escape(source)} (study {escape(study)}).</caption>\n"
+                f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+            ),
+        )
     heading = escape(TABLES[name].title)
     note = f"<p>{escape(NOTES[name])}</p>\n" if name in NOTES else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{heading}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n<h1>{heading}</h1>\n<p>{escape(title)}</p>\n{note}<table>\n"
-        f"<caption>{frame.height} rows. A dash: not defined. Every column at full"
-        f" precision: {escape(source)} (study {escape(study)}).</caption>\n"
-        f"<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</body>\n</html>\n"
+        f"<style>{style}</style></head>\n<body>\n<h1>{heading}</h1>\n<p>{escape(title)}</p>\n{note}{shown}\n"
+        "</body>\n</html>\n"
     )
+
+
+def prepared(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, tuple[Column, ...]]:
+    """The rows and columns that a table shows."""
+    if name == "intervention":
+        return _side_by_side(frame)
+    if name == "accuracy":
+        frame = frame.filter(pl.col("adapter") == "base")
+    elif name == "accuracy_change":
+        frame = frame.filter(pl.col("adapter") != "base")
+    elif name == "selectivity":
+        last = frame.filter(pl.col("step") == frame["step"].max())
+        frame = last.sort("layer", pl.col("class").replace_strict(_place(last["class"])))
+    elif name == "sae_training":
+        frame = frame.sort("step", "layer")
+    return frame, tuple(column for column in COLUMNS[name] if column.name in frame.columns)  # kinds of model differ
+
+
+def _place(codes: pl.Series) -> dict[str, int]:
+    return {code: place for place, code in enumerate(["none", *class_order(codes)])}
+
+
+def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]]:
+    """The intervention's rows as in the paper's Table 1: a row an injection, the languages' measures side by side."""
+    key = ["alpha", "n_features", "class", "step"]
+    columns, wide = [*COLUMNS["intervention"]], frame.select(key).unique()
+    langs = [*language_order(frame["lang"]), "all"]
+    for lang in langs:
+        its = frame.filter(pl.col("lang") == lang).select(*key, pl.col("perplexity", *CHANGES).name.prefix(f"{lang} "))
+        wide = wide.join(its, on=key, how="left", nulls_equal=True)
+        title = "all documents" if lang == "all" else named(lang)
+        columns += [
+            Column(f"{lang} perplexity", f"{title}: perplexity", _number(2)),
+            Column(f"{lang} change", f"{title}: change", _number(2), low=f"{lang} ci_low", high=f"{lang} ci_high"),
+        ]
+    beyond = "all beyond_random"
+    columns.append(
+        Column(beyond, "all documents: against random", _number(2), low=f"{beyond}_low", high=f"{beyond}_high")
+    )
+    for score, header in SCORES.items():
+        for lang in langs[:-1]:
+            its = frame.filter(pl.col("lang") == lang).drop_nulls(score) if score in frame.columns else frame.clear()
+            if its.height:
+                its = its.select(*key, pl.col(score).alias(f"{lang} {score}"))
+                wide = wide.join(its, on=key, how="left", nulls_equal=True)
+                columns.append(Column(f"{lang} {score}", f"{header} into {named(lang)}", _number(1)))
+    return wide.sort("alpha", "n_features", pl.col("class").replace_strict(_place(wide["class"]))), tuple(columns)
 
 
 def grid(frame: pl.DataFrame, columns: tuple[Column, ...], confidence: float) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from isogloss.languages import in_order, language_table
 from isogloss.tables import atomic_path
@@ -22,10 +22,12 @@ from isogloss.wording import named
 
 WIDTH = 8.4  # inches; about 800 px, the width of the report's column
 LAYER_AXIS = "decoder layer (0-based)"
+STEP_AXIS = "training step (log scale)"
 INK, FAINT = "#222222", "#8a8a8a"
 # Okabe and Ito's colours that no language has at the same lightness, for what is not a language.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-SHAPES = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p")
+SHAPES = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "*", "h")
+_SIZES = {"*": 1.6, "d": 1.25}  # shapes that look small, by how much to enlarge them
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 
 
@@ -132,6 +134,30 @@ def layer_axis(axes: Axes, layers: Iterable[int]) -> None:
     axes.set_xlabel(LAYER_AXIS)
 
 
+def step_axis(axes: Axes, steps: Iterable[int]) -> None:
+    """Make the x axis one of training steps: logarithmic from 1 on, linear below; ticks at steps that were measured.
+
+    As many have a label as fit beside one another, the first and the last before the others.
+    """
+    present = sorted(set(steps))
+    axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+    scale = axes.xaxis.get_transform()
+    places = dict(zip(present, scale.transform(np.asarray(present, float)).tolist(), strict=True))
+    first, length = places[present[0]], (places[present[-1]] - places[present[0]]) or 1.0
+    bounds = np.array([first - 0.05 * length, first + 1.05 * length])
+    axes.set_xlim(*scale.inverted().transform(bounds))
+    inches = axes.get_figure(root=True).get_size_inches()[0] * axes.get_position().width / 1.1  # pyright: ignore
+    labelled: dict[int, float] = {}
+    for step in [present[-1], present[0], *present]:
+        at = inches * (places[step] - first) / length
+        if all(abs(at - other) > 0.04 * len(f"{step:,}{taken:,}") + 0.08 for taken, other in labelled.items()):
+            labelled[step] = at
+    axes.set_xticks(sorted(labelled), [f"{step:,}" for step in sorted(labelled)])
+    axes.set_xticks([step for step in present if step not in labelled], minor=True)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(STEP_AXIS)
+
+
 def percent_axis(axes: Axes, which: str = "y") -> None:
     """Ticks of an axis that is in percent carry the sign."""
     axis = axes.yaxis if which == "y" else axes.xaxis
@@ -155,6 +181,7 @@ def curve(
         y,
         color=colour,
         marker=marker,
+        markersize=6.5 * _SIZES.get(marker, 1),
         linestyle=dash,
         label=label,
         markevery=every,
@@ -185,6 +212,7 @@ def whiskers(
     lengths = np.clip([value - np.asarray(low, float), np.asarray(high, float) - value], 0, None)
     places = {"x": value, "y": at, "xerr": lengths} if horizontal else {"x": at, "y": value, "yerr": lengths}
     kwargs = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5} | kwargs
+    kwargs["markersize"] *= _SIZES.get(marker, 1)
     return axes.errorbar(
         **places, fmt=marker, color=colour, ecolor=colour, elinewidth=1.4, capsize=2.5, zorder=3, **kwargs
     )

@@ -90,13 +90,6 @@ def _bucketed(pool: Sequence[Draw], lengths: Mapping[str, Sequence[int]], batch_
     yield batch
 
 
-def checkpoint_steps(steps: int, checkpoints: int) -> list[int]:
-    """At most `checkpoints` log-spaced steps from the first to the last, distinct and ascending."""
-    if checkpoints == 1:
-        return [steps]
-    return sorted({round(steps ** (number / (checkpoints - 1))) for number in range(checkpoints)})
-
-
 def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
     """Linear warm-up over `warmup` steps, then a cosine down to zero; `step` counts from 1."""
     if step <= warmup:
@@ -138,6 +131,7 @@ def train_toy(
     shares: Mapping[str, float],
     architecture: Mapping[str, int],
     training: Mapping[str, Any],
+    kept_steps: Sequence[int],
     resume_every: int,
     seed: int,
     output: str,
@@ -149,7 +143,7 @@ def train_toy(
     """Train on `documents` (table by language) and save the model, its checkpoints and the training table.
 
     - output: Hugging Face folder, float32 safetensors and tokenizer
-    - checkpoints: folder of step{N}/, each such a folder, at log-spaced steps; the last is the final model
+    - checkpoints: folder of step{N}/, each such a folder, at `kept_steps` and the last step
     - table: step, tokens (in all), loss (nats a token, mean of the batch), learning_rate, and the
       realised share_{language} of all tokens up to the step
     - state_folder: where a killed run left its state every `resume_every` steps; the next run of the same
@@ -176,9 +170,10 @@ def train_toy(
         seed=seed,
     )
     versions = [metadata.get("code"), torch.__version__, transformers.__version__]
-    settings = [corpus, dict(shares), dict(architecture), dict(training), seed, versions]
+    settings = [corpus, dict(shares), dict(architecture), dict(training), list(kept_steps), seed, versions]
     digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-    steps, keep = len(schedule), checkpoint_steps(len(schedule), training["checkpoints"])
+    steps = len(schedule)
+    keep = [*(step for step in kept_steps if step < steps), steps]
     torch.manual_seed(seed)
     model = Gemma2ForCausalLM(gemma2_config(architecture)).train()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)

@@ -9,7 +9,10 @@ from pathlib import Path
 from isogloss.errors import IsoglossError
 
 STAGES: dict[str, tuple[str, ...]] = {
-    "fetch": ("fetch_model", "fetch_sae", "fetch_exports", "fetch_translator", "fetch_questions"),
+    "fetch": (
+        *("fetch_model", "fetch_checkpoint", "fetch_sae", "fetch_exports", "fetch_translator"),
+        *("fetch_questions", "fetch_documents"),
+    ),
     "train": ("toy_world", "toy_tokenizer", "train_toy", "train_sae"),
     "phrases": ("phrases", "exported_phrases", "phrase_counts"),
     "reproduce": ("reproduce",),
@@ -18,6 +21,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     "encode": ("encode",),
     "align": ("align",),
     "benchmark": ("benchmark",),
+    "train SAEs": ("tokenise", "search_learning_rate", "train_checkpoint_saes"),
+    "features": ("describe_features", "selectivity"),
+    "intervene": ("intervene",),
     "statistics": ("similarity", "gap", "controls", "gain", "accuracy", "accuracy_by_teaching", "correlation"),
     "report": ("planted_truth", "overview", "report_html"),
 }

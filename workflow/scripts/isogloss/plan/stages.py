@@ -117,9 +117,12 @@ def _fetched(subject: Subject) -> Iterator[Cost]:
         return Cost(rule, name, jobs, "local", disk=found or size, seconds=seconds)
 
     weights = decoder.parameters() * subject.weight_bytes
-    yield local("fetch_model", 1, weights, ["lm"], model.source.folder is None)
+    if set(model.analyses) != {"bilingual"}:
+        yield local("fetch_model", 1, weights, ["lm"], model.source.folder is None)
     if not subject.reads_phrases:
         return
+    assert model.saes is not None
+    assert model.neuronpedia is not None
     layers, features = subject.layers, model.saes.features
     n = len(layers)
     size = n * flops.sae_bytes(decoder.d_model, features)

@@ -8,6 +8,7 @@ from isogloss.config import Study
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.plan import flops
 from isogloss.plan import settings as assumed
+from isogloss.plan.bilingual import bilingual_costs
 from isogloss.plan.jobs import STAGES, by_stage, stage_of
 from isogloss.plan.settings import Settings
 from isogloss.plan.stages import Cost, costs, encode_work, shared_costs
@@ -78,6 +79,9 @@ def plan_study(
     """
     subjects = [subject_of(study, name, settings, results) for name in study.models]
     every = [cost for subject in subjects for cost in costs(subject)]
+    every += [
+        cost for subject in subjects if "bilingual" in subject.model.analyses for cost in bilingual_costs(subject)
+    ]
     every += shared_costs(study, settings, results)
     expected: dict[str, int] = {}
     for cost in every:

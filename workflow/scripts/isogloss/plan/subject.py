@@ -106,7 +106,7 @@ def subject_of(study: Study, name: str, settings: Settings, results: Path) -> Su
         tied=tied,
     )
     corpus = corpus_of(study, name, settings, results)
-    notes = [*corpus.notes]
+    notes = [*corpus.notes] if model.reads_phrases else []
     if isinstance(model, PretrainedModel):
         basis = "by config.json" if config else "assumed (no config.json yet)"
         notes.append(f"{name}: {3 if gated else 2} MLP matrices, {'tied' if tied else 'own'} head, {basis}")

@@ -12,7 +12,6 @@ import polars as pl
 from isogloss.config import Study
 from isogloss.config.model import AnalysedModel
 from isogloss.config.pretrained import PretrainedModel
-from isogloss.config.toy import ToyModel
 from isogloss.plan.settings import Settings
 from isogloss.tables import iter_table, table_metadata
 
@@ -58,10 +57,9 @@ class Corpus(NamedTuple):
 
 def sae_shape(model: AnalysedModel) -> tuple[str, int]:
     """Kind and width of a model's SAEs."""
-    if isinstance(model, PretrainedModel):
+    if isinstance(model, PretrainedModel) and model.saes is not None:
         return model.saes.kind, model.saes.features
-    assert isinstance(model, ToyModel)
-    return "topk", model.sae.features
+    return "topk", model.sae.features if model.sae is not None else 0
 
 
 def corpus_of(study: Study, name: str, settings: Settings, results: Path) -> Corpus:

@@ -13,12 +13,16 @@ from typing import Any
 
 import polars as pl
 
+from isogloss.figures.classes import language_order
 from isogloss.languages import in_order
 from isogloss.report import findings
 from isogloss.tables import atomic_path, read_table, table_metadata
 from isogloss.wording import listed, name, number
 
 Tables = Mapping[str, pl.DataFrame]
+
+PAPER_A, PAPER_C = {"similarity", "gap", "alignment", "benchmarks"}, {"bilingual"}
+PHRASES = PAPER_A - {"benchmarks"}
 
 CORRECTIONS = {"holm": "Holm's method", "bh": "Benjamini and Hochberg's method"}
 
@@ -89,16 +93,33 @@ def page(
 
 def _asked(settings: Mapping[str, Any]) -> list[str]:
     reference = name(settings["languages"]["reference"])
-    return [
-        f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>",
-        _paragraph(
-            "Do a language model's internal features answer less to the same text in a language it has read less of,"
-            f" does that go with fewer right answers, and can it be mended without harm to {reference}? The"
-            " analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
-            " Autoencoders” (arXiv 2507.18918; paper A below).",
-            "lede",
-        ),
-    ]
+    parts = [f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>"]
+    if _asks(settings, PAPER_A):
+        parts.append(
+            _paragraph(
+                "Do a language model's internal features answer less to the same text in a language it has read less"
+                f" of, does that go with fewer right answers, and can it be mended without harm to {reference}? The"
+                " analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
+                " Autoencoders” (arXiv 2507.18918; paper A below).",
+                "lede",
+            )
+        )
+    if _asks(settings, PAPER_C):
+        parts.append(
+            _paragraph(
+                "While a language model is trained, when do its features come to be of one language, when of several,"
+                " and do the latter help a model that is not yet trained to the end? The analyses are those of “How a"
+                " Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders” (arXiv"
+                " 2503.06394; paper C below).",
+                "lede",
+            )
+        )
+    return parts
+
+
+def _asks(settings: Mapping[str, Any], analyses: set[str]) -> bool:
+    """Whether any model is asked for any of the analyses."""
+    return any(analyses & set(model["analyses"]) for model in settings["models"].values())
 
 
 def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
@@ -116,15 +137,32 @@ def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str
         items.append(
             f"{config['title']} ({model}): {_origin(config)}{kept}; analyses: {', '.join(config['analyses'])}."
         )
+    if _asks(settings, PHRASES):
+        items.append(
+            f"Phrases: {name(languages['reference'])} windows of ±{phrases['window']} tokens round a feature's"
+            f" strongest tokens, from {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in"
+            " every other language."
+        )
+    items += [_classed(model, its, settings) for model, its in tables.items() if "selectivity" in its]
     items += [
-        f"Phrases: {name(languages['reference'])} windows of ±{phrases['window']} tokens round a feature's strongest"
-        f" tokens, from {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other"
-        " language.",
         f"Intervals have {100 * settings['statistics']['confidence']:g} % coverage; activation intervals bootstrap"
         f" features, then phrases ({settings['statistics']['bootstrap']:,} resamples); families of tests are corrected"
         f" by {CORRECTIONS[settings['statistics']['correction']]}.",
     ]
     return ["<h2>What was done</h2>", _list(items)]
+
+
+def _classed(model: str, its: Tables, settings: Mapping[str, Any]) -> str:
+    """What was classed for paper C."""
+    frame, asked = its["selectivity"], settings["bilingual"]
+    steps, codes = sorted(set(frame["step"])), language_order(frame["class"], asked["languages"] or [])
+    return (
+        f"Bilingual features of {settings['models'][model]['title']}: SAEs of {frame['layer'].n_unique()} layers at"
+        f" {len(steps)} training steps, {steps[0]:,} to {steps[-1]:,}. A feature is of a language"
+        f" ({listed([name(code) for code in codes])}) if more than {100 * asked['threshold']:g} % of its counted"
+        f" activations, those above {100 * asked['pattern_threshold']:g} % of its maximum, are in that language's"
+        " documents, else mixed."
+    )
 
 
 def _origin(config: Mapping[str, Any]) -> str:
@@ -136,6 +174,9 @@ def _origin(config: Mapping[str, Any]) -> str:
     saes, source = config["saes"], config["source"]
     # A local folder is what was read, whatever repository stands beside it.
     where = f"local folder {source['folder']}" if source["folder"] else f"{source['id']} at {source['revision']}"
+    if saes is None:
+        trained = config["sae"]
+        return f"{where}, {shape}; SAEs of {trained['features']:,} features ({trained['kind']}), trained here"
     return f"{where}, {shape}; SAEs of {saes['features']:,} features ({saes['kind']}, {_sae_origin(saes)})"
 
 
@@ -272,6 +313,16 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
             _list([*findings.alignment(its["alignment_gain"], runs, reference, confidence), *changed]),
             _picture(pictures, "alignment_gain", "Activation gain by language"),
         ]
+    if "selectivity" in its:
+        injected = (
+            findings.intervention(its["intervention_summary"], confidence) if "intervention_summary" in its else []
+        )
+        parts += [
+            "<h3>Bilingual features</h3>",
+            _list([*findings.selectivity(its["selectivity"], confidence), *injected]),
+            _picture(pictures, "selectivity", "Classes of features over training at the middle layer"),
+            _picture(pictures, "intervention", "Change of perplexity after injection by class"),
+        ]
     if "phrase_counts" in its:
         parts += ["<h3>What was dropped</h3>", _list(findings.dropped(its))]
     return parts
@@ -279,20 +330,32 @@ def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Map
 
 def _caveats(settings: Mapping[str, Any]) -> list[str]:
     reference = name(settings["languages"]["reference"])
-    items = [
-        f"{reference} phrases are the top activators of the very feature that is then measured; their translations are"
-        " not chosen so. Part of every gap to the reference is this choice (regression to the mean), and the p-values"
-        f" of the languages' gaps test a null that this choice alone breaks. The gap between groups without {reference}"
-        " compares translations with translations, and stands beside the other in every table.",
-        f"A phrase is a window of {2 * settings['phrases']['window'] + 1} tokens without the context in which its"
-        f" feature fired, in {reference} too: gaps compare phrases with phrases, never with the activations recorded in"
-        " the corpus.",
-        "A gap is a property of the features of these SAEs as much as of the model.",
-        "Several features share texts, which the activation intervals ignore: they may be too narrow.",
-        "Intervals cover the choice of features, phrases and questions, not another training run of the models or"
-        " SAEs.",
-    ]
-    if settings["translation"]["backend"] == "opus-mt":
+    items: list[str] = []
+    if _asks(settings, PHRASES):
+        items += [
+            f"{reference} phrases are the top activators of the very feature that is then measured; their translations"
+            " are not chosen so. Part of every gap to the reference is this choice (regression to the mean), and the"
+            " p-values of the languages' gaps test a null that this choice alone breaks. The gap between groups without"
+            f" {reference} compares translations with translations, and stands beside the other in every table.",
+            f"A phrase is a window of {2 * settings['phrases']['window'] + 1} tokens without the context in which its"
+            f" feature fired, in {reference} too: gaps compare phrases with phrases, never with the activations"
+            " recorded in the corpus.",
+            "A gap is a property of the features of these SAEs as much as of the model.",
+            "Several features share texts, which the activation intervals ignore: they may be too narrow.",
+        ]
+    if _asks(settings, PAPER_C):
+        items += [
+            "Each checkpoint and layer has an SAE of its own: a change over training is one of model and SAE together,"
+            " and features of two checkpoints are not the same features. Classes and monosemanticity depend on the"
+            " thresholds and the clustering of the section bilingual of the configuration.",
+            "Injected features come from the fully trained model's reading of the same text: that they help shows what"
+            " the unfinished model lacks, not a way to train it.",
+        ]
+    items.append(
+        "Intervals cover the choice of features, phrases, documents and questions, not another training run of the"
+        " models or SAEs."
+    )
+    if settings["translation"]["backend"] == "opus-mt" and _asks(settings, PHRASES):
         items.append(
             "Phrases are machine-translated windows, often broken sentences: a gap is one of model, translator and"
             " language together. The controls show the gap over the better half of the round trips where there are any."
@@ -302,13 +365,15 @@ def _caveats(settings: Mapping[str, Any]) -> list[str]:
 
 def _reproduce(settings: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{package} {version}" for package, version in sorted(made.get("versions", {}).items()))
+    asked = {"paper A": PAPER_A, "paper C": PAPER_C}
+    papers = [paper for paper, analyses in asked.items() if _asks(settings, analyses)] or ["paper A"]
     return [
         "<h2>Reproduce and cite</h2>",
         _paragraph(
             f"Study {settings['study']}, seed {settings['seed']}. The same configuration, seed and thread count give"
             f" the same numbers. Versions: {versions or 'not recorded'}. Every Parquet table carries study, code digest"
-            " and versions in its metadata. Cite paper A for the method, and isogloss by its CITATION.cff with"
-            " the study's name and seed."
+            f" and versions in its metadata. Cite {listed(papers)} for the method, and isogloss by its CITATION.cff"
+            " with the study's name and seed."
         ),
     ]
 

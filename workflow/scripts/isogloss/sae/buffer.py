@@ -1,10 +1,14 @@
 """A shuffle buffer of bounded size between the language model and the SAEs that train on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+_FEW = 32  # a batch is few of the vectors held from this ratio on: it is then drawn without permuting them all
 
 
 class ShuffleBuffer:
@@ -47,10 +51,19 @@ class ShuffleBuffer:
         while self._filled:
             yield self._draw()
 
+    def state(self) -> dict[str, Any]:
+        """What `load_state` takes up: the vectors held, not copied, and where the random numbers stand."""
+        return {"rows": self._rows, "filled": self._filled, "generator": self._generator.get_state()}
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self._rows, self._filled = state["rows"], state["filled"]
+        self._generator.set_state(state["generator"].cpu())
+
     def _draw(self) -> Tensor:
         assert self._rows is not None
         size = min(self._batch_size, self._filled)
-        drawn = torch.randperm(self._filled, generator=self._generator)[:size]
+        drawn = draw_distinct(self._filled, size, self._generator)
         batch = self._rows[:, drawn.to(self._rows.device)]
         # The rows at the end that stay move into the places that became free.
         kept = self._filled - size
@@ -61,3 +74,15 @@ class ShuffleBuffer:
         self._rows[:, vacant.to(self._rows.device)] = self._rows[:, moved.to(self._rows.device)]
         self._filled = kept
         return batch
+
+
+def draw_distinct(total: int, size: int, generator: torch.Generator) -> Int[Tensor, " size"]:
+    """`size` distinct numbers below `total` in random order; a small part of `total` costs no permutation of it."""
+    if total < _FEW * size:
+        return torch.randperm(total, generator=generator)[:size]
+    drawn = np.empty(0, dtype=np.int64)
+    while len(drawn) < size:
+        more = torch.randint(total, (size + size // 8,), generator=generator).numpy()
+        drawn = np.concatenate([drawn, more])
+        drawn = drawn[np.sort(np.unique(drawn, return_index=True)[1])]
+    return torch.from_numpy(drawn[:size].copy())

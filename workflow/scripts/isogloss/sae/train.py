@@ -2,10 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -55,6 +55,8 @@ def train_saes(
     from isogloss.tables import atomic_path, write_table
 
     settings = Recipe(**recipe)
+    if settings.kind != "topk":
+        raise IsoglossError(f"sae.kind {settings.kind!r}: the SAEs of a model's phrases are topk; leave sae.kind out")
     layers = sorted(layers)
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, dtype))
     context = context_length(model)
@@ -67,9 +69,10 @@ def train_saes(
             for lang, path in documents.items()
         }
         group = min(4 * settings.batch_tokens, settings.buffer_tokens)
-        return _unit_residuals(
+        chunks = residual_chunks(
             model, interleave(streams, shares), layers, tokens, group=group, token_budget=token_budget
         )
+        return (unit_norm(chunk.vectors) for chunk in chunks)
 
     trained = _train(vectors(settings.tokens, held_out=False), layers, settings, seed)
     meters = {layer: QualityMeter(autoencoder) for layer, autoencoder in trained.items()}
@@ -111,41 +114,85 @@ def _train(
     chunks: Iterator[Float[Tensor, "layers tokens d_model"]], layers: list[int], settings: Recipe, seed: int
 ) -> dict[int, TopKAutoencoder]:
     buffer = ShuffleBuffer(settings.buffer_tokens, settings.batch_tokens, torch.Generator().manual_seed(seed))
-    trainer: SaeTrainer | None = None
-    step = 0
 
-    def train_on(batches: Iterator[Tensor], bar: Any) -> None:
-        nonlocal trainer, step
+    def start(batch: Tensor) -> SaeTrainer:
+        return SaeTrainer(
+            layers,
+            torch.cat([buffer.held, batch], dim=1),
+            features=settings.features,
+            k=settings.k,
+            learning_rate=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            seed=seed,
+        )
+
+    with Fit(start, settings.tokens) as fit:
+        for chunk in chunks:
+            fit.train_on(buffer.add(chunk))
+        fit.train_on(buffer.drain())
+    assert fit.trainer is not None
+    return fit.trainer.saes
+
+
+@runtime_checkable
+class Trainer(Protocol):
+    """What is trained on the batches of a `Fit`."""
+
+    def step(self, batch: Float[Tensor, "layers batch d_model"]) -> dict[int, float]:
+        """One step for every layer; returns the loss by layer."""
+        ...
+
+
+T = TypeVar("T", bound=Trainer)
+
+
+class Fit(Generic[T]):
+    """Hands batches to a trainer that is made from the first of them, and shows how far it is.
+
+    A context manager: the progress bar, of `tokens` tokens, is closed at its end.
+    """
+
+    def __init__(self, start: Callable[[Float[Tensor, "layers batch d_model"]], T], tokens: int) -> None:
+        self.trainer: T | None = None
+        self.steps = 0
+        self._start = start
+        self._bar = tqdm(total=tokens, unit="token", desc="SAE training", mininterval=1)
+
+    def __enter__(self) -> "Fit[T]":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def resume(self, trainer: T, steps: int, tokens: int) -> None:
+        """Go on with a trainer that has had `steps` batches of `tokens` tokens in all."""
+        self.trainer, self.steps = trainer, steps
+        self._bar.update(tokens)
+
+    def train_on(self, batches: Iterable[Float[Tensor, "layers batch d_model"]]) -> None:
+        """A step for each batch. Raises `IsoglossError` on a loss that is not finite, naming layer and step."""
         for batch in batches:
-            if trainer is None:
-                trainer = SaeTrainer(
-                    layers,
-                    torch.cat([buffer.held, batch], dim=1),
-                    features=settings.features,
-                    k=settings.k,
-                    learning_rate=settings.learning_rate,
-                    warmup_steps=settings.warmup_steps,
-                    seed=seed,
-                )
-            losses = trainer.step(batch)
-            step += 1
+            if self.trainer is None:
+                self.trainer = self._start(batch)
+            losses = self.trainer.step(batch)
+            self.steps += 1
             for layer, loss in losses.items():
                 if not loss < float("inf"):
                     raise IsoglossError(
-                        f"layer {layer}, step {step}: the SAE's loss is {loss}; lower sae.learning_rate"
+                        f"layer {layer}, step {self.steps}: the SAE's loss is {loss}; lower sae.learning_rate"
                     )
-            bar.update(batch.shape[1])
-            bar.set_postfix({f"loss {layer}": f"{loss:.3f}" for layer, loss in losses.items()}, refresh=False)
-
-    with tqdm(total=settings.tokens, unit="token", desc="SAE training", mininterval=1) as bar:
-        for chunk in chunks:
-            train_on(buffer.add(chunk), bar)
-        train_on(buffer.drain(), bar)
-    assert trainer is not None
-    return trainer.saes
+            self._bar.update(batch.shape[1])
+            self._bar.set_postfix({f"loss {layer}": f"{loss:.3f}" for layer, loss in losses.items()}, refresh=False)
 
 
-def _unit_residuals(
+class Chunk(NamedTuple):
+    """Residuals of some documents one after another."""
+
+    vectors: Float[Tensor, "layers tokens d_model"]  # as the model has them, BOS left out
+    documents: int
+
+
+def residual_chunks(
     model: nn.Module,
     documents: Iterator[list[int]],
     layers: Sequence[int],
@@ -153,8 +200,8 @@ def _unit_residuals(
     *,
     group: int,
     token_budget: int,
-) -> Iterator[Float[Tensor, "layers tokens d_model"]]:
-    """Residuals at norm 1 of the first `tokens` tokens of `documents`, some `group` tokens at a time."""
+) -> Iterator[Chunk]:
+    """Residuals of the first `tokens` tokens of `documents`, some `group` tokens at a time."""
     while tokens > 0:
         ids: list[list[int]] = []
         size = 0
@@ -165,9 +212,9 @@ def _unit_residuals(
                 break
         if not ids:
             return
-        chunk = token_residuals(model, ids, layers, token_budget=token_budget)[:, :tokens]
-        tokens -= chunk.shape[1]
-        yield unit_norm(chunk)
+        vectors = token_residuals(model, ids, layers, token_budget=token_budget)[:, :tokens]
+        tokens -= vectors.shape[1]
+        yield Chunk(vectors, len(ids))
 
 
 def interleave(streams: Mapping[str, Iterator[list[int]]], shares: Mapping[str, float]) -> Iterator[list[int]]:

@@ -1,0 +1,1 @@
+"""Paper C: which features serve one language, which several, and what injecting them does."""

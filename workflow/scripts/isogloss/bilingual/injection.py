@@ -1,0 +1,190 @@
+"""Features of one model added to the residual stream of another (paper C, sec. 5.1, eq. 7)."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from isogloss.models.architecture import decoder_of
+from isogloss.residuals.batching import Batch
+from isogloss.residuals.stream import visit_residuals
+from isogloss.sae.autoencoder import Encoder, activations, load_encoders, pre_activations
+
+_ENTRIES = 2**24  # entries of E(H) that are held dense at a time
+
+
+class Dictionary(NamedTuple):
+    """The SAE of the fully trained model's layer: E and D of eq. 7."""
+
+    encoder: Encoder
+    w_dec: Float[Tensor, "features d_model"]
+    b_dec: Float[Tensor, " d_model"]
+
+
+class Codes(NamedTuple):
+    """E(H) of some tokens without its zeros, and how long their vectors were."""
+
+    values: Float[Tensor, "tokens active"]  # 0 where a token has fewer active features than others
+    features: Int[Tensor, "tokens active"]
+    norms: Float[Tensor, " tokens"]  # ||H||, or 1 for an SAE that sees vectors as they are
+
+
+class Decoding(NamedTuple):
+    """What D is; the paper leaves both open (papers.md C.1)."""
+
+    bias: bool  # whether b_dec is added
+    rescale: bool  # whether the result, made of unit vectors, is multiplied by ||H||
+
+
+def load_dictionary(folder: str | Path, layer: int, *, d_model: int, device: torch.device) -> Dictionary:
+    """The SAE in SAELens format in `folder`, in float32; errors as `load_encoders`."""
+    encoder = load_encoders({layer: folder}, d_model=d_model, device=device)[layer]
+    with safe_open(Path(folder) / "sae_weights.safetensors", framework="pt") as weights:
+        w_dec, b_dec = (weights.get_tensor(name).float().to(device) for name in ("W_dec", "b_dec"))
+    if json.loads((Path(folder) / "cfg.json").read_text()).get("rescale_acts_by_decoder_norm"):
+        w_dec = functional.normalize(w_dec, dim=1)  # `load_encoder` moved the norms into the activations
+    return Dictionary(encoder, w_dec, b_dec)
+
+
+def encode_sparsely(encoder: Encoder, residual: Float[Tensor, "tokens d_model"]) -> Codes:
+    """E of the residual, which the encoder itself scales to norm 1 if it was trained so.
+
+    Of features tied at a TopK encoder's threshold, `torch.topk` picks, as in training.
+    """
+    parts: list[tuple[Tensor, Tensor]] = []
+    for chunk in residual.split(max(1, _ENTRIES // len(encoder.b_enc))):
+        if encoder.kind == "topk":
+            assert encoder.k is not None
+            values, features = pre_activations(encoder, chunk).topk(encoder.k, dim=1, sorted=False)
+            parts.append((values.relu(), features))
+        else:
+            z = activations(encoder, chunk)
+            most = max(1, int((z > 0).sum(dim=1).amax()))
+            values, features = z.topk(most, dim=1)
+            parts.append((values, features))
+    widest = max(values.shape[1] for values, _ in parts)
+    values, features = (
+        torch.cat([functional.pad(part[place], (0, widest - part[place].shape[1])) for part in parts])
+        for place in (0, 1)
+    )
+    norms = residual.float().norm(dim=1) if encoder.unit_norm_input else torch.ones_like(values[:, 0])
+    return Codes(values, features, norms)
+
+
+def decode_masked(
+    dictionary: Dictionary, codes: Codes, mask: Bool[Tensor, " features"], decoding: Decoding
+) -> Float[Tensor, "tokens d_model"]:
+    """D(m ⊙ E(H)) of eq. 7 in float32, from the decoder rows of the active features alone."""
+    weights = torch.where(mask[codes.features], codes.values, torch.zeros_like(codes.values))
+    decoded = functional.embedding_bag(codes.features, dictionary.w_dec, per_sample_weights=weights, mode="sum")
+    if decoding.bias:
+        decoded = decoded + dictionary.b_dec
+    return decoded * codes.norms[:, None] if decoding.rescale else decoded
+
+
+def add_scaled(
+    residual: Float[Tensor, "batch pos d_model"],
+    content: Bool[Tensor, "batch pos"],
+    decoded: Float[Tensor, "tokens d_model"],
+    alpha: float,
+) -> Float[Tensor, "batch pos d_model"]:
+    """H_mid + α D(m ⊙ E(H_full)) (eq. 7) at the `content` positions, row after row; added in float32.
+
+    At BOS, which is no content, nothing is added: the SAE never saw it (paper C, sec. 3.1).
+    """
+    changed = residual.clone()
+    changed[content] = (residual[content].float() + alpha * decoded).to(residual.dtype)
+    return changed
+
+
+def hidden_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
+    """The hidden states in a layer's output, which are all of it or the first of several."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def with_hidden(output: Any, hidden: Float[Tensor, "batch pos d_model"]) -> Any:
+    """A layer's output with other hidden states."""
+    return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
+
+
+@contextmanager
+def read_after(model: nn.Module, layer: int) -> Iterator[list[Any]]:
+    """While open, what `layer` gives out is put into the list, as it gives it."""
+    outputs: list[Any] = []
+    handle = decoder_of(model).layers[layer].register_forward_hook(lambda _, __, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def output_after(model: nn.Module, batch: Batch, layer: int) -> Any:
+    """What `layer` gives out for a batch, by a forward that goes no deeper."""
+    with read_after(model, layer) as outputs:
+        visit_residuals(model, batch, [layer], lambda *_: None)
+    return outputs[0]
+
+
+@contextmanager
+def changed_after(
+    model: nn.Module, layer: int, change: Callable[[Float[Tensor, "batch pos d_model"]], Tensor]
+) -> Iterator[None]:
+    """While open, the hidden states after `layer` are what `change` makes of them."""
+
+    def hook(_module: nn.Module, _inputs: object, output: Any) -> Any:
+        return with_hidden(output, change(hidden_of(output)))
+
+    handle = decoder_of(model).layers[layer].register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def resumed_after(model: nn.Module, layer: int, output: Any) -> Iterator[None]:
+    """While open, a forward of `model` goes on from `output` of `layer`, and the layers up to it compute nothing.
+
+    Masks, positions and the layers above stay the model's own affair, so that this holds for every
+    architecture that is understood; only without key/value cache.
+    """
+    layers = decoder_of(model).layers[: layer + 1]
+    for block in layers:
+        block.forward = lambda *_, **__: output
+    try:
+        yield
+    finally:
+        for block in layers:
+            block.__dict__.pop("forward", None)
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """The causal LM without its head."""
+    body = model.base_model
+    assert isinstance(body, nn.Module)
+    return body
+
+
+@contextmanager
+def _head_alone(model: nn.Module, hidden: Float[Tensor, "tokens d_model"]) -> Iterator[None]:
+    body = body_of(model)
+    body.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=hidden[None])  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        del body.__dict__["forward"]
+
+
+def logits_of(model: nn.Module, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens vocabulary"]:
+    """The causal LM's own head on final hidden states: with soft-capping and scales, where it has them."""
+    with _head_alone(model, hidden):
+        dummy = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
+        return model(input_ids=dummy, use_cache=False).logits[0]

@@ -1,0 +1,293 @@
+"""Stage `intervene`: features of the fully trained model injected into an unfinished one (paper C, sec. 5)."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from isogloss.bilingual.draws import classes_to_inject, distinct_masks, draw_features, read_layer
+from isogloss.bilingual.generation import Injection, continue_greedily, stopping_tokens
+from isogloss.bilingual.injection import Decoding, Dictionary, load_dictionary
+from isogloss.bilingual.intervention_tables import (
+    NONE,
+    Documents,
+    Translated,
+    Variant,
+    write_hypotheses,
+    write_results,
+)
+from isogloss.bilingual.perplexity import document_losses
+from isogloss.bilingual.translation_score import Task, score_translations, translation_tasks
+from isogloss.errors import IsoglossError
+from isogloss.models.architecture import decoder_of
+from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
+from isogloss.residuals.batching import encode_texts
+from isogloss.sae.checkpoint_saes import check_documents
+
+logger = logging.getLogger(__name__)
+
+
+class Models(NamedTuple):
+    """An unfinished model, and what is injected into it."""
+
+    tokenizer: PreTrainedTokenizerBase
+    unfinished: nn.Module  # with its head
+    full: nn.Module  # fully trained, ends at the layer
+    layer: int
+    dictionary: Dictionary
+
+
+def intervene(
+    *,
+    lm: str,
+    full: str,
+    sae: str,
+    features: Sequence[str],
+    evaluation: str,
+    output: str,
+    summary: str,
+    step: int,
+    layer: int,
+    languages: Sequence[str],
+    classes: Sequence[str] | None,
+    alphas: Sequence[float],
+    n_features: Sequence[int],
+    repeats: int,
+    bias: bool,
+    rescale: bool,
+    documents: int,
+    translations: Mapping[str, Any] | None,
+    bootstrap: int,
+    confidence: float,
+    token_budget: int,
+    dtype: str,
+    seed: int,
+    metadata: Mapping[str, Any],
+    hypotheses: str | None = None,
+) -> None:
+    """Write `intervention`, a row for each injection and language, and its `summary` over repeats (Tables 1 and 4).
+
+    H~_mid = H_mid + α D(m ⊙ E(H_full)) (eq. 7) at the output of `layer` of the model `lm`, at every position
+    but BOS, which the SAE never saw. E and D are those of `sae`/layer_{l}, trained on `full`; m has ones at
+    N features of a class, drawn by seed and repeat (`n_used` is N, or the class where that is smaller). Classes
+    are those of the tables `features`: a language, `mixed`, and the control `random`, drawn from all
+    features that are not silent; `none` is the unfinished model as it is. If `classes` is None, those without
+    features are left out, logged, and named in the metadata (`classes_left_out`). Equal draws run once.
+
+    `perplexity` is the mean over the first `documents` documents of a language in `evaluation` of exp(mean
+    negative log-likelihood of a document's tokens, BOS apart); lang `all` is the mean over all documents
+    (papers.md C.3), and `n` counts documents. With `translations` (`segments`: a table by language, `shots`,
+    `sentences`, `new_tokens`), `chrf` and `bleu` are those of greedy few-shot translation into lang: into each
+    other language from the first of `languages`, and into the first the mean over the others. Then a table of
+    every translation, which COMET reads, is written to the path `hypotheses`, if there is one. Scores that
+    are not computed are null.
+
+    In `summary`, `change` is the perplexity minus that of `none`, with a paired bootstrap interval over
+    documents, the repeats of a draw averaged first; the language versions of a document are drawn
+    together. `beyond_random` is the change minus the random control's at the same α and N. Memory holds
+    the models, a batch, and one number for each document and distinct injection.
+
+    Raises `IsoglossError` for models with different tokenizers or widths, a layer past the end, an SAE or
+    tables of features that are not those of `full`, an empty class that was asked for, a language without
+    documents, a prompt longer than the context, and losses that are not finite.
+    """
+    folder = Path(sae) / f"layer_{layer}"
+    models = _load(lm, full, folder, layer, getattr(torch, dtype))
+    check_documents(evaluation, lm, models.unfinished)
+    width = len(models.dictionary.w_dec)
+    described = read_layer(features, layer, features=width)
+    _check_step(described.step, step, folder, same_model=Path(lm).resolve() == Path(full).resolve())
+    chosen, left_out = classes_to_inject(described, classes, languages, layer)
+    draws = list(draw_features({name: described.members[name] for name in chosen}, n_features, repeats, seed))
+    masks, places = distinct_masks(draws, width, models.dictionary.w_dec.device)
+    variants = [Variant(NONE, 0.0, 0, 0, 0, None)] + [
+        Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), place)
+        for draw, place in zip(draws, places, strict=True)
+        for alpha in alphas
+    ]
+    tasks: list[Task] = []
+    if translations is not None:
+        tasks = translation_tasks(
+            translations["segments"],
+            languages,
+            shots=translations["shots"],
+            sentences=translations["sentences"],
+            seed=seed,
+        )
+    read = _read_documents(evaluation, languages, documents, models)
+    decoding = Decoding(bias, rescale)
+    losses = document_losses(
+        models.unfinished,
+        models.full,
+        models.dictionary,
+        read.ids,
+        layer=layer,
+        masks=masks,
+        alphas=alphas,
+        decoding=decoding,
+        token_budget=token_budget,
+    )
+    strengths = {float(alpha): number for number, alpha in enumerate(alphas)}
+    of_variant = np.stack(
+        [
+            (losses.plain if its.place is None else losses.injected[its.place, strengths[its.alpha]]).numpy()
+            for its in variants
+        ]
+    )
+    _check_finite(of_variant, variants, read, layer)
+    translated = [[] for _ in variants]
+    if tasks and translations is not None:
+        translated = _translate(models, tasks, variants, masks, decoding, translations["new_tokens"], token_budget)
+    write_results(
+        output,
+        summary,
+        {"step": step, "layer": layer},
+        variants,
+        np.exp(of_variant),
+        read,
+        translated,
+        languages,
+        {"bootstrap": bootstrap, "confidence": confidence, "seed": seed},
+        {
+            **metadata,
+            "full_step": described.step,
+            "classes_left_out": left_out,
+            "bias": bias,
+            "rescale": rescale,
+            "sentences": len(tasks[0].segments) if tasks else 0,
+        },
+    )
+    if hypotheses is not None:
+        write_hypotheses(hypotheses, variants, translated, metadata)
+
+
+def _load(lm: str, full: str, sae: Path, layer: int, dtype: torch.dtype) -> Models:
+    tokenizer, other = load_tokenizer(lm), load_tokenizer(full)
+    if tokenizer.get_vocab() != other.get_vocab() or tokenizer.bos_token_id != other.bos_token_id:
+        raise IsoglossError(
+            f"{lm} and {full} have different tokenizers, so that their positions do not correspond; take checkpoints"
+            " of one model"
+        )
+    unfinished = load_causal_model(lm, dtype=dtype)
+    decoder = decoder_of(unfinished)
+    if not 0 <= layer < len(decoder.layers):
+        raise IsoglossError(f"{lm}: no layer {layer}; the model has layers 0 to {len(decoder.layers) - 1}")
+    finished = load_base_model(full, last_layer=layer, dtype=dtype)
+    d_model = decoder_of(finished).d_model
+    if d_model != decoder.d_model:
+        raise IsoglossError(
+            f"{lm}: its residual stream has width {decoder.d_model}, that of {full} {d_model}; take checkpoints of one"
+            " model"
+        )
+    device = next(unfinished.parameters()).device
+    dictionary = load_dictionary(sae, layer, d_model=d_model, device=device)
+    return Models(tokenizer, unfinished, finished, layer, dictionary)
+
+
+def _check_step(described: int, step: int, sae: Path, *, same_model: bool) -> None:
+    """Whether features described at one step can be injected at another, as far as the steps tell."""
+    if described < step or (described == step and not same_model):
+        raise IsoglossError(
+            f"the features are those of step {described}, which is not after step {step} that they are injected at;"
+            " give the tables of the fully trained model"
+        )
+    trained = (json.loads((sae / "cfg.json").read_text()).get("metadata") or {}).get("step")
+    if trained is not None and trained != described:
+        raise IsoglossError(
+            f"{sae}: the SAE is of step {trained}, the tables of features are of step {described}; describe the"
+            " features of this SAE again"
+        )
+
+
+def _read_documents(path: str, languages: Sequence[str], most: int, models: Models) -> Documents:
+    """The first `most` documents of each language, in file order."""
+    from isogloss.tables import iter_table
+
+    read = Documents([], [], [])
+    counts = dict.fromkeys(languages, 0)
+    for frame in iter_table(path, columns=["document", "lang", "ids"]):
+        for name, lang, ids in frame.iter_rows():
+            if lang in counts and counts[lang] < most:
+                counts[lang] += 1
+                read.names.append(name)
+                read.langs.append(lang)
+                read.ids.append(ids)
+        if min(counts.values()) == most:
+            break
+    for lang, count in counts.items():
+        if not count:
+            raise IsoglossError(f"{path}: no documents of language {lang}; give some under bilingual.documents")
+        if count < most:
+            logger.info("%s: %d documents, %d were asked for", lang, count, most)
+    vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
+    bos = models.tokenizer.bos_token_id
+    for name, ids in zip(read.names, read.ids, strict=True):
+        if ids[0] != bos or max(ids) >= vocabulary:
+            raise IsoglossError(f"{path}: document {name} was made with another tokenizer; tokenise it again")
+    return read
+
+
+def _check_finite(
+    losses: Float[np.ndarray, "variants documents"], variants: Sequence[Variant], read: Documents, layer: int
+) -> None:
+    broken = np.argwhere(~np.isfinite(losses))
+    if len(broken):
+        variant, document = broken[0]
+        its = variants[variant]
+        raise IsoglossError(
+            f"layer {layer}, class {its.name}, alpha {its.alpha}, document {read.names[document]} in"
+            f" {read.langs[document]}: the loss is not finite; try compute.dtype float32"
+        )
+
+
+def _translate(
+    models: Models,
+    tasks: Sequence[Task],
+    variants: Sequence[Variant],
+    masks: Sequence[Bool[Tensor, " features"]],
+    decoding: Decoding,
+    new_tokens: int,
+    token_budget: int,
+) -> list[list[Translated]]:
+    """Every task's translations by each variant."""
+    distinct = list(dict.fromkeys((its.place, its.alpha) for its in variants))
+    injections = [None if place is None else Injection(masks[place], alpha) for place, alpha in distinct]
+    stops = stopping_tokens(models.tokenizer)
+    context = min(context_length(models.unfinished), context_length(models.full))
+    translated: list[list[Translated]] = [[] for _ in variants]
+    for task in tasks:
+        prompts = encode_texts(models.tokenizer, task.prompts)
+        if (longest := max(map(len, prompts)) + new_tokens) > context:
+            raise IsoglossError(
+                f"a prompt from {task.source} into {task.target} and its answer have up to {longest} tokens, the model"
+                f" reads {context}; lower shots or new_tokens of bilingual.intervention.translations"
+            )
+        said = continue_greedily(
+            models.unfinished,
+            models.full,
+            models.dictionary,
+            prompts,
+            layer=models.layer,
+            injections=injections,
+            decoding=decoding,
+            stops=stops,
+            new_tokens=new_tokens,
+            token_budget=token_budget,
+        )
+        texts = [
+            [text.strip() for text in models.tokenizer.batch_decode(its, skip_special_tokens=True)] for its in said
+        ]
+        results = {
+            key: Translated(task, its, score_translations(its, task.references, task.target))
+            for key, its in zip(distinct, texts, strict=True)
+        }
+        for place, its in enumerate(variants):
+            translated[place].append(results[its.place, its.alpha])
+    return translated

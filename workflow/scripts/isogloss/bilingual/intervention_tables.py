@@ -1,0 +1,202 @@
+"""The tables of an intervention: every injection's perplexities and scores, and what they come to (paper C, sec. 5)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from isogloss.bilingual.draws import RANDOM
+from isogloss.bilingual.translation_score import Task, TranslationScore
+from isogloss.stats import UNDEFINED, hierarchical_bootstrap, percentile_interval
+
+NONE, ALL = "none", "all"
+_CHANGES = ("change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high")
+
+
+class Documents(NamedTuple):
+    """The documents whose perplexity is taken."""
+
+    names: list[str]  # the language versions of a document share one
+    langs: list[str]
+    ids: list[list[int]]  # BOS first
+
+
+class Variant(NamedTuple):
+    """A row of the tables, before languages."""
+
+    name: str  # class
+    alpha: float
+    n_features: int
+    repeat: int
+    n_used: int
+    place: int | None  # of its mask among the distinct ones; None: nothing is injected
+
+
+class Translated(NamedTuple):
+    """What became of one direction's sentences under one variant."""
+
+    task: Task
+    hypotheses: list[str]
+    score: TranslationScore
+
+
+def write_results(
+    output: str,
+    summary: str,
+    key: Mapping[str, int],
+    variants: Sequence[Variant],
+    perplexities: Float[np.ndarray, "variants documents"],
+    read: Documents,
+    translated: Sequence[Sequence[Translated]],
+    languages: Sequence[str],
+    resampling: Mapping[str, Any],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write the table `intervention` and its summary; `key` is what all rows have in common."""
+    import polars as pl
+
+    from isogloss.tables import write_table
+
+    scores = [_scores(its) for its in translated]
+    rows: list[dict[str, Any]] = []
+    totals: list[dict[str, Any]] = []
+    for lang in [*languages, ALL]:
+        here = np.array([lang in (its, ALL) for its in read.langs])
+        names = [name for name, its in zip(read.names, here, strict=True) if its]
+        for variant, values, score in zip(variants, perplexities[:, here], scores, strict=True):
+            rows.append(
+                {
+                    **key,
+                    **_columns(variant, score.get(lang)),
+                    "lang": lang,
+                    "perplexity": values.mean(),
+                    "n": len(names),
+                }
+            )
+        totals += [
+            {**key, "lang": lang, **total, "n": len(names)}
+            for total in summarise(lang, variants, perplexities[:, here], names, scores, **resampling)
+        ]
+    integers = {"step": pl.Int64} | dict.fromkeys(["layer", "n_features", "repeat", "repeats", "n_used", "n"], pl.Int32)
+    floats = dict.fromkeys(["chrf", "bleu", "comet", *_CHANGES], pl.Float64)
+    order = {(its.name, its.alpha, its.n_features, its.repeat): number for number, its in enumerate(variants)}
+    rows.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], row["repeat"]])
+    totals.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], 0])
+    for path, its in ((output, rows), (summary, totals)):
+        types = {name: kind for name, kind in (integers | floats).items() if name in its[0]}
+        write_table(path, pl.DataFrame(its, schema_overrides=types, infer_schema_length=None), metadata)
+
+
+def _columns(variant: Variant, score: TranslationScore | None) -> dict[str, Any]:
+    return {
+        "class": variant.name,
+        "alpha": variant.alpha,
+        "n_features": variant.n_features,
+        "repeat": variant.repeat,
+        "n_used": variant.n_used,
+        "chrf": score.chrf if score else None,
+        "bleu": score.bleu if score else None,
+        "comet": None,
+    }
+
+
+def summarise(
+    lang: str,
+    variants: Sequence[Variant],
+    perplexities: Float[np.ndarray, "variants documents"],
+    names: Sequence[str],
+    scores: Sequence[Mapping[str, TranslationScore]],
+    *,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """A row for each class, α and N, repeats averaged; the first of `variants` is the baseline.
+
+    `perplexities` are those of one language's documents, or of all; equal `names` are drawn together.
+    """
+    groups: dict[tuple[str, float, int], list[int]] = {}
+    for number, its in enumerate(variants):
+        groups.setdefault((its.name, its.alpha, its.n_features), []).append(number)
+    values = np.stack([perplexities[numbers].mean(axis=0) for numbers in groups.values()])
+    _, document = np.unique(names, return_inverse=True)
+    replicates = hierarchical_bootstrap(
+        values, document, replicates=bootstrap, seed=(seed, *lang.encode()), equal="values"
+    )
+    estimates = np.concatenate([values.mean(axis=1)[None], replicates])
+    changes = estimates - estimates[:, :1]
+    place = {group: number for number, group in enumerate(groups)}
+    rows = []
+    for (name, alpha, n), numbers in groups.items():
+        change = changes[:, place[name, alpha, n]]
+        interval = percentile_interval(change[1:], confidence)
+        control = place.get((RANDOM, alpha, n)) if name != RANDOM else None
+        beyond = None if control is None else change - changes[:, control]
+        beyond_interval = UNDEFINED if beyond is None else percentile_interval(beyond[1:], confidence)
+        its_scores = [scores[number][lang] for number in numbers if lang in scores[number]]
+        chrf, bleu = np.mean(its_scores, axis=0).tolist() if its_scores else (None, None)
+        rows.append(
+            {
+                "class": name,
+                "alpha": alpha,
+                "n_features": n,
+                "perplexity": estimates[0, place[name, alpha, n]],
+                "change": change[0],
+                "ci_low": interval.low,
+                "ci_high": interval.high,
+                "beyond_random": None if beyond is None else beyond[0],
+                "beyond_random_low": beyond_interval.low,
+                "beyond_random_high": beyond_interval.high,
+                "chrf": chrf,
+                "bleu": bleu,
+                "comet": None,
+                "n_used": variants[numbers[0]].n_used,
+                "repeats": len(numbers),
+            }
+        )
+    return rows
+
+
+def _scores(translated: Sequence[Translated]) -> dict[str, TranslationScore]:
+    """The scores into each language: the mean over the languages that it was translated from."""
+    targets = dict.fromkeys(its.task.target for its in translated)
+    return {
+        target: TranslationScore(
+            *np.mean([its.score for its in translated if its.task.target == target], axis=0).tolist()
+        )
+        for target in targets
+    }
+
+
+def write_hypotheses(
+    path: str, variants: Sequence[Variant], translated: Sequence[Sequence[Translated]], metadata: Mapping[str, Any]
+) -> None:
+    """Write every translation, with its source and reference text: what COMET reads."""
+    import polars as pl
+
+    from isogloss.tables import TableWriter
+
+    text = ["class", "source", "lang", "segment", "text", "hypothesis", "reference"]
+    numbers = {"alpha": pl.Float64, "n_features": pl.Int32, "repeat": pl.Int32}
+    schema = numbers | dict.fromkeys(text, pl.String)
+    with TableWriter(path, pl.DataFrame(schema=schema).to_arrow().schema, metadata) as writer:
+        for variant, tasks in zip(variants, translated, strict=True):
+            for task, hypotheses, _ in tasks:
+                frame = pl.DataFrame(
+                    {
+                        "segment": task.segments,
+                        "text": task.texts,
+                        "hypothesis": hypotheses,
+                        "reference": task.references,
+                    }
+                )
+                constants = {
+                    "class": variant.name,
+                    "alpha": variant.alpha,
+                    "n_features": variant.n_features,
+                    "repeat": variant.repeat,
+                    "source": task.source,
+                    "lang": task.target,
+                }
+                writer.write(frame.with_columns(**{name: pl.lit(value) for name, value in constants.items()}))

@@ -1,0 +1,103 @@
+"""How well an unfinished model predicts documents, with and without features of the fully trained one."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from isogloss.bilingual.injection import (
+    Decoding,
+    Dictionary,
+    add_scaled,
+    body_of,
+    decode_masked,
+    encode_sparsely,
+    hidden_of,
+    logits_of,
+    output_after,
+    resumed_after,
+    with_hidden,
+)
+from isogloss.residuals.batching import Batch, each_batch
+
+_LOGITS = 2**25  # logits that are held at a time
+
+
+class Losses(NamedTuple):
+    """Mean negative log-likelihood of each document's tokens, in nats."""
+
+    plain: Float[Tensor, " documents"]
+    injected: Float[Tensor, "masks alphas documents"]
+
+
+@torch.inference_mode()
+def document_losses(
+    model: nn.Module,
+    full: nn.Module,
+    dictionary: Dictionary,
+    ids: Sequence[Sequence[int]],
+    *,
+    layer: int,
+    masks: Sequence[Bool[Tensor, " features"]],
+    alphas: Sequence[float],
+    decoding: Decoding,
+    token_budget: int,
+) -> Losses:
+    """Losses of `ids` (token ids, BOS first) under the causal LM `model`, plain and with each injection of eq. 7.
+
+    The mean is over all tokens but BOS, which is what transformers' own loss is of the document
+    alone. An injection is a mask m at a strength α. `full`, which need not
+    be deeper than `layer`, runs once a batch, as do the encoder and the layers of `model` up to
+    `layer`; every injection costs its decoder rows and the layers above. One document's number is held
+    for each injection, besides a batch.
+    """
+    plain = torch.full((len(ids),), torch.nan, dtype=torch.float64)
+    injected = torch.full((len(masks), len(alphas), len(ids)), torch.nan, dtype=torch.float64)
+    device = next(model.parameters()).device
+    progress = tqdm(total=len(ids), unit="document", desc="perplexity", mininterval=2)
+
+    def work(batch: Batch) -> None:
+        content = batch.content.to(device)
+        output = output_after(model, batch, layer)
+        residual = hidden_of(output)
+        codes = encode_sparsely(dictionary.encoder, hidden_of(output_after(full, batch, layer))[content])
+        plain[batch.rows] = _losses(model, batch, layer, output)
+        for place, mask in enumerate(masks):
+            decoded = decode_masked(dictionary, codes, mask, decoding)
+            for strength, alpha in enumerate(alphas):
+                changed = with_hidden(output, add_scaled(residual, content, decoded, alpha))
+                injected[place, strength, batch.rows] = _losses(model, batch, layer, changed)
+        progress.update(len(batch.rows))
+
+    with progress:
+        each_batch(ids, work, token_budget=token_budget)
+    return Losses(plain, injected)
+
+
+def _losses(model: nn.Module, batch: Batch, layer: int, output: Any) -> Float[Tensor, " batch"]:
+    """The mean loss of each text of the batch where `layer` gives `output`."""
+    device = hidden_of(output).device
+    input_ids, attention_mask, content = (part.to(device) for part in batch[1:])
+    with resumed_after(model, layer, output):
+        hidden = body_of(model)(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+    predicted = content[:, 1:]
+    totals = token_losses(model, hidden[:, :-1][predicted], input_ids[:, 1:][predicted])
+    row = predicted.nonzero()[:, 0]
+    sums = torch.zeros(len(predicted), dtype=torch.float64, device=device).index_add_(0, row, totals.double())
+    return (sums / predicted.sum(dim=1)).cpu()
+
+
+def token_losses(
+    model: nn.Module, hidden: Float[Tensor, "tokens d_model"], targets: Tensor
+) -> Float[Tensor, " tokens"]:
+    """-log p(target) from final hidden states, in nats; never all tokens' logits at once."""
+    chunk = max(1, _LOGITS // model.config.get_text_config().vocab_size)  # type: ignore[union-attr]
+    parts = [
+        functional.cross_entropy(logits_of(model, some).float(), target, reduction="none")
+        for some, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+    ]
+    return torch.cat(parts)

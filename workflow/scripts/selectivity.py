@@ -1,0 +1,18 @@
+from isogloss.bilingual.selectivity import aggregate
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    aggregate(
+        features=snakemake.input.features,
+        examples=snakemake.input.examples,
+        quality=snakemake.input.quality,
+        features_table=snakemake.output.features,
+        selectivity=snakemake.output.selectivity,
+        examples_table=snakemake.output.examples,
+        sae_training=snakemake.output.sae_training,
+        languages=snakemake.params.languages,
+        bootstrap=snakemake.params.bootstrap,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )

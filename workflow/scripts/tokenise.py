@@ -1,0 +1,18 @@
+from isogloss.bilingual.checkpoints import locate
+from isogloss.bilingual.documents import tokenise
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    lm, _ = locate(snakemake.input.checkpoint, "final")
+    tokenise(
+        documents=dict(zip(snakemake.params.languages, snakemake.input.documents, strict=True)),
+        lm=lm,
+        train=snakemake.output.train,
+        evaluation=snakemake.output.evaluation,
+        tokens_per_document=snakemake.params.tokens_per_document,
+        minimum_tokens=snakemake.params.minimum_tokens,
+        training_tokens=snakemake.params.training_tokens,
+        evaluation_tokens=snakemake.params.evaluation_tokens,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )

@@ -1,0 +1,23 @@
+from isogloss.bilingual.checkpoints import locate
+from isogloss.sae.checkpoint_saes import train_checkpoint_saes
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    lm, step = locate(snakemake.input.checkpoint, snakemake.wildcards.checkpoint)
+    train_checkpoint_saes(
+        lm=lm,
+        tokens=snakemake.input.train,
+        evaluation=snakemake.input.evaluation,
+        sae=snakemake.output.sae,
+        quality=snakemake.output.quality,
+        step=step,
+        layers=snakemake.params.layers,
+        recipe=snakemake.params.sae,
+        learning_rates=snakemake.input.get("learning_rates") or None,
+        token_budget=snakemake.resources.token_budget,
+        dtype=snakemake.params.dtype,
+        seed=snakemake.params.seed,
+        state_folder=snakemake.params.state_folder,
+        resume_every=snakemake.resources.resume_every,
+        metadata=provenance(snakemake),
+    )
