@@ -20,11 +20,12 @@ import torch
 
 from isogloss.models.loading import load_base_model
 from isogloss.sae.autoencoder import unit_norm
-from isogloss.sae.checkpoint_saes import make_trainer, measure_quality, read_documents, train
+from isogloss.sae.checkpoint_saes import make_trainer, measure_quality, train
 from isogloss.sae.saelens_trainer import DenseQualityMeter
 from isogloss.sae.topk import Recipe, geometric_median, strongest
 from isogloss.sae.train import residual_chunks
 from isogloss.tables import TableWriter
+from isogloss.text.tokens import read_documents
 from standins import tiny_tokenizer
 
 REPEATS = 3

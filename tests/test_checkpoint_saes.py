@@ -13,9 +13,10 @@ from isogloss.residuals.pooling import token_residuals
 from isogloss.sae import checkpoint_saes
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer, draw_distinct
-from isogloss.sae.checkpoint_saes import read_documents, tokenizer_digest, train_checkpoint_saes
+from isogloss.sae.checkpoint_saes import train_checkpoint_saes
 from isogloss.sae.topk import SaeTrainer, TopKAutoencoder, geometric_median, strongest
 from isogloss.tables import TableWriter, read_table, write_table
+from isogloss.text.tokens import read_documents, tokenizer_digest
 from standins import tiny_gemma2
 
 RECIPE = {

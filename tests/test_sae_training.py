@@ -16,8 +16,9 @@ from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer
 from isogloss.sae.topk import QualityMeter, Recipe, SaeTrainer, TopKAutoencoder, geometric_median, save_saelens
-from isogloss.sae.train import _train, interleave, is_held_out, train_saes
+from isogloss.sae.train import _train, interleave, train_saes
 from isogloss.tables import read_table, table_metadata, write_table
+from isogloss.text.tokens import is_held_out
 from standins import TEXTS
 
 

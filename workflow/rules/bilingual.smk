@@ -61,7 +61,7 @@ rule tokenise:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.bilingual.documents"),
+        code=code("isogloss.text.tokenise"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
         tokens_per_document=STUDY.bilingual.tokens_per_document,

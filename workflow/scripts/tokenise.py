@@ -1,6 +1,6 @@
 from isogloss.bilingual.checkpoints import locate
-from isogloss.bilingual.documents import tokenise
 from isogloss.stage import provenance, stage
+from isogloss.text.tokenise import tokenise
 
 with stage(snakemake):
     lm, _ = locate(snakemake.input.checkpoint, "final")

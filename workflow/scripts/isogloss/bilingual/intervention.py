@@ -29,7 +29,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
 from isogloss.residuals.batching import encode_texts
-from isogloss.sae.checkpoint_saes import check_documents
+from isogloss.text.tokens import check_documents
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from torch import Tensor
 from isogloss.errors import IsoglossError
 from isogloss.sae.checkpoint_saes import (
     LayersTrainer,
-    check_documents,
     checked_recipe,
     load_layers,
     make_trainer,
     measure_quality,
     train,
 )
+from isogloss.text.tokens import check_documents
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -20,10 +19,9 @@ from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import unit_norm
 from isogloss.sae.buffer import ShuffleBuffer
 from isogloss.sae.topk import QualityMeter, Recipe, SaeTrainer, TopKAutoencoder, save_saelens
+from isogloss.text.tokens import is_held_out
 
 logger = logging.getLogger(__name__)
-
-HELD_OUT_SHARE = 0.1  # of the documents; the same ones in every language
 
 
 def train_saes(
@@ -272,9 +270,3 @@ def _cut(documents: Iterator[list[int]], context: int, lang: str, cut: Counter[s
         if len(ids) > context:
             cut[lang] += 1
         yield ids[:context]
-
-
-def is_held_out(document: str, seed: int) -> bool:
-    """Whether SAEs are never trained on `document`: one in ten, by a hash of its name."""
-    digest = blake2b(f"{seed}/{document}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < HELD_OUT_SHARE * 2**64

@@ -5,14 +5,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from isogloss.bilingual import documents
-from isogloss.bilingual.documents import first_tokens, read_in_turn, tokenise
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_tokenizer
 from isogloss.residuals.batching import encode_texts
-from isogloss.sae.checkpoint_saes import tokenizer_digest
-from isogloss.sae.train import is_held_out
 from isogloss.tables import TableWriter, read_table, table_metadata
+from isogloss.text import tokenise as stage
+from isogloss.text.tokenise import first_tokens, read_in_turn, tokenise
+from isogloss.text.tokens import is_held_out, tokenizer_digest
 
 LENGTHS = {"en": 12, "es": 5, "hi": 3}  # repetitions of a word
 
@@ -116,17 +115,17 @@ def test_rows_are_read_once_each_from_several_places_in_turn(corpora):
 
 
 def test_the_pool_bounds_what_is_held_and_loses_nothing(monkeypatch):
-    monkeypatch.setattr(documents, "POOL", 16)
+    monkeypatch.setattr(stage, "POOL", 16)
     taken = 0
 
     def items():
         nonlocal taken
         for number in range(100):
             taken += 1
-            yield documents.Document(str(number), [0])
+            yield stage.Document(str(number), [0])
 
     order = []
-    for given, item in enumerate(documents.shuffled(items(), 0)):
+    for given, item in enumerate(stage.shuffled(items(), 0)):
         assert taken - given <= 17
         order.append(int(item.name))
     assert sorted(order) == list(range(100))
@@ -141,7 +140,7 @@ def test_tokens_of_a_long_text_are_those_of_the_whole(lm_folder, text):
 
 
 def test_row_groups_are_small_enough_to_stream(lm_folder, corpora, tmp_path, monkeypatch):
-    monkeypatch.setattr(documents, "_GROUP", 50)
+    monkeypatch.setattr(stage, "_GROUP", 50)
     run(lm_folder, corpora, tmp_path)
     file = pq.ParquetFile(tmp_path / "train.parquet")
     assert file.num_row_groups > 3

@@ -4,15 +4,13 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_tokenizer
-from isogloss.sae.checkpoint_saes import tokenizer_digest
-from isogloss.sae.train import is_held_out
+from isogloss.text.tokens import is_held_out, tokenizer_digest
 
 logger = logging.getLogger(__name__)
 
@@ -81,50 +79,38 @@ def _write(
     dropped: Counter[str],
     about: Mapping[str, Any],
 ) -> None:
-    """Write documents of all `streams` in turn until there are `tokens` tokens or one stream ends.
-
-    The rows are written twice, the first time aside: what was counted is known only at the end, but
-    metadata stand at a table's beginning.
-    """
+    """Write documents of all `streams` in turn until there are `tokens` tokens or one stream ends."""
     import pyarrow as pa
 
-    from isogloss.tables import TableWriter, open_table
+    from isogloss.tables import TableWriter
 
     schema = pa.schema({"document": pa.string(), "lang": pa.string(), "ids": pa.list_(pa.int32())})
     counted = dict.fromkeys(streams, 0)
     written = dict.fromkeys(streams, 0)
     rows: dict[str, list[Any]] = {name: [] for name in schema.names}
-    aside = Path(output).with_name(f".{Path(output).name}.rows")
-    try:
-        with TableWriter(aside, schema) as writer:
-            while sum(counted.values()) < tokens:
-                lang = min(streams, key=lambda code: counted[code])
-                document = next(streams[lang], None)
-                if document is None:
-                    _say_what_lacks(output, lang, origins[lang], sum(counted.values()), tokens)
-                    break
-                written[lang] += 1
-                counted[lang] += len(document.ids) - 1
-                for name, value in zip(schema.names, (document.name, lang, document.ids), strict=True):
-                    rows[name].append(value)
-                if len(rows["ids"]) == _GROUP:
-                    writer.write(rows)
-                    rows = {name: [] for name in schema.names}
-            if rows["ids"]:
+    with TableWriter(output, schema, about) as writer:
+        while sum(counted.values()) < tokens:
+            lang = min(streams, key=lambda code: counted[code])
+            document = next(streams[lang], None)
+            if document is None:
+                _say_what_lacks(output, lang, origins[lang], sum(counted.values()), tokens)
+                break
+            written[lang] += 1
+            counted[lang] += len(document.ids) - 1
+            for name, value in zip(schema.names, (document.name, lang, document.ids), strict=True):
+                rows[name].append(value)
+            if len(rows["ids"]) == _GROUP:
                 writer.write(rows)
+                rows = {name: [] for name in schema.names}
+        if rows["ids"]:
+            writer.write(rows)
         for lang, count in written.items():
             if count == 0:
                 raise IsoglossError(
                     f"language {lang}: {origins[lang]} has no document for {output} ({dropped[lang]} were too short);"
                     " give more documents, or lower bilingual.minimum_tokens"
                 )
-        counts = {"documents": written, "tokens": counted, "dropped": dict(dropped)}
-        table = open_table(aside)
-        with TableWriter(output, schema, {**about, **counts}) as writer:
-            for group in range(table.num_row_groups):
-                writer.write(table.read_row_group(group))
-    finally:
-        aside.unlink(missing_ok=True)
+        writer.annotate({"documents": written, "tokens": counted, "dropped": dict(dropped)})
 
 
 def _say_what_lacks(output: str, lang: str, origin: str, found: int, tokens: int) -> None:
