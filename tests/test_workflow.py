@@ -47,6 +47,12 @@ def test_the_model_keeps_its_checkpoints_and_a_finished_run_no_training_state(fi
     assert not list(model.rglob("*.partial"))
 
 
+def test_comet_is_a_job_of_its_own_after_the_translations(finished: Checkout):
+    planned = finished.planned(study=finished.changed_study("bilingual.intervention.translations.comet", "comet-model"))
+    assert planned["intervene"] == planned["score_comet"] == 1
+    assert not {"describe_features", "train_checkpoint_saes"} & set(planned)
+
+
 def test_a_change_of_the_gap_reruns_the_gap_and_what_follows_only(finished: Checkout):
     planned = finished.planned(study=finished.changed_study("gap.minimum_phrases", 2))
     assert {"gap", "controls", "gain", "correlation", "report_html"} <= set(planned)

@@ -209,8 +209,7 @@ rule intervene:
         evaluation=rules.tokenise.output.evaluation,
         segments=translation_segments,
     output:
-        intervention="results/{model}/tables/intervention.parquet",
-        intervention_summary="results/{model}/tables/intervention_summary.parquet",
+        **intervention_outputs(),
     log:
         "results/{model}/logs/intervene.log",
     benchmark:
@@ -235,3 +234,29 @@ rule intervene:
         "Inject features of the finished {wildcards.model} into an unfinished one"
     script:
         "../scripts/intervene.py"
+
+
+if comet_model():
+
+    rule score_comet:
+        input:
+            **intervention_outputs(),
+            model=local_files(comet_model()),
+        output:
+            intervention="results/{model}/tables/intervention.parquet",
+            intervention_summary="results/{model}/tables/intervention_summary.parquet",
+        log:
+            "results/{model}/logs/score_comet.log",
+        benchmark:
+            "results/{model}/usage/score_comet.tsv"
+        conda:
+            "../../envs/comet.yaml"
+        resources:
+            gpu=1,
+        params:
+            code=code("isogloss.bilingual.comet"),
+            comet=comet_model(),
+        message:
+            "Score the translations of {wildcards.model} with COMET"
+        script:
+            "../scripts/score_comet.py"

@@ -268,6 +268,21 @@ def intervention_settings():
     }
 
 
+def comet_model():
+    """The folder of the COMET model that scores translations; None if none does."""
+    told = (config["bilingual"]["intervention"] or {}).get("translations")
+    return told["comet"] if told else None
+
+
+def intervention_outputs():
+    """What an injection writes: final tables, or tables and translations that COMET completes."""
+    names = ["intervention", "intervention_summary"]
+    if not comet_model():
+        return {name: f"results/{{model}}/tables/{name}.parquet" for name in names}
+    names.append("hypotheses")
+    return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
+
+
 def embeddings_model(model):
     """The model whose input embeddings cluster tokens."""
     return STUDY.bilingual.embeddings or model

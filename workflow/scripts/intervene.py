@@ -8,7 +8,8 @@ with stage(snakemake):
     translations = snakemake.params.get("translations")
     if translations:
         segments = dict(zip(snakemake.params.languages, snakemake.input.segments, strict=True))
-        translations = {key: value for key, value in translations.items() if key != "folder"} | {"segments": segments}
+        asked = {key: translations[key] for key in ("shots", "sentences", "new_tokens")}
+        translations = {"segments": segments, **asked}
     intervene(
         lm=lm,
         full=full,
@@ -34,4 +35,5 @@ with stage(snakemake):
         dtype=snakemake.params.dtype,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
+        hypotheses=snakemake.output.get("hypotheses"),
     )

@@ -5,6 +5,9 @@ from isogloss.stage import stage
 with stage(snakemake):
     score_comet(
         hypotheses=snakemake.input.hypotheses,
-        model_folder=snakemake.input.comet,
-        output=snakemake.output.comet,
+        unscored=snakemake.input.intervention,
+        unscored_summary=snakemake.input.intervention_summary,
+        model_folder=snakemake.params.comet,
+        intervention=snakemake.output.intervention,
+        intervention_summary=snakemake.output.intervention_summary,
     )

@@ -27,6 +27,11 @@ class TranslationTest(Section):
     shots: Positive = Field(default=4, description="example pairs in the prompt")
     sentences: Positive = Field(default=100, description="sentences translated in each direction")
     new_tokens: Positive = Field(default=64, description="tokens generated at most")
+    comet: str | None = Field(
+        default=None,
+        description="folder of a COMET model (wmt22-comet-da: hparams.yaml, checkpoints/model.ckpt), scored by in an"
+        " environment of its own with --software-deployment-method conda; absent: chrF and BLEU only",
+    )
 
 
 class Intervention(Section):
