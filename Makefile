@@ -31,7 +31,7 @@ report: $(VENV)/.run
 
 ## make test      the tests, about a quarter of an hour on two cores
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile -m "not gpu and not slurm and not slow" tests
+	OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --durations=25 -m "not gpu and not slurm and not slow" tests
 
 ## make test-all  the tests, the long ones too
 test-all: $(VENV)/.dev
