@@ -16,7 +16,7 @@ export PATH := $(BIN):$(PATH)
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make demo      papers A and C on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
+## make demo      papers A, B and C on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
 demo: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy
 	@echo "open $(abspath results/report.html)"
@@ -60,6 +60,8 @@ bench: $(VENV)/.dev
 	PYTHONPATH=workflow/scripts:tests python tests/bench.py
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_sae_training.py
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_patterns.py --features 4096 --tokens 20000
+	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_latent.py
+	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_steering.py
 
 ## make clean     removes results (not the environment)
 clean:

@@ -30,6 +30,7 @@ include: "workflow/rules/disparity.smk"
 include: "workflow/rules/alignment.smk"
 include: "workflow/rules/benchmarks.smk"
 include: "workflow/rules/bilingual.smk"
+include: "workflow/rules/latent.smk"
 include: "workflow/rules/report.smk"
 
 

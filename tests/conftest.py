@@ -7,7 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from jaxtyping import install_import_hook
 
-MEASUREMENTS = ("models", "text", "residuals", "sae", "bilingual", "disparity", "benchmarks", "stats")
+MEASUREMENTS = ("models", "text", "residuals", "sae", "bilingual", "latent", "disparity", "benchmarks", "stats")
 install_import_hook([f"isogloss.{part}" for part in MEASUREMENTS], "beartype.beartype")
 
 from pathlib import Path

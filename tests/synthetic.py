@@ -10,6 +10,7 @@ import polars as pl
 from isogloss.config import load_study
 from isogloss.languages import in_order
 from isogloss.tables import write_table
+from synthetic_latent import latent_tables
 
 SHARES = {
     "en": 0.40,
@@ -55,7 +56,7 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
                     **model,
                     "title": "Skewed shares",
                     "shares": {c: SHARES[c] / total for c in languages},
-                    "analyses": ["similarity", "gap", "alignment", "benchmarks", "bilingual"],
+                    "analyses": ["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"],
                 },
                 "equal": {
                     **model,
@@ -358,6 +359,8 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
     )
     if "bilingual" in config["models"][model]["analyses"]:
         tables |= bilingual_tables(tuple(config["bilingual"]["languages"]), len(layers), seed=seed)
+    if "latent" in config["models"][model]["analyses"]:
+        tables |= latent_tables(codes, layers, tasks=tuple(config["latent"]["tasks"]), seed=seed)
     return tables
 
 

@@ -12,6 +12,8 @@ from standin_bilingual import KEPT, STEPS, build, leaves, merged
 STUDY = REPOSITORY / "config" / "studies" / "bilingual-llm-jp.yaml"
 TABLES = ("features", "selectivity", "intervention")
 
+pytestmark = pytest.mark.slow  # the same rules run in test_workflow on the toy world, fetching apart
+
 
 @pytest.fixture(scope="module")
 def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -15,6 +15,7 @@ import hub as server
 from hub import Hub
 from isogloss.errors import IsoglossError
 from isogloss.fetch.questions import fetch_questions
+from standin_latent import write_sources
 
 STAGE = "isogloss.fetch.questions:fetch_questions"
 NAME = "someone/m_arc"
@@ -192,3 +193,46 @@ def test_a_missing_folder_language_or_layout_is_one_clear_line(upstream: Path, t
     with pytest.raises(IsoglossError, match=r"no data/LANGUAGE/\{train,val,test\}\.jsonl \(there is README\.md"):
         fetch_questions(**arguments(tmp_path, folder=str(upstream)))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "languages", "wanted"),
+    [
+        ("belebele", ["en", "zh-Hant"], {"data/eng_Latn.jsonl", "data/zho_Hant.jsonl"}),
+        ("mmmlu", ["en", "es", "zh"], {"test/mmlu_ES-LA.csv", "test/mmlu_ZH-CN.csv"}),
+        ("mmmlu-reference", ["en"], {"all/test-00000-of-00001.parquet"}),
+        ("hellaswag", ["es"], {"data/es/val.jsonl"}),
+    ],
+)
+def test_data_sets_of_parallel_questions_are_linked_by_their_names_upstream(
+    task: str, languages: list[str], wanted: set[str], tmp_path: Path
+):
+    folder = write_sources(tmp_path / "upstream", ["en", "es", "zh", "zh-Hant"], 4)[task]
+    (folder / "README.md").write_text("questions")
+    asked = arguments(tmp_path, folder=str(folder)) | {"task": task, "languages": languages}
+    fetch_questions(**asked)
+    record = json.loads((tmp_path / "out/fetched.json").read_text())
+    assert set(record["files"]) == wanted
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")} == {
+        *wanted,
+        "fetched.json",
+    }
+
+
+def test_parallel_questions_of_another_layout_or_without_a_language_are_one_clear_line(tmp_path: Path):
+    folders = write_sources(tmp_path / "upstream", ["en", "es"], 4)
+
+    def fetch(task: str, folder: str, *languages: str) -> None:
+        asked = arguments(tmp_path, folder=str(folders[folder]))
+        fetch_questions(**{**asked, "task": task, "languages": list(languages)})
+
+    with pytest.raises(IsoglossError, match=r"belebele has no questions in ja; there are en, es: leave"):
+        fetch("belebele", "belebele", "en", "ja")
+    with pytest.raises(IsoglossError, match=r"mmmlu has no questions in ja; there are es"):
+        fetch("mmmlu", "mmmlu", "en", "ja")
+    with pytest.raises(IsoglossError, match=r"no test/mmlu_LANGUAGE-REGION\.csv \(there is data/en/val\.jsonl inst"):
+        fetch("mmmlu", "hellaswag", "en")
+    with pytest.raises(IsoglossError, match=r"no all/test-\*\.parquet \(there is test/.*csv inst.*cais/mmlu has"):
+        fetch("mmmlu-reference", "mmmlu", "en")
+    with pytest.raises(IsoglossError, match=r"no data/FLORES\.jsonl .*which facebook/belebele has"):
+        fetch("belebele", "hellaswag", "en")

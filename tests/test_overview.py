@@ -10,7 +10,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 
 from isogloss.figures import catalogue
-from isogloss.report import findings
+from isogloss.report import bilingual_findings, findings
 from isogloss.report.overview import overview, page, safe
 from isogloss.report.transfer import transfers
 from isogloss.wording import number
@@ -67,7 +67,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "nothing was planted" not in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
-    assert html.count("data:image/svg+xml;base64,") == 6
+    assert html.count("data:image/svg+xml;base64,") == 9
 
 
 def test_analyses_that_were_not_run_are_not_told(tmp_path, monkeypatch):
@@ -223,7 +223,7 @@ ENDS = (("", 0), ("_low", -1), ("_high", 1))
     ],
 )
 def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
-    mixed, mono = findings.selectivity(course(shares, half), 0.95)
+    mixed, mono = bilingual_findings.selectivity(course(shares, half), 0.95)
     assert verdict in mixed
     assert (
         f"in the middle layer (3, 0-based) {'is' if len(shares) == 1 else 'goes from'} {100 * shares[0]:.1f} %" in mixed
@@ -249,20 +249,20 @@ def test_injected_class_is_judged_by_its_interval_and_against_random_features(sh
     frame = bilingual_tables(("en", "es"), 2)["intervention_summary"].with_columns(
         pl.col(columns) + shift, pl.col(beyond) + shift * 1.45
     )
-    (sentence,) = findings.intervention(frame, 0.95)
+    (sentence,) = bilingual_findings.intervention(frame, 0.95)
     assert told in sentence
     assert control in sentence.split("Against random features")[1]
 
 
 def test_classes_whose_intervals_overlap_are_not_told_apart_and_settings_are_counted():
     frame = bilingual_tables(("en", "es"), 2, alphas=(0.05, 0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
-    first, counted = findings.intervention(frame, 0.95)
+    first, counted = bilingual_findings.intervention(frame, 0.95)
     assert "(α = 0.1, N = 3,000)" in first
     assert ", told apart." in first
     assert "Of 6 settings of α and N, the perplexity is lower than with random features, by its interval" in counted
     close = frame.with_columns(pl.when(pl.col("class") == "es").then(-0.4).otherwise("change").alias("change"))
     wide = close.with_columns(ci_high=pl.col("change") + 0.3, ci_low=pl.col("change") - 0.3)
-    assert "not told apart" in findings.intervention(wide, 0.95)[0]
+    assert "not told apart" in bilingual_findings.intervention(wide, 0.95)[0]
 
 
 def test_studies_of_paper_c_alone_do_not_speak_of_paper_a(tmp_path, monkeypatch):

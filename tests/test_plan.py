@@ -14,12 +14,16 @@ from isogloss.benchmarks.scoring import score_choices
 from isogloss.config import load_study
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.errors import IsoglossError
+from isogloss.latent.lens import lens_of
+from isogloss.latent.scoring import score_continuations
+from isogloss.latent.sweep import Addition, steered_scores
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.loading import load_base_model, load_causal_model
 from isogloss.plan import __main__ as command
 from isogloss.plan import flops, jobs, stages, texts
 from isogloss.plan import settings as assumed
 from isogloss.plan.flops import Decoder, Lora
+from isogloss.plan.latent import scored, swept
 from isogloss.plan.settings import Settings
 from isogloss.plan.study_plan import block_sizes, cost_seconds, plan_study
 from isogloss.plan.subject import block_bytes, subject_of
@@ -84,6 +88,24 @@ def subject(study, results=Path("nowhere"), settings=None):
 
 
 # FLOPs, against torch's counter on real models
+
+
+def test_a_question_under_the_lens_costs_what_is_counted(lm_folder):
+    lens = lens_of(load_causal_model(lm_folder))
+    prompt, choices = torch.randint(3, 320, (40,)).tolist(), [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
+    found = counted(lambda: score_continuations(lens, [prompt], [choices], layers=[1, 2], token_budget=512))
+    assert found == pytest.approx(scored(TINY, 40, [4, 2, 3], probed=2).forward, rel=0.02)
+
+
+@pytest.mark.parametrize("choices", [[[5], [6]], [[5, 6, 7], [8, 9, 10]]])
+def test_a_sweep_of_steering_costs_what_is_counted(lm_folder, choices):
+    model = load_causal_model(lm_folder)
+    prompt = torch.randint(3, 320, (30,)).tolist()
+    additions = [Addition(layer, gamma * torch.ones(32)) for layer in (0, 2) for gamma in (-2.0, 1.0, 2.0)]
+    found = counted(lambda: steered_scores(model, [prompt], [choices], additions, token_budget=512))
+    check = counted(lambda: lens_of(model))  # of the head, a few tokens
+    lengths = [float(len(ids)) for ids in choices]
+    assert found - check == pytest.approx(swept(TINY, 30, lengths, [0, 2], variants=3).forward, rel=0.05)
 
 
 @pytest.mark.parametrize("last_layer", [0, 1, 2])

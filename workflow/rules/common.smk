@@ -31,6 +31,9 @@ REFERENCE = STUDY.languages.reference
 RUNS = STUDY.alignment.runs
 TOYS = STUDY.of_kind("toy")
 PRETRAINED = STUDY.of_kind("pretrained")
+LATENT_LANGUAGES = [
+    lang for task in STUDY.latent.tasks for lang in STUDY.latent_languages(task)
+]
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())
 
@@ -54,7 +57,8 @@ wildcard_constraints:
     adapter=one_of(["base", *RUNS]),
     run=one_of(RUNS),
     checkpoint=r"step\d+|final",
-    lang=one_of(LANGUAGES),
+    lang=one_of({*LANGUAGES, *LATENT_LANGUAGES}),
+    task=one_of(["arc", "mmlu", "hellaswag", "belebele", "mmmlu"]),
     layer=r"\d+",
     block=r"\d+-\d+",
     direction="to|from",
@@ -286,3 +290,38 @@ def intervention_outputs():
 def embeddings_model(model):
     """The model whose input embeddings cluster tokens."""
     return STUDY.bilingual.embeddings or model
+
+
+def steering_settings():
+    """What steers and how far, without where; nothing if nothing steers."""
+    settings = config["latent"]["steering"] or {}
+    keys = ("gammas", "random", "generation")
+    return {key: settings[key] for key in keys if key in settings}
+
+
+def steer_outputs():
+    """What a sweep writes; answers only if some are generated."""
+    kinds = {"steered": "parquet", "vectors": "safetensors"}
+    if (config["latent"]["steering"] or {}).get("generation"):
+        kinds["generated"] = "parquet"
+    return {
+        kind: f"results/{{model}}/latent/{kind}/{{task}}/{{lang}}.{suffix}"
+        for kind, suffix in kinds.items()
+    }
+
+
+def lens_settings():
+    """How prompts are put and hidden states are read."""
+    keys = ("instruction", "final_norm", "softcap")
+    return {key: config["latent"][key] for key in keys}
+
+
+def latent_names(reference=True):
+    """The data set and the language of each of `latent_measurements`."""
+    told = latent_measurements(reference)
+    return {"tasks": [task for task, _ in told], "langs": [lang for _, lang in told]}
+
+
+def latent_prompts():
+    """How the questions of each data set are put."""
+    return {task: told.prompt for task, told in STUDY.latent.tasks.items()}

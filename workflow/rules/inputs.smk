@@ -296,3 +296,105 @@ def translation_segments(wildcards):
         return []
     folder = told["folder"] or f"{WORLD}/segments"
     return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
+
+
+def parallel_sources(wildcards):
+    """The data set that parallel questions are read from; the toy world's own, or one fetched."""
+    if wildcards.place != "latent":
+        return world_benchmarks(
+            STUDY.latent_languages(wildcards.task), [wildcards.task]
+        )
+    return f"results/latent/sources/{wildcards.task}"
+
+
+def reference_sources(wildcards):
+    """English questions for a data set that has none."""
+    if wildcards.task != "mmmlu":
+        return []
+    return "results/latent/sources/mmmlu-reference"
+
+
+def latent_source(wildcards):
+    """Where the questions of a data set are fetched from."""
+    name, _, reference = wildcards.source.partition("-")
+    return config["latent"]["tasks"][name][
+        "reference_source" if reference else "source"
+    ]
+
+
+def latent_source_languages(wildcards):
+    """The languages that are fetched of a data set."""
+    name, _, reference = wildcards.source.partition("-")
+    languages = STUDY.latent_languages(name)
+    if name != "mmmlu":
+        return languages
+    return [lang for lang in languages if (lang == REFERENCE) == bool(reference)]
+
+
+def latent_source_files(wildcards):
+    """The files of a local data set: a change there runs its fetch again."""
+    folder = latent_source(wildcards)["folder"]
+    inside = {"belebele": ["data"], "mmmlu": ["test"], "mmmlu-reference": ["all"]}.get(
+        wildcards.source,
+        [f"data/{lang}" for lang in latent_source_languages(wildcards)],
+    )
+    return [path for part in inside for path in local_files(folder, part)]
+
+
+def parallel_questions(wildcards):
+    """The table of parallel questions that a model is asked."""
+    return latent_questions(wildcards.model, wildcards.task)
+
+
+def latent_questions(model, task):
+    """The table of parallel questions of a data set."""
+    place = f"{WORLD}/latent" if model in TOYS else "results/latent"
+    return f"{place}/questions/{task}.parquet"
+
+
+def latent_measurements(reference=True):
+    """Each data set and language of paper B, with or without the reference."""
+    return [
+        (task, lang)
+        for task in STUDY.latent.tasks
+        for lang in STUDY.latent_languages(task)
+        if reference or lang != REFERENCE
+    ]
+
+
+def latent_files(kind, suffix="parquet", reference=True):
+    """An input function: a file of each of `latent_measurements`."""
+    return lambda wildcards: [
+        f"results/{wildcards.model}/latent/{kind}/{task}/{lang}.{suffix}"
+        for task, lang in latent_measurements(reference)
+    ]
+
+
+def latent_states(wildcards, lang):
+    """The hidden states of a language's held-out questions."""
+    return (
+        f"results/{wildcards.model}/latent/states/{wildcards.task}/{lang}.safetensors"
+    )
+
+
+def other_states(wildcards):
+    """The states of the next language, whose vector is the control; nothing without a third language."""
+    others = [
+        lang for lang in STUDY.latent_languages(wildcards.task) if lang != REFERENCE
+    ]
+    if not STUDY.latent.steering.other or len(others) < 2:
+        return []
+    return latent_states(
+        wildcards, others[(others.index(wildcards.lang) + 1) % len(others)]
+    )
+
+
+def every_states(wildcards):
+    """The states of all languages, where they make one shared vector."""
+    if not STUDY.latent.steering.shared:
+        return []
+    return [
+        latent_states(wildcards, lang)
+        for lang in STUDY.latent_languages(wildcards.task)
+        if lang != REFERENCE
+    ]

@@ -9,13 +9,21 @@ LANGUAGE_TABLE = Path(__file__).parents[3] / "resources" / "languages.tsv"
 
 
 class Language(NamedTuple):
-    """A row of `resources/languages.tsv`."""
+    """A row of `resources/languages.tsv`.
 
-    code: str  # ISO 639-1, as CLDR and the benchmarks write it
+    The table begins with the eleven languages of the toy world and of papers A and C, which have a colour
+    each. The others of Belebele follow by script, family and name. With 122 languages no colour tells one
+    from another, so theirs tells the script, in groups and colours of Tol's colour-blind safe muted scheme:
+    Latin, Arabic, Cyrillic, northern Indic, southern Indic, mainland South-East Asian and Tibetan, East
+    Asian, Ethiopic, and grey for alphabets of a single language (Armenian, Georgian, Greek, Hebrew).
+    """
+
+    code: str  # ISO 639-1, else 639-3, as CLDR and the benchmarks write it; -Script where a language has several
     name: str  # English name
     script: str  # ISO 15924 code of the usual script
     family: str  # genus-level family, for grouping in figures
     colour: str  # hex colour of the language in every figure
+    flores: str  # code in FLORES-200, which Belebele's files are named by
 
 
 @cache

@@ -13,7 +13,10 @@ from pathlib import Path
 from isogloss.languages import LANGUAGE_TABLE
 
 PACKAGE = Path(__file__).parent
-DATA = {"isogloss.languages": LANGUAGE_TABLE}  # what a module reads whatever its arguments
+DATA = {  # what a module reads whatever its arguments
+    "isogloss.languages": LANGUAGE_TABLE,
+    "isogloss.latent.prompts": LANGUAGE_TABLE.with_name("prompts.yaml"),
+}
 
 
 @cache

@@ -1,13 +1,14 @@
-"""Intervals, tests and corrections, the same in every study."""
+"""Intervals, tests and corrections, the same in every study.
+
+Parts of SciPy and statsmodels that take seconds to import are imported where they are used.
+"""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import binomtest
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
+from scipy.special import stdtrit
 
 Equal = Literal["groups", "values"]
 _METHODS = {"holm": "holm", "bh": "fdr_bh"}
@@ -79,6 +80,14 @@ def _resamples(
         yield np.bincount(position, weights=share, minlength=len(groups))
 
 
+def student_interval(mean: float | None, sd: float | None, n: int, confidence: float) -> Interval:
+    """Student's interval of a mean of `n` values with standard deviation `sd` (ddof 1); none for fewer than two."""
+    if n < 2 or mean is None or sd is None:
+        return UNDEFINED
+    half = float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / n**0.5
+    return Interval(mean - half, mean + half)
+
+
 def percentile_interval(replicates: Float[np.ndarray, " replicates"], confidence: float) -> Interval:
     """Percentile interval of bootstrap replicates; undefined if any replicate is (a zero denominator, say)."""
     if not len(replicates) or not np.isfinite(replicates).all():
@@ -92,6 +101,8 @@ def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> l
     tested = [p for p in p_values if p is not None]
     if not tested:
         return list(p_values)
+    from statsmodels.stats.multitest import multipletests
+
     corrected = iter(np.asarray(multipletests(tested, method=_METHODS[method])[1]).tolist())
     return [None if p is None else next(corrected) for p in p_values]
 
@@ -102,6 +113,8 @@ def proportion_interval(successes: int, n: int, confidence: float) -> Interval:
 
 
 def _wilson(successes: int, n: int, confidence: float) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
     low, high = np.asarray(proportion_confint(successes, n, alpha=1 - confidence, method="wilson"))
     return float(low), float(high)
 
@@ -147,7 +160,31 @@ def paired_difference_interval(counts: Paired, confidence: float) -> Interval:
 def mcnemar(counts: Paired) -> float:
     """Two-sided p-value of McNemar's exact test: the pairs that differ against a fair coin; 1 if none does."""
     differing = counts.first_only + counts.second_only
+    from scipy.stats import binomtest
+
     return float(binomtest(counts.first_only, differing).pvalue) if differing else 1.0
+
+
+class Correlation(NamedTuple):
+    """Pearson's r with Fisher's interval and the two-sided p; None where there is none."""
+
+    r: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def pearson(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"], confidence: float) -> Correlation:
+    """Pearson's correlation over points; none for fewer than three or without spread, no interval below four."""
+    if len(x) < 3 or not np.ptp(x) or not np.ptp(y):
+        return Correlation(None, None, None, None)
+    from scipy.stats import pearsonr
+
+    result: Any = pearsonr(x, y)
+    interval = UNDEFINED
+    if len(x) >= 4:
+        interval = Interval(*map(float, result.confidence_interval(confidence)))
+    return Correlation(float(result.statistic), interval.low, interval.high, float(result.pvalue))
 
 
 def percent_below(reference: Float[np.ndarray, "..."], value: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

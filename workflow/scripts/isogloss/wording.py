@@ -4,7 +4,19 @@ from collections.abc import Sequence
 
 from isogloss.languages import language_table
 
-TASK_TITLES = {"arc": "ARC-Challenge", "hellaswag": "HellaSwag", "mmlu": "MMLU"}
+TASK_TITLES = {
+    "arc": "ARC-Challenge",
+    "hellaswag": "HellaSwag",
+    "mmlu": "MMLU",
+    "belebele": "Belebele",
+    "mmmlu": "MMMLU",
+}
+VECTOR_TITLES = {
+    "own": "own vector",
+    "random": "random direction (control)",
+    "other": "another language's vector (control)",
+    "shared": "one vector of all languages",
+}
 
 
 def name(code: str) -> str:
@@ -20,6 +32,11 @@ def named(code: str) -> str:
 def number(value: float | None, digits: int = 1) -> str:
     """A number with a true minus sign and never a negative zero; a dash where there is none."""
     return "–" if value is None else f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A multiplier as short as it is, with a true minus sign."""
+    return f"{value:g}".replace("-", "−")
 
 
 def listed(items: Sequence[str]) -> str:

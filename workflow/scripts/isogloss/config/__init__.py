@@ -12,6 +12,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from isogloss.config.base import Name, Section
 from isogloss.config.bilingual import Bilingual
+from isogloss.config.latent import Latent
 from isogloss.config.measures import (
     Alignment,
     Benchmarks,
@@ -32,6 +33,8 @@ RESERVED = (
     "comparison",
     "translators",
     "benchmarks",
+    "documents",
+    "latent",
     "logs",
     "usage",
 )  # folders of results/ that are no model's
@@ -61,6 +64,7 @@ class Study(Section):
     alignment: Alignment = Alignment()
     benchmarks: Benchmarks = Benchmarks()
     bilingual: Bilingual = Bilingual()
+    latent: Latent = Latent()
 
     def of_kind(self, kind: str) -> list[str]:
         """The names of the models of a kind: toy or pretrained."""
@@ -68,7 +72,14 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        problems = [*self._languages(), *self._models(), *self._runs(), *self._fetched(), *self._bilingual()]
+        problems = [
+            *self._languages(),
+            *self._models(),
+            *self._runs(),
+            *self._fetched(),
+            *self._bilingual(),
+            *self._latent(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -186,6 +197,59 @@ class Study(Section):
                 yield (
                     f"bilingual.intervention.layer: models.{name} has no analysed layer {layer}; allowed:"
                     f" {', '.join(map(str, model.layer_list))}"
+                )
+
+    def latent_languages(self, task: str) -> list[str]:
+        """The languages in which a data set of parallel questions is asked, in the order of the language table."""
+        told = self.latent.tasks[task].languages  # type: ignore[index]
+        return self.languages.all if told is None else told
+
+    def probed_layers(self, name: str) -> list[int]:
+        """The layers of a model that the logit lens reads: every k-th, ending at the last (paper B, sec. 2.2)."""
+        depth = self.models[name].architecture.layers
+        return list(range((depth - 1) % self.latent.every, depth, self.latent.every))
+
+    def steered_layers(self, name: str) -> list[int]:
+        """The layers of a model after which steering vectors are added."""
+        steering = self.latent.steering
+        if steering is None:
+            return []
+        return self.probed_layers(name) if steering.layers is None else sorted(steering.layers)
+
+    def state_layers(self, name: str) -> list[int]:
+        """The layers of a model whose states at the last prompt token are kept: those probed or steered."""
+        steering = self.latent.steering
+        answering = [steering.generation.layer] if steering and steering.generation else []
+        return sorted({*self.probed_layers(name), *self.steered_layers(name), *answering})
+
+    def _latent(self) -> Iterator[str]:
+        asking = [name for name, model in self.models.items() if "latent" in model.analyses]
+        if not asking:
+            return
+        for task, told in self.latent.tasks.items():
+            path, codes = f"latent.tasks.{task}", self.latent_languages(task)
+            if self.languages.reference not in codes:
+                yield f"{path}.languages: without the reference {self.languages.reference}; add it"
+            if len(codes) < 2:
+                yield f"{path}.languages: give two or more languages"
+            for name in asking:
+                if self.models[name].kind == "pretrained":
+                    if told.source is None:
+                        yield f"{path}.source: none, which models.{name} needs; give its repository or folder"
+                elif task != "hellaswag":
+                    yield f"{path}: models.{name} is a toy, whose world has hellaswag only; leave one of them out"
+                elif lacking := [code for code in codes if code not in self.world.languages]:
+                    yield f"{path}.languages: {', '.join(lacking)} not in world.languages; add, or leave them out"
+        steering = self.latent.steering
+        for name in asking:
+            depth = self.models[name].architecture.layers
+            asked = [] if steering is None else [*(steering.layers or [])]
+            if steering is not None and steering.generation is not None:
+                asked.append(steering.generation.layer)
+            if lacking := sorted({layer for layer in asked if layer >= depth}):
+                yield (
+                    f"latent.steering: models.{name} has no layer {', '.join(map(str, lacking))}; it has layers 0 to"
+                    f" {depth - 1}"
                 )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from isogloss.config.base import Positive, Section, distinct
 
 Task = Literal["arc", "hellaswag", "mmlu"]
-Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual"]
+Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"]
 
 
 class Shape(Section):
@@ -59,7 +59,7 @@ class AnalysedModel(Section):
     )
     analyses: list[Analysis] = Field(
         default=["similarity", "gap", "alignment", "benchmarks"],
-        description="parts of paper A, and bilingual: paper C",
+        description="similarity, gap, alignment, benchmarks: paper A; latent: paper B; bilingual: paper C",
     )
     sae: SaeRecipe | None = None
     tasks: list[Task] | None = Field(

@@ -6,10 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from scipy.stats import pearsonr
 
 from isogloss.errors import IsoglossError
-from isogloss.stats import UNDEFINED, Interval, adjust
+from isogloss.stats import adjust, pearson
 from isogloss.tables import read_table, write_table
 
 logger = logging.getLogger(__name__)
@@ -62,19 +61,9 @@ def correlate_gap_with_accuracy(
 
 
 def _pearson(x: np.ndarray, y: np.ndarray, confidence: float) -> dict[str, Any]:
-    if len(x) < 3 or not np.ptp(x) or not np.ptp(y):
+    found = pearson(x, y, confidence)
+    if found.r is None:
         logger.warning(
             "no correlation: %d languages, spread of gaps %g, of accuracies %g", len(x), np.ptp(x), np.ptp(y)
         )
-        return {"r": None, "ci_low": None, "ci_high": None, "p": None, "n": len(x)}
-    result = pearsonr(x, y)
-    interval = UNDEFINED
-    if len(x) >= 4:
-        interval = Interval(*map(float, result.confidence_interval(confidence)))
-    return {
-        "r": float(result.statistic),  # type: ignore[attr-defined]
-        "ci_low": interval.low,
-        "ci_high": interval.high,
-        "p": float(result.pvalue),  # type: ignore[attr-defined]
-        "n": len(x),
-    }
+    return {"r": found.r, "ci_low": found.low, "ci_high": found.high, "p": found.p, "n": len(x)}

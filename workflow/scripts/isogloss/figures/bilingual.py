@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import seaborn as sns
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
@@ -132,7 +132,7 @@ def sae_training(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
 def depth_colours(layers: Iterable[int]) -> dict[int, str]:
     """Colour of each layer: viridis without its palest end (as in the paper), dark at the bottom of the model."""
     present = sorted(set(layers))
-    ramp = sns.color_palette("viridis", as_cmap=True)
+    ramp = colormaps["viridis"]
     places = np.linspace(0, 0.88, len(present)) if len(present) > 1 else [0.45]
     return {layer: to_hex(ramp(place)) for layer, place in zip(present, places, strict=True)}
 

@@ -7,7 +7,20 @@ from typing import Any
 import polars as pl
 from matplotlib.figure import Figure
 
-from isogloss.figures import alignment, benchmarks, bilingual, comparison, gap, similarity, training
+from isogloss.figures import (
+    alignment,
+    benchmarks,
+    bilingual,
+    comparison,
+    gap,
+    latent_process,
+    latent_teaching,
+    projection,
+    similarity,
+    steering,
+    training,
+    transfer,
+)
 from isogloss.figures.style import Context, save
 from isogloss.tables import read_table
 
@@ -33,6 +46,17 @@ DRAW: dict[str, Draw] = {
     "intervention": bilingual.intervention,
     "learning_rates": bilingual.learning_rates,
     "sae_training": bilingual.sae_training,
+    "answers": transfer.answers,
+    "transfer": transfer.transfer,
+    "consistency": transfer.consistency,
+    "latent": latent_process.latent,
+    "latent_accuracy": latent_process.latent_accuracy,
+    "latent_correlation": latent_process.latent_correlation,
+    "projection": projection.projection,
+    "steering": steering.steering,
+    "steering_layers": steering.steering_layers,
+    "steering_languages": steering.steering_languages,
+    "latent_by_teaching": latent_teaching.latent_by_teaching,
     "training": training.training,
     "sae_quality": training.sae_quality,
     "planted_truth": comparison.planted_truth,

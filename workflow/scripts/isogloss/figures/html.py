@@ -1,186 +1,25 @@
 """Final tables as self-contained HTML pages: no script, no font or style from elsewhere, every text escaped."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
 from isogloss.figures import examples
 from isogloss.figures.catalogue import TABLES
-from isogloss.figures.classes import class_order, class_title, language_order
+from isogloss.figures.classes import class_order, language_order
+from isogloss.figures.columns import COLUMNS, NOTES, TRANSFER_BY_LANGUAGE, Column, decimals
 from isogloss.tables import atomic_path, read_table, table_metadata
-from isogloss.wording import TASK_TITLES, named, number
-
-
-def _number(digits: int, factor: float = 1.0) -> Callable[[Any], str]:
-    return lambda value: number(factor * value, digits)
-
-
-def _count(value: Any) -> str:
-    return f"{value:,}"
-
-
-def _p_value(value: Any) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-class Column(NamedTuple):
-    """How a column is shown; `low` and `high` name the columns of its interval, set as one column after it."""
-
-    name: str
-    header: str  # with the unit
-    show: Callable[[Any], str]
-    numeric: bool = True
-    low: str = ""
-    high: str = ""
-
-
-_TEACHING = {"all": "every language", "reference": "reference only", "none": "no language"}
-_VARIANTS = {"with_reference": "reference in high-resource", "without_reference": "reference left out"}
-_GROUPS = {"high_resource": "high-resource", "medium_low_resource": "medium-to-low-resource"}
-
-_percent, _share, _cosine = _number(1), _number(1, 100), _number(3)
-
-
-def _text(name: str, header: str, names: Mapping[str, str] | None = None) -> Column:
-    return Column(name, header, lambda value: (names or {}).get(str(value), str(value)), numeric=False)
-
-
-_LAYER = Column("layer", "decoder layer (0‑based)", _count)
-_LANG = Column("lang", "language", named, numeric=False)
-_TASK = _text("task", "task", TASK_TITLES)
-_N = Column("n", "phrases", _count)
-_CHANCE = Column("chance", "chance (%)", _share)
-_N_FEATURES, _N_PHRASES = Column("n_features", "features", _count), Column("n_phrases", "phrases", _count)
-
-
-_STEP = Column("step", "training step", _count)
-_INJECTED = Column(
-    "class", "class injected", lambda code: "none (as it is)" if code == "none" else class_title(code), numeric=False
-)
-_CLASS = Column("class", "class", class_title, numeric=False)
-
-
-def _measured(name: str, header: str, show: Callable[[Any], str], prefix: str = "") -> Column:
-    return Column(name, header, show, low=f"{prefix}ci_low", high=f"{prefix}ci_high")
-
-
-def _bounded(name: str, header: str, show: Callable[[Any], str]) -> Column:
-    return Column(name, header, show, low=f"{name}_low", high=f"{name}_high")
-
-
-COLUMNS: dict[str, tuple[Column, ...]] = {
-    "similarity": (
-        _LAYER, _LANG, _measured("cosine", "cosine to the reference", _cosine),
-        _measured("cosine_shuffled", "cosine, shuffled pairs", _cosine, "cosine_shuffled_"), _N,
-    ),
-    "group_gap": (_LAYER, _text("variant", "variant", _VARIANTS), _measured("gap_pct", "activation gap (%)", _percent)),
-    "language_gap_summary": (
-        _LANG, _measured("mean_gap_pct", "mean gap over layers (%)", _percent),
-        Column("std_gap_pct", "standard deviation over layers (points)", _percent),
-        Column("n_layers", "layers", _count),
-    ),
-    "language_gap": (
-        _LAYER, _LANG, Column("mean_activation", "mean activation (SAE units)", _cosine),
-        _measured("gap_pct", "gap to the reference (%)", _percent),
-        Column("p_adjusted", "p of no difference, corrected", _p_value), _N_FEATURES, _N_PHRASES,
-    ),
-    "group_activation": (
-        _LAYER, _text("group", "group", _GROUPS), _text("variant", "variant", _VARIANTS),
-        _measured("mean_activation", "mean activation (SAE units)", _cosine),
-    ),
-    "activation_controls": (
-        _LAYER, _LANG, _measured("gap_pct", "gap, own feature (%)", _percent, "gap_"),
-        _measured("gap_equal_tokens_pct", "gap at equal token counts (%)", _percent, "gap_equal_tokens_"),
-        _measured("gap_shuffled_pct", "gap, feature of another phrase (%)", _percent, "gap_shuffled_"),
-        _measured("gap_random_pct", "gap, random feature (%)", _percent, "gap_random_"),
-        Column("token_ratio", "tokens / reference's tokens", _number(2)),
-        Column("characters_per_token", "characters per token", _number(2)), _N,
-    ),
-    "accuracy": (
-        _TASK, _LANG, _text("metric", "metric"), _measured("accuracy", "accuracy (%)", _share),
-        Column("stderr", "standard error (points)", _number(2, 100)), _CHANCE, Column("n", "questions", _count),
-    ),
-    "accuracy_change": (
-        _text("adapter", "adapter"), _TASK, _LANG, _measured("accuracy", "accuracy (%)", _share),
-        _measured("difference", "change against base (points)", _share, "difference_"),
-        Column("p", "p (McNemar)", _p_value), Column("p_adjusted", "p, corrected", _p_value),
-        Column("n", "questions", _count),
-    ),
-    "accuracy_by_teaching": (
-        _text("adapter", "adapter"), _TASK, _LANG, _text("taught", "fact taught in", _TEACHING),
-        _measured("accuracy", "accuracy (%)", _share), _CHANCE, Column("n", "questions", _count),
-    ),
-    "gap_accuracy_correlation": (
-        _TASK, _measured("r", "Pearson's r", _number(2)), Column("p", "p", _p_value),
-        Column("p_adjusted", "p, corrected", _p_value), Column("n", "languages", _count),
-    ),
-    "alignment_gain": (
-        _text("run", "run"), _LAYER, _LANG, Column("before", "before (SAE units)", _cosine),
-        Column("after", "after (SAE units)", _cosine), _measured("gain_pct", "gain (%)", _percent),
-        _measured("gain_held_out_pct", "gain, held-out features (%)", _percent, "held_out_"),
-        _measured("retention_pct", "retention of the reference (%)", _percent, "retention_"), _N_FEATURES, _N_PHRASES,
-    ),
-    "selectivity": (
-        _LAYER, _CLASS, _bounded("share", "share of the features that are not silent (%)", _share),
-        _bounded("monosemanticity", "monosemanticity (0 to 1)", _cosine),
-        _bounded("span_length", "span length (tokens)", _number(2)), _N_FEATURES, _STEP,
-    ),
-    "intervention": (
-        Column("alpha", "strength α", "{:g}".format), Column("n_features", "features injected, N", _count), _INJECTED,
-        Column("step", "into step", _count),
-    ),
-    "sae_training": (
-        _STEP, _LAYER, Column("fvu", "variance unexplained (%)", _share),
-        Column("l0", "active features a token (L0)", _number(1)), Column("dead_features", "dead features", _count),
-        Column("features", "features", _count), Column("k", "k", _count), Column("n_tokens", "tokens", _count),
-        Column("learning_rate", "learning rate", "{:g}".format),
-    ),
-    "sae_quality": (
-        _LAYER, Column("fvu", "variance unexplained (%)", _share),
-        Column("l0", "active features a token (L0)", _number(1)), Column("dead_features", "dead features", _count),
-        Column("features", "features", _count), Column("k", "k", _count), Column("n_tokens", "tokens", _count),
-    ),
-    "reproduction": (
-        _LAYER, Column("records", "records measured", _count), Column("same_peak_pct", "same peak token (%)", _percent),
-        Column("median_correlation", "median correlation over tokens", _cosine),
-        Column("lowest_correlation", "lowest correlation", _cosine),
-        Column("median_scale", "median of measured / recorded maximum", _number(2)),
-    ),
-    "translation_quality": (
-        _LANG, Column("n", "phrases", _count), Column("ok", "kept", _count), Column("kept_pct", "kept (%)", _percent),
-        Column("empty", "empty", _count), Column("runaway", "runaway", _count), Column("too_long", "too long", _count),
-        Column("low_chrf", "low chrF", _count), _measured("chrf", "round-trip chrF", _percent),
-        Column("characters_ratio", "characters / reference's characters", _number(2)),
-    ),
-    "phrase_counts": (
-        _LAYER, Column("documents", "documents searched", _count), Column("records", "records read", _count),
-        Column("tokens", "tokens searched", _count),
-        Column("features_sampled", "features sampled", _count),
-        Column("features_with_phrases", "features with phrases", _count), Column("windows", "windows found", _count),
-        Column("duplicates_dropped", "duplicates dropped", _count),
-        Column("records_malformed", "malformed records", _count),
-        Column("unknown_tokens_dropped", "with unknown tokens", _count),
-        Column("bos_peaks_dropped", "strongest at BOS", _count), Column("empty_dropped", "blank", _count),
-        Column("n_phrases", "phrases kept", _count),
-    ),
-}  # fmt: skip
+from isogloss.wording import named
 
 CHANGES = ("change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high")
+MOST_PAIRS = 500
+"""So many pairs of languages are listed; of more, each language's means."""
+
 SCORES = {"chrf": "chrF", "bleu": "BLEU", "comet": "COMET"}
 """How the intervention's scores of translations are called; higher is better."""
-
-NOTES = {
-    "language_gap": "p tests that features answer to the language as to the reference. The choice of the reference's"
-    " phrases as top activators alone breaks that, so a small p does not show a disparity.",
-    "intervention": "Perplexity of the unfinished model with features of a class injected; change: against the same"
-    " model as it is, below zero is better; against random: change less that with as many random features.",
-    "examples": "Shade: activation as a share of the largest shown of the feature (hover for it); underlined: the"
-    " strongest token of a context. A feature's class is of all its activations, not of these contexts.",
-}
-"""What a reader must know before reading a column, by table."""
 
 STYLE = """
 body{margin:0;padding:24px 28px;background:#fff;color:#1f2937;font:14px/1.45 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
@@ -251,7 +90,29 @@ def prepared(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, tuple[Column
         frame = last.sort("layer", pl.col("class").replace_strict(_place(last["class"])))
     elif name == "sae_training":
         frame = frame.sort("step", "layer")
+    elif name == "steering_summary":
+        frame = frame.filter(pl.col("vector") != "none")
+    elif name == "transfer" and frame.height > MOST_PAIRS:
+        return _by_language(frame), TRANSFER_BY_LANGUAGE
     return frame, tuple(column for column in COLUMNS[name] if column.name in frame.columns)  # kinds of model differ
+
+
+def _by_language(frame: pl.DataFrame) -> pl.DataFrame:
+    """A row a task and language of the table of pairs: its means over the others, and what it receives most from."""
+    key = ["task", "lang"]
+    pairs = frame.rename({"lang_a": "lang", "lang_b": "other"})
+    out = pairs.group_by(key, maintain_order=True).agg(
+        pl.col("consistency").mean(), out_of=pl.col("positive_transfer").mean(), n_languages=1 + pl.len()
+    )
+    incoming = frame.rename({"lang_b": "lang", "lang_a": "source"}).sort(
+        "positive_transfer", descending=True, nulls_last=True, maintain_order=True
+    )
+    into = incoming.group_by(key).agg(
+        into=pl.col("positive_transfer").mean(),
+        source=pl.col("source").first(),
+        best=pl.col("positive_transfer").first(),
+    )
+    return out.join(into, on=key, how="left", maintain_order="left")
 
 
 def _place(codes: pl.Series) -> dict[str, int]:
@@ -268,12 +129,12 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
         wide = wide.join(its, on=key, how="left", nulls_equal=True)
         title = "all documents" if lang == "all" else named(lang)
         columns += [
-            Column(f"{lang} perplexity", f"{title}: perplexity", _number(2)),
-            Column(f"{lang} change", f"{title}: change", _number(2), low=f"{lang} ci_low", high=f"{lang} ci_high"),
+            Column(f"{lang} perplexity", f"{title}: perplexity", decimals(2)),
+            Column(f"{lang} change", f"{title}: change", decimals(2), low=f"{lang} ci_low", high=f"{lang} ci_high"),
         ]
     beyond = "all beyond_random"
     columns.append(
-        Column(beyond, "all documents: against random", _number(2), low=f"{beyond}_low", high=f"{beyond}_high")
+        Column(beyond, "all documents: against random", decimals(2), low=f"{beyond}_low", high=f"{beyond}_high")
     )
     for score, header in SCORES.items():
         for lang in langs[:-1]:
@@ -281,7 +142,7 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
             if its.height:
                 its = its.select(*key, pl.col(score).alias(f"{lang} {score}"))
                 wide = wide.join(its, on=key, how="left", nulls_equal=True)
-                columns.append(Column(f"{lang} {score}", f"{header} into {named(lang)}", _number(1)))
+                columns.append(Column(f"{lang} {score}", f"{header} into {named(lang)}", decimals(1)))
     return wide.sort("alpha", "n_features", pl.col("class").replace_strict(_place(wide["class"]))), tuple(columns)
 
 

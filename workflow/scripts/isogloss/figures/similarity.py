@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
@@ -53,6 +54,8 @@ def similarity_pairs(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
         for i in np.unique(np.linspace(0, len(layers) - 1, min(len(layers), MOST_MATRICES)).round().astype(int))
     ]
     codes = in_order(list({*frame["lang_a"], *frame["lang_b"]}))
+    import seaborn as sns  # brings pandas and scipy.stats, which no other figure waits for
+
     columns = min(len(shown), 2 if len(shown) <= 4 else 3)
     rows = -(-len(shown) // columns)
     written = columns <= 2  # numbers are legible only in large cells
@@ -61,31 +64,42 @@ def similarity_pairs(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     norm = Normalize(min(cosines.to_list(), default=0), 1)
     for panel, layer in zip(axes.flat, shown, strict=False):
         matrix = _matrix(frame.filter(pl.col("layer") == layer), codes)
-        image = panel.imshow(np.ma.masked_invalid(matrix), cmap="cividis", norm=norm)
+        sns.heatmap(
+            matrix,
+            ax=panel,
+            norm=norm,
+            cmap="cividis",
+            square=True,
+            cbar=False,
+            annot=_written(matrix) if written else None,
+            fmt="",
+            annot_kws={"fontsize": 7},
+            xticklabels=codes,
+            yticklabels=codes,
+        )
+        panel.tick_params(rotation=0)
         panel.set_title(f"decoder layer {layer}")
-        panel.set_xticks(range(len(codes)), codes)
-        panel.set_yticks(range(len(codes)), codes)
         panel.set_xlabel("language")
         panel.set_ylabel("language")
-        panel.grid(visible=False)
-        for spine in panel.spines.values():
-            spine.set_visible(False)
-        if written:
-            for (row, column), value in np.ndenumerate(matrix):
-                if row != column and not np.isnan(value):
-                    panel.text(
-                        column,
-                        row,
-                        number(value, 2).replace("0.", ".", 1),
-                        ha="center",
-                        va="center",
-                        fontsize=7,
-                        color="white" if norm(value) < 0.55 else INK,
-                    )
     for panel in axes.flat[len(shown) :]:
         panel.set_visible(False)
-    figure.colorbar(image, ax=axes, label="cosine similarity", shrink=0.6, aspect=30, location="right")
+    figure.colorbar(
+        ScalarMappable(norm, "cividis"), ax=axes, label="cosine similarity", shrink=0.6, aspect=30, location="right"
+    )
     return figure
+
+
+def _written(matrix: np.ndarray) -> np.ndarray:
+    """What stands in the cells of other languages' pairs: the cosine to two digits, without its 0."""
+    return np.array(
+        [
+            [
+                "" if row == column or np.isnan(value) else number(value, 2).replace("0.", ".", 1)
+                for column, value in its
+            ]
+            for row, its in enumerate(map(enumerate, matrix))
+        ]
+    )
 
 
 def _matrix(rows: pl.DataFrame, codes: list[str]) -> np.ndarray:

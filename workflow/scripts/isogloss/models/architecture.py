@@ -20,6 +20,14 @@ class Decoder(NamedTuple):
 
     layers: nn.ModuleList  # decoder layers; the output of layers[l] is the residual stream after block l
     d_model: int
+    norm: nn.Module  # the final norm, between the last layer and the head
+
+
+def unwrapped(model: nn.Module) -> PreTrainedModel:
+    """`model` without PEFT's wrapper; an adapter's matrices stay within its layers."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    assert isinstance(inner, PreTrainedModel), type(inner)
+    return inner
 
 
 def decoder_of(model: nn.Module) -> Decoder:
@@ -28,14 +36,13 @@ def decoder_of(model: nn.Module) -> Decoder:
     Of a model that also reads images (Gemma 3 from 4B on) it is the text decoder. Raises `IsoglossError`
     for an architecture that is not understood; the loaders call it, so that this shows at load.
     """
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    assert isinstance(inner, PreTrainedModel), type(inner)
+    inner = unwrapped(model)
     body = inner.base_model
     body = getattr(body, "language_model", body)
     for layers, norm, embedding in PLACES:
-        blocks, *others = (getattr(body, name, None) for name in (layers, norm, embedding))
-        if isinstance(blocks, nn.ModuleList) and all(isinstance(part, nn.Module) for part in others):
-            return Decoder(blocks, inner.config.get_text_config().hidden_size)
+        blocks, last, first = (getattr(body, name, None) for name in (layers, norm, embedding))
+        if isinstance(blocks, nn.ModuleList) and isinstance(last, nn.Module) and isinstance(first, nn.Module):
+            return Decoder(blocks, inner.config.get_text_config().hidden_size, last)
     raise IsoglossError(
         f"{type(inner).__name__}: decoder layers, final norm and embedding not found where a known architecture"
         " keeps them; add its names to isogloss/models/architecture.py"

@@ -10,6 +10,7 @@ from isogloss.plan import flops
 from isogloss.plan import settings as assumed
 from isogloss.plan.bilingual import bilingual_costs
 from isogloss.plan.jobs import STAGES, by_stage, stage_of
+from isogloss.plan.latent import latent_costs, shared_latent_costs
 from isogloss.plan.settings import Settings
 from isogloss.plan.stages import Cost, costs, encode_work, shared_costs
 from isogloss.plan.subject import Subject, block_bytes, subject_of
@@ -82,7 +83,8 @@ def plan_study(
     every += [
         cost for subject in subjects if "bilingual" in subject.model.analyses for cost in bilingual_costs(subject)
     ]
-    every += shared_costs(study, settings, results)
+    every += [cost for subject in subjects if "latent" in subject.model.analyses for cost in latent_costs(subject)]
+    every += [*shared_costs(study, settings, results), *shared_latent_costs(study, settings)]
     expected: dict[str, int] = {}
     for cost in every:
         expected[cost.rule] = expected.get(cost.rule, 0) + cost.jobs

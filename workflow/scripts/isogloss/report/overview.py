@@ -4,10 +4,7 @@ Written as reStructuredText with raw HTML, which Snakemake sets as the report's 
 text with jinja2 first, so no brace of the data may reach it: `safe` turns braces into entities.
 """
 
-import textwrap
-from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +13,15 @@ import polars as pl
 from isogloss.figures.classes import language_order
 from isogloss.languages import in_order
 from isogloss.report import findings
+from isogloss.report.found import Tables, found
+from isogloss.report.markup import STYLE, as_rst, bullets, paragraph, picture, safe
 from isogloss.tables import atomic_path, read_table, table_metadata
-from isogloss.wording import listed, name, number
+from isogloss.wording import TASK_TITLES, listed, name, number
 
-Tables = Mapping[str, pl.DataFrame]
-
-PAPER_A, PAPER_C = {"similarity", "gap", "alignment", "benchmarks"}, {"bilingual"}
+PAPER_A, PAPER_B, PAPER_C = {"similarity", "gap", "alignment", "benchmarks"}, {"latent"}, {"bilingual"}
 PHRASES = PAPER_A - {"benchmarks"}
 
 CORRECTIONS = {"holm": "Holm's method", "bh": "Benjamini and Hochberg's method"}
-
-# The report gives its text a narrow column beside the rule graph and centres it vertically, which cuts off the top
-# of a long page; the first rules undo that for this page alone. Tailwind strips lists and headings: set here again.
-STYLE = """
-div:has(> div > div > .isogloss), div:has(> div > div > div > .isogloss) {flex-wrap: wrap; align-items: flex-start}
-.h-screen:has(.isogloss) {align-items: flex-start}
-.prose:has(.isogloss) {max-width: 860px}
-.isogloss {color: #1f2937; font-size: 15px; line-height: 1.55; padding: 8px 12px 24px}
-.isogloss h1 {font-size: 26px; font-weight: 700; line-height: 1.2; margin: 0 0 4px; color: #111827}
-.isogloss h2 {font-size: 18px; font-weight: 650; margin: 28px 0 6px; color: #111827; border-bottom: 1px solid #d1d5db}
-.isogloss h3 {font-size: 15px; font-weight: 650; margin: 16px 0 2px; color: #111827}
-.isogloss p {margin: 6px 0}
-.isogloss .lede {font-size: 16px; color: #4b5563}
-.isogloss ul {list-style: disc; margin: 4px 0 8px; padding-left: 20px}
-.isogloss li {margin: 3px 0; padding: 0}
-.isogloss img {width: 100%; margin: 10px 0; background: #fff}
-.isogloss table {border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; width: auto}
-.isogloss th {text-align: right; font-weight: 600; padding: 3px 10px; border-bottom: 2px solid #374151}
-.isogloss td {text-align: right; padding: 2px 10px; border-bottom: 1px solid #e5e7eb}
-.isogloss th:first-child, .isogloss td:first-child {text-align: left; padding-left: 0}
-.isogloss code {font-size: 13px; background: #f3f4f6; padding: 1px 4px; border-radius: 3px}
-"""
 
 
 def overview(*, tables: Sequence[str], figures: Sequence[str], settings: Mapping[str, Any], output: str) -> None:
@@ -64,16 +39,6 @@ def overview(*, tables: Sequence[str], figures: Sequence[str], settings: Mapping
         aside.write_text(as_rst(html), encoding="utf-8")
 
 
-def as_rst(html: str) -> str:
-    """`html` as one raw directive of reStructuredText."""
-    return ".. raw:: html\n\n" + textwrap.indent(html, "   ", lambda _: True) + "\n"
-
-
-def safe(text: object) -> str:
-    """Text of the data or the config for HTML that jinja2 reads first: no tag, no brace, no break before a unit."""
-    return escape(" ".join(str(text).split()).replace(" %", "\u00a0%")).replace("{", "&#123;").replace("}", "&#125;")
-
-
 def page(
     tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settings: Mapping[str, Any], made: Mapping[str, Any]
 ) -> str:
@@ -86,7 +51,7 @@ def page(
         *_planted(tables, pictures, settings),
     ]
     for model in tables:
-        parts += _found(model, tables[model], pictures if model == next(iter(tables)) else {}, settings)
+        parts += found(model, tables[model], pictures if model == next(iter(tables)) else {}, settings)
     parts += [*_caveats(settings), *_reproduce(settings, made), "</div>"]
     return "\n".join(parts)
 
@@ -96,7 +61,7 @@ def _asked(settings: Mapping[str, Any]) -> list[str]:
     parts = [f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>"]
     if _asks(settings, PAPER_A):
         parts.append(
-            _paragraph(
+            paragraph(
                 "Do a language model's internal features answer less to the same text in a language it has read less"
                 f" of, does that go with fewer right answers, and can it be mended without harm to {reference}? The"
                 " analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
@@ -104,9 +69,19 @@ def _asked(settings: Mapping[str, Any]) -> list[str]:
                 "lede",
             )
         )
+    if _asks(settings, PAPER_B):
+        parts.append(
+            paragraph(
+                f"Does the model answer the same question alike in every language, do its layers work in {reference}"
+                " or in the language of the question, does that go with what one language knows of another, and can"
+                " activations be moved so that it answers better? The analyses are those of “Language-Specific"
+                " Latent Process Hinders Cross-Lingual Performance” (arXiv 2505.13141; paper B below).",
+                "lede",
+            )
+        )
     if _asks(settings, PAPER_C):
         parts.append(
-            _paragraph(
+            paragraph(
                 "While a language model is trained, when do its features come to be of one language, when of several,"
                 " and do the latter help a model that is not yet trained to the end? The analyses are those of “How a"
                 " Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders” (arXiv"
@@ -143,13 +118,41 @@ def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str
             f" strongest tokens, from {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in"
             " every other language."
         )
+    items += [_questioned(model, its, settings) for model, its in tables.items() if "transfer_summary" in its]
     items += [_classed(model, its, settings) for model, its in tables.items() if "selectivity" in its]
     items += [
-        f"Intervals have {100 * settings['statistics']['confidence']:g} % coverage; activation intervals bootstrap"
-        f" features, then phrases ({settings['statistics']['bootstrap']:,} resamples); families of tests are corrected"
+        f"Intervals have {100 * settings['statistics']['confidence']:g} % coverage; {_resampled(settings)}"
+        f" ({settings['statistics']['bootstrap']:,} resamples); families of tests are corrected"
         f" by {CORRECTIONS[settings['statistics']['correction']]}.",
     ]
-    return ["<h2>What was done</h2>", _list(items)]
+    return ["<h2>What was done</h2>", bullets(items)]
+
+
+def _resampled(settings: Mapping[str, Any]) -> str:
+    """What the bootstrap draws, as a clause."""
+    drawn = ["activation intervals bootstrap features, then phrases"] if _asks(settings, PHRASES | PAPER_C) else []
+    if _asks(settings, PAPER_B):
+        drawn.append(
+            "those of answers and their latent probabilities bootstrap questions, those of means over"
+            " languages are Student's"
+        )
+    return ", ".join(drawn) or "intervals bootstrap what was measured"
+
+
+def _questioned(model: str, its: Tables, settings: Mapping[str, Any]) -> str:
+    """What was asked for paper B."""
+    asked = settings["latent"]
+    told = [
+        f"{TASK_TITLES[row['task']]} in {row['n_languages']} languages ({row['n']:,} questions, prompt"
+        f" {asked['tasks'][row['task']]['prompt']})"
+        for row in its["transfer_summary"].iter_rows(named=True)
+    ]
+    steered = (
+        f" Steering: vectors of {asked['held_out']} questions that are held out of what is reported of it."
+        if asked["steering"]
+        else ""
+    )
+    return f"Parallel questions of {settings['models'][model]['title']}: {listed(told)}.{steered}"
 
 
 def _classed(model: str, its: Tables, settings: Mapping[str, Any]) -> str:
@@ -174,8 +177,10 @@ def _origin(config: Mapping[str, Any]) -> str:
     saes, source = config["saes"], config["source"]
     # A local folder is what was read, whatever repository stands beside it.
     where = f"local folder {source['folder']}" if source["folder"] else f"{source['id']} at {source['revision']}"
+    trained = config["sae"]
+    if saes is None and trained is None:
+        return f"{where}, {shape}"
     if saes is None:
-        trained = config["sae"]
         return f"{where}, {shape}; SAEs of {trained['features']:,} features ({trained['kind']}), trained here"
     return f"{where}, {shape}; SAEs of {saes['features']:,} features ({saes['kind']}, {_sae_origin(saes)})"
 
@@ -212,14 +217,14 @@ def _planted(tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settin
         sentences.append(findings.contrast(titles[first], titles[other], gaps, reference))
     return [
         "<h2>What was planted, and what was measured</h2>",
-        _paragraph(
+        paragraph(
             "Each model's tokenizer, language model and SAEs were trained here on the shares of languages below. In"
             f" every model alike, {100 * world['english_only']:g} % of the facts are told in {english} only and"
             f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
         ),
         _shares_table(tables, settings),
-        _list(sentences),
-        _picture(pictures, "planted_truth", "Planted shares beside measured accuracy and group gap of the models"),
+        bullets(sentences),
+        picture(pictures, "planted_truth", "Planted shares beside measured accuracy and group gap of the models"),
     ]
 
 
@@ -244,13 +249,13 @@ def _shares_table(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> 
         f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. Intervals stand in the figures and"
         " tables."
     )
-    return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{_paragraph(note)}"
+    return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{paragraph(note)}"
 
 
 def _mean_accuracy(its: Tables) -> dict[str, float]:
-    if "accuracy" not in its:
+    if "accuracy" not in its and "answers" not in its:
         return {}
-    base = its["accuracy"].filter(pl.col("adapter") == "base")
+    base = its["accuracy"].filter(pl.col("adapter") == "base") if "accuracy" in its else its["answers"]
     return dict(base.group_by("lang", maintain_order=True).agg((100 * pl.col("accuracy")).mean()).iter_rows())
 
 
@@ -259,73 +264,6 @@ def _mean_gap(its: Tables, reference: str) -> dict[str, float]:
         return {}
     rows = its["language_gap_summary"].filter(pl.col("lang") != reference).drop_nulls("mean_gap_pct")
     return dict(rows.select("lang", "mean_gap_pct").iter_rows())
-
-
-def _found(model: str, its: Tables, pictures: Mapping[str, bytes], settings: Mapping[str, Any]) -> list[str]:
-    """The findings of one model: only the parts of paper A that were run on it."""
-    languages, confidence = settings["languages"], settings["statistics"]["confidence"]
-    reference = languages["reference"]
-    parts = [f"<h2>Found: {safe(settings['models'][model]['title'])}</h2>"]
-    if "similarity" in its:
-        parts += ["<h3>Embedding similarity</h3>", _list([findings.similarity(its["similarity"], reference)])]
-    if "group_gap" in its:
-        parts += [
-            "<h3>Activation gap</h3>",
-            _list(
-                [
-                    *findings.group_gap(its["group_gap"], settings["gap"]["variant"], reference, confidence),
-                    findings.language_gaps(its["language_gap_summary"], reference, confidence),
-                ]
-            ),
-            _picture(pictures, "group_gap", "Gap between the groups by layer"),
-            "<h3>Controls of the gap</h3>",
-            _list(findings.controls(its["activation_controls"], reference)),
-        ]
-    if "accuracy" in its:
-        parts += [
-            "<h3>Benchmarks</h3>",
-            _list(
-                [
-                    *findings.accuracy(its["accuracy"], reference, languages["medium_low_resource"], confidence),
-                    *(
-                        findings.correlation(its["gap_accuracy_correlation"], confidence)
-                        if "gap_accuracy_correlation" in its
-                        else []
-                    ),
-                    *(
-                        findings.teaching(its["accuracy_by_teaching"], reference, confidence)
-                        if "accuracy_by_teaching" in its
-                        else []
-                    ),
-                ]
-            ),
-            _picture(pictures, "gap_accuracy_correlation", "Gap against accuracy by task"),
-        ]
-    if "alignment_gain" in its:
-        runs = settings["alignment"]["runs"]
-        changed = findings.accuracy_change(its["accuracy"], confidence) if "accuracy" in its else []
-        parts += [
-            "<h3>Activation alignment</h3>",
-            _paragraph(
-                "Gain and retention are of all features of the target layer, as in the paper. What features held out of"
-                " training gain, none of whose texts was trained on, tells whether alignment carries over."
-            ),
-            _list([*findings.alignment(its["alignment_gain"], runs, reference, confidence), *changed]),
-            _picture(pictures, "alignment_gain", "Activation gain by language"),
-        ]
-    if "selectivity" in its:
-        injected = (
-            findings.intervention(its["intervention_summary"], confidence) if "intervention_summary" in its else []
-        )
-        parts += [
-            "<h3>Bilingual features</h3>",
-            _list([*findings.selectivity(its["selectivity"], confidence), *injected]),
-            _picture(pictures, "selectivity", "Classes of features over training at the middle layer"),
-            _picture(pictures, "intervention", "Change of perplexity after injection by class"),
-        ]
-    if "phrase_counts" in its:
-        parts += ["<h3>What was dropped</h3>", _list(findings.dropped(its))]
-    return parts
 
 
 def _caveats(settings: Mapping[str, Any]) -> list[str]:
@@ -342,6 +280,16 @@ def _caveats(settings: Mapping[str, Any]) -> list[str]:
             " recorded in the corpus.",
             "A gap is a property of the features of these SAEs as much as of the model.",
             "Several features share texts, which the activation intervals ignore: they may be too narrow.",
+        ]
+    if _asks(settings, PAPER_B):
+        items += [
+            "The logit lens reads a layer as if it were the last: that it finds little of a language in a layer does"
+            " not show that the layer holds none.",
+            "Log ratios compare probabilities per token: a text cut into more and easier tokens is favoured, so part of"
+            " a language's log ratio is its tokens'. Correlations over languages have many causes in common, the share"
+            " of the training texts above all.",
+            "The best layer and strength of steering are chosen on the questions that they are reported of: their gain"
+            " errs on the high side. Controls at the same layer and strength tell it from what any push does.",
         ]
     if _asks(settings, PAPER_C):
         items += [
@@ -360,35 +308,19 @@ def _caveats(settings: Mapping[str, Any]) -> list[str]:
             "Phrases are machine-translated windows, often broken sentences: a gap is one of model, translator and"
             " language together. The controls show the gap over the better half of the round trips where there are any."
         )
-    return ["<h2>Caveats</h2>", _list(items)]
+    return ["<h2>Caveats</h2>", bullets(items)]
 
 
 def _reproduce(settings: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{package} {version}" for package, version in sorted(made.get("versions", {}).items()))
-    asked = {"paper A": PAPER_A, "paper C": PAPER_C}
+    asked = {"paper A": PAPER_A, "paper B": PAPER_B, "paper C": PAPER_C}
     papers = [paper for paper, analyses in asked.items() if _asks(settings, analyses)] or ["paper A"]
     return [
         "<h2>Reproduce and cite</h2>",
-        _paragraph(
+        paragraph(
             f"Study {settings['study']}, seed {settings['seed']}. The same configuration, seed and thread count give"
             f" the same numbers. Versions: {versions or 'not recorded'}. Every Parquet table carries study, code digest"
             f" and versions in its metadata. Cite {listed(papers)} for the method, and isogloss by its CITATION.cff"
             " with the study's name and seed."
         ),
     ]
-
-
-def _paragraph(text: str, kind: str = "text") -> str:
-    return f'<p class="{kind}">{safe(text)}</p>'
-
-
-def _list(items: Sequence[str]) -> str:
-    return "<ul>\n" + "\n".join(f"<li>{safe(item)}</li>" for item in items if item) + "\n</ul>"
-
-
-def _picture(pictures: Mapping[str, bytes], stem: str, alternative: str) -> str:
-    if stem not in pictures:
-        return ""
-    # docutils refuses lines of more than 10,000 characters; browsers ignore line breaks in a data URI.
-    image = "\n".join(textwrap.wrap(b64encode(pictures[stem]).decode(), 8000))
-    return f'<img alt="{safe(alternative)}" src="data:image/svg+xml;base64,\n{image}">'

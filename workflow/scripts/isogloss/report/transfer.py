@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from statsmodels.stats.proportion import confint_proportions_2indep
 
 
 class Transfer(NamedTuple):
@@ -33,6 +32,8 @@ def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Tr
     pooled into one mean, and questions are counted, not answers: the interval errs on the wide side
     unless the languages' answers agree.
     """
+    from statsmodels.stats.proportion import confint_proportions_2indep  # seconds, which only this figure waits for
+
     others = frame.filter(pl.col("adapter") == "base", pl.col("lang") != reference)
     pooled = others.group_by("task", "taught", maintain_order=True).agg(
         accuracy=(pl.col("accuracy") * pl.col("n")).sum() / pl.col("n").sum(),

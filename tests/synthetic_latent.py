@@ -1,0 +1,177 @@
+"""Synthetic tables of paper B: languages far from the reference answer worse, transfer less and work in it less."""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from isogloss.languages import in_order, language_table
+
+ENDS = (("", 0), ("_low", -1), ("_high", 1))
+
+
+def bounded(name: str, value: float | None, half: float) -> dict[str, float | None]:
+    """A value with its interval, `half` to either side."""
+    return {f"{name}{end}": None if value is None else value + sign * half for end, sign in ENDS}
+
+
+def latent_tables(
+    languages: Sequence[str],
+    layers: Sequence[int] = (1, 5, 9),
+    *,
+    tasks: Sequence[str] = ("hellaswag",),
+    gammas: Sequence[float] = (-2.0, -1.0, 1.0, 2.0),
+    vectors: Sequence[str] = ("own", "random", "other"),
+    gain: float = 0.02,
+    seed: int = 0,
+) -> dict[str, pl.DataFrame]:
+    """Every table of paper B; the languages are those of the first task, the others have the first fifteen.
+
+    `gain` is what a step of γ towards the reference adds to accuracy at the middle layer.
+    """
+    rng = np.random.default_rng([seed, len(languages)])
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for place, task in enumerate(tasks):
+        codes = in_order(list(languages if place == 0 else languages[:15]))
+        near = {code: 1.0 if code == "en" else float(rng.uniform(0, 1)) for code in codes}
+        for name, made in (
+            *_process(task, codes, near, layers, rng).items(),
+            *_steering(task, codes, layers, (gammas, vectors, gain), rng).items(),
+            ("projection", _projection(task, codes, layers, rng)),
+            ("latent_by_teaching", _teaching(task, codes, near, layers, gammas)),
+        ):
+            rows.setdefault(name, []).extend(made)
+    return {name: pl.DataFrame(its, infer_schema_length=None) for name, its in rows.items()}
+
+
+def _process(
+    task: str, codes: list[str], near: dict[str, float], layers: Sequence[int], rng: np.random.Generator
+) -> dict[str, list[dict[str, Any]]]:
+    key, n, table = {"task": task}, {"n": 400}, language_table()
+    accuracy = {code: 0.3 + 0.5 * near[code] for code in codes}
+    answers = [{**key, "lang": code, **bounded("accuracy", accuracy[code], 0.045), **n} for code in codes]
+    pairs = []
+    for a, b in product(codes, codes):
+        if a != b:
+            alike = 0.12 * (table[a].script == table[b].script) + 0.08 * (table[a].family == table[b].family)
+            transfer = 0.25 + 0.45 * near[b] + alike
+            pairs.append(
+                {**key, "lang_a": a, "lang_b": b}
+                | bounded("consistency", 0.1 + 0.5 * near[a] * near[b] + alike, 0.03)
+                | bounded("positive_transfer", transfer, 0.04)
+                | bounded("negative_transfer", 0.3 + 0.2 * near[a], 0.04)
+                | n
+            )
+    summary = {**key, "accuracy": float(np.mean([*accuracy.values()])), "accuracy_sd": 0.14}
+    for name in ("consistency", "positive_transfer", "negative_transfer"):
+        summary |= bounded(name, float(np.mean([pair[name] for pair in pairs])), 0.01)
+    latent = []
+    for layer in layers:
+        depth = layers.index(layer) / max(1, len(layers) - 1)
+        for code in codes:
+            ratio = 2 * (depth - 0.5) ** 2 - 0.9 * near[code] + 0.1 * float(rng.normal()) + 0.3
+            right = 0.25 + (accuracy[code] - 0.25) * depth
+            latent.append(
+                {**key, "layer": layer, "lang": code}
+                | bounded("log_ratio", None if code == "en" else ratio, 0.08)
+                | bounded("accuracy_native", right, 0.04)
+                | bounded("accuracy_reference", right if code == "en" else 0.25 + 0.4 * depth**2, 0.04)
+                | {"accuracy_letters": right + 0.02, **n}
+            )
+    correlation = [
+        {**key, "target": target}
+        | bounded("r", -0.7 if len(codes) > 4 else None, 0.2)
+        | {"p": 0.004, "p_adjusted": 0.012, "stars": "**", "n": len(codes) - 1}
+        for target in ("accuracy", "consistency", "positive_transfer")
+    ]
+    return {
+        "answers": answers,
+        "transfer": pairs,
+        "transfer_summary": [summary | {"n_languages": len(codes), **n}],
+        "latent": latent,
+        "latent_correlation": correlation,
+    }
+
+
+def _steering(
+    task: str,
+    codes: list[str],
+    layers: Sequence[int],
+    asked: tuple[Sequence[float], Sequence[str], float],
+    rng: np.random.Generator,
+) -> dict[str, list[dict[str, Any]]]:
+    gammas, vectors, gain = asked
+    rows, summary = [], []
+    for vector, layer, gamma in [("none", -1, 0.0), *product(vectors, layers, gammas)]:
+        depth = layers.index(layer) / max(1, len(layers) - 1) if layer >= 0 else 0.0
+        strength = {"own": 1.0, "shared": 0.8, "other": 0.4}.get(vector, 0.0) * (1 - 1.5 * (depth - 0.5) ** 2)
+        mean = gain * gamma * strength - 0.004 * gamma**2
+        setting = {"task": task, "vector": vector, "layer": layer, "gamma": gamma}
+        changes = {}
+        for code in codes:
+            if code != "en":
+                change = mean + (0.01 * float(rng.normal()) if gamma else 0.0)
+                changes[code] = change
+                rows.append(
+                    {**setting, "lang": code, "accuracy": 0.5 + change}
+                    | bounded("accuracy_change", change, 0.02)
+                    | {"consistency": 0.4 + change}
+                    | bounded("consistency_change", 1.5 * change, 0.03)
+                    | {"positive_transfer": 0.6 + change}
+                    | bounded("positive_transfer_change", 1.2 * change, 0.03)
+                    | {"n": 350}
+                )
+        average = float(np.mean([*changes.values()]))
+        half = None if len(changes) == 1 else 0.01
+        measured = {}
+        for name, factor in (("accuracy_change", 1.0), ("consistency_change", 1.5), ("positive_transfer_change", 1.2)):
+            measured |= bounded(name, factor * average, half or 0.0)
+            if half is None:
+                measured |= {f"{name}_low": None, f"{name}_high": None}
+        summary.append(setting | measured | {"n_languages": len(changes)})
+    return {"steering": rows, "steering_summary": summary}
+
+
+def _projection(task: str, codes: list[str], layers: Sequence[int], rng: np.random.Generator) -> list[dict[str, Any]]:
+    scripts = list(dict.fromkeys(language_table()[code].script for code in codes))
+    return [
+        {
+            "task": task,
+            "layer": layer,
+            "lang": code,
+            "question": f"q{question}",
+            "pc1": 2 * scripts.index(language_table()[code].script) * (1 - order / len(layers)) + float(rng.normal()),
+            "pc2": 1.5 * codes.index(code) / len(codes) + float(rng.normal()),
+            "explained_1": 0.4,
+            "explained_2": 0.15,
+        }
+        for order, layer in enumerate(layers)
+        for code in codes
+        for question in range(8)
+    ]
+
+
+def _teaching(
+    task: str, codes: list[str], near: dict[str, float], layers: Sequence[int], gammas: Sequence[float]
+) -> list[dict[str, Any]]:
+    rows = []
+    for code in codes:
+        for taught, known in (("all", 0.5), ("reference", 0.5 if code == "en" else 0.2), ("none", 0.0)):
+            own = code == "en"
+            rows.append(
+                {"task": task, "lang": code, "taught": taught}
+                | bounded("accuracy", 0.25 + known * near[code], 0.06)
+                | bounded("consistency", None if own else 0.1 + known, 0.08)
+                | bounded("positive_transfer", None if own else 0.25 + known * near[code], 0.07)
+                | bounded("log_ratio", None if own else 0.3 - known, 0.1)
+                | bounded("steered_accuracy_change", None if own else 0.1 * known, 0.05)
+                | {
+                    "layer": None if own else layers[len(layers) // 2],
+                    "gamma": None if own else max(gammas),
+                    "n": 120,
+                    "n_steered": None if own else 70,
+                }
+            )
+    return rows

@@ -1,0 +1,321 @@
+"""Figures, tables and sentences of paper B: values are the tables', from two languages to all of Belebele's."""
+
+import re
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from scipy.stats import t
+
+from isogloss.figures import catalogue
+from isogloss.figures.draw import DRAW
+from isogloss.figures.html import render
+from isogloss.figures.labels import spread
+from isogloss.figures.scripts import blocks, by_script, script_looks
+from isogloss.figures.steering import best, shown_layers
+from isogloss.figures.style import Context
+from isogloss.languages import language_table
+from isogloss.report import latent_findings
+from isogloss.report.means import over_languages
+from synthetic import SHARES, settings
+from synthetic_latent import bounded, latent_tables
+
+CONFIG = settings()
+TEN, ALL = tuple(SHARES), tuple(language_table())
+NAMES = [name for name, entry in catalogue.FIGURES.items() if "latent" in entry.analyses]
+
+
+def draw(name: str, tables: dict[str, pl.DataFrame], **changed: pl.DataFrame) -> Figure:
+    return DRAW[name](tables | changed, Context("skewed", catalogue.figure_settings(CONFIG)))
+
+
+def text_boxes(axes) -> list:
+    return [text.get_window_extent() for text in axes.texts if isinstance(text, Annotation) and text.get_text()]
+
+
+@pytest.fixture(scope="module")
+def ten() -> dict[str, pl.DataFrame]:
+    return latent_tables(TEN, (1, 5, 9, 13))
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, pl.DataFrame]:
+    """As many languages as there are; three tasks."""
+    return latent_tables(ALL, (1, 13, 25), tasks=("belebele", "mmmlu", "hellaswag"), gammas=(-2.0, 2.0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_two_languages_one_layer(name):
+    draw(name, latent_tables(("en", "hi"), (3,))).draw_without_rendering()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "latent_by_teaching"])
+def test_draws_every_language_within_a_bounded_size_and_without_overlapping_axes(name, every):
+    figure = draw(name, every)
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches()
+    assert width <= 8.4
+    assert height <= 11
+    shown = [axes.get_tightbbox() for axes in figure.axes if axes.get_visible() and axes.get_label() != "<colorbar>"]
+    assert not [(a, b) for i, a in enumerate(shown) for b in shown[:i] if a.shrunk(0.97, 0.97).overlaps(b)]
+    assert all(box.x1 <= 1.02 * figure.bbox.x1 and box.x0 >= -2 for box in shown)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tick_labels_do_not_overlap(name, ten):
+    figure = draw(name, ten)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            boxes = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
+            assert not any(a.shrunk(0.9, 0.9).overlaps(b) for a, b in pairwise(boxes)), name
+
+
+def test_undefined_values_leave_gaps_not_errors(ten):
+    nothing = pl.lit(None, dtype=pl.Float64)
+    empty = {
+        name: frame.with_columns(
+            [nothing.alias(c) for c in frame.columns if frame[c].dtype == pl.Float64 and not c.startswith(("pc", "ex"))]
+        )
+        for name, frame in ten.items()
+    }
+    empty["steering"] = empty["steering"].with_columns(gamma=ten["steering"]["gamma"])
+    empty["steering_summary"] = empty["steering_summary"].with_columns(gamma=ten["steering_summary"]["gamma"])
+    for name in NAMES:
+        draw(name, empty).draw_without_rendering()
+    assert best(empty["steering_summary"]) is None
+
+
+def test_languages_of_a_script_and_of_a_family_stand_together():
+    codes = by_script(ALL)
+    assert sorted(codes) == sorted(ALL)
+    scripts = [language_table()[code].script for code in codes]
+    assert len(list(dict.fromkeys(scripts))) == 1 + sum(a != b for a, b in pairwise(scripts))
+    families = [(language_table()[code].script, language_table()[code].family) for code in codes]
+    assert len(set(families)) == 1 + sum(a != b for a, b in pairwise(families))
+    assert by_script(ALL[::-1]) == codes
+    assert blocks(by_script(TEN))[0][0] == "Latin"
+    runs = blocks(codes)
+    assert [first for _, first, _ in runs] == [0, *(last + 1 for _, _, last in runs[:-1])]
+    assert runs[-1][2] == len(ALL) - 1
+
+
+def test_scripts_never_share_colour_or_marker_but_the_rare_ones():
+    looks = set(script_looks(ALL).values())
+    assert len(looks) == 7
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 7
+    assert script_looks(TEN)["hi"] == script_looks(TEN)["mr"]
+
+
+def test_matrices_hold_the_tables_pairs_directed(ten):
+    rows = {(a, b): v for a, b, v in ten["transfer"].select("lang_a", "lang_b", "positive_transfer").iter_rows()}
+    axes = draw("transfer", ten).axes[0]
+    matrix = np.ma.filled(axes.images[0].get_array(), np.nan)
+    columns = [label.get_text() for label in axes.get_xticklabels()]
+    lines = [label.get_text() for label in axes.get_yticklabels()]
+    assert columns == lines == by_script(TEN)
+    for i, a in enumerate(lines):
+        for j, b in enumerate(columns):
+            assert np.isnan(matrix[i, j]) if a == b else matrix[i, j] == pytest.approx(100 * rows[a, b])
+    assert f"{100 * rows['es', 'it']:.0f}" in {text.get_text() for text in axes.texts}
+
+
+def test_answers_are_sorted_with_the_tables_intervals(ten):
+    axes = draw("answers", ten).axes[0]
+    frame = ten["answers"].sort("accuracy", descending=True)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label.split("(")[1].rstrip(")") for label in labels] == frame["lang"].to_list()
+    drawn = []
+    for container in axes.containers:
+        if isinstance(container, ErrorbarContainer):
+            line, _, (bars,) = container.lines
+            ((low, _), (high, _)) = bars.get_segments()[0]
+            drawn.append((line.get_xdata()[0], low, high))
+    np.testing.assert_allclose(drawn, 100 * frame.select("accuracy", "accuracy_low", "accuracy_high").to_numpy())
+    assert [label.get_fontweight() for label in axes.get_yticklabels()].count("bold") == 1
+
+
+def test_mean_over_languages_has_students_interval(ten):
+    values = ten["latent"].filter(pl.col("layer") == 5)["log_ratio"].drop_nulls().to_numpy()
+    row = over_languages(ten["latent"], "log_ratio", 0.9).filter(pl.col("layer") == 5).row(0, named=True)
+    half = t.ppf(0.95, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    assert (row["mean"], row["n"]) == (pytest.approx(values.mean()), 9)
+    assert (row["low"], row["high"]) == (pytest.approx(values.mean() - half), pytest.approx(values.mean() + half))
+    alone = over_languages(ten["latent"].filter(pl.col("lang") == "hi"), "log_ratio", 0.9)
+    assert alone["low"].null_count() == alone.height
+
+
+def test_lens_shows_every_language_but_the_reference_and_names_them_at_the_end(ten):
+    figure = draw("latent", ten)
+    axes = figure.axes[0]
+    ratios = ten["latent"].filter(pl.col("lang") == "hi").sort("layer")["log_ratio"].to_list()
+    assert any(list(line.get_ydata()) == ratios for line in axes.lines)
+    assert {text.get_text() for text in axes.texts} == set(TEN) - {"en"}
+    figure.draw_without_rendering()
+    boxes = text_boxes(axes)
+    assert not any(a.shrunk(1, 0.8).overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_spread_labels_keep_their_order_and_distance():
+    placed = spread([0.0, 0.1, 0.15, 3.0], 1.0)
+    assert all(b - a >= 1 - 1e-9 for a, b in pairwise(placed))
+    assert placed[3] == pytest.approx(3.0)
+    assert spread([1.0, 5.0], 1.0) == [1.0, 5.0]
+    assert np.mean(placed[:3]) == pytest.approx(np.mean([0.0, 0.1, 0.15]), abs=0.5)
+
+
+def test_sweep_passes_through_no_change_and_has_the_tables_values(ten):
+    axes = draw("steering", ten).axes[0]
+    rows = ten["steering_summary"].filter(pl.col("vector") == "own", pl.col("layer") == 5).sort("gamma")
+    (line,) = (line for line in axes.lines if line.get_label() == "own vector, layer 5")
+    assert list(line.get_xdata()) == [-2, -1, 0, 1, 2]
+    values = 100 * rows["accuracy_change"].to_numpy()
+    np.testing.assert_allclose(line.get_ydata(), [*values[:2], 0, *values[2:]])
+    top = best(ten["steering_summary"])
+    assert top is not None
+    assert f"random direction (control), layer {top.layer}" in {line.get_label() for line in axes.lines}
+
+
+def test_of_many_layers_the_best_is_among_those_shown():
+    assert shown_layers([1, 5, 9], 9) == [1, 5, 9]
+    chosen = shown_layers(range(1, 42, 4), 17)
+    assert len(chosen) == 4
+    assert 17 in chosen
+
+
+def test_languages_are_shown_at_the_best_setting_of_their_task(ten):
+    axes = draw("steering_languages", ten).axes[0]
+    top = best(ten["steering_summary"])
+    assert top is not None
+    assert f"layer {top.layer}, γ = {top.gamma:g}" in {text.get_text() for text in axes.texts}
+    at = (pl.col("layer") == top.layer) & (pl.col("gamma") == top.gamma)
+    own = ten["steering"].filter(at & (pl.col("vector") == "own")).sort("accuracy_change", descending=True)
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert [label.split("(")[1].rstrip(")") for label in labels] == own["lang"].to_list()
+
+
+def test_steering_is_shown_only_where_it_was_asked_for():
+    plain = settings(latent={"steering": None})
+    missing = set(catalogue.figures_of(CONFIG, "skewed")) - set(catalogue.figures_of(plain, "skewed"))
+    assert missing == {"steering", "steering_layers", "steering_languages"}
+    assert "steering_summary" not in catalogue.tables_of(plain, "skewed")
+    assert not any("steering" in path for path in catalogue.overview_tables(plain))
+    assert "results/skewed/tables/steering.parquet" in catalogue.overview_tables(CONFIG)
+    assert not set(NAMES) & set(catalogue.figures_of(CONFIG, "equal"))
+
+
+def page(frame: pl.DataFrame, name: str) -> str:
+    return render(frame, name, "Model", 0.95, source="t.parquet", study="s")
+
+
+def test_transfer_table_lists_pairs_or_each_languages_means(ten, every):
+    pairs = page(ten["transfer"], "transfer")
+    assert pairs.count("<tr") == 1 + 90
+    assert 'Spanish (es)</td><td class="t">Italian (it)' in pairs
+    means = page(every["transfer"], "transfer")
+    assert means.count("<tr") == 1 + len(ALL) + 15 + 15
+    into = every["transfer"].filter(pl.col("task") == "belebele", pl.col("lang_b") == "hi")
+    assert f'<td class="n">{100 * into["positive_transfer"].mean():.1f}</td>' in means  # type: ignore[operator]
+    top = into.sort("positive_transfer", descending=True, maintain_order=True).row(0, named=True)
+    assert f'({top["lang_a"]})</td><td class="n">{100 * top["positive_transfer"]:.1f}</td>' in means
+
+
+def test_steering_table_leaves_out_no_steering(ten):
+    assert ten["steering_summary"].filter(pl.col("vector") == "none").height == 1
+    assert page(ten["steering_summary"], "steering_summary").count("<tr") == ten["steering_summary"].height
+
+
+def test_correlation_table_shows_stars_and_corrected_p(ten):
+    shown = page(ten["latent_correlation"], "latent_correlation")
+    for cell in ("−0.70", "[−0.90, −0.50]", ">**<", "0.004", "0.012", "mean consistency with the others"):
+        assert cell in shown
+
+
+def test_sentences_tell_spread_and_transfer_of_the_tables(ten):
+    (told,) = latent_findings.answers(ten["answers"], "en", 0.95)
+    lowest = ten["answers"].sort("accuracy").row(0, named=True)
+    assert "of 10 languages English is answered best, 80.0 % (95 % interval 75.5 to 84.5 %)" in told
+    assert f"worst, {100 * lowest['accuracy']:.1f} %" in told
+    (reached,) = latent_findings.transfer(ten["transfer_summary"], ten["transfer"], "en", 0.95)
+    assert "all ordered pairs of 10 languages: consistency ρ =" in reached
+    assert "Of the questions right in English, so many are right in another language: from Hindi" in reached
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [
+        (-5.0, "English answers are the more probable ones in layers 1, 5, 9 and 13 (0-based)"),
+        (5.0, "native answers are the more probable ones in layers 1, 5, 9 and 13 (0-based)"),
+    ],
+)
+def test_latent_language_follows_the_interval_of_the_mean(ten, shift, verdict):
+    (told,) = latent_findings.latent(ten["latent"].with_columns(pl.col("log_ratio") + shift), "en", 0.95)
+    assert verdict in told
+    centred = ten["latent"].with_columns(pl.col("log_ratio") - pl.col("log_ratio").mean().over("layer"))
+    (nothing,) = latent_findings.latent(centred, "en", 0.95)
+    assert "no evidence for either in layers 1, 5, 9 and 13" in nothing
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdicts"),
+    [
+        (0.05, (": a gain; consistency", "more than any push of that length does")),
+        (0.0, ("points), mean over 9 languages:", "no evidence that the direction matters")),
+    ],
+)
+def test_steering_is_judged_by_its_interval_and_against_random_directions(gain, verdicts):
+    tables = latent_tables(TEN, (1, 5, 9), gain=gain)
+    (told,) = latent_findings.steering(tables["steering"], tables["steering_summary"], 0.95)
+    for verdict in verdicts:
+        assert verdict in told
+    summary = tables["steering_summary"].with_columns(
+        accuracy_change_low=pl.col("accuracy_change") - 1, accuracy_change_high=pl.col("accuracy_change") + 1
+    )
+    assert "no evidence of a gain" in latent_findings.steering(tables["steering"], summary, 0.95)[0]
+
+
+def test_planted_transfer_is_measured_against_untaught_facts(ten):
+    (told,) = latent_findings.teaching(ten["latent_by_teaching"], "en", 0.95)
+    assert "transfer is shown" in told
+    assert "where the fact was taught in English only" in told
+    assert (
+        "no evidence that steering brings out"
+        in latent_findings.teaching(
+            ten["latent_by_teaching"].with_columns(pl.lit(0.1).alias("steered_accuracy_change")), "en", 0.95
+        )[0]
+    )
+    flat = ten["latent_by_teaching"].with_columns(positive_transfer=pl.lit(0.4))
+    assert "transfer of facts taught in the reference only" in told.lower()
+    assert "0.0 points" in latent_findings.teaching(flat, "en", 0.95)[0]
+
+
+@pytest.mark.parametrize(
+    ("r", "verdict"), [(-0.7, "they are the less accurate"), (0.7, "they are the more accurate"), (0.1, "no evidence")]
+)
+def test_correlation_sentence_follows_its_interval(ten, r, verdict):
+    rows = [bounded("r", r, 0.2) for _ in range(3)]
+    frame = ten["latent_correlation"].with_columns(pl.DataFrame(rows))
+    (told,) = latent_findings.correlation(frame, 0.95)
+    assert verdict in told.split("; ")[0]
+    reserved = latent_findings.correlation(frame.with_columns(p_adjusted=pl.lit(0.2)), 0.95)[0]
+    assert ("does not outlast the correction" in reserved) == (r != 0.1)
+
+
+def test_sentences_of_few_languages_say_what_is_not_known():
+    tables = latent_tables(("en", "hi"), (3,))
+    told = [
+        *latent_findings.answers(tables["answers"], "en", 0.95),
+        *latent_findings.transfer(tables["transfer_summary"], tables["transfer"], "en", 0.95),
+        *latent_findings.latent(tables["latent"], "en", 0.95),
+        *latent_findings.correlation(tables["latent_correlation"], 0.95),
+        *latent_findings.steering(tables["steering"], tables["steering_summary"], 0.95),
+        *latent_findings.teaching(tables["latent_by_teaching"], "en", 0.95),
+    ]
+    assert len(told) == 6
+    assert "no r can be computed (languages: 1)" in told[3]
+    assert "(no interval)" in told[2]
+    assert not [sentence for sentence in told if re.search(r"None|nan|\{", sentence)]

@@ -1,0 +1,10 @@
+from isogloss.fetch.questions import fetch_questions
+from isogloss.stage import stage
+
+with stage(snakemake):
+    fetch_questions(
+        source=snakemake.params.source,
+        task=snakemake.wildcards.source,
+        languages=snakemake.params.languages,
+        output=snakemake.output[0],
+    )

@@ -1,0 +1,1 @@
+"""Paper B: consistency, transfer, the language of hidden layers, and steering towards the reference language."""

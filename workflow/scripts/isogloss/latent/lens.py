@@ -1,0 +1,156 @@
+"""The logit lens: hidden layers read as distributions over the vocabulary (paper B, eq. 7)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from isogloss.errors import IsoglossError
+from isogloss.models.architecture import Decoder, decoder_of, unwrapped
+
+# Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
+_TILE = {"cpu": (256, 2048)}
+_LARGE_TILE = (4096, 16_384)
+
+
+class Lens(NamedTuple):
+    """How hidden layers of a causal LM are read. At the last layer it is the model's own output, options or not."""
+
+    model: PreTrainedModel  # the causal LM without PEFT's wrapper
+    decoder: Decoder
+    final_norm: bool  # whether the final norm is applied to hidden layers (the paper's formula is silent)
+    softcap: bool  # whether Gemma 2's soft-cap of logits is
+
+
+def lens_of(model: nn.Module, *, final_norm: bool = True, softcap: bool = True) -> Lens:
+    """The logit lens of a causal LM of any architecture that `decoder_of` understands.
+
+    Raises `IsoglossError` if the last layer, final norm and head of `model` do not make its logits.
+    """
+    inner = unwrapped(model)
+    lens = Lens(inner, decoder_of(model), final_norm, softcap)
+    _check(lens)
+    return lens
+
+
+def lens_logits(
+    lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int
+) -> Float[Tensor, "tokens vocabulary"]:
+    """Logits of the residual stream after block `layer`: final norm, the model's own head, soft-cap.
+
+    At the last layer they are the model's logits: norm and soft-cap once each. Scalings of logits that
+    other architectures have are the head's and stay. For a few tokens: all the vocabulary's logits are held.
+    """
+    with _reading(lens, layer):
+        return _head(lens.model, _normed(lens, residual, layer))
+
+
+def lens_log_probabilities(
+    lens: Lens,
+    residual: Float[Tensor, "tokens d_model"],
+    layer: int,
+    rows: Int[Tensor, " pairs"],
+    words: Int[Tensor, " pairs"],
+) -> Float[Tensor, " pairs"]:
+    """log softmax(lens of `residual[rows]`)[words] in nats, normalised over the whole vocabulary, in float32.
+
+    Logits are made a tile of tokens × words at a time, and only their log-sum-exp is kept beside those asked for.
+    """
+    hidden = _normed(lens, residual, layer)
+    vocabulary = lens.model.config.get_text_config().vocab_size
+    height, width = _TILE.get(hidden.device.type, _LARGE_TILE)
+    head = lens.model.get_output_embeddings()
+    if type(head) is not nn.Linear:  # an adapter's on the head, say: its logits come whole
+        height, width = max(1, height * width // vocabulary), vocabulary
+    totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
+    asked = torch.empty(len(rows), device=hidden.device)
+    with _reading(lens, layer):
+        for first in range(0, vocabulary, width):
+            inside = ((words >= first) & (words < first + width)).nonzero()[:, 0]
+            with _columns(head, first, width):
+                for start in range(0, len(hidden), height):
+                    logits = _head(lens.model, hidden[start : start + height]).float()
+                    span = slice(start, start + len(logits))
+                    totals[span] = torch.logaddexp(totals[span], logits.logsumexp(1))
+                    here = inside[(rows[inside] >= start) & (rows[inside] < start + height)]
+                    asked[here] = logits[rows[here] - start, words[here] - first]
+    return asked - totals[rows]
+
+
+def _normed(lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int) -> Float[Tensor, "tokens d_model"]:
+    return lens.decoder.norm(residual) if lens.final_norm or _is_last(lens, layer) else residual
+
+
+def _is_last(lens: Lens, layer: int) -> bool:
+    return layer == len(lens.decoder.layers) - 1
+
+
+@contextmanager
+def _reading(lens: Lens, layer: int) -> Iterator[None]:
+    """While open, the head is as the lens of `layer` has it: without soft-cap, if that is wished for."""
+    config: Any = lens.model.config.get_text_config()
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap is None or lens.softcap or _is_last(lens, layer):
+        yield
+        return
+    config.final_logit_softcapping = None
+    try:
+        yield
+    finally:
+        config.final_logit_softcapping = cap
+
+
+@contextmanager
+def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """While open, `module` computes `forward`."""
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+
+
+@contextmanager
+def _columns(head: Any, first: int, width: int) -> Iterator[None]:
+    """While open, a linear head gives the logits of the `width` words from `first` on; any other stays as it is."""
+    with ExitStack() as stack:
+        if type(head) is nn.Linear:
+            weight = head.weight[first : first + width]
+            bias = None if head.bias is None else head.bias[first : first + width]
+            stack.enter_context(_instead(head, lambda hidden: functional.linear(hidden, weight, bias)))
+        yield
+
+
+def _head(model: PreTrainedModel, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens words"]:
+    """The causal LM's own head on final hidden states: with soft-capping and scales, where it has them."""
+    output = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])  # type: ignore[arg-type]
+    with _instead(model.base_model, lambda *_, **__: output):
+        dummy = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
+        return model(input_ids=dummy, use_cache=False).logits[0]
+
+
+@torch.inference_mode()
+def _check(lens: Lens) -> None:
+    """Hold the last layer's lens against the model's logits on a few tokens."""
+    last = len(lens.decoder.layers) - 1
+    kept: list[Tensor] = []
+    handle = lens.decoder.layers[last].register_forward_hook(
+        lambda _, __, output: kept.append(output if isinstance(output, Tensor) else output[0])
+    )
+    device = next(lens.model.parameters()).device
+    try:
+        logits = lens.model(input_ids=torch.arange(1, 5, device=device)[None], use_cache=False).logits[0].float()
+    finally:
+        handle.remove()
+    ours = lens_logits(lens, kept[0][0], last).float()
+    if not torch.allclose(ours, logits, rtol=1e-2, atol=1e-2 * float(logits.abs().amax()), equal_nan=True):
+        raise IsoglossError(
+            f"{type(lens.model).__name__}: its logits are not those of its final norm and head on the last layer's"
+            " output, so its layers cannot be read by the logit lens; add what is between to isogloss/latent/lens.py"
+        )

@@ -1,0 +1,123 @@
+"""What language the hidden layers work in, and whether that predicts accuracy and transfer (paper B, sec. 4.2)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import polars as pl
+
+from isogloss.latent.answers import by_task, log_ratios, proportion, read_layers, shared_questions
+from isogloss.latent.resampling import Resamples, with_intervals
+from isogloss.stats import adjust, pearson
+from isogloss.tables import read_table, write_table
+
+logger = logging.getLogger(__name__)
+
+TARGETS = ("accuracy", "consistency", "positive_transfer")
+STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+_LATENT = {
+    "task": pl.String,
+    "layer": pl.Int32,
+    "lang": pl.String,
+    **{
+        f"{name}{end}": pl.Float64
+        for name in ("log_ratio", "accuracy_native", "accuracy_reference")
+        for end in ("", "_low", "_high")
+    },
+    "accuracy_letters": pl.Float64,
+    "n": pl.Int32,
+}
+
+
+def latent_process(
+    *,
+    scores: Sequence[str],
+    tasks: Sequence[str],
+    langs: Sequence[str],
+    reference: str,
+    aggregation: Literal["sum", "mean"],
+    answers: str,
+    transfer: str,
+    latent: str,
+    latent_correlation: str,
+    correction: Literal["holm", "bh"],
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write log ratio and latent accuracies of each layer (Fig. 2), and what the log ratio correlates with (Table 2).
+
+    `log_ratio` is in nats, averaged over questions, above 0 where the layer prefers the choices in the prompt's own
+    language; null for the reference. Its intervals bootstrap questions, the same for all languages of a task;
+    those of the accuracies (of the choices' native texts, of their reference texts) are Wilson's.
+    `accuracy_letters` is null where no letters were scored.
+
+    `latent_correlation` has Pearson's r over languages, the reference left out, between the log ratio averaged over
+    the probed layers and a target: the language's accuracy, mean consistency with all other languages, or mean
+    positive transfer into it from all others (`answers` and `transfer` are the tables of `transfer.transfer`).
+    The interval is Fisher's; p is two-sided and corrected over all tasks and targets; stars mark the
+    uncorrected p, as the paper prints them. r is null for fewer than three languages or without spread.
+
+    Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
+    """
+    frames: list[pl.DataFrame] = []
+    for task, tables in by_task(scores, tasks, langs):
+        shared = shared_questions(list(tables.values()), task)
+        resamples = Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task)
+        rows: list[dict[str, Any]] = []
+        for lang, path in tables.items():
+            its = read_layers(path, shared)
+            ratios = log_ratios(its.native, its.reference, aggregation)
+            columns = with_intervals("log_ratio", resamples.means(ratios), confidence)
+            for number, layer in enumerate(its.layers):
+                row: dict[str, Any] = {"task": task, "layer": layer, "lang": lang, "n": len(shared.questions)}
+                if lang != reference:
+                    row |= {name: float(values[number]) for name, values in columns.items()}
+                for text in ("native", "reference"):
+                    right = getattr(its, text)[number].argmax(axis=-1) == shared.answer
+                    row |= proportion(f"accuracy_{text}", right, confidence)
+                if its.letters is not None:
+                    row["accuracy_letters"] = float((its.letters[number].argmax(axis=-1) == shared.answer).mean())
+                rows.append(row)
+        frame = pl.DataFrame(rows, schema=_LATENT).fill_nan(None)
+        frames.append(frame.sort("layer", maintain_order=True))
+    table = pl.concat(frames)
+    write_table(latent, table, {**metadata, "log_ratio": aggregation})
+    points = _points(table, read_table(answers), read_table(transfer), reference)
+    write_table(latent_correlation, _correlations(points, confidence, correction), metadata)
+
+
+def _points(latent: pl.DataFrame, answers: pl.DataFrame, transfer: pl.DataFrame, reference: str) -> pl.DataFrame:
+    """Per task and language but the reference: log ratio over the probed layers, and the targets."""
+    ratios = latent.group_by("task", "lang", maintain_order=True).agg(pl.col("log_ratio").mean())
+    key = ["task", "lang"]
+    others = transfer.group_by("task", pl.col("lang_b").alias("lang")).agg(
+        pl.col("consistency", "positive_transfer").mean()
+    )
+    points = ratios.join(answers.select(*key, "accuracy"), on=key, how="left", maintain_order="left")
+    return points.join(others, on=key, how="left", maintain_order="left").filter(pl.col("lang") != reference)
+
+
+def _correlations(points: pl.DataFrame, confidence: float, correction: Literal["holm", "bh"]) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for (task,), its in points.group_by("task", maintain_order=True):
+        for target in TARGETS:
+            both = its.select("log_ratio", target).drop_nulls()
+            if len(both) < len(its):
+                logger.warning("%s: %s is undefined in %d language(s)", task, target, len(its) - len(both))
+            found = pearson(both["log_ratio"].to_numpy(), both[target].to_numpy(), confidence)
+            if found.r is None:
+                logger.warning("%s: no correlation of log ratio and %s over %d language(s)", task, target, len(both))
+            measured = {"r": found.r, "r_low": found.low, "r_high": found.high, "p": found.p}
+            rows.append({"task": task, "target": target, **measured, "n": len(both)})
+    corrected = adjust([row["p"] for row in rows], correction)
+    rows = [row | {"p_adjusted": p, "stars": stars(row["p"])} for row, p in zip(rows, corrected, strict=True)]
+    numbers = dict.fromkeys(["r", "r_low", "r_high", "p", "p_adjusted"], pl.Float64)
+    schema = {"task": pl.String, "target": pl.String, **numbers, "stars": pl.String, "n": pl.Int32}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def stars(p: float | None) -> str | None:
+    """The paper's marks of significance: * p < .05, ** p < .01, *** p < .001; None without a test."""
+    return None if p is None else next((mark for bound, mark in STARS if p < bound), "")

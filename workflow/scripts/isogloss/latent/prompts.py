@@ -1,0 +1,113 @@
+"""Prompts of four-choice questions (paper B, Table 3), and their token ids as lm-eval would cut them."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from transformers import PreTrainedTokenizerBase
+
+from isogloss.errors import IsoglossError
+from isogloss.latent.questions import ParallelQuestion
+
+PROMPTS = Path(__file__).parents[4] / "resources" / "prompts.yaml"
+LETTERS = "ABCD"
+
+
+class Template(NamedTuple):
+    """How a question of one task is put."""
+
+    layout: str  # with {instruction}, {passage}, {question}, {text}, {A} to {D} and {answer}
+    words: dict[str, str]  # instruction, question and answer in the language of the instruction; none in cloze
+
+
+class Letters(NamedTuple):
+    """The tokens that the letters of the choices are at the end of a prompt."""
+
+    spaced: list[int]  # of " A", " B", ...
+    bare: list[int] | None  # of "A", "B", ...; None where these are not one distinct token each
+
+
+def load_template(task: str, prompt: str, lang: str) -> Template:
+    """The template of `task` (belebele, mmmlu, hellaswag) for `prompt` (letters, cloze), the instruction in `lang`.
+
+    A cloze prompt has no instruction, so it is the same in every `lang`. Raises `IsoglossError` for a
+    language without an instruction.
+    """
+    resource = _resource()
+    layout = resource["layouts"][prompt][task]
+    if prompt == "cloze":
+        return Template(layout, {})
+    if lang not in resource["words"]:
+        raise IsoglossError(
+            f"{PROMPTS.parent.name}/{PROMPTS.name}: no instruction in {lang}, there are"
+            f" {', '.join(resource['words'])}; add it there, or set latent.instruction to reference"
+        )
+    return Template(layout, resource["words"][lang])
+
+
+@cache
+def _resource() -> dict[str, Any]:
+    return yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))
+
+
+def render(template: Template, question: ParallelQuestion) -> str:
+    """The prompt, without a space at its end."""
+    choices = dict(zip(LETTERS, question.choices, strict=True))
+    return template.layout.format(
+        **template.words, **choices, passage=question.passage or "", text=question.text
+    ).rstrip()
+
+
+def continuation(text: str) -> str:
+    """What follows a prompt when `text` answers it: a space and the text."""
+    return f" {text}"
+
+
+def encode_question(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, continuations: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    """Token ids of `prompt` and of each continuation: what both together have after as many tokens as the prompt.
+
+    BOS is first where the tokenizer puts it by itself (Gemma's and Llama's do, Qwen's does not), as in lm-eval,
+    whose cut this is too (`TemplateLM._encode_pair`): spaces at the end of the prompt go to the continuations.
+    Raises `IsoglossError` for a continuation without any token of its own.
+    """
+    start, rest = _cut(tokenizer, prompt, continuations)
+    for text, ids in zip(continuations, rest, strict=True):
+        if not ids:
+            raise IsoglossError(f"no token is left for the choice {text!r} after a prompt that ends {prompt[-60:]!r}")
+    return start, rest
+
+
+def letter_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, count: int) -> Letters:
+    """The tokens of the first `count` letters as the next token after `prompt`, with a space before and without.
+
+    Raises `IsoglossError` where a letter with its space is more than one token: no next token stands for it.
+    """
+    letters = LETTERS[:count]
+    _, spaced = _cut(tokenizer, prompt, [continuation(letter) for letter in letters])
+    _, bare = _cut(tokenizer, prompt, letters)
+    if not _single(spaced):
+        shown = tokenizer.convert_ids_to_tokens(spaced[0])
+        raise IsoglossError(
+            f"the tokenizer has no single token for ' {letters[0]}' to ' {letters[-1]}' after {prompt[-20:]!r}"
+            f" (' {letters[0]}' is {shown}), so choices cannot be ranked by their letters; use the prompt cloze"
+        )
+    return Letters([ids[0] for ids in spaced], [ids[0] for ids in bare] if _single(bare) else None)
+
+
+def _single(ids: Sequence[Sequence[int]]) -> bool:
+    return all(len(its) == 1 for its in ids) and len({its[0] for its in ids}) == len(ids)
+
+
+def _cut(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, continuations: Sequence[str]
+) -> tuple[list[int], list[list[int]]]:
+    kept = prompt.rstrip()
+    texts = [kept, *(prompt + text for text in continuations)]
+    start, *whole = tokenizer(texts, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportGeneralTypeIssues]
+    first = tokenizer(kept)["input_ids"][:1]  # pyright: ignore[reportIndexIssue]
+    bos = first if first == [tokenizer.bos_token_id] else []
+    return [*bos, *start], [ids[len(start) :] for ids in whole]

@@ -1,0 +1,255 @@
+"""The `latent_score` stage: one model, one task, one language; every probed layer's view of the answers."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from isogloss.errors import IsoglossError
+from isogloss.latent.lens import lens_of
+from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, load_template, render
+from isogloss.latent.questions import ParallelQuestion, read_questions
+from isogloss.latent.scoring import Scored, score_continuations
+from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 512  # questions that are held tokenised, and written as one row group
+
+
+class Asked(NamedTuple):
+    """A question as the model reads it."""
+
+    question: ParallelQuestion
+    prompt: list[int]
+    native: list[list[int]]  # the choices' texts in the prompt's language
+    reference: list[list[int]]  # and in the reference language; of the reference language itself the same
+    letters: list[int]  # A, B, .. after a space; none if the prompt has no letters
+    bare: list[int]  # without one; none where they are not single tokens
+
+
+def score(
+    *,
+    lm: str,
+    adapter: str | None,
+    questions: str,
+    lang: str,
+    reference: str,
+    task: str,
+    prompt: str,
+    instruction: str,
+    layers: Sequence[int],
+    state_layers: Sequence[int],
+    final_norm: bool,
+    softcap: bool,
+    scores: str,
+    states: str,
+    token_budget: int,
+    dtype: str,
+    seed: int,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write a row per question and probed layer, and the states that steering vectors are made of (paper B).
+
+    `layers` are probed, the last one always; `final_norm` and `softcap` are the lens' (`lens_of`). A row has
+    the log-probabilities of the letters at the prompt's last token and, per choice, the mean log-probability
+    per token of its text in `lang` and in `reference` (eq. 7, length-normalised), all in nats and normalised
+    over the whole vocabulary. `states` gets the residual at the last prompt token after `state_layers`, of the
+    held-out questions. Prompts that do not fit the model's context are dropped and counted in the metadata.
+
+    Raises `IsoglossError` for a layer that does not exist, if no prompt fits, for a NaN, and as
+    `read_questions`, `load_causal_model` and `lens_of`.
+    """
+    from isogloss.tables import TableWriter
+
+    torch.manual_seed(seed)
+    own = read_questions(questions, lang)
+    theirs = own if lang == reference else read_questions(questions, reference)
+    tokenizer = load_tokenizer(lm)
+    lens = lens_of(
+        load_causal_model(lm, adapter=adapter, dtype=getattr(torch, dtype)), final_norm=final_norm, softcap=softcap
+    )
+    probed = _probed(layers, state_layers, len(lens.decoder.layers))
+    template = load_template(task, prompt, reference if instruction == "reference" else lang)
+    encoded = (_encode(tokenizer, template, *pair, lettered=prompt == "letters") for pair in _pairs(own, theirs))
+    context = context_length(lens.model)
+    too_long = 0
+    held_out: list[tuple[str, Float[Tensor, "state_layers d_model"]]] = []
+    with TableWriter(scores, _schema(), {**metadata, "task": task, "lang": lang, "prompt": prompt}) as writer:
+        while chunk := list(islice(encoded, _CHUNK)):
+            asked = [one for one in chunk if _length(one) <= context]
+            too_long += len(chunk) - len(asked)
+            found = score_continuations(
+                lens,
+                [one.prompt for one in asked],
+                [_continuations(one) for one in asked],
+                layers=probed,
+                state_layers=state_layers,
+                with_states=[one.question.held_out for one in asked],
+                token_budget=token_budget,
+            )
+            _check(asked, found, probed, state_layers, task, lang)
+            writer.write(_table(asked, found, probed))
+            names = [one.question.question for one in asked]
+            held_out += [(name, its.states) for name, its in zip(names, found, strict=True) if its.states is not None]
+        if too_long == len(own):
+            raise IsoglossError(
+                f"{questions}: none of {len(own)} {lang} prompts of {task} fits the model's context of {context} tokens"
+            )
+        writer.annotate({"too_long": too_long})
+    if too_long:
+        logger.warning("%s, %s: %d of %d prompts dropped, longer than the context", task, lang, too_long, len(own))
+    about = {"task": task, "lang": lang, "prompt": prompt, "instruction": instruction, "too_long": too_long}
+    _write_states(states, held_out, state_layers, lens.decoder.d_model, about)
+
+
+def _probed(layers: Sequence[int], state_layers: Sequence[int], depth: int) -> list[int]:
+    for layer in [*layers, *state_layers]:
+        if not 0 <= layer < depth:
+            raise IsoglossError(f"no layer {layer}; the model has layers 0 to {depth - 1}: see latent.layers")
+    return sorted({*layers, depth - 1})
+
+
+def _pairs(
+    own: Sequence[ParallelQuestion], theirs: Sequence[ParallelQuestion]
+) -> Iterator[tuple[ParallelQuestion, ParallelQuestion]]:
+    for mine, its in zip(own, theirs, strict=True):
+        if mine.question != its.question:
+            raise ValueError(f"questions are not in the same order: {mine.question} beside {its.question}")
+        yield mine, its
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    mine: ParallelQuestion,
+    its: ParallelQuestion,
+    *,
+    lettered: bool,
+) -> Asked:
+    text = render(template, mine)
+    same = mine is its
+    texts = [continuation(choice) for choice in (mine.choices if same else [*mine.choices, *its.choices])]
+    prompt, ids = encode_question(tokenizer, text, texts)
+    native = ids[: len(mine.choices)]
+    letters = letter_tokens(tokenizer, text, len(mine.choices)) if lettered else None
+    return Asked(
+        mine,
+        prompt,
+        native,
+        native if same else ids[len(mine.choices) :],
+        list(letters.spaced) if letters else [],
+        list((letters and letters.bare) or []),
+    )
+
+
+def _length(asked: Asked) -> int:
+    """Tokens that the model reads; the last of a choice is only predicted."""
+    return len(asked.prompt) + max(map(len, [*asked.native, *asked.reference])) - 1
+
+
+def _continuations(asked: Asked) -> list[list[int]]:
+    """Native texts, reference texts if they are others, letters, bare letters."""
+    reference = [] if asked.reference is asked.native else asked.reference
+    return [*asked.native, *reference, *([token] for token in [*asked.letters, *asked.bare])]
+
+
+def _table(asked: Sequence[Asked], found: Sequence[Scored], layers: Sequence[int]) -> Any:
+    import pyarrow as pa
+
+    rows = [row for one, its in zip(asked, found, strict=True) for row in _rows(one, its, layers)]
+    return pa.Table.from_pylist(rows, _schema())
+
+
+def _rows(asked: Asked, found: Scored, layers: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """A row for each probed layer."""
+    question = asked.question
+    native_tokens, reference_tokens = (list(map(len, its)) for its in (asked.native, asked.reference))
+    for layer, values in zip(layers, found.log_likelihoods.tolist(), strict=True):
+        native = [value / tokens for value, tokens in zip(values, native_tokens, strict=False)]
+        rest = values[len(native) :]
+        reference = native
+        if asked.reference is not asked.native:
+            reference = [value / tokens for value, tokens in zip(rest, reference_tokens, strict=False)]
+            rest = rest[len(reference) :]
+        letters = len(asked.letters)
+        yield {
+            "question": question.question,
+            "held_out": question.held_out,
+            "layer": layer,
+            "answer": question.answer,
+            "letters": rest[:letters] or None,
+            "letters_bare": rest[letters:] or None,
+            "native": native,
+            "reference": reference,
+            "native_tokens": native_tokens,
+            "reference_tokens": reference_tokens,
+        }
+
+
+def _check(
+    asked: Sequence[Asked],
+    found: Sequence[Scored],
+    layers: Sequence[int],
+    state_layers: Sequence[int],
+    task: str,
+    lang: str,
+) -> None:
+    """Raise `IsoglossError` where a number is none."""
+    for one, its in zip(asked, found, strict=True):
+        broken = ~its.log_likelihoods.isfinite().all(dim=1)
+        bad = [layer for layer, is_bad in zip(layers, broken.tolist(), strict=True) if is_bad]
+        if its.states is not None:
+            unsound = ~its.states.isfinite().all(dim=1)
+            bad += [layer for layer, is_bad in zip(state_layers, unsound.tolist(), strict=True) if is_bad]
+        if bad:
+            raise IsoglossError(
+                f"layer {min(bad)}, language {lang}, question {one.question.question} of {task}: NaN or infinity in the"
+                " residual stream; use compute.dtype float32 or check the model's weights"
+            )
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    numbers, counts = pa.list_(pa.float64()), pa.list_(pa.int32())
+    return pa.schema(
+        {
+            "question": pa.string(),
+            "held_out": pa.bool_(),
+            "layer": pa.int32(),
+            "answer": pa.int32(),
+            "letters": numbers,
+            "letters_bare": numbers,
+            "native": numbers,
+            "reference": numbers,
+            "native_tokens": counts,
+            "reference_tokens": counts,
+        }
+    )
+
+
+def _write_states(
+    path: str,
+    held_out: Sequence[tuple[str, Float[Tensor, "state_layers d_model"]]],
+    layers: Sequence[int],
+    d_model: int,
+    about: Mapping[str, Any],
+) -> None:
+    from safetensors.torch import save_file
+
+    from isogloss.tables import atomic_path
+
+    states = [its for _, its in held_out]
+    stacked = torch.stack(states, dim=1) if states else torch.zeros(len(layers), 0, d_model)
+    tensors = {f"layer_{layer}": stacked[place].contiguous() for place, layer in enumerate(layers)}
+    described = {"questions": json.dumps([name for name, _ in held_out])} | {k: str(v) for k, v in about.items()}
+    with atomic_path(Path(path)) as aside:
+        save_file(tensors, aside, metadata=described)

@@ -1,0 +1,167 @@
+"""Log-probabilities of continuations at hidden layers; a prompt runs once for all its continuations."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from tqdm import tqdm
+
+from isogloss.bilingual.injection import hidden_of
+from isogloss.latent.lens import Lens, lens_log_probabilities
+from isogloss.latent.packing import Tree, attention_masks, pack, packs, tree_of
+from isogloss.residuals.batching import Batch, each_batch
+
+logger = logging.getLogger(__name__)
+
+
+class Scored(NamedTuple):
+    """What the layers of a model make of one prompt."""
+
+    log_likelihoods: Float[Tensor, "layers continuations"]  # sums over a continuation's tokens, in nats, float64
+    states: Float[Tensor, "state_layers d_model"] | None  # residual at the prompt's last token, float32, if asked for
+
+
+class _Sequences(NamedTuple):
+    """What goes through the model: a row for each prompt, or, of a model that cannot be packed, each continuation."""
+
+    owners: list[int]  # which prompt
+    trees: list[Tree]
+    ids: list[list[int]]  # prompt and nodes
+
+
+@torch.inference_mode()
+def score_continuations(
+    lens: Lens,
+    prompts: Sequence[Sequence[int]],
+    continuations: Sequence[Sequence[Sequence[int]]],
+    *,
+    layers: Sequence[int],
+    state_layers: Sequence[int] = (),
+    with_states: Sequence[bool] | None = None,
+    token_budget: int,
+    show_progress: bool = True,
+) -> list[Scored]:
+    """The log-likelihood of each continuation (token ids, at least one) after its prompt (token ids), at each layer.
+
+    log p_l(w | q) = sum_t log softmax(lens of h_l^(t-1))[w_t] (paper B, eq. 7, at the position that predicts
+    the token; the superscript printed there is an erratum). One forward a batch: each prompt is followed by
+    its continuations under a mask that hides them from one another, common beginnings once, and the lens
+    reads only where a continuation's token is predicted. Equal to a forward for each continuation up to
+    float tolerance, sliding windows included. A letter is a continuation of one token. States are those of
+    `state_layers`, of the prompts `with_states` (default: all). At most `token_budget` positions are in a batch.
+    """
+    sequences = _sequences(prompts, continuations, packed=packs(lens.model))
+    if not packs(lens.model):
+        name = type(lens.model).__name__
+        logger.warning("%s is not known to compute a packed prompt exactly: a forward for each continuation", name)
+    wanted = [with_states is None or with_states[owner] for owner in sequences.owners]
+    sums: list[list[Tensor]] = [[] for _ in sequences.ids]
+    states: list[Tensor | None] = [None] * len(prompts)
+    progress = tqdm(total=len(sequences.ids), desc="questions", mininterval=2, disable=not show_progress)
+
+    def work(batch: Batch) -> None:
+        trees = [sequences.trees[row] for row in batch.rows]
+        lengths = [len(prompts[sequences.owners[row]]) for row in batch.rows]
+        asking = [place for place, row in enumerate(batch.rows) if wanted[row]]
+        edges, ends = _score_batch(lens, batch, lengths, trees, layers, state_layers, asking)
+        for row, tree, found in zip(batch.rows, trees, edges, strict=True):
+            sums[row] = [found[:, path].sum(1) for path in tree.paths]
+        for place, state in zip(asking, ends, strict=True):
+            states[sequences.owners[batch.rows[place]]] = state
+        progress.update(len(batch.rows))
+
+    with progress:
+        each_batch(sequences.ids, work, token_budget=token_budget)
+    by_prompt: list[list[Tensor]] = [[] for _ in prompts]
+    for owner, its in zip(sequences.owners, sums, strict=True):
+        by_prompt[owner] += its
+    return [Scored(torch.stack(its, dim=1), state) for its, state in zip(by_prompt, states, strict=True)]
+
+
+def _sequences(prompts: Sequence[Any], continuations: Sequence[Sequence[Any]], *, packed: bool) -> _Sequences:
+    made = _Sequences([], [], [])
+    for owner, (prompt, its) in enumerate(zip(prompts, continuations, strict=True)):
+        for group in [its] if packed else [[ids] for ids in its]:
+            tree = tree_of(group)
+            made.owners.append(owner)
+            made.trees.append(tree)
+            made.ids.append([*prompt, *tree.tokens])
+    return made
+
+
+def _reads(lengths: Sequence[int], trees: Sequence[Tree]) -> tuple[Int[Tensor, " reads"], Int[Tensor, " reads"]]:
+    """Row and column of each position that predicts: a prompt's last token, then its nodes, prompt after prompt."""
+    counts = torch.tensor([1 + len(tree.tokens) for tree in trees])
+    row = torch.arange(len(trees)).repeat_interleave(counts)
+    spans = zip(lengths, trees, strict=True)
+    return row, torch.cat([torch.arange(length - 1, length + len(tree.tokens)) for length, tree in spans])
+
+
+def _score_batch(
+    lens: Lens,
+    batch: Batch,
+    lengths: Sequence[int],
+    trees: Sequence[Tree],
+    layers: Sequence[int],
+    state_layers: Sequence[int],
+    asking: Sequence[int],
+) -> tuple[list[Float[Tensor, "layers edges"]], Float[Tensor, "asking state_layers d_model"]]:
+    """Log-probabilities of each tree's edges, and the states at the last prompt tokens of the rows `asking`."""
+    row, column = _reads(lengths, trees)
+    asked = torch.tensor(asking, dtype=torch.long)
+    ends = torch.tensor(lengths)[asked] - 1
+    kept: dict[int, Tensor] = {}
+    states = torch.empty(len(asking), len(state_layers), lens.decoder.d_model)
+
+    def visit(layer: int, residual: Tensor) -> None:
+        if layer in layers:
+            kept[layer] = residual[row, column]
+        if layer in state_layers:
+            states[:, state_layers.index(layer)] = residual[asked, ends].float().cpu()
+
+    with _visited(lens, {*layers, *state_layers}, visit):
+        _forward(lens, batch, lengths, trees)
+    return _edges(lens, kept, layers, trees), states
+
+
+def _forward(lens: Lens, batch: Batch, lengths: Sequence[int], trees: Sequence[Tree]) -> None:
+    """One forward of the batch without the head."""
+    device = next(lens.model.parameters()).device
+    inputs: dict[str, Any] = {"attention_mask": batch.attention_mask.to(device)}
+    if packs(lens.model):
+        packed = pack(lengths, trees)
+        inputs = {"attention_mask": attention_masks(lens.model, packed), "position_ids": packed.position_ids.to(device)}
+    lens.model.base_model(input_ids=batch.input_ids.to(device), use_cache=False, **inputs)
+
+
+@contextmanager
+def _visited(lens: Lens, layers: set[int], visit: Callable[[int, Tensor], None]) -> Iterator[None]:
+    def hook(layer: int) -> Callable[..., None]:
+        return lambda _module, _inputs, output: visit(layer, hidden_of(output))
+
+    handles = [lens.decoder.layers[layer].register_forward_hook(hook(layer)) for layer in sorted(layers)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _edges(
+    lens: Lens, kept: dict[int, Tensor], layers: Sequence[int], trees: Sequence[Tree]
+) -> list[Float[Tensor, "layers edges"]]:
+    """The log-probability of each edge of each tree at each layer, float64 on the CPU."""
+    rows: list[int] = []
+    first = 0  # of the tree's reads: the prompt's last token
+    for tree in trees:
+        rows += [first + 1 + source for source in tree.sources]
+        first += 1 + len(tree.tokens)
+    device = next(iter(kept.values())).device
+    reads = torch.tensor(rows, device=device)
+    words = torch.tensor([target for tree in trees for target in tree.targets], device=device)
+    found = torch.stack([lens_log_probabilities(lens, kept.pop(layer), layer, reads, words) for layer in layers])
+    return list(found.cpu().double().split([len(tree.targets) for tree in trees], dim=1))

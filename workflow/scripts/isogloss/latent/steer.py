@@ -1,0 +1,272 @@
+"""The `latent_steer` stage: one model, one task, one language, steered towards the reference (paper B, sec. 4.4)."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from isogloss.errors import IsoglossError
+from isogloss.latent.generation import generate_steered
+from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, load_template, render
+from isogloss.latent.questions import ParallelQuestion, read_questions
+from isogloss.latent.steering import (
+    OTHER,
+    OWN,
+    RANDOM,
+    SHARED,
+    States,
+    Vectors,
+    common_questions,
+    random_vectors,
+    read_states,
+    shared_vectors,
+    steering_vectors,
+    write_vectors,
+)
+from isogloss.latent.sweep import Addition, check_layers, steered_scores
+from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+_ROWS = 2**18  # of a row group
+
+
+class Asked(NamedTuple):
+    """A question that is not held out, as the model reads it."""
+
+    question: ParallelQuestion
+    reference: ParallelQuestion
+    prompt: list[int]
+    continuations: list[list[int]]  # the letters, or the choices' texts
+    length: int  # tokens of the prompt with the longest choice of either language, less its last, which is not read
+
+
+class Variant(NamedTuple):
+    """One way of steering: γ times a vector, added after a layer."""
+
+    vector: str
+    layer: int
+    gamma: float
+
+
+UNSTEERED = Variant("none", -1, 0.0)
+
+
+def steer(
+    *,
+    lm: str,
+    questions: str,
+    lang: str,
+    reference: str,
+    task: str,
+    prompt: str,
+    instruction: str,
+    states: str,
+    reference_states: str,
+    other_states: str | None,
+    every_states: Sequence[str],
+    random: bool,
+    layers: Sequence[int],
+    gammas: Sequence[float],
+    steered: str,
+    vectors: str,
+    token_budget: int,
+    dtype: str,
+    seed: int,
+    generation: Mapping[str, Any] | None,
+    generated: str | None,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write the language's steering vectors, and a row per question, vector, layer and γ with the choices' scores.
+
+    `vectors` are mean differences of `reference_states` and `states` over the held-out questions, which are not
+    asked here. Beside the own vector: a `random` direction as long, the vector of the language of `other_states`,
+    and the mean over the languages of `every_states` but the reference. Scores are in nats: the letters'
+    log-probabilities or the choices' texts' mean per token, as `score` has them at the last layer. γ = 0 is one
+    row a question, vector "none", layer -1. Prompts that do not fit the context are dropped as `score` drops them
+    and counted in the metadata. With `generation` (new_tokens, questions, layer, gammas), `generated` shows
+    what the model says to the first questions, steered by the own vector.
+
+    Raises `IsoglossError` for a layer that does not exist, states that are missing or of something else, a NaN,
+    and as `read_questions`, `load_causal_model` and `steered_scores`.
+    """
+    torch.manual_seed(seed)
+    wanted: set[int] = {*layers, *([generation["layer"]] if generation else [])}
+    model = load_causal_model(lm, dtype=getattr(torch, dtype))
+    check_layers(model, sorted(wanted))
+    paths: set[str] = {states, reference_states, *([other_states] if other_states else []), *every_states}
+    read = {path: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for path in sorted(paths)}
+    _check_languages(read[states], lang, read[reference_states], reference)
+    shared = common_questions([read[states], *read.values()])
+    by_name = _vectors(read, states, reference_states, other_states, every_states, shared, seed if random else None)
+    about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": shared}
+    write_vectors(vectors, by_name[OWN], about)
+
+    tokenizer = load_tokenizer(lm)
+    template = load_template(task, prompt, reference if instruction == "reference" else lang)
+    own = read_questions(questions, lang)
+    theirs = own if lang == reference else read_questions(questions, reference)
+    asked = _asked(tokenizer, template, own, theirs, prompt == "letters")
+    variants = [
+        Variant(name, layer, float(gamma)) for name in by_name for layer in layers for gamma in gammas if gamma != 0
+    ]
+    few = _write_scores(
+        steered, model, asked, variants, by_name, token_budget, about, keep=generation["questions"] if generation else 0
+    )
+    if generation and generated:
+        generate_steered(
+            model,
+            tokenizer,
+            [one.prompt for one in few],
+            [(one.question, one.reference) for one in few],
+            by_name[OWN][generation["layer"]],
+            layer=generation["layer"],
+            gammas=generation["gammas"],
+            new_tokens=generation["new_tokens"],
+            languages=(lang, reference),
+            token_budget=token_budget,
+            output=generated,
+            metadata=about,
+        )
+
+
+def _check_languages(states: States, lang: str, reference_states: States, reference: str) -> None:
+    for its, expected in ((states, lang), (reference_states, reference)):
+        if its.lang != expected:
+            raise IsoglossError(f"{its.path}: states of {its.lang}, not of {expected}; name the right file")
+
+
+def _vectors(
+    read: Mapping[str, States],
+    states: str,
+    reference_states: str,
+    other_states: str | None,
+    every_states: Sequence[str],
+    questions: Sequence[str],
+    seed: int | None,
+) -> dict[str, Vectors]:
+    """The vectors by name; the random one with `seed`, if there is one."""
+    reference, its = read[reference_states], read[states]
+    own = steering_vectors(its, reference, questions)
+    found = {OWN: own}
+    if seed is not None:
+        found[RANDOM] = random_vectors(own, seed=seed, task=its.task, lang=its.lang)
+    if other_states:
+        found[OTHER] = steering_vectors(read[other_states], reference, questions)
+    if others := [path for path in every_states if read[path].lang != reference.lang]:
+        found[SHARED] = shared_vectors([steering_vectors(read[path], reference, questions) for path in others])
+    return found
+
+
+def _asked(
+    tokenizer: PreTrainedTokenizerBase,
+    template: Template,
+    own: Sequence[ParallelQuestion],
+    theirs: Sequence[ParallelQuestion],
+    lettered: bool,
+) -> Iterator[Asked]:
+    """The questions that are not held out."""
+    for mine, its in zip(own, theirs, strict=True):
+        if mine.held_out:
+            continue
+        text = render(template, mine)
+        texts = [continuation(choice) for choice in (mine.choices if mine is its else [*mine.choices, *its.choices])]
+        ids, choices = encode_question(tokenizer, text, texts)
+        length = len(ids) + max(map(len, choices)) - 1
+        native = choices[: len(mine.choices)]
+        if lettered:
+            native = [[token] for token in letter_tokens(tokenizer, text, len(mine.choices)).spaced]
+        yield Asked(mine, its, ids, native, length)
+
+
+def _write_scores(
+    path: str,
+    model: nn.Module,
+    asked: Iterator[Asked],
+    variants: Sequence[Variant],
+    vectors: Mapping[str, Vectors],
+    token_budget: int,
+    metadata: Mapping[str, Any],
+    *,
+    keep: int,
+) -> list[Asked]:
+    """Write the scores of the questions that fit the model's context; returns the first `keep` of these."""
+    from isogloss.tables import TableWriter
+
+    context = context_length(model)
+    additions = [Addition(layer, gamma * vectors[name][layer]) for name, layer, gamma in variants]
+    rows = [UNSTEERED, *variants]
+    kept: list[Asked] = []
+    count = too_long = 0
+    with TableWriter(path, _schema(), metadata) as writer:
+        while chunk := list(islice(asked, max(1, _ROWS // len(rows)))):
+            part = [one for one in chunk if one.length <= context]
+            too_long += len(chunk) - len(part)
+            count += len(part)
+            kept += part[: keep - len(kept)]
+            prompts, continuations = [one.prompt for one in part], [one.continuations for one in part]
+            scores = steered_scores(model, prompts, continuations, additions, token_budget=token_budget)
+            _check(part, rows, scores, metadata)
+            writer.write(_table(part, rows, scores))
+        writer.annotate({"too_long": too_long})
+        where = f"{metadata['task']}, {metadata['lang']}"
+        if not count:
+            raise IsoglossError(f"{where}: no prompt that is not held out fits the model's context of {context} tokens")
+    if too_long:
+        logger.warning("%s: %d of %d prompts dropped, longer than the context", where, too_long, count + too_long)
+    return kept
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema(
+        {
+            "question": pa.string(),
+            "answer": pa.int32(),
+            "vector": pa.string(),
+            "layer": pa.int32(),
+            "gamma": pa.float64(),
+            "scores": pa.list_(pa.float64()),
+        }
+    )
+
+
+def _table(
+    asked: Sequence[Asked], rows: Sequence[Variant], scores: Float[Tensor, "questions configurations choices"]
+) -> Any:
+    import pyarrow as pa
+
+    return pa.table(
+        {
+            "question": pa.array([one.question.question for one in asked for _ in rows], pa.string()),
+            "answer": pa.array([one.question.answer for one in asked for _ in rows], pa.int32()),
+            "vector": pa.array([row.vector for row in rows] * len(asked), pa.string()),
+            "layer": pa.array([row.layer for row in rows] * len(asked), pa.int32()),
+            "gamma": pa.array([row.gamma for row in rows] * len(asked), pa.float64()),
+            "scores": pa.array(scores.flatten(0, 1).tolist(), pa.list_(pa.float64())),
+        }
+    )
+
+
+def _check(
+    asked: Sequence[Asked],
+    rows: Sequence[Variant],
+    scores: Float[Tensor, "questions configurations choices"],
+    metadata: Mapping[str, Any],
+) -> None:
+    """Raise `IsoglossError` where a number is none."""
+    bad = (~scores.isfinite().all(dim=2)).nonzero()
+    if len(bad):
+        question, row = bad[0].tolist()
+        variant = rows[row]
+        raise IsoglossError(
+            f"task {metadata['task']}, language {metadata['lang']}, question {asked[question].question.question},"
+            f" vector {variant.vector}, layer {variant.layer}, gamma {variant.gamma:g}: NaN or infinity in the scores;"
+            " lower gamma, or use compute.dtype float32"
+        )

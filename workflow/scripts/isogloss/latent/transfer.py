@@ -1,0 +1,118 @@
+"""Accuracy, consistency and transfer between all pairs of languages (paper B, sec. 2.1; Table 1, Fig. 1)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+
+from isogloss.latent.answers import by_task, proportion, read_rankings, shared_questions
+from isogloss.latent.ranks import Measures, Pairs, rank
+from isogloss.latent.resampling import Resamples, with_intervals
+from isogloss.tables import write_table
+
+logger = logging.getLogger(__name__)
+
+_ANSWERS = {
+    "task": pl.String,
+    "lang": pl.String,
+    **dict.fromkeys(["accuracy", "accuracy_low", "accuracy_high"], pl.Float64),
+    "n": pl.Int32,
+}
+_PAIRS = {
+    **dict.fromkeys(["task", "lang_a", "lang_b"], pl.String),
+    **{f"{name}{end}": pl.Float64 for name in Measures._fields for end in ("", "_low", "_high")},
+    "n": pl.Int32,
+}
+
+
+def transfer(
+    *,
+    scores: Sequence[str],
+    tasks: Sequence[str],
+    langs: Sequence[str],
+    prompts: Mapping[str, str],
+    reference: str,
+    answers: str,
+    transfer: str,
+    transfer_summary: str,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write each language's accuracy, Eq. 1 to 3 for every ordered pair of languages, and their means (Eq. 4 to 6).
+
+    `scores` are the score tables, with the task and language of each; `prompts` says by task whether the letters
+    or the choices' texts are ranked. Held-out questions count: they are only held out of steering. Intervals of
+    accuracy are Wilson's; the others are percentiles of a bootstrap over questions, the same for all languages of
+    a task. Undefined is null: positive transfer from a language with no right answer, negative transfer
+    from one with no wrong answer, an interval that such a resample is part of. `transfer_summary` takes the means
+    over the pairs that are defined and the standard deviation of accuracy over languages (of a sample, n - 1).
+
+    Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
+    """
+    accuracies: list[pl.DataFrame] = []
+    pairs: list[pl.DataFrame] = []
+    summary: list[dict[str, Any]] = []
+    left_out: dict[str, int] = {}
+    for task, tables in by_task(scores, tasks, langs):
+        shared = shared_questions(list(tables.values()), task)
+        left_out[task] = shared.left_out
+        if reference not in tables:
+            logger.warning("%s: the reference language %s is not among the languages", task, reference)
+        ranked = rank(read_rankings(tables, prompts[task], shared), shared.answer)
+        measured = Pairs(ranked, Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task))
+        key, n = {"task": task}, {"n": len(shared.questions)}
+        accuracies += [
+            pl.DataFrame([{**key, "lang": lang, **proportion("accuracy", right, confidence), **n}], schema=_ANSWERS)
+            for lang, right in zip(tables, ranked.right, strict=True)
+        ]
+        frames, means = _every_pair(measured, list(tables), confidence)
+        pairs += [
+            frame.select(pl.lit(task).alias("task"), pl.all(), pl.lit(n["n"], pl.Int32).alias("n")) for frame in frames
+        ]
+        summary.append({**key, **_accuracy(measured.accuracy, confidence), **means, "n_languages": len(tables), **n})
+    metadata = {**metadata, "questions_left_out": left_out}
+    write_table(answers, pl.concat(accuracies), metadata)
+    write_table(transfer, pl.concat([pl.DataFrame(schema=_PAIRS), *pairs]), metadata)
+    counts = {"n_languages": pl.Int32, "n": pl.Int32}
+    write_table(transfer_summary, pl.DataFrame(summary, schema_overrides=counts).fill_nan(None), metadata)
+
+
+def _every_pair(
+    measured: Pairs, langs: Sequence[str], confidence: float
+) -> tuple[list[pl.DataFrame], dict[str, float]]:
+    """The rows of each language with all others, and the means over all ordered pairs that are defined."""
+    frames: list[pl.DataFrame] = []
+    draws = measured.accuracy.shape[1]
+    totals = {name: np.zeros(draws) for name in Measures._fields}
+    defined = {name: np.zeros(draws) for name in Measures._fields}
+    for number, lang in enumerate(langs):
+        columns: dict[str, Any] = {"lang_b": [other for other in langs if other != lang]}
+        for name, values in measured.of(number)._asdict().items():
+            values = np.delete(values, number, axis=0)
+            totals[name] += np.nansum(values, axis=0)
+            defined[name] += np.isfinite(values).sum(axis=0)
+            columns |= with_intervals(name, values, confidence)
+        if len(langs) > 1:
+            frames.append(
+                pl.DataFrame(columns).fill_nan(None).insert_column(0, pl.Series("lang_a", [lang] * (len(langs) - 1)))
+            )
+    means: dict[str, float] = {}
+    with np.errstate(invalid="ignore"):
+        for name in Measures._fields:
+            means |= _single(with_intervals(name, (totals[name] / defined[name])[None], confidence))
+    return frames, means
+
+
+def _accuracy(accuracy: Float[np.ndarray, "langs draws"], confidence: float) -> dict[str, float]:
+    mean = _single(with_intervals("accuracy", accuracy.mean(axis=0, keepdims=True), confidence))
+    spread = float(accuracy[:, 0].std(ddof=1)) if len(accuracy) > 1 else np.nan
+    return {"accuracy": mean.pop("accuracy"), "accuracy_sd": spread, **mean}
+
+
+def _single(columns: Mapping[str, Float[np.ndarray, " 1"]]) -> dict[str, float]:
+    return {name: float(values[0]) for name, values in columns.items()}

@@ -1,0 +1,20 @@
+from isogloss.latent.process import latent_process
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    latent_process(
+        scores=list(snakemake.input.scores),
+        tasks=snakemake.params.tasks,
+        langs=snakemake.params.langs,
+        reference=snakemake.params.reference,
+        aggregation=snakemake.params.aggregation,
+        answers=snakemake.input.answers,
+        transfer=snakemake.input.transfer,
+        latent=snakemake.output.latent,
+        latent_correlation=snakemake.output.latent_correlation,
+        correction=snakemake.params.correction,
+        bootstrap=snakemake.params.bootstrap,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )

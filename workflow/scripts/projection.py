@@ -1,0 +1,11 @@
+from isogloss.latent.projection import project
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    project(
+        states=list(snakemake.input),
+        tasks=snakemake.params.tasks,
+        langs=snakemake.params.langs,
+        projection=snakemake.output[0],
+        metadata=provenance(snakemake),
+    )

@@ -1,0 +1,18 @@
+from isogloss.latent.steering_tables import steering
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    steering(
+        steered=list(snakemake.input.steered),
+        tasks=snakemake.params.tasks,
+        langs=snakemake.params.langs,
+        scores=list(snakemake.input.scores),
+        reference_scores=dict(zip(snakemake.params.prompts, snakemake.input.reference_scores, strict=True)),
+        prompts=snakemake.params.prompts,
+        steering=snakemake.output.steering,
+        steering_summary=snakemake.output.steering_summary,
+        bootstrap=snakemake.params.bootstrap,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )

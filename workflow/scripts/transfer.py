@@ -1,0 +1,18 @@
+from isogloss.latent.transfer import transfer
+from isogloss.stage import provenance, stage
+
+with stage(snakemake):
+    transfer(
+        scores=list(snakemake.input.scores),
+        tasks=snakemake.params.tasks,
+        langs=snakemake.params.langs,
+        prompts=snakemake.params.prompts,
+        reference=snakemake.params.reference,
+        answers=snakemake.output.answers,
+        transfer=snakemake.output.transfer,
+        transfer_summary=snakemake.output.transfer_summary,
+        bootstrap=snakemake.params.bootstrap,
+        confidence=snakemake.params.confidence,
+        seed=snakemake.params.seed,
+        metadata=provenance(snakemake),
+    )
