@@ -19,7 +19,8 @@ def over_languages(frame: pl.DataFrame, column: str, confidence: float, by: Sequ
         .agg(mean=pl.col(column).mean(), sd=pl.col(column).std(), n=pl.len())
         .sort(*by)
     )
-    intervals = [student_interval(*its, confidence) for its in rows.select("mean", "sd", "n").iter_rows()]
+    groups = zip(rows["mean"], rows["sd"], rows["n"], strict=True)
+    intervals = [student_interval(mean, sd, n, confidence) for mean, sd, n in groups]
     ends = {
         name: pl.Series(name, [getattr(its, name) for its in intervals], dtype=pl.Float64) for name in ("low", "high")
     }
