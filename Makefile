@@ -29,7 +29,7 @@ plan: $(VENV)/.run
 report: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force results/report.html
 
-## make test      the tests, about a quarter of an hour on two cores
+## make test      the tests, twenty-odd minutes on two cores
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --durations=25 -m "not gpu and not slurm and not slow" tests
 

@@ -127,6 +127,7 @@ def test_a_new_language_runs_its_own_jobs_and_the_tables(finished: Checkout):
     assert not untouched & set(planned)
 
 
+@pytest.mark.slow
 def test_an_export_cut_in_the_middle_stops_the_layer_in_one_line_and_mends(finished: Checkout, standins: Path):
     folder = standins / "neuronpedia" / MODEL / f"{LAYER}-gemmascope-res-16k" / "activations"
     path = sorted(folder.glob("batch-*.jsonl.gz"))[-1]
@@ -140,6 +141,7 @@ def test_an_export_cut_in_the_middle_stops_the_layer_in_one_line_and_mends(finis
     assert pl.read_parquet(phrases).equals(before)
 
 
+@pytest.mark.slow
 def test_a_broken_record_is_named_by_file_and_line(finished: Checkout, standins: Path):
     folder = standins / "neuronpedia" / MODEL / f"{LAYER}-gemmascope-res-16k" / "activations"
     path = sorted(folder.glob("batch-*.jsonl.gz"))[0]
@@ -152,6 +154,7 @@ def test_a_broken_record_is_named_by_file_and_line(finished: Checkout, standins:
     finished.finish(target)
 
 
+@pytest.mark.slow
 def test_an_sae_of_another_width_stops_before_anything_is_measured(finished: Checkout):
     study = finished.changed_study(f"models.{MODEL}.saes.features", 32)
     line = finished.complaint(f"results/{MODEL}/sae/layer_{LAYER}", study=study)

@@ -118,6 +118,7 @@ def test_editing_a_module_reruns_the_rules_that_import_it_and_a_comment_does_not
     assert not finished.planned()
 
 
+@pytest.mark.slow
 def test_a_truncated_table_is_one_line_and_running_again_mends_it(finished: Checkout):
     table = finished.folder / "results" / "skewed" / "activations" / "base" / "0-1" / "hi.parquet"
     whole = table.read_bytes()

@@ -11,7 +11,7 @@ from isogloss.errors import IsoglossError
 STAGES: dict[str, tuple[str, ...]] = {
     "fetch": (
         *("fetch_model", "fetch_checkpoint", "fetch_sae", "fetch_exports", "fetch_translator"),
-        *("fetch_questions", "fetch_documents"),
+        *("fetch_questions", "fetch_documents", "fetch_parallel_questions"),
     ),
     "train": ("toy_world", "toy_tokenizer", "train_toy", "train_sae"),
     "phrases": ("phrases", "exported_phrases", "phrase_counts"),
@@ -21,10 +21,15 @@ STAGES: dict[str, tuple[str, ...]] = {
     "encode": ("encode",),
     "align": ("align",),
     "benchmark": ("benchmark",),
+    "ask": ("parallel_questions", "latent_score"),
+    "steer": ("steer",),
     "train SAEs": ("tokenise", "search_learning_rate", "train_checkpoint_saes"),
     "features": ("describe_features", "selectivity"),
-    "intervene": ("intervene",),
-    "statistics": ("similarity", "gap", "controls", "gain", "accuracy", "accuracy_by_teaching", "correlation"),
+    "intervene": ("intervene", "score_comet"),
+    "statistics": (
+        *("similarity", "gap", "controls", "gain", "accuracy", "accuracy_by_teaching", "correlation"),
+        *("transfer", "latent_process", "steering", "projection", "latent_by_teaching"),
+    ),
     "report": ("planted_truth", "overview", "report_html"),
 }
 TARGETS = ("all", "results")  # rules that run nothing
