@@ -37,11 +37,6 @@ LATENT_LANGUAGES = [
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())
 
-# Snakemake 9.27 looks for ready jobs once a second more often for each job that has ever run, only to keep to its limit of
-# 100 starts a second: after a thousand jobs it does little else. There is no such limit here.
-if workflow.scheduling_settings is not None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
 # A GPU takes one job at a time unless `--resources gpu=N` says otherwise; without a GPU nothing is limited.
 # The limit is local: on a cluster each job asks for its own GPU (slurm/profile.yaml).
 if shutil.which("nvidia-smi"):
