@@ -4,7 +4,6 @@ Installs Slurm on this machine (`slurm_cluster.install`). Each fault is repeated
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -125,15 +124,6 @@ def finished(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Stud
 def undisturbed(finished: Study, cluster: Cluster) -> list[Job]:
     """The jobs of the undisturbed run."""
     return [job for job in cluster.jobs() if job.folder == str(finished.folder)]
-
-
-def test_the_profile_sizes_rules_that_there_are_and_no_rule_has_retries_or_groups():
-    rules = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
-    named = set(re.findall(r"^rule (\w+):", rules, flags=re.MULTILINE))
-    assert PROFILE["set-resources"].keys() | PROFILE["set-threads"].keys() <= named
-    assert PROFILE["set-threads"].keys() >= GPU_RULES
-    # The plugin repeats a rule's own retries inside the job, and sums the GPUs of a group.
-    assert not re.search(r"^\s+(retries|group):", rules, flags=re.MULTILINE)
 
 
 def test_rules_that_compute_become_slurm_jobs_and_no_others_do(finished: Study, undisturbed: list[Job]):

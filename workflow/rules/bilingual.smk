@@ -241,7 +241,10 @@ if comet_model():
     rule score_comet:
         input:
             **intervention_outputs(),
-            model=local_files(comet_model()),
+            model=[
+                *local_files(comet_model()),
+                *local_files(comet_model(), "checkpoints"),
+            ],
         output:
             intervention="results/{model}/tables/intervention.parquet",
             intervention_summary="results/{model}/tables/intervention_summary.parquet",

@@ -266,7 +266,9 @@ def feature_settings():
 
 def intervention_settings():
     """What is injected and how; where is a model's affair."""
-    settings = config["bilingual"]["intervention"] or {}
+    settings = {**(config["bilingual"]["intervention"] or {})}
+    if told := settings.get("translations"):
+        settings["translations"] = {key: told[key] for key in told if key != "comet"}
     return {
         key: value for key, value in settings.items() if key not in ("step", "layer")
     }
