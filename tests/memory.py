@@ -93,8 +93,10 @@ def encode(folder: Path) -> None:
     """Stage encode."""
     from isogloss.sae.encode import encode
 
-    paths = {"lm": folder / "lm", "sae": folder / "sae", "translations": folder / "phrases.parquet"}
-    encode(**MODEL, **_strings(paths), output=str(folder / "activations" / "en.parquet"), seed=0, metadata={})  # type: ignore[arg-type]
+    encode(
+        **MODEL, lm=str(folder / "lm"), sae=str(folder / "sae"), translations={"en": str(folder / "phrases.parquet")},
+        outputs={"en": str(folder / "activations" / "en.parquet")}, seed=0, metadata={},
+    )  # type: ignore[arg-type]  # fmt: skip
 
 
 def capture(folder: Path) -> None:
@@ -102,8 +104,8 @@ def capture(folder: Path) -> None:
     from isogloss.residuals.capture import capture
 
     capture(
-        **MODEL, lm=str(folder / "lm"), translations=[str(folder / "phrases.parquet")], feature_stride=4,
-        output=str(folder / "residuals" / "en.parquet"), metadata={},
+        **MODEL, lm=str(folder / "lm"), translations={"en": [str(folder / "phrases.parquet")]}, feature_stride=4,
+        outputs={"en": str(folder / "residuals" / "en.parquet")}, metadata={},
     )  # type: ignore[arg-type]  # fmt: skip
 
 

@@ -43,7 +43,7 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
     latent["tasks"]["mmmlu"]["reference_source"]["folder"] = str(folder / "mmmlu-reference")
     latent["steering"] = {**latent["steering"], "gammas": [-2.0, 2.0]}
     config["latent"] = latent
-    config["compute"] = {**config["compute"], "token_budget": 1024, "dtype": "float32"}
+    config["compute"] = {**config["compute"], "token_budget": 1024, "dtype": "float32", "languages_per_job": 3}
     config["statistics"] = {"bootstrap": 100}
     load_study(config, str(study))
     return config

@@ -131,7 +131,7 @@ def run(lm: Path, data: dict[str, str], output: Path, lang: str = "hi", **change
         "token_budget": 4096,
         "metadata": {"study": "test"},
     }
-    benchmark(lm=str(lm), data=data, output=str(output), lang=lang, **{**settings, **changes})
+    benchmark(lm=str(lm), data=data, outputs={lang: str(output)}, **{**settings, **changes})
     return read_table(output)
 
 

@@ -35,9 +35,8 @@ def run(lm_folder, translations, output, **changes):
         **{
             "lm": str(lm_folder),
             "adapter": None,
-            "translations": list(map(str, translations if isinstance(translations, list) else [translations])),
-            "output": str(output),
-            "lang": "es",
+            "translations": {"es": list(map(str, translations if isinstance(translations, list) else [translations]))},
+            "outputs": {"es": str(output)},
             "layers": [0, 1, 2],
             "feature_stride": 2,
             "token_budget": 64,

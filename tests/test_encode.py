@@ -10,7 +10,7 @@ from isogloss.sae import encode as stage
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.own_feature import measure
 from isogloss.sae.partners import random_features, shuffled_features
-from isogloss.tables import TableWriter, open_table, read_table, write_table
+from isogloss.tables import TableWriter, open_table, read_table, table_metadata, write_table
 from standins import TEXTS, tiny_sae
 
 SCHEMA = {
@@ -51,15 +51,14 @@ def translations(tmp_path_factory):
     return path
 
 
-def run(lm_folder, saes, translations, output, **changes):
+def run(lm_folder, saes, texts, output, **changes):
     stage.encode(
         **{
             "lm": str(lm_folder),
             "adapter": None,
             "sae": str(saes),
-            "translations": str(translations),
-            "output": str(output),
-            "lang": "es",
+            "translations": {"es": str(texts)},
+            "outputs": {"es": str(output)},
             "layers": [0, 1, 2],
             "token_budget": 300,
             "dtype": "float32",
@@ -106,6 +105,18 @@ def test_values_are_those_of_saelens_on_single_texts(lm_folder, saes, translatio
         expected.append([*(v.item() for v in (code[own], z[own], code[shuffled], code[drawn])), len(ids), len(text)])
     assert_close(torch.tensor(found.select(VALUES).to_numpy()), torch.tensor(expected)[:, :4], atol=1e-5, rtol=1e-5)
     assert found.select("n_tokens", "n_characters").rows() == [(row[4], row[5]) for row in expected]
+
+
+def test_languages_of_one_job_are_those_of_a_job_each(lm_folder, saes, translations, tmp_path):
+    fewer = tmp_path / "hi.parquet"
+    write_table(fewer, read_table(translations)[5:])
+    told = {"es": str(translations), "hi": str(fewer)}
+    outputs = {lang: str(tmp_path / "both" / f"{lang}.parquet") for lang in told}
+    run(lm_folder, saes, None, outputs["es"], translations=told, outputs=outputs)
+    for lang, path in told.items():
+        alone = run(lm_folder, saes, path, tmp_path / "alone.parquet")
+        assert read_table(outputs[lang]).equals(alone)
+        assert table_metadata(outputs[lang])["lang"] == lang
 
 
 @pytest.mark.parametrize("changes", [{"token_budget": 1}, {"token_budget": 10_000}, {"chunk": 7}])

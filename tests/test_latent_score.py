@@ -27,7 +27,6 @@ WORDS = {
 PLACES = ["Austria", "India", "Japan", "Peru", "Chad", "Mali"]
 DEFAULTS: dict[str, Any] = {
     "adapter": None,
-    "lang": "es",
     "reference": "en",
     "task": "mmmlu",
     "prompt": "letters",
@@ -81,10 +80,10 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_questions(tmp_path_factory.mktemp("questions") / "mmmlu.parquet")
 
 
-def run(lm: Path, questions: str, folder: Path, **changes: Any) -> pl.DataFrame:
+def run(lm: Path, questions: str, folder: Path, lang: str = "es", **changes: Any) -> pl.DataFrame:
     score(
-        lm=str(lm), questions=questions, scores=str(folder / "scores.parquet"),
-        states=str(folder / "states.safetensors"), **{**DEFAULTS, **changes},
+        lm=str(lm), questions=questions, scores={lang: str(folder / "scores.parquet")},
+        states={lang: str(folder / "states.safetensors")}, **{**DEFAULTS, **changes},
     )  # fmt: skip
     return read_table(folder / "scores.parquet")
 

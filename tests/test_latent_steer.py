@@ -74,12 +74,11 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         lm = tiny_model(folder / "lm", family="gemma2")
     questions = write_questions(folder / "questions.parquet")
     for prompt in ("letters", "cloze"):
-        for lang in WORDS:
-            score(
-                lm=str(lm), adapter=None, questions=questions, lang=lang, prompt=prompt, layers=[2],
-                state_layers=[0, 1, 2], final_norm=True, softcap=True, scores=str(folder / f"{prompt}-{lang}.parquet"),
-                states=str(folder / f"{prompt}-{lang}.safetensors"), **SETTINGS,
-            )  # fmt: skip
+        score(
+            lm=str(lm), adapter=None, questions=questions, prompt=prompt, layers=[2], state_layers=[0, 1, 2],
+            final_norm=True, softcap=True, scores={lang: str(folder / f"{prompt}-{lang}.parquet") for lang in WORDS},
+            states={lang: str(folder / f"{prompt}-{lang}.safetensors") for lang in WORDS}, **SETTINGS,
+        )  # fmt: skip
     return folder
 
 
@@ -87,14 +86,14 @@ def run(scored: Folder, folder: Path, prompt: str = "letters", lang: str = "es",
     """The rows of the stage with every control, unless `changes` say otherwise."""
     states = {other: str(scored / f"{prompt}-{other}.safetensors") for other in WORDS}
     given: dict[str, Any] = {
-        "lm": str(scored / "lm"), "questions": str(scored / "questions.parquet"), "lang": lang, "prompt": prompt,
-        "states": states[lang], "reference_states": states["en"], "other_states": states["hi"],
-        "every_states": list(states.values()), "random": True, "layers": [0, 2], "gammas": [-2.0, 0.0, 1.5],
-        "steered": str(folder / "steered.parquet"), "vectors": str(folder / "vectors.safetensors"),
-        "generation": None, "generated": None, **SETTINGS,
+        "lm": str(scored / "lm"), "questions": str(scored / "questions.parquet"), "prompt": prompt, "states": states,
+        "controls": {lang: "hi"}, "shared": True, "random": True, "layers": [0, 2], "gammas": [-2.0, 0.0, 1.5],
+        "steered": {lang: str(folder / "steered.parquet")}, "vectors": {lang: str(folder / "vectors.safetensors")},
+        "generation": None, "generated": {}, **SETTINGS,
     }  # fmt: skip
-    steer(**{**given, **changes})
-    return read_table(folder / "steered.parquet")
+    given |= changes
+    steer(**given)
+    return read_table(given["steered"][lang])
 
 
 def column(frame: pl.DataFrame, name: str) -> list[Any]:
@@ -103,7 +102,7 @@ def column(frame: pl.DataFrame, name: str) -> list[Any]:
 
 @pytest.mark.parametrize("prompt", ["letters", "cloze"])
 def test_each_row_is_what_a_forward_with_a_hook_gives(scored, tmp_path, prompt):
-    found = run(scored, tmp_path, prompt, every_states=[str(scored / f"{prompt}-{lang}.safetensors") for lang in WORDS])
+    found = run(scored, tmp_path, prompt)
     model, tokenizer = load_causal_model(scored / "lm"), load_tokenizer(scored / "lm")
     mean = {
         lang: {name: its.mean(dim=0) for name, its in load_file(scored / f"{prompt}-{lang}.safetensors").items()}
@@ -167,7 +166,7 @@ def test_without_gamma_the_scores_are_those_of_the_score_stage(scored, tmp_path,
 
 def test_controls_and_gammas_change_no_bit_of_the_unsteered_rows(scored, tmp_path):
     plain = run(scored, tmp_path).filter(pl.col("gamma") == 0)
-    bare = run(scored, tmp_path, other_states=None, every_states=[], random=False, gammas=[1.0], layers=[1])
+    bare = run(scored, tmp_path, controls={}, shared=False, random=False, gammas=[1.0], layers=[1])
     assert set(bare["vector"]) == {"none", "own"}
     assert column(bare.filter(pl.col("gamma") == 0), "scores") == column(plain, "scores")
 
@@ -189,6 +188,19 @@ def test_chunks_change_no_number_and_the_same_run_no_bit(scored, tmp_path, monke
     assert single.drop("scores").equals(whole.drop("scores"))
     for ours, its in zip(column(single, "scores"), column(whole, "scores"), strict=True):
         assert ours == pytest.approx(its, abs=1e-5)
+
+
+def test_languages_of_one_job_are_those_of_a_job_each(scored, tmp_path):
+    files: dict[str, Any] = {
+        kind: {lang: str(tmp_path / f"{kind}-{lang}.{suffix}") for lang in ("es", "hi")}
+        for kind, suffix in (("steered", "parquet"), ("vectors", "safetensors"))
+    }
+    controls = {"es": "hi", "hi": "es"}
+    run(scored, tmp_path, shared=False, controls=controls, **files)
+    for lang, control in controls.items():
+        alone = run(scored, tmp_path, lang=lang, shared=False, controls={lang: control})
+        assert read_table(files["steered"][lang]).equals(alone)
+        assert_close(load_file(files["vectors"][lang]), load_file(tmp_path / "vectors.safetensors"))
 
 
 def test_vectors_are_saved_with_language_task_and_questions(scored, tmp_path):
@@ -220,7 +232,7 @@ GENERATION = {"new_tokens": 5, "questions": 2, "layer": 1, "gammas": [0.0, 4.0]}
 
 def test_generated_answers_are_scored_against_both_right_answers(scored, tmp_path):
     path = tmp_path / "generated.parquet"
-    run(scored, tmp_path, "cloze", generation=GENERATION, generated=str(path))
+    run(scored, tmp_path, "cloze", generation=GENERATION, generated={"es": str(path)})
     found = read_table(path)
     assert column(found, "question") == ["q/Austria", "q/Japan"] * 2
     assert column(found, "gamma") == [0.0, 0.0, 4.0, 4.0]
@@ -286,15 +298,15 @@ def test_a_token_that_the_tokenizer_does_not_know_ends_the_answer(scored):
     [
         ({"layers": [3]}, "no layer 3 to steer after; the model has layers 0 to 2"),
         ({"generation": {**GENERATION, "layer": 7}}, "no layer 7 to steer after"),
-        ({"states": "none.safetensors"}, "none.safetensors: no such states"),
+        ({"states": {"es": "none.safetensors", "en": "none.safetensors"}}, "none.safetensors: no such states"),
         ({"task": "mmmlu"}, "states of task hellaswag, prompt letters, not of mmmlu, letters"),
-        ({"lang": "hi", "swap": True}, "states of es, not of hi"),
+        ({"swap": True}, "states of es, not of hi"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_no_table(scored, tmp_path, changes, message):
     changes = dict(changes)
     if changes.pop("swap", False):
-        changes["states"] = str(scored / "letters-es.safetensors")
+        changes["states"] = {lang: str(scored / "letters-es.safetensors") for lang in ("es", "hi")}
     with pytest.raises(IsoglossError, match=message) as caught:
         run(scored, tmp_path, **changes)
     assert "\n" not in str(caught.value)
@@ -307,9 +319,7 @@ def test_a_nan_names_question_vector_layer_and_gamma(scored, tmp_path):
         about = file.metadata()
     huge = {name: -1e38 * torch.ones_like(its) for name, its in load_file(scored / "letters-es.safetensors").items()}
     save_file(huge, tmp_path / "huge.safetensors", metadata=about)
+    states = {"en": str(scored / "letters-en.safetensors"), "es": str(tmp_path / "huge.safetensors")}
     with pytest.raises(IsoglossError, match="language es, question q/Austria, vector own, layer 0, gamma 9: NaN"):
-        run(
-            scored, tmp_path, states=str(tmp_path / "huge.safetensors"), gammas=[9.0], random=False, other_states=None,
-            every_states=[],
-        )  # fmt: skip
+        run(scored, tmp_path, states=states, gammas=[9.0], random=False, controls={}, shared=False)
     assert not (tmp_path / "steered.parquet").exists()

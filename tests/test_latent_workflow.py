@@ -59,16 +59,17 @@ def test_a_question_that_one_language_lacks_is_asked_in_none(results: Path):
 
 def test_held_out_questions_make_the_vectors_and_are_not_steered(results: Path):
     asked = pl.read_parquet(results / "latent" / "questions" / "mmmlu.parquet").filter(lang="es")
-    steered = pl.read_parquet(results / MODEL / "latent" / "steered" / "mmmlu" / "es.parquet")
+    steered = pl.read_parquet(results / MODEL / "latent" / "steered" / "mmmlu" / "es" / "es.parquet")
     assert set(steered["question"]) == set(asked.filter(~pl.col("held_out"))["question"])
     projected = pl.read_parquet(results / MODEL / "tables" / "projection.parquet").filter(task="mmmlu", lang="es")
     assert set(projected["question"]) == set(asked.filter("held_out")["question"])
 
 
 def test_the_unsteered_rows_of_the_sweep_are_the_scores(results: Path):
-    for task, lang in (("mmmlu", "es"), ("belebele", "zu")):
-        steered = pl.read_parquet(results / MODEL / "latent" / "steered" / task / f"{lang}.parquet")
-        scores = pl.read_parquet(results / MODEL / "latent" / "scores" / task / f"{lang}.parquet")
+    places = (("mmmlu", "es", "es", "en..es"), ("belebele", "zu", "es..zu", "zu"))  # three languages a job
+    for task, lang, steered_in, scored_in in places:
+        steered = pl.read_parquet(results / MODEL / "latent" / "steered" / task / steered_in / f"{lang}.parquet")
+        scores = pl.read_parquet(results / MODEL / "latent" / "scores" / task / scored_in / f"{lang}.parquet")
         last = scores.filter(pl.col("layer") == pl.col("layer").max()).select("question", "letters")
         both = steered.filter(vector="none").join(last, on="question")
         assert both.height == steered["question"].n_unique()
@@ -84,7 +85,7 @@ def test_another_reading_of_the_log_ratio_measures_nothing_again(finished: Check
 
 def test_other_multipliers_rerun_the_sweeps_alone(finished: Checkout):
     planned = finished.planned(study=finished.changed_study("latent.steering.gammas", [-1.0, 1.0]))
-    assert planned["steer"] == sum(len(languages) - 1 for languages in LANGUAGES.values())
+    assert planned["steer"] == len(LANGUAGES)  # three languages a job
     assert not {"parallel_questions", "latent_score", "transfer", "projection"} & set(planned)
 
 

@@ -243,15 +243,15 @@ def ran(request, lm_folder, tmp_path_factory):
         frame = pl.DataFrame(rows, schema_overrides={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32})
         path = folder / "translations" / "0-2" / f"{lang}.parquet"
         write_table(path, frame.with_columns(ids=None, status=pl.lit("ok"), chrf=pl.lit(None, pl.Float32)))
-        common = {"lm": str(lm_folder), "adapter": None, "lang": lang, "layers": [0, 1, 2], "dtype": "float32"}
+        common = {"lm": str(lm_folder), "adapter": None, "layers": [0, 1, 2], "dtype": "float32"}
         common |= {"token_budget": 2000, "metadata": {"study": "stand-in"}}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("isogloss.sae.encode.visit_residuals", watched)
-            output = str(folder / "activations" / "base" / "0-2" / f"{lang}.parquet")
-            work = {"sae": str(folder / "sae"), "translations": str(path), "output": output, "seed": 0}
+            output = str(folder / "activations" / "base" / "0-2" / lang / f"{lang}.parquet")
+            work = {"sae": str(folder / "sae"), "translations": {lang: str(path)}, "outputs": {lang: output}, "seed": 0}
             measured["encode"] += counted(lambda work=work, common=common: encode(**common, **work))
         output = str(folder / "residuals" / "base" / f"{lang}.parquet")
-        work = {"translations": [str(path)], "output": output, "feature_stride": 1}
+        work = {"translations": {lang: [str(path)]}, "outputs": {lang: output}, "feature_stride": 1}
         measured["capture"] += counted(lambda work=work, common=common: capture(**common, **work))
     write_table(
         folder / "phrases" / "all.parquet",
@@ -289,7 +289,7 @@ def test_tokens_that_lie_in_the_results_are_counted(ran):
     results, study, measured = ran
     model, found = by_rule(results, study)
     lengths = [
-        pl.read_parquet(results / "tiny" / "activations" / "base" / "0-2" / f"{lang}.parquet")["n_tokens"]
+        pl.read_parquet(results / "tiny" / "activations" / "base" / "0-2" / lang / f"{lang}.parquet")["n_tokens"]
         for lang in LANGS
     ]
     assert found["encode"].tokens == sum(int(its.sum()) + len(its) for its in lengths)
@@ -297,9 +297,9 @@ def test_tokens_that_lie_in_the_results_are_counted(ran):
     assert "tiny: phrases counted" in model.notes
     assert "tiny: 4 of the counted tables were made under another configuration" in model.notes
     assert "tiny: tokens counted: en, es, ml" in model.notes
-    (results / "tiny" / "activations" / "base" / "0-2" / "ml.parquet").rename(results / "ml.parquet")
+    (results / "tiny" / "activations" / "base" / "0-2" / "ml" / "ml.parquet").rename(results / "ml.parquet")
     notes = subject(study, results).notes
-    (results / "ml.parquet").rename(results / "tiny" / "activations" / "base" / "0-2" / "ml.parquet")
+    (results / "ml.parquet").rename(results / "tiny" / "activations" / "base" / "0-2" / "ml" / "ml.parquet")
     assert "tiny: tokens counted: en, es" in notes
     assert "tiny: tokens assumed: a en phrase as counted, times ml=3.2" in notes
     other = subject({**study, "study": "another"}, results).notes

@@ -76,7 +76,7 @@ def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished:
 
 
 def test_tables_say_which_model_and_saes_were_read(results: Path):
-    fetched = table_metadata(results / "activations" / "base" / f"{LAYER}-{LAYER}" / "hi.parquet")["fetched"]
+    fetched = table_metadata(results / "activations" / "base" / f"{LAYER}-{LAYER}" / "hi" / "hi.parquet")["fetched"]
     local = {"revision": None}  # a folder has no commit
     assert fetched == {
         f"results/{MODEL}/lm": {"id": "google/gemma-2-2b", **local},
@@ -93,8 +93,8 @@ def test_every_layer_finds_its_recorded_activations_again(results: Path):
 def test_no_number_is_missing_where_there_is_a_translation(results: Path):
     for layer in range(LAYERS):
         for lang in ("en", "es", "hi"):
-            rows = pl.read_parquet(results / "activations" / "base" / f"{layer}-{layer}" / f"{lang}.parquet")
-            told = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / f"{lang}.parquet")
+            rows = pl.read_parquet(results / "activations" / "base" / f"{layer}-{layer}" / lang / f"{lang}.parquet")
+            told = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / lang / f"{lang}.parquet")
             assert rows["phrase"].equals(told["phrase"])
             assert rows["activation"].is_null().equals(told["text"].is_null())
 

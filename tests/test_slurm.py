@@ -152,10 +152,10 @@ def test_gpu_jobs_are_not_held_back_by_the_login_nodes_own_gpu(undisturbed: list
 
 @pytest.mark.parametrize("asked", [("capture:gpu=2",), ("capture:gpu=0", "capture:gres=gpu:2")])
 def test_a_job_may_have_two_gpus_by_either_of_slurms_ways(finished: Study, cluster: Cluster, asked: tuple[str, ...]):
-    path = finished.results / "residuals" / "base" / "hi.parquet"
+    path = finished.results / "residuals" / "base" / "hi" / "hi.parquet"
     before = pl.read_parquet(path)
-    path.unlink()
-    finished.end(finished.submit(str(path.relative_to(finished.folder)), "--set-resources", *asked))
+    shutil.rmtree(path.parent)
+    finished.end(finished.submit(str(path.parent.relative_to(finished.folder)), "--set-resources", *asked))
     assert cluster.jobs()[-1].rule == "capture"
     assert cluster.jobs()[-1].gpus == 2
     assert pl.read_parquet(path).equals(before)
@@ -165,11 +165,11 @@ def test_a_job_may_have_two_gpus_by_either_of_slurms_ways(finished: Study, clust
 def test_a_local_gpu_takes_one_job_at_a_time_unless_told_otherwise(
     finished: Study, told: tuple[str, ...], at_once: int
 ):
-    paths = [finished.results / "residuals" / "base" / f"{lang}.parquet" for lang in ("es", "hi")]
+    paths = [finished.results / "residuals" / "base" / lang / f"{lang}.parquet" for lang in ("es", "hi")]
     before = [pl.read_parquet(path) for path in paths]
     for path in paths:
-        path.unlink()
-    targets = [str(path.relative_to(finished.folder)) for path in paths]
+        shutil.rmtree(path.parent)
+    targets = [str(path.parent.relative_to(finished.folder)) for path in paths]
     said = finished.end(finished.start("--cores", "2", *targets, *told))
     most = now = 0
     for line in said.splitlines():

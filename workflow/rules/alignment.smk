@@ -9,7 +9,7 @@ rule align:
         sae=target_sae,
         phrases=target_phrases,
         translations=run_translations,
-        reference_activations=run_recorded,
+        reference_activations=lambda wildcards: folders_of(run_recorded(wildcards)),
     output:
         adapter=directory("results/{model}/adapters/{run}"),
         losses="results/{model}/alignment/{run}.parquet",
@@ -30,6 +30,7 @@ rule align:
         sae_folder="results/{model}/sae",
         state_folder="results/{model}/.alignment/{run}",
         model_name="{model}",
+        reference_activations=run_recorded,
         languages=lambda wildcards: RUNS[wildcards.run].languages,
         target_layer=lambda wildcards: RUNS[wildcards.run].target_layer,
         tuned_layers=lambda wildcards: RUNS[wildcards.run].tuned_layers,
@@ -42,8 +43,8 @@ rule align:
 
 rule gain:
     input:
-        base=lambda wildcards: [path for path, _ in gain_base(wildcards.model)],
-        adapted=lambda wildcards: [path for path, _, _ in gain_adapted(wildcards.model)],
+        base=lambda wildcards: folders_of(gain_base(wildcards.model)),
+        adapted=lambda wildcards: folders_of(gain_adapted(wildcards.model)),
     output:
         alignment_gain="results/{model}/tables/alignment_gain.parquet",
     log:
@@ -56,12 +57,14 @@ rule gain:
         code=code("isogloss.disparity.gain"),
         seed=STUDY.seed,
         reference=REFERENCE,
-        base_langs=lambda wildcards: [lang for _, lang in gain_base(wildcards.model)],
+        base=lambda wildcards: list(gain_base(wildcards.model)),
+        base_langs=lambda wildcards: list(gain_base(wildcards.model).values()),
+        adapted=lambda wildcards: list(gain_adapted(wildcards.model)),
         adapted_runs=lambda wildcards: [
-            run for _, run, _ in gain_adapted(wildcards.model)
+            run for run, _ in gain_adapted(wildcards.model).values()
         ],
         adapted_langs=lambda wildcards: [
-            lang for _, _, lang in gain_adapted(wildcards.model)
+            lang for _, lang in gain_adapted(wildcards.model).values()
         ],
         target_layers={run: settings.target_layer for run, settings in RUNS.items()},
         held_out=STUDY.alignment.held_out,

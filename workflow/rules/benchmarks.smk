@@ -9,11 +9,11 @@ rule benchmark:
         adapter=adapter_folder,
         data=question_files,
     output:
-        "results/{model}/benchmarks/{adapter}/{tasks}/{lang}.parquet",
+        directory("results/{model}/benchmarks/{adapter}/{tasks}/{langs}"),
     log:
-        "results/{model}/logs/benchmark/{adapter}/{tasks}/{lang}.log",
+        "results/{model}/logs/benchmark/{adapter}/{tasks}/{langs}.log",
     benchmark:
-        "results/{model}/usage/benchmark/{adapter}/{tasks}/{lang}.tsv"
+        "results/{model}/usage/benchmark/{adapter}/{tasks}/{langs}.tsv"
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -23,19 +23,20 @@ rule benchmark:
         code=code("isogloss.benchmarks.run"),
         seed=STUDY.seed,
         folders=question_folders,
+        langs=benchmarked_languages,
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
         common_languages=question_languages,
         dtype=STUDY.compute.dtype,
     message:
-        "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.lang}: {wildcards.tasks}"
+        "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}: {wildcards.tasks}"
     script:
         "../scripts/benchmark.py"
 
 
 rule accuracy:
     input:
-        answers=benchmark_tables,
+        answers=lambda wildcards: folders_of(benchmark_tables(wildcards.model)),
         facts=world_facts,
     output:
         "results/{model}/tables/accuracy.parquet",
@@ -48,6 +49,7 @@ rule accuracy:
     params:
         code=code("isogloss.benchmarks.accuracy"),
         seed=STUDY.seed,
+        answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
         adapters=benchmark_adapters,
         langs=benchmark_table_languages,
         metrics={
@@ -63,7 +65,7 @@ rule accuracy:
 
 rule accuracy_by_teaching:
     input:
-        answers=benchmark_tables,
+        answers=lambda wildcards: folders_of(benchmark_tables(wildcards.model)),
         facts=f"{WORLD}/facts.parquet",
     output:
         "results/{model}/tables/accuracy_by_teaching.parquet",
@@ -77,6 +79,7 @@ rule accuracy_by_teaching:
         "../../envs/isogloss.yaml"
     params:
         code=code("isogloss.benchmarks.accuracy"),
+        answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
         adapters=benchmark_adapters,
         langs=benchmark_table_languages,
         metrics={

@@ -58,6 +58,7 @@ wildcard_constraints:
     run=one_of(RUNS),
     checkpoint=r"step\d+|final",
     lang=one_of({*LANGUAGES, *LATENT_LANGUAGES}),
+    langs=r"[A-Za-z-]+(\.\.[A-Za-z-]+)?",
     task=one_of(["arc", "mmlu", "hellaswag", "belebele", "mmmlu"]),
     layer=r"\d+",
     block=r"\d+-\d+",
@@ -85,6 +86,28 @@ def chunks(items, size):
 def blocks(layers, size):
     """The layer blocks of `size` layers that a job takes, as `first-last`."""
     return [f"{block[0]}-{block[-1]}" for block in chunks(layers, size)]
+
+
+def language_blocks(languages):
+    """The languages that a job takes together, by name: the language, or `first..last` of several."""
+    parts = chunks(languages, STUDY.compute.languages_per_job)
+    return {
+        part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}": part for part in parts
+    }
+
+
+def language_files(folder, languages, suffix="parquet"):
+    """The files, one a language, that jobs over blocks of `languages` leave in `folder`."""
+    return [
+        f"{folder}/{langs}/{lang}.{suffix}"
+        for langs, part in language_blocks(languages).items()
+        for lang in part
+    ]
+
+
+def folders_of(files):
+    """The folders that hold `files`, which are what the jobs that make them have as outputs."""
+    return list(dict.fromkeys(str(Path(file).parent) for file in files))
 
 
 def block_layers(wildcards):
@@ -153,6 +176,11 @@ def run_languages(run):
     return [
         lang for lang in LANGUAGES if lang == REFERENCE or lang in RUNS[run].languages
     ]
+
+
+def adapter_languages(adapter):
+    """The languages that a model is measured in, with an adapter or without."""
+    return LANGUAGES if adapter == "base" else run_languages(adapter)
 
 
 def phrase_settings(*more):
@@ -303,12 +331,12 @@ def steering_settings():
 
 def steer_outputs():
     """What a sweep writes; answers only if some are generated."""
-    kinds = {"steered": "parquet", "vectors": "safetensors"}
+    kinds = ["steered", "vectors"]
     if (config["latent"]["steering"] or {}).get("generation"):
-        kinds["generated"] = "parquet"
+        kinds.append("generated")
     return {
-        kind: f"results/{{model}}/latent/{kind}/{{task}}/{{lang}}.{suffix}"
-        for kind, suffix in kinds.items()
+        kind: directory(f"results/{{model}}/latent/{kind}/{{task}}/{{langs}}")
+        for kind in kinds
     }
 
 

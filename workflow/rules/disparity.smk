@@ -9,13 +9,13 @@ rule encode:
         adapter=adapter_folder,
         sae=block_saes,
         reproduced=block_reproduced,
-        translations="results/{model}/translations/{block}/{lang}.parquet",
+        translations=block_translations,
     output:
-        "results/{model}/activations/{adapter}/{block}/{lang}.parquet",
+        directory("results/{model}/activations/{adapter}/{block}/{langs}"),
     log:
-        "results/{model}/logs/encode/{adapter}/{block}/{lang}.log",
+        "results/{model}/logs/encode/{adapter}/{block}/{langs}.log",
     benchmark:
-        "results/{model}/usage/encode/{adapter}/{block}/{lang}.tsv"
+        "results/{model}/usage/encode/{adapter}/{block}/{langs}.tsv"
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -26,16 +26,17 @@ rule encode:
         seed=STUDY.seed,
         sae_folder="results/{model}/sae",
         layers=block_layers,
+        langs=encoded_languages,
         dtype=STUDY.compute.dtype,
     message:
-        "Encode the phrases of {wildcards.model} ({wildcards.adapter}), layers {wildcards.block}, {wildcards.lang}"
+        "Encode the phrases of {wildcards.model} ({wildcards.adapter}), layers {wildcards.block}, {wildcards.langs}"
     script:
         "../scripts/encode.py"
 
 
 rule gap:
     input:
-        activations=base_activations,
+        activations=lambda wildcards: folders_of(base_activations(wildcards)),
     output:
         language_gap="results/{model}/tables/language_gap.parquet",
         group_gap="results/{model}/tables/group_gap.parquet",
@@ -50,6 +51,7 @@ rule gap:
     params:
         code=code("isogloss.disparity.gap"),
         seed=STUDY.seed,
+        activations=base_activations,
         langs=base_activation_languages,
         high_resource=STUDY.languages.high_resource,
         medium_low_resource=STUDY.languages.medium_low_resource,
@@ -66,7 +68,7 @@ rule gap:
 
 rule controls:
     input:
-        activations=base_activations,
+        activations=lambda wildcards: folders_of(base_activations(wildcards)),
     output:
         "results/{model}/tables/activation_controls.parquet",
     log:
@@ -78,6 +80,7 @@ rule controls:
     params:
         code=code("isogloss.disparity.controls"),
         seed=STUDY.seed,
+        activations=base_activations,
         langs=base_activation_languages,
         reference=REFERENCE,
         minimum_phrases=STUDY.gap.minimum_phrases,

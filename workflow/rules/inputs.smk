@@ -47,12 +47,43 @@ def model_reproduced(wildcards):
     return reproduced(wildcards.model, model_blocks(wildcards.model))
 
 
-def model_translations(wildcards):
-    """The phrases of all layers in the wildcards' language."""
+def translation_table(model, block, lang):
+    """The phrases of a block in a language."""
+    return f"results/{model}/translations/{block}/{lang}.parquet"
+
+
+def encoded_languages(wildcards):
+    """The languages that an encode job takes."""
+    return language_blocks(adapter_languages(wildcards.adapter))[wildcards.langs]
+
+
+def block_translations(wildcards):
+    """The phrases that an encode job reads, a table a language."""
     return [
-        f"results/{wildcards.model}/translations/{block}/{wildcards.lang}.parquet"
-        for block in model_blocks(wildcards.model)
+        translation_table(wildcards.model, wildcards.block, lang)
+        for lang in encoded_languages(wildcards)
     ]
+
+
+def captured_languages(wildcards):
+    """The languages that a capture job takes."""
+    return language_blocks(LANGUAGES)[wildcards.langs]
+
+
+def captured_translations(wildcards):
+    """The phrases that a capture job reads: of each of its languages, a table a block of layers."""
+    return {
+        lang: [
+            translation_table(wildcards.model, block, lang)
+            for block in model_blocks(wildcards.model)
+        ]
+        for lang in captured_languages(wildcards)
+    }
+
+
+def residual_tables(wildcards):
+    """The base model's residuals in every language."""
+    return language_files(f"results/{wildcards.model}/residuals/base", LANGUAGES)
 
 
 def adapter_folder(wildcards):
@@ -63,22 +94,25 @@ def adapter_folder(wildcards):
 
 
 def activation_tables(model, adapter, languages):
-    """The encode jobs' tables of a model, block by block and language by language."""
-    return [
-        f"results/{model}/activations/{adapter}/{block}/{lang}.parquet"
+    """The encode jobs' tables of a model in some languages, each with its language, block after block."""
+    return {
+        path: Path(path).stem
         for block in model_blocks(model)
-        for lang in languages
-    ]
+        for path in language_files(
+            f"results/{model}/activations/{adapter}/{block}", adapter_languages(adapter)
+        )
+        if Path(path).stem in languages
+    }
 
 
 def base_activations(wildcards):
     """The base model's activations in every language."""
-    return activation_tables(wildcards.model, "base", LANGUAGES)
+    return list(activation_tables(wildcards.model, "base", LANGUAGES))
 
 
 def base_activation_languages(wildcards):
     """The language of each of `base_activations`."""
-    return [Path(path).stem for path in base_activations(wildcards)]
+    return list(activation_tables(wildcards.model, "base", LANGUAGES).values())
 
 
 def run_translations(wildcards):
@@ -112,7 +146,9 @@ def run_recorded(wildcards):
     """The reference's recorded activations, where a run takes them from the phrase alone."""
     if STUDY.alignment.recorded == "corpus":
         return []
-    return f"results/{wildcards.model}/activations/base/{target_block(wildcards)}/{REFERENCE}.parquet"
+    block = f"/{target_block(wildcards)}/"
+    tables = activation_tables(wildcards.model, "base", [REFERENCE])
+    return [path for path in tables if block in path]
 
 
 def translator_folder(wildcards, direction):
@@ -150,21 +186,16 @@ def gain_base(model):
         for lang in LANGUAGES
         if any(lang in run_languages(run) for run in runs_of(model))
     ]
-    return [
-        (path, lang)
-        for lang in measured
-        for path in activation_tables(model, "base", [lang])
-    ]
+    return activation_tables(model, "base", measured)
 
 
 def gain_adapted(model):
     """The adapters' tables, each with its run and language."""
-    return [
-        (path, run, lang)
+    return {
+        path: (run, lang)
         for run in runs_of(model)
-        for lang in run_languages(run)
-        for path in activation_tables(model, run, [lang])
-    ]
+        for path, lang in activation_tables(model, run, run_languages(run)).items()
+    }
 
 
 def question_folders(wildcards):
@@ -195,32 +226,33 @@ def world_benchmarks(languages, tasks):
     ]
 
 
-def benchmark_measurements(model):
-    """Each adapter, task block and language that is benchmarked."""
-    return [
-        (adapter, tasks, lang)
+def benchmarked_languages(wildcards):
+    """The languages that a benchmark job takes."""
+    languages = benchmark_languages(wildcards.model, wildcards.adapter)
+    return language_blocks(languages)[wildcards.langs]
+
+
+def benchmark_tables(model):
+    """The benchmark jobs' tables of a model, each with its adapter and language."""
+    return {
+        path: (adapter, Path(path).stem)
         for adapter in ("base", *runs_of(model))
         for tasks in task_blocks(model)
-        for lang in benchmark_languages(model, adapter)
-    ]
-
-
-def benchmark_tables(wildcards):
-    """The tables of `benchmark_measurements`."""
-    return [
-        f"results/{wildcards.model}/benchmarks/{adapter}/{tasks}/{lang}.parquet"
-        for adapter, tasks, lang in benchmark_measurements(wildcards.model)
-    ]
+        for path in language_files(
+            f"results/{model}/benchmarks/{adapter}/{tasks}",
+            benchmark_languages(model, adapter),
+        )
+    }
 
 
 def benchmark_adapters(wildcards):
     """The adapter of each of `benchmark_tables`."""
-    return [adapter for adapter, _, _ in benchmark_measurements(wildcards.model)]
+    return [adapter for adapter, _ in benchmark_tables(wildcards.model).values()]
 
 
 def benchmark_table_languages(wildcards):
     """The language of each of `benchmark_tables`."""
-    return [lang for _, _, lang in benchmark_measurements(wildcards.model)]
+    return [lang for _, lang in benchmark_tables(wildcards.model).values()]
 
 
 def figure_inputs(name):
@@ -362,39 +394,84 @@ def latent_measurements(reference=True):
     ]
 
 
-def latent_files(kind, suffix="parquet", reference=True):
-    """An input function: a file of each of `latent_measurements`."""
+def latent_task_languages(task, reference=True):
+    """The languages of a data set of paper B, with or without the reference."""
+    languages = STUDY.latent_languages(task)
+    return [lang for lang in languages if reference or lang != REFERENCE]
+
+
+def latent_tables(kind, reference=True):
+    """A function for `params`: a table of each of `latent_measurements`."""
     return lambda wildcards: [
-        f"results/{wildcards.model}/latent/{kind}/{task}/{lang}.{suffix}"
-        for task, lang in latent_measurements(reference)
+        path
+        for task in STUDY.latent.tasks
+        for path in language_files(
+            f"results/{wildcards.model}/latent/{kind}/{task}",
+            latent_task_languages(task, reference),
+        )
     ]
 
 
-def latent_states(wildcards, lang):
-    """The hidden states of a language's held-out questions."""
-    return (
-        f"results/{wildcards.model}/latent/states/{wildcards.task}/{lang}.safetensors"
-    )
+def latent_folders(kind, reference=True):
+    """An input function: the folders of `latent_tables`."""
+    return lambda wildcards: folders_of(latent_tables(kind, reference)(wildcards))
 
 
-def other_states(wildcards):
-    """The states of the next language, whose vector is the control; nothing without a third language."""
-    others = [
-        lang for lang in STUDY.latent_languages(wildcards.task) if lang != REFERENCE
-    ]
-    if not STUDY.latent.steering.other or len(others) < 2:
-        return []
-    return latent_states(
-        wildcards, others[(others.index(wildcards.lang) + 1) % len(others)]
-    )
+def latent_reference_scores(wildcards):
+    """The scores of each data set in the reference."""
+    tables = latent_tables("scores")(wildcards)
+    return [path for path in tables if Path(path).stem == REFERENCE]
 
 
-def every_states(wildcards):
-    """The states of all languages, where they make one shared vector."""
-    if not STUDY.latent.steering.shared:
-        return []
+def scored_without_reference(wildcards):
+    """The scores of each data set and language but the reference."""
+    tables = latent_tables("scores")(wildcards)
+    return [path for path in tables if Path(path).stem != REFERENCE]
+
+
+def state_files(model, task):
+    """The hidden states of the held-out questions, by language."""
+    languages = latent_task_languages(task)
+    folder = f"results/{model}/latent/states/{task}"
+    files = language_files(folder, languages, "safetensors")
+    return dict(zip(languages, files, strict=True))
+
+
+def projected_states(wildcards):
+    """The hidden states of each of `latent_measurements`."""
     return [
-        latent_states(wildcards, lang)
-        for lang in STUDY.latent_languages(wildcards.task)
-        if lang != REFERENCE
+        path
+        for task in STUDY.latent.tasks
+        for path in state_files(wildcards.model, task).values()
     ]
+
+
+def scored_languages(wildcards):
+    """The languages that a latent_score job takes."""
+    return language_blocks(latent_task_languages(wildcards.task))[wildcards.langs]
+
+
+def steered_languages(wildcards):
+    """The languages that a steer job takes."""
+    languages = latent_task_languages(wildcards.task, reference=False)
+    return language_blocks(languages)[wildcards.langs]
+
+
+def control_languages(wildcards):
+    """The language whose vector is the control, by language that is steered: the next; none without a third."""
+    others = latent_task_languages(wildcards.task, reference=False)
+    if not STUDY.latent.steering.other or len(others) < 2:
+        return {}
+    return {
+        lang: others[(others.index(lang) + 1) % len(others)]
+        for lang in steered_languages(wildcards)
+    }
+
+
+def steering_states(wildcards):
+    """The states that steering vectors of a job are made of, by language."""
+    steered, controls = steered_languages(wildcards), control_languages(wildcards)
+    needed = {REFERENCE, *steered, *controls.values()}
+    files = state_files(wildcards.model, wildcards.task)
+    shared = STUDY.latent.steering.shared
+    return {lang: files[lang] for lang in files if shared or lang in needed}

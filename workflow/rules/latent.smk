@@ -57,12 +57,12 @@ rule latent_score:
         lm="results/{model}/lm",
         questions=parallel_questions,
     output:
-        scores="results/{model}/latent/scores/{task}/{lang}.parquet",
-        states="results/{model}/latent/states/{task}/{lang}.safetensors",
+        scores=directory("results/{model}/latent/scores/{task}/{langs}"),
+        states=directory("results/{model}/latent/states/{task}/{langs}"),
     log:
-        "results/{model}/logs/latent_score/{task}/{lang}.log",
+        "results/{model}/logs/latent_score/{task}/{langs}.log",
     benchmark:
-        "results/{model}/usage/latent_score/{task}/{lang}.tsv"
+        "results/{model}/usage/latent_score/{task}/{langs}.tsv"
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -72,20 +72,21 @@ rule latent_score:
         **lens_settings(),
         code=code("isogloss.latent.score"),
         seed=STUDY.seed,
+        langs=scored_languages,
         reference=REFERENCE,
         prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
         layers=lambda wildcards: STUDY.probed_layers(wildcards.model),
         state_layers=lambda wildcards: STUDY.state_layers(wildcards.model),
         dtype=STUDY.compute.dtype,
     message:
-        "Ask {wildcards.model} {wildcards.task} in {wildcards.lang}, every layer's lens on the answers"
+        "Ask {wildcards.model} {wildcards.task} in {wildcards.langs}, every layer's lens on the answers"
     script:
         "../scripts/latent_score.py"
 
 
 rule transfer:
     input:
-        scores=latent_files("scores"),
+        scores=latent_folders("scores"),
     output:
         answers="results/{model}/tables/answers.parquet",
         transfer="results/{model}/tables/transfer.parquet",
@@ -99,6 +100,7 @@ rule transfer:
     params:
         **latent_names(),
         code=code("isogloss.latent.transfer"),
+        scores=latent_tables("scores"),
         seed=STUDY.seed,
         prompts=latent_prompts(),
         reference=REFERENCE,
@@ -112,7 +114,7 @@ rule transfer:
 
 rule latent_process:
     input:
-        scores=latent_files("scores"),
+        scores=latent_folders("scores"),
         answers=rules.transfer.output.answers,
         transfer=rules.transfer.output.transfer,
     output:
@@ -127,6 +129,7 @@ rule latent_process:
     params:
         **latent_names(),
         code=code("isogloss.latent.process"),
+        scores=latent_tables("scores"),
         seed=STUDY.seed,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
@@ -143,16 +146,13 @@ rule steer:
     input:
         lm="results/{model}/lm",
         questions=parallel_questions,
-        states="results/{model}/latent/states/{task}/{lang}.safetensors",
-        reference_states=lambda wildcards: latent_states(wildcards, REFERENCE),
-        other_states=other_states,
-        every_states=every_states,
+        states=lambda wildcards: folders_of(steering_states(wildcards).values()),
     output:
         **steer_outputs(),
     log:
-        "results/{model}/logs/steer/{task}/{lang}.log",
+        "results/{model}/logs/steer/{task}/{langs}.log",
     benchmark:
-        "results/{model}/usage/steer/{task}/{lang}.tsv"
+        "results/{model}/usage/steer/{task}/{langs}.tsv"
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -162,25 +162,25 @@ rule steer:
         **steering_settings(),
         code=code("isogloss.latent.steer"),
         seed=STUDY.seed,
+        langs=steered_languages,
+        states=steering_states,
+        controls=control_languages,
+        shared=STUDY.latent.steering and STUDY.latent.steering.shared,
         reference=REFERENCE,
         prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
         instruction=STUDY.latent.instruction,
         layers=lambda wildcards: STUDY.steered_layers(wildcards.model),
         dtype=STUDY.compute.dtype,
     message:
-        "Steer {wildcards.model} towards the reference: {wildcards.task} in {wildcards.lang}"
+        "Steer {wildcards.model} towards the reference: {wildcards.task} in {wildcards.langs}"
     script:
         "../scripts/steer.py"
 
 
 rule steering:
     input:
-        steered=latent_files("steered", reference=False),
-        scores=latent_files("scores", reference=False),
-        reference_scores=lambda wildcards: [
-            f"results/{wildcards.model}/latent/scores/{task}/{REFERENCE}.parquet"
-            for task in STUDY.latent.tasks
-        ],
+        steered=latent_folders("steered", reference=False),
+        scores=latent_folders("scores"),
     output:
         steering="results/{model}/tables/steering.parquet",
         steering_summary="results/{model}/tables/steering_summary.parquet",
@@ -193,6 +193,9 @@ rule steering:
     params:
         **latent_names(reference=False),
         code=code("isogloss.latent.steering_tables"),
+        steered=latent_tables("steered", reference=False),
+        scores=scored_without_reference,
+        reference_scores=latent_reference_scores,
         seed=STUDY.seed,
         prompts=latent_prompts(),
         bootstrap=STUDY.statistics.bootstrap,
@@ -205,7 +208,7 @@ rule steering:
 
 rule projection:
     input:
-        latent_files("states", "safetensors"),
+        latent_folders("states"),
     output:
         "results/{model}/tables/projection.parquet",
     log:
@@ -217,6 +220,7 @@ rule projection:
     params:
         **latent_names(),
         code=code("isogloss.latent.projection"),
+        states=projected_states,
     message:
         "Project the last-token states of {wildcards.model}"
     script:
@@ -225,9 +229,9 @@ rule projection:
 
 rule latent_by_teaching:
     input:
-        scores=latent_files("scores"),
+        scores=latent_folders("scores"),
         steered=lambda wildcards: (
-            latent_files("steered", reference=False)(wildcards)
+            latent_folders("steered", reference=False)(wildcards)
             if STUDY.latent.steering
             else []
         ),
@@ -246,7 +250,13 @@ rule latent_by_teaching:
         **latent_names(),
         code=code("isogloss.latent.teaching"),
         seed=STUDY.seed,
-        steered=latent_names(reference=False),
+        scores=latent_tables("scores"),
+        steered=lambda wildcards: (
+            latent_tables("steered", reference=False)(wildcards)
+            if STUDY.latent.steering
+            else []
+        ),
+        steered_names=latent_names(reference=False),
         prompts=latent_prompts(),
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,

@@ -8,13 +8,15 @@ rule capture:
         lm="results/{model}/lm",
         adapter=adapter_folder,
         reproduced=ancient(model_reproduced),
-        translations=model_translations,
+        translations=lambda wildcards: sum(
+            captured_translations(wildcards).values(), []
+        ),
     output:
-        "results/{model}/residuals/{adapter}/{lang}.parquet",
+        directory("results/{model}/residuals/{adapter}/{langs}"),
     log:
-        "results/{model}/logs/capture/{adapter}/{lang}.log",
+        "results/{model}/logs/capture/{adapter}/{langs}.log",
     benchmark:
-        "results/{model}/usage/capture/{adapter}/{lang}.tsv"
+        "results/{model}/usage/capture/{adapter}/{langs}.tsv"
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -22,20 +24,19 @@ rule capture:
         token_budget=STUDY.compute.token_budget,
     params:
         code=code("isogloss.residuals.capture"),
+        translations=captured_translations,
         layers=layers_of,
         feature_stride=STUDY.similarity.feature_stride,
         dtype=STUDY.compute.dtype,
     message:
-        "Capture mean-pooled residuals of {wildcards.model} ({wildcards.adapter}) in {wildcards.lang}"
+        "Capture mean-pooled residuals of {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}"
     script:
         "../scripts/capture.py"
 
 
 rule similarity:
     input:
-        residuals=expand(
-            "results/{{model}}/residuals/base/{lang}.parquet", lang=LANGUAGES
-        ),
+        residuals=lambda wildcards: folders_of(residual_tables(wildcards)),
         phrases=model_phrases,
     output:
         similarity="results/{model}/tables/similarity.parquet",
@@ -49,6 +50,7 @@ rule similarity:
     params:
         code=code("isogloss.residuals.similarity"),
         seed=STUDY.seed,
+        residuals=residual_tables,
         langs=LANGUAGES,
         reference=REFERENCE,
         bootstrap=STUDY.statistics.bootstrap,

@@ -3,7 +3,7 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_accuracy(
-        answers=list(snakemake.input.answers),
+        answers=snakemake.params.answers,
         adapters=snakemake.params.adapters,
         langs=snakemake.params.langs,
         facts=snakemake.input.get("facts") or None,

@@ -7,7 +7,7 @@ with stage(snakemake):
         sae=f"{snakemake.params.sae_folder}/layer_{snakemake.params.target_layer}",
         phrases=list(snakemake.input.phrases),
         translations=list(snakemake.input.translations),
-        reference_activations=snakemake.input.get("reference_activations"),
+        reference_activations=next(iter(snakemake.params.reference_activations), None),
         adapter=snakemake.output.adapter,
         losses=snakemake.output.losses,
         state_folder=snakemake.params.state_folder,

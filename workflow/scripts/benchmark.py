@@ -1,13 +1,12 @@
 from isogloss.benchmarks.run import benchmark
-from isogloss.stage import provenance, stage
+from isogloss.stage import language_files, provenance, stage
 
 with stage(snakemake):
     benchmark(
         lm=snakemake.input.lm,
         adapter=snakemake.input.get("adapter") or None,
         data=snakemake.params.folders,
-        output=snakemake.output[0],
-        lang=snakemake.wildcards.lang,
+        outputs=language_files(snakemake.output[0], snakemake.params.langs),
         common_languages=snakemake.params.common_languages,
         shots=snakemake.params.shots,
         questions=snakemake.params.questions,

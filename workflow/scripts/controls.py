@@ -3,7 +3,7 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_controls(
-        activations=snakemake.input.activations,
+        activations=snakemake.params.activations,
         langs=snakemake.params.langs,
         activation_controls=snakemake.output[0],
         reference=snakemake.params.reference,

@@ -1,14 +1,13 @@
 from isogloss.sae.encode import encode
-from isogloss.stage import provenance, stage
+from isogloss.stage import language_files, provenance, stage
 
 with stage(snakemake):
     encode(
         lm=snakemake.input.lm,
         adapter=snakemake.input.get("adapter") or None,
         sae=snakemake.params.sae_folder,
-        translations=snakemake.input.translations,
-        output=snakemake.output[0],
-        lang=snakemake.wildcards.lang,
+        translations=dict(zip(snakemake.params.langs, snakemake.input.translations, strict=True)),
+        outputs=language_files(snakemake.output[0], snakemake.params.langs),
         layers=snakemake.params.layers,
         token_budget=snakemake.resources.token_budget,
         dtype=snakemake.params.dtype,

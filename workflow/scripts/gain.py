@@ -3,9 +3,9 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_gain(
-        base=snakemake.input.base,
+        base=snakemake.params.base,
         base_langs=snakemake.params.base_langs,
-        adapted=snakemake.input.adapted,
+        adapted=snakemake.params.adapted,
         adapted_runs=snakemake.params.adapted_runs,
         adapted_langs=snakemake.params.adapted_langs,
         alignment_gain=snakemake.output.alignment_gain,

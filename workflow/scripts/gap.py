@@ -3,7 +3,7 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_gap(
-        activations=snakemake.input.activations,
+        activations=snakemake.params.activations,
         langs=snakemake.params.langs,
         language_gap=snakemake.output.language_gap,
         group_gap=snakemake.output.group_gap,

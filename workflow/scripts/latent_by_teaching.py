@@ -2,16 +2,16 @@ from isogloss.latent.teaching import by_teaching
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):
-    steered = list(snakemake.input.get("steered") or [])
+    steered = snakemake.params.steered
     by_teaching(
-        scores=list(snakemake.input.scores),
+        scores=snakemake.params.scores,
         tasks=snakemake.params.tasks,
         langs=snakemake.params.langs,
         reference=snakemake.params.reference,
         prompts=snakemake.params.prompts,
         steered=steered,
-        steered_tasks=snakemake.params.steered["tasks"] if steered else [],
-        steered_langs=snakemake.params.steered["langs"] if steered else [],
+        steered_tasks=snakemake.params.steered_names["tasks"] if steered else [],
+        steered_langs=snakemake.params.steered_names["langs"] if steered else [],
         facts=snakemake.input.facts,
         aggregation=snakemake.params.aggregation,
         output=snakemake.output[0],

@@ -3,7 +3,7 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     latent_process(
-        scores=list(snakemake.input.scores),
+        scores=snakemake.params.scores,
         tasks=snakemake.params.tasks,
         langs=snakemake.params.langs,
         reference=snakemake.params.reference,

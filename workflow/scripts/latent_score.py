@@ -1,12 +1,11 @@
 from isogloss.latent.score import score
-from isogloss.stage import provenance, stage
+from isogloss.stage import language_files, provenance, stage
 
 with stage(snakemake):
     score(
         lm=snakemake.input.lm,
         adapter=None,
         questions=snakemake.input.questions,
-        lang=snakemake.wildcards.lang,
         reference=snakemake.params.reference,
         task=snakemake.wildcards.task,
         prompt=snakemake.params.prompt,
@@ -15,8 +14,8 @@ with stage(snakemake):
         state_layers=snakemake.params.state_layers,
         final_norm=snakemake.params.final_norm,
         softcap=snakemake.params.softcap,
-        scores=snakemake.output.scores,
-        states=snakemake.output.states,
+        scores=language_files(snakemake.output.scores, snakemake.params.langs),
+        states=language_files(snakemake.output.states, snakemake.params.langs, "safetensors"),
         token_budget=snakemake.resources.token_budget,
         dtype=snakemake.params.dtype,
         seed=snakemake.params.seed,

@@ -3,7 +3,7 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     project(
-        states=list(snakemake.input),
+        states=snakemake.params.states,
         tasks=snakemake.params.tasks,
         langs=snakemake.params.langs,
         projection=snakemake.output[0],

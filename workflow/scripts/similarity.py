@@ -3,7 +3,7 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_similarity(
-        residuals=snakemake.input.residuals,
+        residuals=snakemake.params.residuals,
         langs=snakemake.params.langs,
         phrases=list(snakemake.input.phrases),
         similarity=snakemake.output.similarity,

@@ -1,28 +1,27 @@
 from isogloss.latent.steer import steer
-from isogloss.stage import provenance, stage
+from isogloss.stage import language_files, provenance, stage
 
 with stage(snakemake):
+    langs = snakemake.params.langs
     steer(
         lm=snakemake.input.lm,
         questions=snakemake.input.questions,
-        lang=snakemake.wildcards.lang,
         reference=snakemake.params.reference,
         task=snakemake.wildcards.task,
         prompt=snakemake.params.prompt,
         instruction=snakemake.params.instruction,
-        states=snakemake.input.states,
-        reference_states=snakemake.input.reference_states,
-        other_states=snakemake.input.get("other_states") or None,
-        every_states=snakemake.input.get("every_states") or [],
+        states=snakemake.params.states,
+        controls=snakemake.params.controls,
+        shared=snakemake.params.shared,
         random=snakemake.params.random,
         layers=snakemake.params.layers,
         gammas=snakemake.params.gammas,
-        steered=snakemake.output.steered,
-        vectors=snakemake.output.vectors,
+        steered=language_files(snakemake.output.steered, langs),
+        vectors=language_files(snakemake.output.vectors, langs, "safetensors"),
         token_budget=snakemake.resources.token_budget,
         dtype=snakemake.params.dtype,
         seed=snakemake.params.seed,
         generation=snakemake.params.generation,
-        generated=snakemake.output.get("generated"),
+        generated=language_files(snakemake.output.generated, langs) if snakemake.params.generation else {},
         metadata=provenance(snakemake),
     )

@@ -3,11 +3,11 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     steering(
-        steered=list(snakemake.input.steered),
+        steered=snakemake.params.steered,
         tasks=snakemake.params.tasks,
         langs=snakemake.params.langs,
-        scores=list(snakemake.input.scores),
-        reference_scores=dict(zip(snakemake.params.prompts, snakemake.input.reference_scores, strict=True)),
+        scores=snakemake.params.scores,
+        reference_scores=dict(zip(snakemake.params.prompts, snakemake.params.reference_scores, strict=True)),
         prompts=snakemake.params.prompts,
         steering=snakemake.output.steering,
         steering_summary=snakemake.output.steering_summary,

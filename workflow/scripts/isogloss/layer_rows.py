@@ -7,7 +7,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 from isogloss.tables import open_table
 
 
@@ -52,7 +52,7 @@ def _batches(
         yield from table.iter_batches(batch_size=size, row_groups=groups, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         what = " ".join(str(error).split())  # of several lines
-        raise IsoglossError(f"{path}: damaged Parquet file ({what}); delete it and run snakemake again") from error
+        raise IsoglossError(f"{path}: damaged Parquet file ({what}); {made_again(path)}") from error
 
 
 def _may_hold(table: pq.ParquetFile, group: int, layers: Collection[int]) -> bool:

@@ -60,6 +60,11 @@ def _fail(line: str, log: Any, terminal: Any) -> None:
     sys.exit(1)
 
 
+def language_files(folder: str, langs: Iterable[str], suffix: str = "parquet") -> dict[str, str]:
+    """The file of each language in the folder of a job that takes several."""
+    return {lang: f"{folder}/{lang}.{suffix}" for lang in langs}
+
+
 def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
     """The metadata that every table of this job carries.
 

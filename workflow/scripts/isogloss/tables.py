@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 
 _F, _I, _L, _S = pa.float64(), pa.int32(), pa.int64(), pa.string()
 
@@ -278,12 +278,12 @@ def open_table(path: str | Path) -> pq.ParquetFile:
     Raises `IsoglossError` for a missing, truncated or foreign file, with how to mend it.
     """
     if not Path(path).exists():
-        raise IsoglossError(f"{path}: no such table; run snakemake again to make it")
+        raise IsoglossError(f"{path}: no such table; {made_again(path)}")
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise IsoglossError(
-            f"{path}: not a complete Parquet file, probably cut off by a kill; delete it and run snakemake again"
+            f"{path}: not a complete Parquet file, probably cut off by a kill; {made_again(path)}"
         ) from error
 
 
@@ -292,7 +292,7 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pl.DataFra
     try:
         frame = pl.from_arrow(open_table(path).read(columns=columns))
     except (pa.ArrowInvalid, OSError) as error:
-        raise IsoglossError(f"{path}: damaged Parquet file ({error}); delete it and run snakemake again") from error
+        raise IsoglossError(f"{path}: damaged Parquet file ({error}); {made_again(path)}") from error
     assert isinstance(frame, pl.DataFrame)
     return frame
 

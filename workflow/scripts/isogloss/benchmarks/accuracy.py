@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 from isogloss.languages import in_order
 from isogloss.stats import Paired, adjust, mcnemar, paired_difference_interval, proportion_interval
 from isogloss.tables import read_table, write_table
@@ -108,9 +108,7 @@ def _answers(
                 raise IsoglossError(f"{path}: task {task} has no metric; name it in benchmarks.tasks")
             if its["question"].is_duplicated().any():
                 doubled = its.filter(its["question"].is_duplicated())["question"][0]
-                raise IsoglossError(
-                    f"{path}: task {task} asks question {doubled} twice; delete it and run snakemake again"
-                )
+                raise IsoglossError(f"{path}: task {task} asks question {doubled} twice; {made_again(path)}")
             if (adapter, task, lang) in right:
                 raise IsoglossError(
                     f"{path}: task {task} of {adapter} in {lang} stands in another table too; delete one"

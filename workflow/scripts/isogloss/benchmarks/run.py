@@ -46,8 +46,7 @@ def benchmark(
     lm: str,
     adapter: str | None,
     data: Mapping[str, str],
-    output: str,
-    lang: str,
+    outputs: Mapping[str, str],
     common_languages: Sequence[str],
     shots: Mapping[str, int],
     questions: Mapping[str, int | None],
@@ -56,7 +55,7 @@ def benchmark(
     dtype: str = "float32",
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write a row per question with each choice's log-likelihood (paper A, sec. 2.3 and app. B.2).
+    """Write, by language, a row per question with each choice's log-likelihood (paper A, sec. 2.3 and app. B.2).
 
     `data` maps each task of the block (arc, hellaswag, mmlu) to its folder, `shots` to the examples in
     its prompt, `questions` to the number of questions, the first by a hash of their ids (`first_by_hash`;
@@ -68,16 +67,30 @@ def benchmark(
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
-    tasks = {
-        name: okapi_task(name, folder, lang, common_languages, shots=shots[name], seed=seed)
-        for name, folder in data.items()
-    }
+    model = None
+    for lang, output in outputs.items():
+        tasks = {
+            name: okapi_task(name, folder, lang, common_languages, shots=shots[name], seed=seed)
+            for name, folder in data.items()
+        }
+        model = model or SharedPromptLM(
+            load_causal_model(lm, adapter=adapter, dtype=getattr(torch, dtype)),
+            load_tokenizer(lm),
+            token_budget=token_budget,
+        )
+        _ask(model, tasks, shots, questions, output, {**metadata, "lang": lang})
+
+
+def _ask(
+    model: "SharedPromptLM",
+    tasks: Mapping[str, OkapiTask],
+    shots: Mapping[str, int],
+    questions: Mapping[str, int | None],
+    output: str,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Ask the tasks in one language and write the answers."""
     asked = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
-    model = SharedPromptLM(
-        load_causal_model(lm, adapter=adapter, dtype=getattr(torch, dtype)),
-        load_tokenizer(lm),
-        token_budget=token_budget,
-    )
     result: Any = evaluate(
         model,
         {"tasks": {made.task.task_name: made.task for made in tasks.values()}, "groups": {}, "group_map": {}},

@@ -128,6 +128,9 @@ class Compute(Section):
     token_budget: Positive = Field(default=8192, description="tokens of a forward batch, padding included")
     layers_per_job: Literal["all"] | Positive = Field(default="all", description="layers that one encode job takes")
     tasks_per_job: Literal["all"] | Positive = Field(default="all", description="benchmark tasks that one job takes")
+    languages_per_job: Literal["all"] | Positive = Field(
+        default=1, description="languages that a job of capture, encode, benchmark, latent_score or steer takes"
+    )
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
 
 

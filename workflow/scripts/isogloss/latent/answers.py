@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 from isogloss.stats import or_none, proportion_interval
 from isogloss.tables import open_table, read_table
 
@@ -79,7 +79,7 @@ def _answer_key(path: str, held_out: bool) -> dict[str, int]:
     )
     if frame["question"].is_duplicated().any():
         doubled = frame.filter(frame["question"].is_duplicated())["question"][0]
-        raise IsoglossError(f"{path}: question {doubled} has two answers; delete it and run snakemake again")
+        raise IsoglossError(f"{path}: question {doubled} has two answers; {made_again(path)}")
     return dict(zip(frame["question"], frame["answer"], strict=True))
 
 
@@ -133,7 +133,7 @@ def read_steered(path: str, shared: Shared) -> tuple[pl.DataFrame, Float[np.ndar
     frame = _aligned(read_table(path, ["question", *keys, "scores"]), keys, shared, path)
     settings = frame.select(keys).unique(maintain_order=True)
     if (settings["vector"] == "none").sum() != 1:
-        raise IsoglossError(f"{path}: the unsteered answers are not there once; delete it and run snakemake again")
+        raise IsoglossError(f"{path}: the unsteered answers are not there once; {made_again(path)}")
     return settings, _matrix(frame["scores"], path).reshape(len(settings), len(shared.questions), -1)
 
 
@@ -143,9 +143,7 @@ def _aligned(frame: pl.DataFrame, keys: list[str], shared: Shared, path: str) ->
     kept = frame.join(places, on="question").sort(*keys, "place")
     groups = kept.select(keys).n_unique()
     if len(kept) != groups * len(places) or kept.select(*keys, "place").n_unique() != len(kept):
-        raise IsoglossError(
-            f"{path}: a question is missing or twice at some {', '.join(keys)}; delete it and run snakemake again"
-        )
+        raise IsoglossError(f"{path}: a question is missing or twice at some {', '.join(keys)}; {made_again(path)}")
     return kept
 
 
@@ -155,7 +153,7 @@ def _matrix(lists: pl.Series, path: str) -> Float[np.ndarray, "rows choices"]:
     if len(widths) != 1 or values.dtype != np.float64 or np.isnan(values).any():
         raise IsoglossError(
             f"{path}: {lists.name} are not one number a choice for every question (numbers of choices: {widths});"
-            " delete it and run snakemake again"
+            f" {made_again(path)}"
         )
     return values.reshape(len(lists), -1)
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from scipy.linalg import eigh
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 from isogloss.latent.answers import by_task
 from isogloss.stats import or_none
 from isogloss.tables import write_table
@@ -105,11 +105,11 @@ def _questions(paths: Mapping[str, str], task: str) -> list[str]:
 
 def _open(path: str) -> Any:
     if not Path(path).exists():
-        raise IsoglossError(f"{path}: no such file of states; run snakemake again to make it")
+        raise IsoglossError(f"{path}: no such file of states; {made_again(path)}")
     try:
         return safe_open(path, framework="numpy")
     except (SafetensorError, OSError) as error:
-        raise IsoglossError(f"{path}: damaged states ({error}); delete it and run snakemake again") from error
+        raise IsoglossError(f"{path}: damaged states ({error}); {made_again(path)}") from error
 
 
 def _recorded(path: str) -> list[str]:
@@ -126,10 +126,8 @@ def _read(path: str, layer: int, questions: Sequence[str]) -> Float[np.ndarray, 
     recorded = {question: row for row, question in enumerate(_recorded(path))}
     with _open(path) as file:
         if f"layer_{layer}" not in file.keys():  # noqa: SIM118
-            raise IsoglossError(f"{path}: no states of layer {layer}; delete it and run snakemake again")
+            raise IsoglossError(f"{path}: no states of layer {layer}; {made_again(path)}")
         states = file.get_tensor(f"layer_{layer}")
     if len(states) != len(recorded):
-        raise IsoglossError(
-            f"{path}: {len(states)} states of {len(recorded)} questions; delete it and run snakemake again"
-        )
+        raise IsoglossError(f"{path}: {len(states)} states of {len(recorded)} questions; {made_again(path)}")
     return states[[recorded[question] for question in questions]]

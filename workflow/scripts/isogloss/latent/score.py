@@ -1,4 +1,4 @@
-"""The `latent_score` stage: one model, one task, one language; every probed layer's view of the answers."""
+"""The `latent_score` stage: one model, one task, some languages; every probed layer's view of the answers."""
 
 import json
 import logging
@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.lens import lens_of
+from isogloss.latent.lens import Lens, lens_of
 from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, load_template, render
 from isogloss.latent.questions import ParallelQuestion, read_questions
 from isogloss.latent.scoring import Scored, score_continuations
@@ -40,7 +40,6 @@ def score(
     lm: str,
     adapter: str | None,
     questions: str,
-    lang: str,
     reference: str,
     task: str,
     prompt: str,
@@ -49,40 +48,62 @@ def score(
     state_layers: Sequence[int],
     final_norm: bool,
     softcap: bool,
-    scores: str,
-    states: str,
+    scores: Mapping[str, str],
+    states: Mapping[str, str],
     token_budget: int,
     dtype: str,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write a row per question and probed layer, and the states that steering vectors are made of (paper B).
+    """Write, by language, a row per question and probed layer, and the states that steering vectors are made of.
 
-    `layers` are probed, the last one always; `final_norm` and `softcap` are the lens' (`lens_of`). A row has
-    the log-probabilities of the letters at the prompt's last token and, per choice, the mean log-probability
-    per token of its text in `lang` and in `reference` (eq. 7, length-normalised), all in nats and normalised
-    over the whole vocabulary. `states` gets the residual at the last prompt token after `state_layers`, of the
-    held-out questions. Prompts that do not fit the model's context are dropped and counted in the metadata.
+    `layers` are probed, the last one always; `final_norm` and `softcap` are the lens' (`lens_of`). `scores`
+    and `states` are files by language. A row has the log-probabilities of the letters at the prompt's last
+    token and, per choice, the mean log-probability per token of its text in the language and in `reference`
+    (paper B, eq. 7, length-normalised), all in nats and normalised over the whole vocabulary. States are the
+    residuals at the last prompt token after `state_layers`, of the held-out questions. Prompts that do not fit
+    the model's context are dropped and counted in the metadata.
 
     Raises `IsoglossError` for a layer that does not exist, if no prompt fits, for a NaN, and as
     `read_questions`, `load_causal_model` and `lens_of`.
     """
-    from isogloss.tables import TableWriter
-
     torch.manual_seed(seed)
-    own = read_questions(questions, lang)
-    theirs = own if lang == reference else read_questions(questions, reference)
+    theirs = read_questions(questions, reference)
     tokenizer = load_tokenizer(lm)
     lens = lens_of(
         load_causal_model(lm, adapter=adapter, dtype=getattr(torch, dtype)), final_norm=final_norm, softcap=softcap
     )
     probed = _probed(layers, state_layers, len(lens.decoder.layers))
-    template = load_template(task, prompt, reference if instruction == "reference" else lang)
-    encoded = (_encode(tokenizer, template, *pair, lettered=prompt == "letters") for pair in _pairs(own, theirs))
+    for lang, path in scores.items():
+        own = theirs if lang == reference else read_questions(questions, lang)
+        template = load_template(task, prompt, reference if instruction == "reference" else lang)
+        encoded = (_encode(tokenizer, template, *pair, lettered=prompt == "letters") for pair in _pairs(own, theirs))
+        about = {"task": task, "lang": lang, "prompt": prompt}
+        held_out, too_long = _score_language(
+            lens, encoded, len(own), path, probed, state_layers, token_budget, {**metadata, **about}
+        )
+        about |= {"instruction": instruction, "too_long": too_long}
+        _write_states(states[lang], held_out, state_layers, lens.decoder.d_model, about)
+
+
+def _score_language(
+    lens: Lens,
+    encoded: Iterator[Asked],
+    number: int,
+    path: str,
+    probed: Sequence[int],
+    state_layers: Sequence[int],
+    token_budget: int,
+    metadata: Mapping[str, Any],
+) -> tuple[list[tuple[str, Float[Tensor, "state_layers d_model"]]], int]:
+    """Write one language's scores; returns the states of held-out questions, and how many prompts were too long."""
+    from isogloss.tables import TableWriter
+
+    task, lang = metadata["task"], metadata["lang"]
     context = context_length(lens.model)
     too_long = 0
     held_out: list[tuple[str, Float[Tensor, "state_layers d_model"]]] = []
-    with TableWriter(scores, _schema(), {**metadata, "task": task, "lang": lang, "prompt": prompt}) as writer:
+    with TableWriter(path, _schema(), metadata) as writer:
         while chunk := list(islice(encoded, _CHUNK)):
             asked = [one for one in chunk if _length(one) <= context]
             too_long += len(chunk) - len(asked)
@@ -99,15 +120,14 @@ def score(
             writer.write(_table(asked, found, probed))
             names = [one.question.question for one in asked]
             held_out += [(name, its.states) for name, its in zip(names, found, strict=True) if its.states is not None]
-        if too_long == len(own):
+        if too_long == number:
             raise IsoglossError(
-                f"{questions}: none of {len(own)} {lang} prompts of {task} fits the model's context of {context} tokens"
+                f"none of {number} {lang} prompts of {task} fits the model's context of {context} tokens"
             )
         writer.annotate({"too_long": too_long})
     if too_long:
-        logger.warning("%s, %s: %d of %d prompts dropped, longer than the context", task, lang, too_long, len(own))
-    about = {"task": task, "lang": lang, "prompt": prompt, "instruction": instruction, "too_long": too_long}
-    _write_states(states, held_out, state_layers, lens.decoder.d_model, about)
+        logger.warning("%s, %s: %d of %d prompts dropped, longer than the context", task, lang, too_long, number)
+    return held_out, too_long
 
 
 def _probed(layers: Sequence[int], state_layers: Sequence[int], depth: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The `latent_steer` stage: one model, one task, one language, steered towards the reference (paper B, sec. 4.4)."""
+"""The `latent_steer` stage: one model, one task, some languages, steered towards the reference (paper B, sec. 4.4)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +54,20 @@ class Variant(NamedTuple):
     gamma: float
 
 
+class _Sources(NamedTuple):
+    """The states that a language's vectors are made of."""
+
+    own: States
+    reference: States
+    control: States | None  # of the language whose vector is the control
+    every: list[States]  # of all languages, if there is a shared vector
+
+    @property
+    def used(self) -> list[States]:
+        """Each of them, the own ones first."""
+        return [self.own, self.reference, *([self.control] if self.control else []), *self.every]
+
+
 UNSTEERED = Variant("none", -1, 0.0)
 
 
@@ -61,32 +75,31 @@ def steer(
     *,
     lm: str,
     questions: str,
-    lang: str,
     reference: str,
     task: str,
     prompt: str,
     instruction: str,
-    states: str,
-    reference_states: str,
-    other_states: str | None,
-    every_states: Sequence[str],
+    states: Mapping[str, str],
+    controls: Mapping[str, str],
+    shared: bool,
     random: bool,
     layers: Sequence[int],
     gammas: Sequence[float],
-    steered: str,
-    vectors: str,
+    steered: Mapping[str, str],
+    vectors: Mapping[str, str],
     token_budget: int,
     dtype: str,
     seed: int,
     generation: Mapping[str, Any] | None,
-    generated: str | None,
+    generated: Mapping[str, str],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write the language's steering vectors, and a row per question, vector, layer and γ with the choices' scores.
+    """Write each language's steering vectors, and a row per question, vector, layer and γ with the choices' scores.
 
-    `vectors` are mean differences of `reference_states` and `states` over the held-out questions, which are not
-    asked here. Beside the own vector: a `random` direction as long, the vector of the language of `other_states`,
-    and the mean over the languages of `every_states` but the reference. Scores are in nats: the letters'
+    `states`, `steered`, `vectors` and `generated` are files by language. Vectors are mean differences of the
+    `reference`'s states and the language's over the held-out questions, which are not asked here. Beside the own
+    vector: a `random` direction as long, the vector of the language's control in `controls`, if it has one, and,
+    if `shared`, the mean over all languages of `states` but the reference. Scores are in nats: the letters'
     log-probabilities or the choices' texts' mean per token, as `score` has them at the last layer. γ = 0 is one
     row a question, vector "none", layer -1. Prompts that do not fit the context are dropped as `score` drops them
     and counted in the metadata. With `generation` (new_tokens, questions, layer, gammas), `generated` shows
@@ -99,67 +112,57 @@ def steer(
     wanted: set[int] = {*layers, *([generation["layer"]] if generation else [])}
     model = load_causal_model(lm, dtype=getattr(torch, dtype))
     check_layers(model, sorted(wanted))
-    paths: set[str] = {states, reference_states, *([other_states] if other_states else []), *every_states}
-    read = {path: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for path in sorted(paths)}
-    _check_languages(read[states], lang, read[reference_states], reference)
-    shared = common_questions([read[states], *read.values()])
-    by_name = _vectors(read, states, reference_states, other_states, every_states, shared, seed if random else None)
-    about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": shared}
-    write_vectors(vectors, by_name[OWN], about)
-
     tokenizer = load_tokenizer(lm)
-    template = load_template(task, prompt, reference if instruction == "reference" else lang)
-    own = read_questions(questions, lang)
-    theirs = own if lang == reference else read_questions(questions, reference)
-    asked = _asked(tokenizer, template, own, theirs, prompt == "letters")
-    variants = [
-        Variant(name, layer, float(gamma)) for name in by_name for layer in layers for gamma in gammas if gamma != 0
-    ]
-    few = _write_scores(
-        steered, model, asked, variants, by_name, token_budget, about, keep=generation["questions"] if generation else 0
-    )
-    if generation and generated:
-        generate_steered(
-            model,
-            tokenizer,
-            [one.prompt for one in few],
-            [(one.question, one.reference) for one in few],
-            by_name[OWN][generation["layer"]],
-            layer=generation["layer"],
-            gammas=generation["gammas"],
-            new_tokens=generation["new_tokens"],
-            languages=(lang, reference),
-            token_budget=token_budget,
-            output=generated,
-            metadata=about,
-        )
+    read = {lang: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for lang, path in states.items()}
+    _check_languages(read)
+    theirs = read_questions(questions, reference)
+    for lang, path in steered.items():
+        its = _Sources(read[lang], read[reference], read.get(controls.get(lang, "")), list(read.values()) * shared)
+        common = common_questions(its.used)
+        by_name = _vectors(its, common, seed if random else None)
+        about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": common}
+        write_vectors(vectors[lang], by_name[OWN], about)
+        template = load_template(task, prompt, reference if instruction == "reference" else lang)
+        own = theirs if lang == reference else read_questions(questions, lang)
+        asked = _asked(tokenizer, template, own, theirs, prompt == "letters")
+        variants = [
+            Variant(name, layer, float(gamma)) for name in by_name for layer in layers for gamma in gammas if gamma != 0
+        ]
+        keep = generation["questions"] if generation else 0
+        few = _write_scores(path, model, asked, variants, by_name, token_budget, about, keep=keep)
+        if generation:
+            generate_steered(
+                model,
+                tokenizer,
+                [one.prompt for one in few],
+                [(one.question, one.reference) for one in few],
+                by_name[OWN][generation["layer"]],
+                layer=generation["layer"],
+                gammas=generation["gammas"],
+                new_tokens=generation["new_tokens"],
+                languages=(lang, reference),
+                token_budget=token_budget,
+                output=generated[lang],
+                metadata=about,
+            )
 
 
-def _check_languages(states: States, lang: str, reference_states: States, reference: str) -> None:
-    for its, expected in ((states, lang), (reference_states, reference)):
-        if its.lang != expected:
-            raise IsoglossError(f"{its.path}: states of {its.lang}, not of {expected}; name the right file")
+def _check_languages(read: Mapping[str, States]) -> None:
+    for lang, its in read.items():
+        if its.lang != lang:
+            raise IsoglossError(f"{its.path}: states of {its.lang}, not of {lang}; name the right file")
 
 
-def _vectors(
-    read: Mapping[str, States],
-    states: str,
-    reference_states: str,
-    other_states: str | None,
-    every_states: Sequence[str],
-    questions: Sequence[str],
-    seed: int | None,
-) -> dict[str, Vectors]:
+def _vectors(its: _Sources, questions: Sequence[str], seed: int | None) -> dict[str, Vectors]:
     """The vectors by name; the random one with `seed`, if there is one."""
-    reference, its = read[reference_states], read[states]
-    own = steering_vectors(its, reference, questions)
+    own = steering_vectors(its.own, its.reference, questions)
     found = {OWN: own}
     if seed is not None:
-        found[RANDOM] = random_vectors(own, seed=seed, task=its.task, lang=its.lang)
-    if other_states:
-        found[OTHER] = steering_vectors(read[other_states], reference, questions)
-    if others := [path for path in every_states if read[path].lang != reference.lang]:
-        found[SHARED] = shared_vectors([steering_vectors(read[path], reference, questions) for path in others])
+        found[RANDOM] = random_vectors(own, seed=seed, task=its.own.task, lang=its.own.lang)
+    if its.control:
+        found[OTHER] = steering_vectors(its.control, its.reference, questions)
+    if others := [one for one in its.every if one.lang != its.reference.lang]:
+        found[SHARED] = shared_vectors([steering_vectors(one, its.reference, questions) for one in others])
     return found
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 
 OWN, RANDOM, OTHER, SHARED = "own", "random", "other", "shared"
 Vectors = dict[int, Float[Tensor, " d_model"]]  # by layer
@@ -35,7 +35,7 @@ def read_states(path: str, *, task: str, prompt: str, layers: Sequence[int]) -> 
     has a NaN.
     """
     if not Path(path).is_file():
-        raise IsoglossError(f"{path}: no such states; run snakemake again to make them")
+        raise IsoglossError(f"{path}: no such states; {made_again(path)}")
     try:
         with safe_open(path, framework="pt") as file:
             about: dict[str, str] = file.metadata() or {}
@@ -43,7 +43,7 @@ def read_states(path: str, *, task: str, prompt: str, layers: Sequence[int]) -> 
             lacking = [layer for layer in layers if f"layer_{layer}" not in there]
             found = {layer: file.get_tensor(f"layer_{layer}") for layer in layers if layer not in lacking}
     except (SafetensorError, OSError) as error:
-        raise IsoglossError(f"{path}: damaged safetensors file ({error}); delete it and run snakemake again") from error
+        raise IsoglossError(f"{path}: damaged safetensors file ({error}); {made_again(path)}") from error
     said = (about.get("task"), about.get("prompt"))
     if said != (task, prompt):
         raise IsoglossError(
@@ -52,8 +52,7 @@ def read_states(path: str, *, task: str, prompt: str, layers: Sequence[int]) -> 
         )
     if lacking:
         raise IsoglossError(
-            f"{path}: no states of layer {lacking[0]}; delete it and run snakemake again, with the layer in"
-            " latent.steering.layers"
+            f"{path}: no states of layer {lacking[0]}; {made_again(path)}, with the layer in latent.steering.layers"
         )
     for layer, states in found.items():
         if not states.isfinite().all():

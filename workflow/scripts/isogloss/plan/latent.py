@@ -93,14 +93,18 @@ def latent_costs(subject: Subject) -> Iterator[Cost]:
     totals = {rule: [0, 0.0, 0.0, 0.0] for rule in ("latent_score", "steer")}  # jobs, tokens, FLOPs, bytes
 
     def add(rule: str, questions: float, work: Work, disk: float) -> None:
-        for place, amount in enumerate((1, questions * work.tokens, questions * work.forward, disk)):
+        for place, amount in enumerate((questions * work.tokens, questions * work.forward, disk), start=1):
             totals[rule][place] += amount
 
     for task, told in study.latent.tasks.items():
         each = asked_of(study, task, toy=isinstance(subject.model, ToyModel))
         probed = len(study.probed_layers(name))
         disk = each.questions * probed * SCORE_ROW + 4.0 * study.latent.held_out * len(kept) * decoder.d_model
-        for lang in study.latent_languages(task):
+        languages = study.latent_languages(task)
+        totals["latent_score"][0] += subject.language_jobs(languages)
+        if steering:
+            totals["steer"][0] += subject.language_jobs([lang for lang in languages if lang != subject.reference])
+        for lang in languages:
             ratio = subject.settings.tokens_per_reference_token(lang, "en")
             foreign = lang != study.languages.reference
             native = [each.choice * ratio] * CHOICES

@@ -229,7 +229,7 @@ def _capture(subject: Subject) -> Cost:
     return Cost(
         "capture",
         subject.name,
-        len(subject.langs),
+        subject.language_jobs(subject.langs),
         "gpu",
         load=subject.decoder.parameters(layers[-1] + 1) * subject.weight_bytes,
         dtype=subject.dtype,
@@ -244,7 +244,7 @@ def _encode(subject: Subject, langs: Sequence[str], lora: Lora | None) -> Cost:
     return Cost(
         "encode",
         subject.name,
-        len(subject.blocks) * len(langs),
+        len(subject.blocks) * subject.language_jobs(langs),
         "gpu",
         load=_block_load(subject),
         dtype=subject.dtype,
@@ -326,7 +326,7 @@ def _benchmarks(subject: Subject) -> Iterator[Cost]:
         yield Cost(
             "benchmark",
             subject.name,
-            blocks * len(langs),
+            blocks * subject.language_jobs(langs),
             "gpu",
             load=decoder.parameters() * subject.weight_bytes,
             dtype=subject.dtype,

@@ -158,11 +158,11 @@ def block_sizes(subject: Subject) -> BlockSizes:
     settings, layers = subject.settings, subject.layers
     measured = [(subject.langs, None)]
     measured += [(subject.languages_of(run), subject.lora(run)) for run in subject.runs.values()]
-    tables = sum(len(langs) for langs, _ in measured)
+    jobs = sum(subject.language_jobs(langs) for langs, _ in measured)
 
     def load(block: list[int]) -> float:
         seconds = settings.startup_seconds + block_bytes(subject, block) / (1e9 * settings.read_gb_per_second)
-        return tables * seconds / 3600
+        return jobs * seconds / 3600
 
     def work(block: list[int]) -> float:
         parts = [encode_work(subject, block, langs, lora) for langs, lora in measured]
@@ -172,8 +172,8 @@ def block_sizes(subject: Subject) -> BlockSizes:
     return BlockSizes(
         model=subject.name,
         setting=subject.study.compute.layers_per_job,
-        jobs_of_one_layer=tables * len(layers),
-        jobs_of_all=tables,
+        jobs_of_one_layer=jobs * len(layers),
+        jobs_of_all=jobs,
         work_hours=work(layers),
         load_hours_of_one_layer=single,
         load_hours_of_all=load(layers),

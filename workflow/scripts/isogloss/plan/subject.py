@@ -61,6 +61,11 @@ class Subject(NamedTuple):
         """The layer blocks of encode jobs."""
         return chunks(self.layers, self.study.compute.layers_per_job)
 
+    def language_jobs(self, langs: Sequence[str]) -> int:
+        """The jobs that `langs` make."""
+        per_job = self.study.compute.languages_per_job
+        return 1 if per_job == "all" else math.ceil(len(langs) / per_job)
+
     @property
     def runs(self) -> dict[str, AlignmentRun]:
         return self.study.alignment.runs if "alignment" in self.model.analyses else {}

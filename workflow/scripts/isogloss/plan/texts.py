@@ -108,7 +108,7 @@ def _phrases(study: Study, folder: Path) -> tuple[dict[int, int], dict[int, Text
 def _activations(study: Study, folder: Path) -> dict[tuple[int, str], Texts]:
     """Texts by layer and language, as the base model's activations counted them."""
     parts: dict[tuple[int, str], list[Texts]] = {}
-    for path in sorted((folder / "activations" / "base").glob("*/*.parquet")):
+    for path in sorted((folder / "activations" / "base").glob("*/*/*.parquet")):
         if not _of_study(path, study):
             continue
         for rows in iter_table(path, ["layer", "n_tokens"]):
@@ -130,7 +130,7 @@ def _of_study(path: Path, study: Study) -> bool:
 def _outdated(study: Study, name: str, folder: Path) -> list[str]:
     """A warning where tables were made under another configuration of the study (`stage.provenance`)."""
     now = hashlib.sha256(json.dumps(study.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
-    tables = [*(folder / "phrases").glob("*.parquet"), *(folder / "activations" / "base").glob("*/*.parquet")]
+    tables = [*(folder / "phrases").glob("*.parquet"), *(folder / "activations" / "base").glob("*/*/*.parquet")]
     other = sum(_of_study(path, study) and table_metadata(path).get("config") != now for path in tables)
     return [f"{name}: {other} of the counted tables were made under another configuration"] if other else []
 

@@ -7,7 +7,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
+from torch import nn
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
 from isogloss.layer_rows import iter_layers
@@ -25,19 +27,18 @@ def capture(
     *,
     lm: str,
     adapter: str | None,
-    translations: Sequence[str],
-    output: str,
-    lang: str,
+    translations: Mapping[str, Sequence[str]],
+    outputs: Mapping[str, str],
     layers: Sequence[int],
     feature_stride: int,
     token_budget: int,
     dtype: str,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write the float32 mean over tokens (BOS left out) of the residual after each of `layers`.
+    """Write, by language, the float32 mean over tokens (BOS left out) of the residual after each of `layers`.
 
-    One row a phrase and layer, in the order of the phrases in `translations` (the tables of all blocks
-    of layers, in order). Of each layer's features that have phrases, every `feature_stride`-th in
+    One row a phrase and layer, in the order of the phrases in a language's `translations` (the tables of
+    all blocks of layers, in order). Of each layer's features that have phrases, every `feature_stride`-th in
     ascending order is sampled, and all of its phrases are read at all layers. A phrase with `ids` is
     read as these, any other as its text's tokens; `pooled` is null for a phrase without a text (no
     usable translation). Memory holds 1,024 phrases at a time and the numbers of the sampled features.
@@ -47,6 +48,32 @@ def capture(
     layers = sorted(layers)
     model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, dtype))
     tokenizer = load_tokenizer(lm)
+    for lang, paths in translations.items():
+        _capture_language(
+            model,
+            tokenizer,
+            paths,
+            outputs[lang],
+            lang=lang,
+            layers=layers,
+            feature_stride=feature_stride,
+            token_budget=token_budget,
+            metadata={**metadata, "lang": lang},
+        )
+
+
+def _capture_language(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    translations: Sequence[str],
+    output: str,
+    *,
+    lang: str,
+    layers: list[int],
+    feature_stride: int,
+    token_budget: int,
+    metadata: Mapping[str, Any],
+) -> None:
     d_model = decoder_of(model).d_model
     schema = pa.schema({"phrase": pa.int64(), "layer": pa.int32(), "pooled": pa.list_(pa.float32(), d_model)})
     sampled = sampled_features(translations, feature_stride)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import nn
 from tqdm import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
 from isogloss.layer_rows import iter_layers
@@ -52,16 +53,15 @@ def encode(
     lm: str,
     adapter: str | None,
     sae: str,
-    translations: str,
-    output: str,
-    lang: str,
+    translations: Mapping[str, str],
+    outputs: Mapping[str, str],
     layers: Sequence[int],
     token_budget: int,
     dtype: str,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write one row for each phrase of `layers` (the job's block), in the order of the phrases.
+    """Write, by language, one row for each phrase of `layers` (the job's block), in the order of the phrases.
 
     `activation` is the maximum over the text's tokens, BOS left out, of the phrase's own feature;
     `shuffled_activation` and `random_activation` are the same text's with the control features of
@@ -84,12 +84,39 @@ def encode(
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
+    for lang, path in translations.items():
+        token_budget = _encode_language(
+            model,
+            tokenizer,
+            encoders,
+            path,
+            outputs[lang],
+            lang=lang,
+            token_budget=token_budget,
+            seed=seed,
+            metadata={**metadata, "lang": lang},
+        )
+
+
+def _encode_language(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    encoders: Mapping[int, Encoder],
+    translations: str,
+    output: str,
+    *,
+    lang: str,
+    token_budget: int,
+    seed: int,
+    metadata: Mapping[str, Any],
+) -> int:
+    """Write one language's table; returns the token budget that memory sufficed for."""
     widths = {layer: len(encoder.b_enc) for layer, encoder in encoders.items()}
     total = _count(translations, widths)
     controls: dict[int, _Controls] = {}
     columns = ["phrase", "layer", "feature", "text", "ids", "chrf"]
     with TableWriter(output, ACTIVATIONS, metadata) as writer, tqdm(total=total, unit="phrase") as bar:
-        for rows in iter_layers([translations], layers, columns, batch_size=_PHRASES):
+        for rows in iter_layers([translations], sorted(encoders), columns, batch_size=_PHRASES):
             here = rows["layer"].unique().to_list()
             controls = {
                 layer: controls.get(layer) or _control_features(translations, layer, widths[layer], seed)
@@ -130,6 +157,7 @@ def encode(
                 }
             )
             bar.update(len(rows))
+    return token_budget
 
 
 def _count(translations: str, widths: Mapping[int, int]) -> int:
