@@ -5,34 +5,23 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.latent.asking import Asked, ask
 from isogloss.latent.lens import Lens, lens_of
-from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, load_template, render
-from isogloss.latent.questions import ParallelQuestion, read_questions
+from isogloss.latent.prompts import load_template
+from isogloss.latent.questions import read_questions
 from isogloss.latent.scoring import Scored, score_continuations
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 
 logger = logging.getLogger(__name__)
 
 _CHUNK = 512  # questions that are held tokenised, and written as one row group
-
-
-class Asked(NamedTuple):
-    """A question as the model reads it."""
-
-    question: ParallelQuestion
-    prompt: list[int]
-    native: list[list[int]]  # the choices' texts in the prompt's language
-    reference: list[list[int]]  # and in the reference language; of the reference language itself the same
-    letters: list[int]  # A, B, .. after a space; none if the prompt has no letters
-    bare: list[int]  # without one; none where they are not single tokens
 
 
 def score(
@@ -77,7 +66,7 @@ def score(
     for lang, path in scores.items():
         own = theirs if lang == reference else read_questions(questions, lang)
         template = load_template(task, prompt, reference if instruction == "reference" else lang)
-        encoded = (_encode(tokenizer, template, *pair, lettered=prompt == "letters") for pair in _pairs(own, theirs))
+        encoded = ask(tokenizer, template, own, theirs, lettered=prompt == "letters")
         about = {"task": task, "lang": lang, "prompt": prompt}
         held_out, too_long = _score_language(
             lens, encoded, len(own), path, probed, state_layers, token_budget, {**metadata, **about}
@@ -105,7 +94,7 @@ def _score_language(
     held_out: list[tuple[str, Float[Tensor, "state_layers d_model"]]] = []
     with TableWriter(path, _schema(), metadata) as writer:
         while chunk := list(islice(encoded, _CHUNK)):
-            asked = [one for one in chunk if _length(one) <= context]
+            asked = [one for one in chunk if one.length <= context]
             too_long += len(chunk) - len(asked)
             found = score_continuations(
                 lens,
@@ -135,44 +124,6 @@ def _probed(layers: Sequence[int], state_layers: Sequence[int], depth: int) -> l
         if not 0 <= layer < depth:
             raise IsoglossError(f"no layer {layer}; the model has layers 0 to {depth - 1}: see latent.layers")
     return sorted({*layers, depth - 1})
-
-
-def _pairs(
-    own: Sequence[ParallelQuestion], theirs: Sequence[ParallelQuestion]
-) -> Iterator[tuple[ParallelQuestion, ParallelQuestion]]:
-    for mine, its in zip(own, theirs, strict=True):
-        if mine.question != its.question:
-            raise ValueError(f"questions are not in the same order: {mine.question} beside {its.question}")
-        yield mine, its
-
-
-def _encode(
-    tokenizer: PreTrainedTokenizerBase,
-    template: Template,
-    mine: ParallelQuestion,
-    its: ParallelQuestion,
-    *,
-    lettered: bool,
-) -> Asked:
-    text = render(template, mine)
-    same = mine is its
-    texts = [continuation(choice) for choice in (mine.choices if same else [*mine.choices, *its.choices])]
-    prompt, ids = encode_question(tokenizer, text, texts)
-    native = ids[: len(mine.choices)]
-    letters = letter_tokens(tokenizer, text, len(mine.choices)) if lettered else None
-    return Asked(
-        mine,
-        prompt,
-        native,
-        native if same else ids[len(mine.choices) :],
-        list(letters.spaced) if letters else [],
-        list((letters and letters.bare) or []),
-    )
-
-
-def _length(asked: Asked) -> int:
-    """Tokens that the model reads; the last of a choice is only predicted."""
-    return len(asked.prompt) + max(map(len, [*asked.native, *asked.reference])) - 1
 
 
 def _continuations(asked: Asked) -> list[list[int]]:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.latent.asking import Asked, ask
 from isogloss.latent.generation import generate_steered
-from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, load_template, render
-from isogloss.latent.questions import ParallelQuestion, read_questions
+from isogloss.latent.prompts import load_template
+from isogloss.latent.questions import read_questions
 from isogloss.latent.steering import (
     OTHER,
     OWN,
@@ -34,16 +34,6 @@ from isogloss.models.loading import context_length, load_causal_model, load_toke
 logger = logging.getLogger(__name__)
 
 _ROWS = 2**18  # of a row group
-
-
-class Asked(NamedTuple):
-    """A question that is not held out, as the model reads it."""
-
-    question: ParallelQuestion
-    reference: ParallelQuestion
-    prompt: list[int]
-    continuations: list[list[int]]  # the letters, or the choices' texts
-    length: int  # tokens of the prompt with the longest choice of either language, less its last, which is not read
 
 
 class Variant(NamedTuple):
@@ -124,7 +114,7 @@ def steer(
         write_vectors(vectors[lang], by_name[OWN], about)
         template = load_template(task, prompt, reference if instruction == "reference" else lang)
         own = theirs if lang == reference else read_questions(questions, lang)
-        asked = _asked(tokenizer, template, own, theirs, prompt == "letters")
+        asked = ask(tokenizer, template, own, theirs, lettered=prompt == "letters", held_out=False)
         variants = [
             Variant(name, layer, float(gamma)) for name in by_name for layer in layers for gamma in gammas if gamma != 0
         ]
@@ -135,7 +125,7 @@ def steer(
                 model,
                 tokenizer,
                 [one.prompt for one in few],
-                [(one.question, one.reference) for one in few],
+                [(one.question, one.counterpart) for one in few],
                 by_name[OWN][generation["layer"]],
                 layer=generation["layer"],
                 gammas=generation["gammas"],
@@ -166,25 +156,9 @@ def _vectors(its: _Sources, questions: Sequence[str], seed: int | None) -> dict[
     return found
 
 
-def _asked(
-    tokenizer: PreTrainedTokenizerBase,
-    template: Template,
-    own: Sequence[ParallelQuestion],
-    theirs: Sequence[ParallelQuestion],
-    lettered: bool,
-) -> Iterator[Asked]:
-    """The questions that are not held out."""
-    for mine, its in zip(own, theirs, strict=True):
-        if mine.held_out:
-            continue
-        text = render(template, mine)
-        texts = [continuation(choice) for choice in (mine.choices if mine is its else [*mine.choices, *its.choices])]
-        ids, choices = encode_question(tokenizer, text, texts)
-        length = len(ids) + max(map(len, choices)) - 1
-        native = choices[: len(mine.choices)]
-        if lettered:
-            native = [[token] for token in letter_tokens(tokenizer, text, len(mine.choices)).spaced]
-        yield Asked(mine, its, ids, native, length)
+def _ranked(asked: Asked) -> list[list[int]]:
+    """The letters, or, of a prompt without them, the choices' texts."""
+    return [[token] for token in asked.letters] or asked.native
 
 
 def _write_scores(
@@ -212,7 +186,7 @@ def _write_scores(
             too_long += len(chunk) - len(part)
             count += len(part)
             kept += part[: keep - len(kept)]
-            prompts, continuations = [one.prompt for one in part], [one.continuations for one in part]
+            prompts, continuations = [one.prompt for one in part], [_ranked(one) for one in part]
             scores = steered_scores(model, prompts, continuations, additions, token_budget=token_budget)
             _check(part, rows, scores, metadata)
             writer.write(_table(part, rows, scores))
