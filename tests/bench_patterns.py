@@ -1,9 +1,9 @@
 """Collecting activation patterns against the bare forward and encode, and peak memory at two numbers of tokens.
 
 `PYTHONPATH=workflow/scripts:tests python tests/bench_patterns.py --features 32768 --tokens 20000` prints the ratio of
-times and the peaks (MiB). Bare is the same model, batches and TopK, of which nothing is kept; collecting is one pass,
-files and counts included, up to what the entropies start from. Each peak is a fresh process of its own, of collecting
-and describing; this one imports nothing heavy, since Linux counts a child's peak from its parent's memory on.
+processor times and the peaks (MiB). Bare is the same model, batches and TopK, of which nothing is kept; collecting is
+one pass, files and counts included, up to what the entropies start from. Each peak is a fresh process of its own, of
+collecting and describing; this one imports nothing heavy, since Linux counts a child's peak from its parent's memory on.
 """
 
 import argparse
@@ -17,12 +17,11 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-REPEATS = 3
-LAYERS, WIDTH, LENGTH, VOCABULARY, K = 2, 128, 64, 2048, 32
+WIDTH, LENGTH, VOCABULARY, K = 128, 64, 2048, 32
 LANGUAGES = ["en", "es"]
 
 
-def make(folder: Path, features: int, tokens: int) -> None:
+def make(folder: Path, features: int, tokens: int, layers: int) -> None:
     """A random model, its SAEs, and documents of `LENGTH` tokens."""
     import numpy as np
     import polars as pl
@@ -32,8 +31,8 @@ def make(folder: Path, features: int, tokens: int) -> None:
     from isogloss.tables import TableWriter
     from standins import tiny_gemma2
 
-    tiny_gemma2(folder / "lm", layers=LAYERS, d_model=WIDTH, vocabulary=VOCABULARY)
-    for layer in range(LAYERS):
+    tiny_gemma2(folder / "lm", layers=layers, d_model=WIDTH, vocabulary=VOCABULARY)
+    for layer in range(layers):
         sae = TopKAutoencoder(WIDTH, features, K, generator=torch.Generator().manual_seed(layer))
         about = {"hook_name": f"blocks.{layer}.hook_resid_post", "unit_norm_input": True}
         save_saelens(folder / "sae" / f"layer_{layer}", sae, about)
@@ -51,8 +50,8 @@ def make(folder: Path, features: int, tokens: int) -> None:
             writer.write(pl.DataFrame({"document": names, "lang": langs, "ids": ids.tolist()}))
 
 
-def times(folder: Path) -> dict[str, list[float]]:
-    """Seconds of the bare pass, the collecting pass and the counting, `REPEATS` times in turn."""
+def times(folder: Path, layers: int, repeats: int) -> dict[str, list[float]]:
+    """Processor seconds of the bare pass, the collecting pass and the counting, `repeats` times in turn."""
     import torch
 
     from isogloss.bilingual.patterns import collect_patterns, read_documents, tallies
@@ -63,7 +62,7 @@ def times(folder: Path) -> dict[str, list[float]]:
 
     torch.set_num_threads(1)
     model = load_base_model(folder / "lm")
-    encoders = {layer: load_encoder(folder / "sae" / f"layer_{layer}") for layer in range(LAYERS)}
+    encoders = {layer: load_encoder(folder / "sae" / f"layer_{layer}") for layer in range(layers)}
     path = str(folder / "tokens.parquet")
 
     @torch.no_grad()
@@ -74,52 +73,53 @@ def times(folder: Path) -> dict[str, list[float]]:
                 for chunk in vectors.split(2**24 // len(encoder.b_enc)):
                     pre_activations(encoder, chunk).topk(K, dim=-1, sorted=False)
 
-            visit_residuals(model, batch, range(LAYERS), visit)
+            visit_residuals(model, batch, range(layers), visit)
 
         for documents in read_documents(path, LANGUAGES):
             each_batch(documents.ids, work, token_budget=4096)
 
     found: dict[str, list[float]] = {"bare": [], "collecting": [], "counting": []}
-    for _ in range(REPEATS):
-        began = time.perf_counter()
+    for _ in range(repeats):
+        began = time.process_time()
         bare()
-        found["bare"].append(time.perf_counter() - began)
+        found["bare"].append(time.process_time() - began)
         with ExitStack() as stack:
-            began = time.perf_counter()
+            began = time.process_time()
             documents = read_documents(path, LANGUAGES)
             patterns = collect_patterns(
                 model, encoders, documents, part=0.7, token_budget=4096, stack=stack, folder=folder / "out"
             )
-            found["collecting"].append(time.perf_counter() - began)
-            began = time.perf_counter()
+            found["collecting"].append(time.process_time() - began)
+            began = time.process_time()
             for its in patterns.values():
                 list(tallies(its, languages=2, vocabulary=VOCABULARY))
-            found["counting"].append(time.perf_counter() - began)
+            found["counting"].append(time.process_time() - began)
     return found
 
 
-def describe(folder: Path) -> float:
-    """Seconds of the whole stage."""
+def describe(folder: Path, layers: int) -> float:
+    """Processor seconds of the whole stage."""
     import torch
 
     from isogloss.bilingual.features import describe_features
 
     torch.set_num_threads(1)
-    began = time.perf_counter()
+    began = time.process_time()
     describe_features(
         lm=str(folder / "lm"), embeddings=str(folder / "lm"), sae=str(folder / "sae"),
         evaluation=str(folder / "tokens.parquet"), features=str(folder / "features.parquet"),
-        examples=str(folder / "examples.parquet"), step=0, layers=range(LAYERS), languages=LANGUAGES, threshold=0.9,
+        examples=str(folder / "examples.parquet"), step=0, layers=range(layers), languages=LANGUAGES, threshold=0.9,
         pattern_threshold=0.7, similarity=0.1, clustering="greedy", single_token=1.0, examples_per_class=4,
         token_budget=4096, dtype="float32", seed=0, metadata={},
     )  # fmt: skip
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
-def _process(step: str, folder: Path, features: int, tokens: int) -> dict:
+def _process(step: str, folder: Path, tokens: int, told: argparse.Namespace) -> dict:
     """Run a step in a process of its own: what it found and its peak in MiB."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
-    command += ["--features", str(features), "--tokens", str(tokens)]
+    command += ["--features", str(told.features), "--tokens", str(tokens)]
+    command += ["--layers", str(told.layers), "--repeats", str(told.repeats)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1")
     done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -132,12 +132,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=int, default=32_768)
     parser.add_argument("--tokens", type=int, default=1_000_000)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--step", choices=["make", "times", "describe"], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
-        step = {"make": lambda: make(arguments.folder, arguments.features, arguments.tokens)}
-        step |= {"times": lambda: times(arguments.folder), "describe": lambda: describe(arguments.folder)}
+        folder, layers = arguments.folder, arguments.layers
+        step = {
+            "make": lambda: make(folder, arguments.features, arguments.tokens, layers),
+            "times": lambda: times(folder, layers, arguments.repeats),
+            "describe": lambda: describe(folder, layers),
+        }
         found = step[arguments.step]()
         unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
         print(json.dumps({"found": found, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit}))
@@ -145,15 +151,15 @@ def main() -> None:
     for tokens in (arguments.tokens // 4, arguments.tokens):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            _process("make", folder, arguments.features, tokens)
+            _process("make", folder, tokens, arguments)
             if tokens == arguments.tokens:
-                found = _process("times", folder, arguments.features, tokens)["found"]
+                found = _process("times", folder, tokens, arguments)["found"]
                 ratios = [sum(its[1:]) / its[0] for its in zip(*found.values(), strict=True)]
-                print(f"{arguments.features:,} features, {LAYERS} layers, {tokens:,} tokens:", end=" ")
+                print(f"{arguments.features:,} features, {arguments.layers} layers, {tokens:,} tokens:", end=" ")
                 print("; ".join(f"{key} {sorted(its)[len(its) // 2]:.1f} s" for key, its in found.items()))
                 print(f"collecting and counting / bare: {sorted(ratios)[len(ratios) // 2]:.2f}", end=" ")
                 print(f"({min(ratios):.2f} to {max(ratios):.2f})")
-            its = _process("describe", folder, arguments.features, tokens)
+            its = _process("describe", folder, tokens, arguments)
             print(f"the whole stage at {tokens:,} tokens: {its['found']:.1f} s, peak {its['peak']:.0f} MiB")
 
 
