@@ -14,8 +14,6 @@ from isogloss.benchmarks.scoring import score_choices
 from isogloss.config import load_study
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.errors import IsoglossError
-from isogloss.latent.lens import lens_of
-from isogloss.latent.scoring import score_continuations
 from isogloss.latent.sweep import Addition, steered_scores
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.loading import load_base_model, load_causal_model
@@ -33,6 +31,8 @@ from isogloss.residuals.capture import capture
 from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.encode import encode
+from isogloss.scoring.continuations import score_continuations
+from isogloss.scoring.lens import lens_of
 from isogloss.tables import TableWriter, write_table
 from standins import TEXTS, tiny_sae
 

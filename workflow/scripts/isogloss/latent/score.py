@@ -13,11 +13,11 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.lens import lens_of
 from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, load_template, render
 from isogloss.latent.questions import ParallelQuestion, read_questions
-from isogloss.latent.scoring import Scored, score_continuations
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.scoring.continuations import Scored, score_continuations
+from isogloss.scoring.lens import lens_of
 
 logger = logging.getLogger(__name__)
 

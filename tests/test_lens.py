@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from isogloss.errors import IsoglossError
-from isogloss.latent import lens as lens_module
-from isogloss.latent.lens import lens_log_probabilities, lens_logits, lens_of
 from isogloss.models.loading import load_causal_model
+from isogloss.scoring import lens as lens_module
+from isogloss.scoring.lens import lens_log_probabilities, lens_logits, lens_of
 from standins import FAMILIES, tiny_model
 
 IDS = torch.randint(3, 310, (1, 24), generator=torch.Generator().manual_seed(1))

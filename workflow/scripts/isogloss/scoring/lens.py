@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import Decoder, decoder_of, unwrapped
+from isogloss.models.architecture import Decoder, decoder_of, hidden_of, unwrapped
 
 # Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
 _TILE = {"cpu": (256, 2048)}
@@ -140,9 +140,7 @@ def _check(lens: Lens) -> None:
     """Hold the last layer's lens against the model's logits on a few tokens."""
     last = len(lens.decoder.layers) - 1
     kept: list[Tensor] = []
-    handle = lens.decoder.layers[last].register_forward_hook(
-        lambda _, __, output: kept.append(output if isinstance(output, Tensor) else output[0])
-    )
+    handle = lens.decoder.layers[last].register_forward_hook(lambda _, __, output: kept.append(hidden_of(output)))
     device = next(lens.model.parameters()).device
     try:
         logits = lens.model(input_ids=torch.arange(1, 5, device=device)[None], use_cache=False).logits[0].float()
@@ -152,5 +150,5 @@ def _check(lens: Lens) -> None:
     if not torch.allclose(ours, logits, rtol=1e-2, atol=1e-2 * float(logits.abs().amax()), equal_nan=True):
         raise IsoglossError(
             f"{type(lens.model).__name__}: its logits are not those of its final norm and head on the last layer's"
-            " output, so its layers cannot be read by the logit lens; add what is between to isogloss/latent/lens.py"
+            " output, so its layers cannot be read by the logit lens; add what is between to isogloss/scoring/lens.py"
         )

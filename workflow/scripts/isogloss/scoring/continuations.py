@@ -10,10 +10,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from isogloss.bilingual.injection import hidden_of
-from isogloss.latent.lens import Lens, lens_log_probabilities
-from isogloss.latent.packing import Tree, attention_masks, pack, packs, tree_of
+from isogloss.models.architecture import hidden_of
 from isogloss.residuals.batching import Batch, each_batch
+from isogloss.scoring.lens import Lens, lens_log_probabilities
+from isogloss.scoring.packing import Tree, attention_masks, pack, packs, tree_of
 
 logger = logging.getLogger(__name__)
 
