@@ -15,7 +15,7 @@ from isogloss.errors import IsoglossError
 from isogloss.latent.trees import Trees, make_trees
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.residuals.batching import Batch, each_batch
-from isogloss.scoring.lens import Lens, lens_log_probabilities, lens_of
+from isogloss.scoring.lens import Lens, lens_of, score_words
 from isogloss.scoring.packing import packs
 
 _ROWS = 1024  # tokens that a forward may have beside each other even where the prompts of a batch have fewer
@@ -202,13 +202,14 @@ def _scores(
     number[real] = torch.arange(int(real.sum()), device=real.device)
     pairs = trees.pairs
     rows = number[pairs.question, :, pairs.node]  # [pairs, copies]
-    of_token = lens_log_probabilities(
+    found = score_words(
         lens,
         residual.reshape(questions, copies, nodes, -1)[real],
         len(lens.decoder.layers) - 1,
         rows.flatten(),
         pairs.word[:, None].expand_as(rows).flatten(),
-    ).reshape(rows.shape)
+    )
+    of_token = found.log_probabilities.reshape(rows.shape)
     totals = of_token.new_zeros(questions, trees.counts.shape[1], copies)
     totals.index_put_((pairs.question, pairs.choice), of_token, accumulate=True)
     return (totals / trees.counts[:, :, None]).transpose(1, 2)

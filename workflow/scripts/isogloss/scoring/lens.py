@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
@@ -51,16 +51,24 @@ def lens_logits(
         return _head(lens.model, _normed(lens, residual, layer))
 
 
-def lens_log_probabilities(
+class WordScores(NamedTuple):
+    """How probable a lens finds words."""
+
+    log_probabilities: Float[Tensor, " pairs"]  # nats, normalised over the whole vocabulary, in float32
+    greedy: Bool[Tensor, " pairs"]  # whether no word is more probable; of equals the first is meant, as `torch.argmax`
+
+
+def score_words(
     lens: Lens,
     residual: Float[Tensor, "tokens d_model"],
     layer: int,
     rows: Int[Tensor, " pairs"],
     words: Int[Tensor, " pairs"],
-) -> Float[Tensor, " pairs"]:
-    """log softmax(lens of `residual[rows]`)[words] in nats, normalised over the whole vocabulary, in float32.
+) -> WordScores:
+    """log softmax(lens of `residual[rows]`)[words], and whether each word is the greedy one.
 
-    Logits are made a tile of tokens × words at a time, and only their log-sum-exp is kept beside those asked for.
+    Logits are made a tile of tokens × words at a time, of which only log-sum-exp and maximum are kept beside
+    those asked for.
     """
     hidden = _normed(lens, residual, layer)
     vocabulary = lens.model.config.get_text_config().vocab_size
@@ -69,7 +77,9 @@ def lens_log_probabilities(
     if type(head) is not nn.Linear:  # an adapter's on the head, say: its logits come whole
         height, width = max(1, height * width // vocabulary), vocabulary
     totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
+    best = totals.clone()
     asked = torch.empty(len(rows), device=hidden.device)
+    greedy = torch.zeros(len(rows), dtype=torch.bool, device=hidden.device)
     with _reading(lens, layer):
         for first in range(0, vocabulary, width):
             inside = ((words >= first) & (words < first + width)).nonzero()[:, 0]
@@ -77,10 +87,17 @@ def lens_log_probabilities(
                 for start in range(0, len(hidden), height):
                     logits = _head(lens.model, hidden[start : start + height]).float()
                     span = slice(start, start + len(logits))
-                    totals[span] = torch.logaddexp(totals[span], logits.logsumexp(1))
+                    top = logits.amax(1)
                     here = inside[(rows[inside] >= start) & (rows[inside] < start + height)]
-                    asked[here] = logits[rows[here] - start, words[here] - first]
-    return asked - totals[rows]
+                    row, word = rows[here] - start, words[here] - first
+                    asked[here] = logits[row, word]
+                    leads = (asked[here] == top[row]) & (asked[here] > best[span][row])
+                    greedy[here[leads]] = logits[row[leads]].argmax(1) == word[leads]
+                    best[span] = torch.maximum(best[span], top)
+                    shift = top.clamp(min=torch.finfo(top.dtype).min)  # a word ruled out has logit -inf
+                    part = logits.sub_(shift[:, None]).exp_().sum(1).log() + shift
+                    totals[span] = torch.logaddexp(totals[span], part)
+    return WordScores(asked - totals[rows], greedy & (asked == best[rows]))
 
 
 def _normed(lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int) -> Float[Tensor, "tokens d_model"]:
