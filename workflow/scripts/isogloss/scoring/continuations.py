@@ -1,6 +1,7 @@
 """Log-probabilities of continuations at hidden layers; a prompt runs once for all its continuations."""
 
 import logging
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -38,7 +39,7 @@ class _Sequences(NamedTuple):
 
     owners: list[int]  # which prompt
     trees: list[Tree]
-    ids: list[list[int]]  # prompt and nodes
+    ids: list[array]  # prompt and nodes
 
 
 @torch.inference_mode()
@@ -100,7 +101,7 @@ def _sequences(prompts: Sequence[Any], continuations: Sequence[Sequence[Any]], *
             tree = tree_of(group)
             made.owners.append(owner)
             made.trees.append(tree)
-            made.ids.append([*prompt, *tree.tokens])
+            made.ids.append(array("i", [*prompt, *tree.tokens]))
     return made
 
 
