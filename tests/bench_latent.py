@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from bench import REPEATS, compare, texts
-from isogloss.latent.lens import Lens, lens_of
 from isogloss.latent.prompts import encode_question
-from isogloss.latent.scoring import score_continuations
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.scoring.continuations import score_continuations
+from isogloss.scoring.lens import Lens, lens_of
 from standins import tiny_gemma2
 
 LAYERS, WIDTH, VOCABULARY = 8, 256, 32_000

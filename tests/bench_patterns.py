@@ -3,7 +3,7 @@
 `PYTHONPATH=workflow/scripts:tests python tests/bench_patterns.py --features 32768 --tokens 20000` prints the ratio of
 processor times and the peaks (MiB). Bare is the same model, batches and TopK, of which nothing is kept; collecting is
 one pass, files and counts included, up to what the entropies start from. Each peak is a fresh process of its own, of
-collecting and describing; this one imports nothing heavy, since Linux counts a child's peak from its parent's memory on.
+collecting and describing; this one imports nothing heavy, as Linux counts a child's peak from its parent's memory on.
 """
 
 import argparse

@@ -19,16 +19,16 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers.processors import TemplateProcessing
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gemma2Model, GPT2Config, Olmo2Config
 
 from isogloss.benchmarks.okapi import okapi_task, task_config
 from isogloss.benchmarks.questions import first_by_hash
 from isogloss.benchmarks.run import SharedPromptLM, benchmark
-from isogloss.benchmarks.scoring import score_choices
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.scoring import lens
 from isogloss.tables import read_table, table_metadata
-from standins import FAMILIES, tiny_model
+from standins import FAMILIES, tiny_model, tiny_tokenizer
 
 OKAPI = Path(lm_eval.__file__).parent / "tasks" / "okapi"
 LANGUAGES = ["en", "hi", "zh"]
@@ -40,6 +40,7 @@ COINS = {
     "zh": ["欧元", "法郎", "卢比", "美元 [注]", "日元"],
 }
 ASKED_FILE = {"arc": "test", "hellaswag": "val", "mmlu": "test"}
+SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
 Rows = list[dict[str, Any]]
 
 
@@ -245,44 +246,65 @@ def test_equals_a_forward_by_hand_with_bos_once(
     assert row["choice_characters"] == [4, 11, 5, 10]
 
 
-def naive(model: Any, prompt: list[int], choice: list[int]) -> tuple[float, bool]:
+def naive(model: Any, prompt: list[int], choice: list[int]) -> float:
     logits = model(torch.tensor([prompt + choice])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-    total = sum(logits[at, token].item() for at, token in enumerate(choice))
-    return total, logits.argmax(-1).tolist() == choice
+    return sum(logits[at, token].item() for at, token in enumerate(choice))
 
 
-@pytest.mark.parametrize("architecture", ["gemma2", "llama"])
-def test_shared_prompt_equals_a_forward_per_choice(architecture: str, lm_folder: Path) -> None:
-    """Prompts far longer and far shorter than the sliding window of 16, and ragged choices."""
-    if architecture == "gemma2":
-        model = AutoModelForCausalLM.from_pretrained(lm_folder, dtype=torch.float32).eval()
+def ragged_questions(model: Any, tokenizer: Any) -> list[tuple[str, list[str]]]:
+    """Prompts far longer and far shorter than the sliding window of 16.
+
+    Choices share beginnings, are one another's beginning or the same, of one token or the model's own greedy text.
+    """
+    draw = random.Random(1)
+    words = [" euro", " franc", " currency", " the", " of", " is", "क", " 欧元"]
+
+    def text(count: int) -> str:
+        return "".join(draw.choice(words) for _ in range(count))
+
+    questions = []
+    for length in (60, 0, 4, 9, 25, 5):
+        prompt = f"Q{text(length)}"
+        stem = f" E{text(3)}"
+        choices = [*(text(n) for n in (1, 5, 12)), f"{stem}{text(2)}", f"{stem}{text(6)}", stem, " ", " e"]
+        ids = tokenizer.encode(prompt)
+        for count in (1, 4):
+            with torch.no_grad():
+                best = model.generate(torch.tensor([ids]), max_new_tokens=count, min_new_tokens=count, do_sample=False)
+            choices.append(tokenizer.decode(best[0, len(ids) :], skip_special_tokens=True))
+        choices += [choices[1], f"{choices[-1]} x"]
+        questions.append((prompt, [choice for choice in choices if choice]))
+    return questions
+
+
+def requests_of(questions: list[tuple[str, list[str]]]) -> list[Instance]:
+    return [Instance("loglikelihood", {}, (prompt, choice), 0) for prompt, choices in questions for choice in choices]
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("family", [*FAMILIES, "olmo2"])
+def test_log_likelihoods_and_greedy_flags_are_those_of_stock_lm_eval(
+    family: str, adapter: bool, tmp_path: Path
+) -> None:
+    if family == "olmo2":  # not known to compute packed prompts exactly
+        model: Any = AutoModelForCausalLM.from_config(
+            Olmo2Config(**SMALL, intermediate_size=64, initializer_range=0.2)
+        ).eval()
+        tokenizer: Any = tiny_tokenizer()
     else:
-        config = LlamaConfig(
-            vocab_size=320,
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            initializer_range=0.2,
-        )
-        model = LlamaForCausalLM(config).eval()
-    draw = torch.Generator().manual_seed(1)
-
-    def tokens(count: int) -> list[int]:
-        return torch.randint(3, 320, (count,), generator=draw).tolist()
-
-    prompts = [[2, *tokens(length)] for length in (3, 70, 14, 0, 30, 31, 15, 16)]
-    choices = [[tokens(n) for n in lengths] for lengths in ([1, 1], [3, 20, 1], [2, 2], [5, 1], *[[1, 4, 2, 7]] * 4)]
-    with torch.no_grad():
-        best = model(torch.tensor([prompts[0]])).logits[0, -1].argmax().item()
-        choices[0][0] = [best]
-        expected = [[naive(model, p, c) for c in cs] for p, cs in zip(prompts, choices, strict=True)]
-    assert expected[0][0][1]
-    for token_budget in (1, 100, 10_000):
-        scores = score_choices(model, prompts, choices, token_budget=token_budget)
-        for got, want in zip(scores, expected, strict=True):
-            assert [s.log_likelihood for s in got] == pytest.approx([w[0] for w in want], abs=1e-4)
-            assert [s.greedy for s in got] == [w[1] for w in want]
+        folder = tiny_model(tmp_path / "lm", family=family)
+        model, tokenizer = load_causal_model(folder), load_tokenizer(folder)
+    if adapter:
+        torch.manual_seed(3)
+        modules = ["query_key_value", "dense_4h_to_h"] if family == "gpt-neox" else ["q_proj", "v_proj", "down_proj"]
+        model = get_peft_model(model, LoraConfig(target_modules=modules, init_lora_weights=False)).eval()
+    requests = requests_of(ragged_questions(model, tokenizer))
+    expected = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=3).loglikelihood(requests, disable_tqdm=True)
+    assert {greedy for _, greedy in expected} == {True, False}
+    for token_budget in (1, 300, 10_000):
+        found = SharedPromptLM(model, tokenizer, token_budget=token_budget).loglikelihood(requests, disable_tqdm=True)
+        assert [value for value, _ in found] == pytest.approx([value for value, _ in expected], abs=1e-4)
+        assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
 
 
 def test_ids_are_those_of_all_languages_in_order(lm_folder: Path, tmp_path: Path) -> None:
@@ -509,7 +531,7 @@ def test_out_of_memory_changes_nothing_but_the_batches(
     lm_folder: Path, data: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     usual = run(lm_folder, data, tmp_path / "a.parquet")
-    forward, sizes = Gemma2ForCausalLM.forward, []
+    forward, sizes = Gemma2Model.forward, []
 
     def scarce(self: Any, input_ids: torch.Tensor, **more: Any) -> Any:
         sizes.append(input_ids.numel())
@@ -517,7 +539,7 @@ def test_out_of_memory_changes_nothing_but_the_batches(
             raise torch.OutOfMemoryError("no room")
         return forward(self, input_ids=input_ids, **more)
 
-    monkeypatch.setattr(Gemma2ForCausalLM, "forward", scarce)
+    monkeypatch.setattr(Gemma2Model, "forward", scarce)
     with caplog.at_level(logging.WARNING, "isogloss"):
         other = run(lm_folder, data, tmp_path / "b.parquet")
     assert max(sizes) > 400
@@ -527,36 +549,38 @@ def test_out_of_memory_changes_nothing_but_the_batches(
     assert other.drop("log_likelihoods").equals(usual.drop("log_likelihoods"))
 
 
-def test_the_logits_of_a_batch_are_bounded_and_the_bound_changes_no_number(
-    lm_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    draw = random.Random(3)
-    words = [" euro", " franc", " rupee", " the", " of", " is", "क"]
+def test_no_more_than_a_tile_of_logits_is_held(lm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = load_causal_model(lm_folder), load_tokenizer(lm_folder)
+    requests = requests_of(ragged_questions(model, tokenizer))
+    lm = SharedPromptLM(model, tokenizer, token_budget=4096)
+    whole = lm.loglikelihood(requests, disable_tqdm=True)
+    monkeypatch.setitem(lens._TILE, "cpu", (20, 50))
+    sizes: list[int] = []
+    model.register_forward_hook(lambda _m, _i, out: sizes.append(out.logits.numel()))
+    found = lm.loglikelihood(requests, disable_tqdm=True)
+    assert [value for value, _ in found] == pytest.approx([value for value, _ in whole], abs=1e-4)
+    assert [greedy for _, greedy in found] == [greedy for _, greedy in whole]
+    assert max(sizes) == 20 * 50
 
-    def text(count: int) -> str:
-        return "".join(draw.choice(words) for _ in range(count))
 
-    questions = [
-        (f"Q{row}{text(draw.randrange(1, 40))}", [text(draw.randrange(1, 30)) for _ in range(4)]) for row in range(40)
-    ]
-    requests = [
-        Instance("loglikelihood", {}, (prompt, choice), 0) for prompt, choices in questions for choice in choices
-    ]
-    found, largest = {}, {}
-    for bound in (2**40, 320 * 300, 320 * 70, 1):
-        monkeypatch.setattr("isogloss.benchmarks.run._LOGITS", bound)
-        model, sizes = load_causal_model(lm_folder), []
-        model.register_forward_hook(lambda _m, _i, out, sizes=sizes: sizes.append(out.logits.numel()))
-        lm = SharedPromptLM(model, load_tokenizer(lm_folder), token_budget=4096)
-        found[bound], largest[bound] = lm.loglikelihood(requests, disable_tqdm=True), max(sizes)
-        values = [value for value, _ in found[bound]]
-        assert values == pytest.approx([value for value, _ in found[2**40]], abs=1e-4)
-        assert [greedy for _, greedy in found[bound]] == [greedy for _, greedy in found[2**40]]
-    tokens = [len(lm.tok_encode(choice, add_special_tokens=False)) for _, choices in questions for choice in choices]
-    alone = 320 * max(4 * max(tokens[row : row + 4]) for row in range(0, len(tokens), 4))  # one question at a time
-    assert largest[1] <= alone
-    assert largest[320 * 70] <= max(alone, 320 * 70)
-    assert largest[320 * 300] <= max(alone, 320 * 300) < largest[2**40]
+@pytest.mark.parametrize("family", ["gemma2", "gpt2"])
+def test_a_packed_question_may_be_longer_than_the_context(family: str) -> None:
+    """Only the positions of a prompt with its longest choice must lie within it; GPT-2 has no others."""
+    tokenizer: Any = tiny_tokenizer()
+    common = {**SMALL, "max_position_embeddings": 40, "initializer_range": 0.2, "bos_token_id": 2}
+    config = (
+        GPT2Config(**common)
+        if family == "gpt2"
+        else Gemma2Config(**common, num_key_value_heads=1, head_dim=16, sliding_window=8)
+    )
+    model: Any = AutoModelForCausalLM.from_config(config).eval()
+    questions = [("Q" * 30, [f" {letter * 8}" for letter in "abcdefgh"])]
+    prompt, *choices = [tokenizer.encode(questions[0][0])] + [tokenizer.encode(c)[1:] for c in questions[0][1]]
+    assert len(prompt) + max(map(len, choices)) == 40
+    assert len(prompt) + sum(map(len, choices)) > 80
+    found = SharedPromptLM(model, tokenizer, token_budget=1).loglikelihood(requests_of(questions), disable_tqdm=True)
+    expected = [naive(model, prompt, choice) for choice in choices]
+    assert [value for value, _ in found] == pytest.approx(expected, abs=1e-4)
 
 
 def test_nothing_is_left_behind(lm_folder: Path, data: dict[str, str], tmp_path: Path) -> None:
@@ -593,7 +617,7 @@ def test_long_prompts_are_counted_and_keep_bos(
     prompt = tokenizer.encode(made.instances[0].args[0], add_special_tokens=False)
     kept = [tokenizer.bos_token_id, *prompt[-room:]]
     row = table.filter((table["question"] == "currency/test00") & (table["task"] == "mmlu")).to_dicts()[0]
-    expected = [naive(model, kept, letter)[0] for letter in letters]
+    expected = [naive(model, kept, letter) for letter in letters]
     assert row["log_likelihoods"] == pytest.approx(expected, abs=1e-4)
 
 

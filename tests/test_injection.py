@@ -15,16 +15,14 @@ from isogloss.bilingual.injection import (
     changed_after,
     decode_masked,
     encode_sparsely,
-    hidden_of,
     load_dictionary,
     logits_of,
     output_after,
     resumed_after,
-    with_hidden,
 )
 from isogloss.bilingual.perplexity import document_losses, token_losses
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import decoder_of
+from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.residuals.batching import collate
 from isogloss.sae.autoencoder import unit_norm

@@ -10,12 +10,9 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, MarianConfig, MarianMTModel
 
-from isogloss.benchmarks.scoring import score_choices
 from isogloss.config import load_study
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.errors import IsoglossError
-from isogloss.latent.lens import lens_of
-from isogloss.latent.scoring import score_continuations
 from isogloss.latent.sweep import Addition, steered_scores
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.loading import load_base_model, load_causal_model
@@ -33,6 +30,8 @@ from isogloss.residuals.capture import capture
 from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.encode import encode
+from isogloss.scoring.continuations import score_continuations
+from isogloss.scoring.lens import lens_of
 from isogloss.tables import TableWriter, write_table
 from standins import TEXTS, tiny_sae
 
@@ -170,17 +169,21 @@ def test_a_step_of_the_alignment(lm_folder, tmp_path, modules, target, tuned, ki
     assert 4 * flops.lora_parameters(TINY, lora) == pytest.approx(size, abs=200 * 2 * len(tuned) * len(modules))
 
 
-def test_choices_go_on_from_the_prompt(lm_folder):
-    model = load_causal_model(lm_folder)
-    prompts, choices = [[2, *[9] * 9]] * 3, [[[5] * 6] * 4] * 3  # within the sliding window of 16
-    found = counted(lambda: score_choices(model, prompts, choices, token_budget=10_000, show_progress=False))
-    each = stages.Question(positions=10 + 4 * 5, products=10**2 + 4 * 5 * 15, predicted=1 + 4 * 5)
-    expected = flops.forward(TINY, 3, 3 * each.positions, 3 * each.products) + flops.head(TINY, 3 * each.predicted)
-    assert found == pytest.approx(expected, rel=0.02)
-    one_token = counted(
-        lambda: score_choices(model, prompts, [[[5]] * 4] * 3, token_budget=10_000, show_progress=False)
-    )
-    assert one_token == pytest.approx(flops.forward(TINY, 3, 30, 300) + flops.head(TINY, 3), rel=0.02)
+def test_a_question_and_its_choices_cost_what_is_counted(lm_folder):
+    lens, study = lens_of(load_causal_model(lm_folder)), pretrained()
+    study["benchmarks"] = {"tasks": {"arc": {"shots": 1}, "mmlu": {"shots": 0}}}
+    model = subject(study)
+    for task, tokens in (("arc", assumed.CHOICE_TOKENS["arc"]), ("mmlu", 1)):
+        each = stages.question(model, task, model.study.benchmarks.tasks[task], "en")
+        choices = [[5 + first, *[9] * (int(tokens) - 1)] for first in range(assumed.CHOICES)]
+        prompt = [7] * int(each.positions - assumed.CHOICES * (tokens - 1))
+        found = counted(
+            lambda prompt=prompt, choices=choices: score_continuations(
+                lens, [prompt] * 3, [choices] * 3, layers=[2], token_budget=10_000, show_progress=False
+            )
+        )
+        work = flops.forward(TINY, 3, each.positions, each.products) + flops.head(TINY, each.predicted)
+        assert found == pytest.approx(3 * work, rel=0.02)
 
 
 def test_a_translation():

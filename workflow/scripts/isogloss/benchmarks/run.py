@@ -18,14 +18,13 @@ from transformers import PreTrainedTokenizerBase
 
 from isogloss.benchmarks.okapi import OkapiTask, okapi_task
 from isogloss.benchmarks.questions import first_by_hash
-from isogloss.benchmarks.scoring import Score, score_choices
 from isogloss.errors import IsoglossError
-from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.scoring.continuations import score_continuations
+from isogloss.scoring.lens import lens_of
 from isogloss.tables import TableWriter
 
 logger = logging.getLogger(__name__)
-
-_LOGITS = 2**27  # logits of a batch: 512 MiB in float32, of which three copies are alive at a time
 
 SCHEMA = pa.schema(
     {
@@ -148,12 +147,10 @@ class SharedPromptLM(TemplateLM):
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *, token_budget: int) -> None:
         super().__init__()
-        self.model = model
+        self.lens = lens_of(model)
         self.tokenizer: Any = tokenizer
         self.token_budget = token_budget
-        config: Any = model.config
-        self.max_length: int = config.get_text_config().max_position_embeddings
-        self.vocabulary: int = config.get_text_config().vocab_size
+        self.max_length = context_length(model)
         self.truncated: set[str] = set()  # prompts that were too long
         # A prompt comes back with each of its choices.
         self._encode = lru_cache(maxsize=2)(self.tokenizer.encode)
@@ -172,37 +169,25 @@ class SharedPromptLM(TemplateLM):
         """The summed log-probability of each request's continuation, and whether it is the greedy one."""
         prompts: list[array[int]] = []
         choices: list[list[array[int]]] = []
-        by_budget: dict[int, list[int]] = {}
         for context, group in groupby(requests, key=lambda request: request.args[0]):
             pairs = [self._encode_pair(*request.args) for request in group]
-            continuations = [continuation for _, continuation in pairs]
-            longest = max(map(len, continuations))
-            prompts.append(array("i", self._fitted(context, pairs[0][0], longest)))
-            choices.append([array("i", ids) for ids in continuations])
-            by_budget.setdefault(self._budget(len(prompts[-1]), longest), []).append(len(prompts) - 1)
-        scores: list[list[Score]] = [[] for _ in prompts]
-        for budget, rows in sorted(by_budget.items(), reverse=True):
-            scored = score_choices(
-                self.model,
-                [prompts[row] for row in rows],
-                [choices[row] for row in rows],
-                token_budget=budget,
-                show_progress=not disable_tqdm,
-            )
-            for row, group in zip(rows, scored, strict=True):
-                scores[row] = group
-        return [(score.log_likelihood, score.greedy) for group in scores for score in group]
-
-    def _budget(self, prompt: int, longest: int) -> int:
-        """The tokens of a batch of questions with a prompt and a longest choice of so many tokens.
-
-        Choices have a logit for each word of the vocabulary at each of their tokens, padding included, and
-        those of a batch must stay within `_LOGITS`. A batch of budget b and width w has at most b / w
-        choices (`score_choices`), so that b * longest * vocabulary <= `_LOGITS` * prompt, prompt <= w, is
-        enough. Powers of two, so that few different budgets come out.
-        """
-        bound = max(1, _LOGITS * prompt // (longest * self.vocabulary))
-        return min(self.token_budget, 1 << (bound.bit_length() - 1))
+            continuations = [array("i", continuation) for _, continuation in pairs]
+            prompts.append(array("i", self._fitted(context, pairs[0][0], max(map(len, continuations)))))
+            choices.append(continuations)
+        last = len(self.lens.decoder.layers) - 1
+        scores = score_continuations(
+            self.lens,
+            prompts,
+            choices,
+            layers=[last],
+            token_budget=self.token_budget,
+            show_progress=not disable_tqdm,
+        )
+        return [
+            found
+            for its in scores
+            for found in zip(its.log_likelihoods[0].tolist(), its.greedy[0].tolist(), strict=True)
+        ]
 
     def _fitted(self, context: str, prompt: list[int], room: int) -> list[int]:
         """`prompt` cut on the left, after BOS if any, so that `room` tokens more fit (the last is only predicted)."""
@@ -219,7 +204,7 @@ class SharedPromptLM(TemplateLM):
         return [*kept, *prompt[excess + len(kept) :]]
 
     def _loglikelihood_tokens(self, requests: Any, **_: Any) -> Any:
-        raise NotImplementedError("score_choices takes whole questions, not single continuations")
+        raise NotImplementedError("score_continuations takes whole questions, not single continuations")
 
     def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
         """Not needed by multiple-choice tasks."""

@@ -20,9 +20,9 @@ from isogloss.bilingual.injection import (
     changed_after,
     decode_masked,
     encode_sparsely,
-    hidden_of,
     read_after,
 )
+from isogloss.models.architecture import hidden_of
 from isogloss.residuals.batching import Batch, each_batch
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from isogloss.models.architecture import decoder_of
+from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.residuals.batching import Batch
 from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders, pre_activations
@@ -103,16 +103,6 @@ def add_scaled(
     changed = residual.clone()
     changed[content] = (residual[content].float() + alpha * decoded).to(residual.dtype)
     return changed
-
-
-def hidden_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
-    """The hidden states in a layer's output, which are all of it or the first of several."""
-    return output if isinstance(output, Tensor) else output[0]
-
-
-def with_hidden(output: Any, hidden: Float[Tensor, "batch pos d_model"]) -> Any:
-    """A layer's output with other hidden states."""
-    return hidden if isinstance(output, Tensor) else (hidden, *output[1:])
 
 
 @contextmanager

@@ -16,12 +16,11 @@ from isogloss.bilingual.injection import (
     body_of,
     decode_masked,
     encode_sparsely,
-    hidden_of,
     logits_of,
     output_after,
     resumed_after,
-    with_hidden,
 )
+from isogloss.models.architecture import hidden_of, with_hidden
 from isogloss.residuals.batching import Batch, each_batch
 
 _LOGITS = 2**25  # logits that are held at a time

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from isogloss.errors import IsoglossError
 from isogloss.latent.asking import Asked, ask
-from isogloss.latent.lens import Lens, lens_of
 from isogloss.latent.prompts import load_template
 from isogloss.latent.questions import read_questions
-from isogloss.latent.scoring import Scored, score_continuations
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.scoring.continuations import Scored, score_continuations
+from isogloss.scoring.lens import Lens, lens_of
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.cache_utils import Cache, DynamicCache
 
-from isogloss.bilingual.injection import body_of, hidden_of, read_after, resumed_after, with_hidden
+from isogloss.bilingual.injection import body_of, read_after, resumed_after
 from isogloss.errors import IsoglossError
-from isogloss.latent.lens import Lens, lens_log_probabilities, lens_of
-from isogloss.latent.packing import packs
 from isogloss.latent.trees import Trees, make_trees
-from isogloss.models.architecture import decoder_of
+from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.residuals.batching import Batch, each_batch
+from isogloss.scoring.lens import Lens, lens_of, score_words
+from isogloss.scoring.packing import packs
 
 _ROWS = 1024  # tokens that a forward may have beside each other even where the prompts of a batch have fewer
 _OF_A_QUESTION = 256  # and of one question: they are all in its mask, though its copies do not see each other
@@ -62,7 +62,7 @@ def steered_scores(
     if not packs(model):
         raise IsoglossError(
             f"{type(lens.model).__name__} is not known to compute packed sequences exactly, which steering needs; leave"
-            " latent.steering out, or test it and add it to isogloss/latent/packing.py"
+            " latent.steering out, or test it and add it to isogloss/scoring/packing.py"
         )
     scores = torch.zeros(len(prompts), 1 + len(additions), len(continuations[0]) if prompts else 0)
     progress = tqdm(total=len(prompts), desc="questions", mininterval=2, disable=not show_progress)
@@ -202,13 +202,14 @@ def _scores(
     number[real] = torch.arange(int(real.sum()), device=real.device)
     pairs = trees.pairs
     rows = number[pairs.question, :, pairs.node]  # [pairs, copies]
-    of_token = lens_log_probabilities(
+    found = score_words(
         lens,
         residual.reshape(questions, copies, nodes, -1)[real],
         len(lens.decoder.layers) - 1,
         rows.flatten(),
         pairs.word[:, None].expand_as(rows).flatten(),
-    ).reshape(rows.shape)
+    )
+    of_token = found.log_probabilities.reshape(rows.shape)
     totals = of_token.new_zeros(questions, trees.counts.shape[1], copies)
     totals.index_put_((pairs.question, pairs.choice), of_token, accumulate=True)
     return (totals / trees.counts[:, :, None]).transpose(1, 2)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from isogloss.latent.packing import tree_of
+from isogloss.scoring.packing import tree_of
 
 
 class Pairs(NamedTuple):

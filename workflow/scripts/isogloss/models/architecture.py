@@ -1,8 +1,9 @@
 """The one place that knows where a decoder keeps its layers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from isogloss.errors import IsoglossError
@@ -47,3 +48,13 @@ def decoder_of(model: nn.Module) -> Decoder:
         f"{type(inner).__name__}: decoder layers, final norm and embedding not found where a known architecture"
         " keeps them; add its names to isogloss/models/architecture.py"
     )
+
+
+def hidden_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
+    """The hidden states in a layer's output, which are all of it or the first of several."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def with_hidden(output: Any, hidden: Float[Tensor, "batch pos d_model"]) -> Any:
+    """A layer's output with other hidden states."""
+    return hidden if isinstance(output, Tensor) else (hidden, *output[1:])

@@ -345,13 +345,13 @@ class Question(NamedTuple):
 
 
 def question(subject: Subject, task: Task, entry: TaskSettings, lang: str) -> Question:
-    """The prompt, as long as its shots make it, runs once; the choices go on from its cache."""
+    """The prompt, as long as its shots make it, and its choices as one sequence."""
     ratio = subject.settings.tokens_per_reference_token(lang, "en")
     choice = assumed.CHOICE_TOKENS[task] * (1 if task == "mmlu" else ratio)
     asked = assumed.EXAMPLE_TOKENS[task] * ratio
     prompt = min(1 + entry.shots * (asked + choice) + asked, subject.context)
     more = assumed.CHOICES * (choice - 1)
-    return Question(prompt + more, prompt**2 + more * (prompt + choice - 1), 1 + more)
+    return Question(prompt + more, (prompt + more) ** 2, 1 + more)
 
 
 def _block_load(subject: Subject) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from isogloss.models.architecture import decoder_of
+from isogloss.models.architecture import decoder_of, hidden_of
 from isogloss.residuals.batching import Batch
 
 Visit = Callable[[int, Float[Tensor, "batch pos d_model"]], None]
@@ -30,7 +30,7 @@ def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit
 
     def hook(layer: int) -> Callable[..., None]:
         def read(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            visit(layer, output if isinstance(output, Tensor) else output[0])
+            visit(layer, hidden_of(output))
             if layer == deepest:
                 raise _LastLayerReached
 

@@ -5,14 +5,14 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import Decoder, decoder_of, unwrapped
+from isogloss.models.architecture import Decoder, decoder_of, hidden_of, unwrapped
 
 # Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
 _TILE = {"cpu": (256, 2048)}
@@ -51,16 +51,24 @@ def lens_logits(
         return _head(lens.model, _normed(lens, residual, layer))
 
 
-def lens_log_probabilities(
+class WordScores(NamedTuple):
+    """How probable a lens finds words."""
+
+    log_probabilities: Float[Tensor, " pairs"]  # nats, normalised over the whole vocabulary, in float32
+    greedy: Bool[Tensor, " pairs"]  # whether no word is more probable; of equals the first is meant, as `torch.argmax`
+
+
+def score_words(
     lens: Lens,
     residual: Float[Tensor, "tokens d_model"],
     layer: int,
     rows: Int[Tensor, " pairs"],
     words: Int[Tensor, " pairs"],
-) -> Float[Tensor, " pairs"]:
-    """log softmax(lens of `residual[rows]`)[words] in nats, normalised over the whole vocabulary, in float32.
+) -> WordScores:
+    """log softmax(lens of `residual[rows]`)[words], and whether each word is the greedy one.
 
-    Logits are made a tile of tokens × words at a time, and only their log-sum-exp is kept beside those asked for.
+    Logits are made a tile of tokens × words at a time, of which only log-sum-exp and maximum are kept beside
+    those asked for.
     """
     hidden = _normed(lens, residual, layer)
     vocabulary = lens.model.config.get_text_config().vocab_size
@@ -69,7 +77,9 @@ def lens_log_probabilities(
     if type(head) is not nn.Linear:  # an adapter's on the head, say: its logits come whole
         height, width = max(1, height * width // vocabulary), vocabulary
     totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
+    best = totals.clone()
     asked = torch.empty(len(rows), device=hidden.device)
+    greedy = torch.zeros(len(rows), dtype=torch.bool, device=hidden.device)
     with _reading(lens, layer):
         for first in range(0, vocabulary, width):
             inside = ((words >= first) & (words < first + width)).nonzero()[:, 0]
@@ -77,10 +87,17 @@ def lens_log_probabilities(
                 for start in range(0, len(hidden), height):
                     logits = _head(lens.model, hidden[start : start + height]).float()
                     span = slice(start, start + len(logits))
-                    totals[span] = torch.logaddexp(totals[span], logits.logsumexp(1))
+                    top = logits.amax(1)
                     here = inside[(rows[inside] >= start) & (rows[inside] < start + height)]
-                    asked[here] = logits[rows[here] - start, words[here] - first]
-    return asked - totals[rows]
+                    row, word = rows[here] - start, words[here] - first
+                    asked[here] = logits[row, word]
+                    leads = (asked[here] == top[row]) & (asked[here] > best[span][row])
+                    greedy[here[leads]] = logits[row[leads]].argmax(1) == word[leads]
+                    best[span] = torch.maximum(best[span], top)
+                    shift = top.clamp(min=torch.finfo(top.dtype).min)  # a word ruled out has logit -inf
+                    part = logits.sub_(shift[:, None]).exp_().sum(1).log() + shift
+                    totals[span] = torch.logaddexp(totals[span], part)
+    return WordScores(asked - totals[rows], greedy & (asked == best[rows]))
 
 
 def _normed(lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int) -> Float[Tensor, "tokens d_model"]:
@@ -140,9 +157,7 @@ def _check(lens: Lens) -> None:
     """Hold the last layer's lens against the model's logits on a few tokens."""
     last = len(lens.decoder.layers) - 1
     kept: list[Tensor] = []
-    handle = lens.decoder.layers[last].register_forward_hook(
-        lambda _, __, output: kept.append(output if isinstance(output, Tensor) else output[0])
-    )
+    handle = lens.decoder.layers[last].register_forward_hook(lambda _, __, output: kept.append(hidden_of(output)))
     device = next(lens.model.parameters()).device
     try:
         logits = lens.model(input_ids=torch.arange(1, 5, device=device)[None], use_cache=False).logits[0].float()
@@ -152,5 +167,5 @@ def _check(lens: Lens) -> None:
     if not torch.allclose(ours, logits, rtol=1e-2, atol=1e-2 * float(logits.abs().amax()), equal_nan=True):
         raise IsoglossError(
             f"{type(lens.model).__name__}: its logits are not those of its final norm and head on the last layer's"
-            " output, so its layers cannot be read by the logit lens; add what is between to isogloss/latent/lens.py"
+            " output, so its layers cannot be read by the logit lens; add what is between to isogloss/scoring/lens.py"
         )

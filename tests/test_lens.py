@@ -19,9 +19,9 @@ from transformers import (
 )
 
 from isogloss.errors import IsoglossError
-from isogloss.latent import lens as lens_module
-from isogloss.latent.lens import lens_log_probabilities, lens_logits, lens_of
 from isogloss.models.loading import load_causal_model
+from isogloss.scoring import lens as lens_module
+from isogloss.scoring.lens import lens_logits, lens_of, score_words
 from standins import FAMILIES, tiny_model
 
 IDS = torch.randint(3, 310, (1, 24), generator=torch.Generator().manual_seed(1))
@@ -77,14 +77,44 @@ def test_the_last_layers_lens_is_the_models_own_logits_whatever_the_options(mode
 def test_log_probabilities_by_tiles_are_those_of_the_whole_softmax(model: nn.Module, monkeypatch: pytest.MonkeyPatch):
     stream, _ = residuals(model)
     generator = torch.Generator().manual_seed(2)
-    rows, words = torch.randint(24, (60,), generator=generator), torch.randint(320, (60,), generator=generator)
+    rows, words = torch.randint(24, (84,), generator=generator), torch.randint(320, (84,), generator=generator)
+    rows[60:] = torch.arange(24)
     lens = lens_of(model)
     for tile in ((256, 4096), (5, 33), (24, 320), (1, 319)):
         monkeypatch.setitem(lens_module._TILE, "cpu", tile)
         for layer in range(3):
             with torch.no_grad():
-                expected = lens_logits(lens, stream[layer], layer).log_softmax(1)[rows, words]
-                assert_close(lens_log_probabilities(lens, stream[layer], layer, rows, words), expected)
+                logits = lens_logits(lens, stream[layer], layer)
+                best = logits.argmax(1)
+                words[60:] = best
+                found = score_words(lens, stream[layer], layer, rows, words)
+                assert_close(found.log_probabilities, logits.log_softmax(1)[rows, words])
+                assert torch.equal(found.greedy, words == best[rows])
+
+
+def test_of_equally_probable_words_the_first_is_the_greedy_one(monkeypatch: pytest.MonkeyPatch):
+    """Words whose vectors are the same, within a tile and in several."""
+    model: Any = AutoModelForCausalLM.from_config(LlamaConfig(**LLAMA)).eval()
+    stream, logits = residuals(model)
+    best = int(logits[0].argmax())
+    twins = torch.tensor([0, 7, 50, 51, 120, 319])
+    model.lm_head.weight.data[twins] = model.lm_head.weight.data[best].clone()
+    rows = torch.zeros(320, dtype=torch.long)
+    for tile in ((24, 320), (24, 64), (1, 3)):
+        monkeypatch.setitem(lens_module._TILE, "cpu", tile)
+        with torch.no_grad():
+            found = score_words(lens_of(model), stream[-1][:1], 2, rows, torch.arange(320))
+        assert found.greedy.nonzero().flatten().tolist() == [0]
+
+
+def test_words_that_are_ruled_out_have_no_probability(monkeypatch: pytest.MonkeyPatch):
+    model: Any = AutoModelForCausalLM.from_config(LlamaConfig(**LLAMA)).eval()
+    model.lm_head.bias = torch.nn.Parameter(torch.zeros(320).index_fill_(0, torch.arange(64), -torch.inf))
+    stream, logits = residuals(model)
+    monkeypatch.setitem(lens_module._TILE, "cpu", (24, 64))
+    with torch.no_grad():
+        found = score_words(lens_of(model), stream[-1], 2, torch.arange(24), 60 + torch.arange(24))
+    assert_close(found.log_probabilities, logits.log_softmax(1)[torch.arange(24), 60 + torch.arange(24)])
 
 
 def test_a_hidden_layers_lens_is_final_norm_head_and_soft_cap_by_hand(gemma: Any):
@@ -133,14 +163,14 @@ def test_an_adapters_layers_and_head_are_read_as_they_are(tmp_path: Path):
         assert_close(lens_logits(lens, stream[-1], 2), logits)
         rows, words = torch.arange(24), torch.arange(24)
         expected = logits.log_softmax(1)[rows, words]
-        assert_close(lens_log_probabilities(lens, stream[-1], 2, rows, words), expected)
+        assert_close(score_words(lens, stream[-1], 2, rows, words).log_probabilities, expected)
 
 
 def test_log_probabilities_of_half_precision_are_summed_in_float32(tmp_path: Path):
     model = load_causal_model(tiny_model(tmp_path / "lm", family="qwen2"), dtype=torch.bfloat16)
     stream, logits = residuals(model)
     rows, words = torch.arange(24), torch.arange(24)
-    found = lens_log_probabilities(lens_of(model), stream[-1], 2, rows, words)
+    found = score_words(lens_of(model), stream[-1], 2, rows, words).log_probabilities
     assert found.dtype == torch.float32
     assert_close(found, logits.float().log_softmax(1)[rows, words], atol=2e-2, rtol=0)
 

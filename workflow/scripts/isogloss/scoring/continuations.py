@@ -1,19 +1,20 @@
 """Log-probabilities of continuations at hidden layers; a prompt runs once for all its continuations."""
 
 import logging
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from isogloss.bilingual.injection import hidden_of
-from isogloss.latent.lens import Lens, lens_log_probabilities
-from isogloss.latent.packing import Tree, attention_masks, pack, packs, tree_of
+from isogloss.models.architecture import hidden_of
 from isogloss.residuals.batching import Batch, each_batch
+from isogloss.scoring.lens import Lens, score_words
+from isogloss.scoring.packing import Tree, attention_masks, pack, packs, tree_of
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,15 @@ class Scored(NamedTuple):
     """What the layers of a model make of one prompt."""
 
     log_likelihoods: Float[Tensor, "layers continuations"]  # sums over a continuation's tokens, in nats, float64
+    greedy: Bool[Tensor, "layers continuations"]  # whether each of its tokens is the most probable (`WordScores`)
     states: Float[Tensor, "state_layers d_model"] | None  # residual at the prompt's last token, float32, if asked for
+
+
+class _Edges(NamedTuple):
+    """`WordScores` of a tree's edges at each layer, on the CPU."""
+
+    log_probabilities: Float[Tensor, "layers edges"]  # float64
+    greedy: Bool[Tensor, "layers edges"]
 
 
 class _Sequences(NamedTuple):
@@ -30,7 +39,7 @@ class _Sequences(NamedTuple):
 
     owners: list[int]  # which prompt
     trees: list[Tree]
-    ids: list[list[int]]  # prompt and nodes
+    ids: list[array]  # prompt and nodes
 
 
 @torch.inference_mode()
@@ -60,6 +69,7 @@ def score_continuations(
         logger.warning("%s is not known to compute a packed prompt exactly: a forward for each continuation", name)
     wanted = [with_states is None or with_states[owner] for owner in sequences.owners]
     sums: list[list[Tensor]] = [[] for _ in sequences.ids]
+    greedy: list[list[Tensor]] = [[] for _ in sequences.ids]
     states: list[Tensor | None] = [None] * len(prompts)
     progress = tqdm(total=len(sequences.ids), desc="questions", mininterval=2, disable=not show_progress)
 
@@ -69,17 +79,19 @@ def score_continuations(
         asking = [place for place, row in enumerate(batch.rows) if wanted[row]]
         edges, ends = _score_batch(lens, batch, lengths, trees, layers, state_layers, asking)
         for row, tree, found in zip(batch.rows, trees, edges, strict=True):
-            sums[row] = [found[:, path].sum(1) for path in tree.paths]
+            sums[row] = [found.log_probabilities[:, path].sum(1) for path in tree.paths]
+            greedy[row] = [found.greedy[:, path].all(1) for path in tree.paths]
         for place, state in zip(asking, ends, strict=True):
             states[sequences.owners[batch.rows[place]]] = state
         progress.update(len(batch.rows))
 
     with progress:
         each_batch(sequences.ids, work, token_budget=token_budget)
-    by_prompt: list[list[Tensor]] = [[] for _ in prompts]
-    for owner, its in zip(sequences.owners, sums, strict=True):
-        by_prompt[owner] += its
-    return [Scored(torch.stack(its, dim=1), state) for its, state in zip(by_prompt, states, strict=True)]
+    rows: list[list[int]] = [[] for _ in prompts]
+    for row, owner in enumerate(sequences.owners):
+        rows[owner].append(row)
+    together = lambda parts, its: torch.stack([part for row in its for part in parts[row]], dim=1)  # noqa: E731
+    return [Scored(together(sums, its), together(greedy, its), state) for its, state in zip(rows, states, strict=True)]
 
 
 def _sequences(prompts: Sequence[Any], continuations: Sequence[Sequence[Any]], *, packed: bool) -> _Sequences:
@@ -89,7 +101,7 @@ def _sequences(prompts: Sequence[Any], continuations: Sequence[Sequence[Any]], *
             tree = tree_of(group)
             made.owners.append(owner)
             made.trees.append(tree)
-            made.ids.append([*prompt, *tree.tokens])
+            made.ids.append(array("i", [*prompt, *tree.tokens]))
     return made
 
 
@@ -109,8 +121,8 @@ def _score_batch(
     layers: Sequence[int],
     state_layers: Sequence[int],
     asking: Sequence[int],
-) -> tuple[list[Float[Tensor, "layers edges"]], Float[Tensor, "asking state_layers d_model"]]:
-    """Log-probabilities of each tree's edges, and the states at the last prompt tokens of the rows `asking`."""
+) -> tuple[list[_Edges], Float[Tensor, "asking state_layers d_model"]]:
+    """What each tree's edges score, and the states at the last prompt tokens of the rows `asking`."""
     row, column = _reads(lengths, trees)
     asked = torch.tensor(asking, dtype=torch.long)
     ends = torch.tensor(lengths)[asked] - 1
@@ -151,10 +163,7 @@ def _visited(lens: Lens, layers: set[int], visit: Callable[[int, Tensor], None])
             handle.remove()
 
 
-def _edges(
-    lens: Lens, kept: dict[int, Tensor], layers: Sequence[int], trees: Sequence[Tree]
-) -> list[Float[Tensor, "layers edges"]]:
-    """The log-probability of each edge of each tree at each layer, float64 on the CPU."""
+def _edges(lens: Lens, kept: dict[int, Tensor], layers: Sequence[int], trees: Sequence[Tree]) -> list[_Edges]:
     rows: list[int] = []
     first = 0  # of the tree's reads: the prompt's last token
     for tree in trees:
@@ -163,5 +172,8 @@ def _edges(
     device = next(iter(kept.values())).device
     reads = torch.tensor(rows, device=device)
     words = torch.tensor([target for tree in trees for target in tree.targets], device=device)
-    found = torch.stack([lens_log_probabilities(lens, kept.pop(layer), layer, reads, words) for layer in layers])
-    return list(found.cpu().double().split([len(tree.targets) for tree in trees], dim=1))
+    found = [score_words(lens, kept.pop(layer), layer, reads, words) for layer in layers]
+    log_probabilities = torch.stack([its.log_probabilities for its in found]).cpu().double()
+    greedy = torch.stack([its.greedy for its in found]).cpu()
+    sizes = [len(tree.targets) for tree in trees]
+    return list(map(_Edges, log_probabilities.split(sizes, dim=1), greedy.split(sizes, dim=1)))

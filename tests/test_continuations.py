@@ -21,12 +21,12 @@ from transformers import (
     Qwen3Config,
 )
 
-from isogloss.latent import scoring
-from isogloss.latent.lens import lens_logits, lens_of
-from isogloss.latent.packing import packs, tree_of
 from isogloss.latent.prompts import encode_question
-from isogloss.latent.scoring import Scored, score_continuations
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.scoring import continuations as scoring
+from isogloss.scoring.continuations import Scored, score_continuations
+from isogloss.scoring.lens import lens_logits, lens_of
+from isogloss.scoring.packing import packs, tree_of
 from standins import FAMILIES, TEXTS, tiny_model
 
 SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
@@ -76,7 +76,16 @@ def ragged(questions: int = 5, seed: int = 0) -> tuple[list[Ids], list[list[Ids]
     return prompts, continuations
 
 
-def naive(model: nn.Module, prompt: Ids, continuation: Ids, layers: list[int]) -> Tensor:
+@torch.no_grad()
+def greedy(model: nn.Module, prompt: Ids, count: int) -> Ids:
+    """The most probable token after `prompt`, the most probable one after that, and so on."""
+    ids = list(prompt)
+    for _ in range(count):
+        ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def naive(model: nn.Module, prompt: Ids, continuation: Ids, layers: list[int]) -> tuple[Tensor, Tensor]:
     """One forward, the softmax over the whole vocabulary at every layer and position (paper B, eq. 7)."""
     lens = lens_of(model)
     kept: dict[int, Tensor] = {}
@@ -86,7 +95,7 @@ def naive(model: nn.Module, prompt: Ids, continuation: Ids, layers: list[int]) -
         logits = model(input_ids=torch.tensor([prompt + continuation])).logits[0]
     for handle in handles:
         handle.remove()
-    found = []
+    found, best = [], []
     for layer in layers:
         with torch.no_grad():
             its = lens_logits(lens, kept[layer][0], layer)
@@ -95,23 +104,29 @@ def naive(model: nn.Module, prompt: Ids, continuation: Ids, layers: list[int]) -
         its = its.log_softmax(1)
         # h at tau - 1 predicts token tau
         found.append(sum(its[len(prompt) + step - 1, word] for step, word in enumerate(continuation)))
-    return torch.stack(found).double()
+        best.append(its[len(prompt) - 1 : -1].argmax(1).tolist() == continuation)
+    return torch.stack(found).double(), torch.tensor(best)
 
 
 def check(model: nn.Module, scored: list[Scored], prompts: list[Ids], continuations: list[list[Ids]]) -> None:
     for one, prompt, its in zip(scored, prompts, continuations, strict=True):
-        expected = torch.stack([naive(model, prompt, ids, [0, 2]) for ids in its], dim=1)
-        assert_close(one.log_likelihoods, expected, atol=1e-4, rtol=1e-5)
+        sums, best = zip(*(naive(model, prompt, ids, [0, 2]) for ids in its), strict=True)
+        assert_close(one.log_likelihoods, torch.stack(sums, dim=1), atol=1e-4, rtol=1e-5)
+        assert torch.equal(one.greedy, torch.stack(best, dim=1))
 
 
 def test_packed_log_probabilities_equal_a_forward_for_each_choice(model: nn.Module):
     prompts, continuations = ragged()
+    for prompt, its in zip(prompts, continuations, strict=True):
+        best = greedy(model, prompt, 4)
+        its += [best[:1], best, [*best[:3], (best[3] + 1) % 320]]
     assert packs(model)
     for budget in (10_000, 1):
         scored = score_continuations(
             lens_of(model), prompts, continuations, layers=[0, 2], token_budget=budget, show_progress=False
         )
         check(model, scored, prompts, continuations)
+        assert all(one.greedy[-1, -3:].tolist() == [True, True, False] for one in scored)
 
 
 def test_a_model_not_known_to_pack_exactly_runs_a_forward_for_each_choice(caplog: pytest.LogCaptureFixture):
