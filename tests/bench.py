@@ -5,6 +5,7 @@ in turn, `REPEATS` times; the median of the ratios is printed with its range.
 """
 
 import argparse
+import json
 import logging
 import random
 import statistics
@@ -12,11 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import datasets
 import torch
 from torch.testing import assert_close
 
+from isogloss.benchmarks.okapi import okapi_task
 from isogloss.benchmarks.run import SharedPromptLM
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.residuals.batching import Batch, collate, each_batch, encode_texts
@@ -121,48 +124,96 @@ def bench_encode(lm: Path, folder: Path) -> None:
     )
 
 
-def bench_multiple_choice(lm: Path) -> None:
-    """The prompt once for its choices, against lm-eval's own HFLM."""
-    from lm_eval.api.instance import Instance
+class Shape(NamedTuple):
+    """Words in a task's texts: as many as have the tokens of the English originals under Gemma's tokenizer.
+
+    The stand-in's tokenizer needs about three tokens for a word.
+    """
+
+    task: str
+    asked: tuple[int, int]  # fewest and most
+    choice: tuple[int, int]
+    questions: int  # that the bench asks
+
+
+SHAPES = (Shape("arc", (3, 9), (1, 3), 24), Shape("hellaswag", (12, 28), (5, 12), 12))
+
+
+def okapi_requests(folder: Path, shape: Shape) -> list[Any]:
+    """lm-eval's requests for questions of random words with ten examples, through the project's own task."""
+    rng = random.Random(0)
+    draw = lambda span: " ".join(rng.choices(WORDS, k=rng.randint(*span)))  # noqa: E731
+    for split in ("train", "test") if shape.task == "arc" else ("val",):
+        rows: list[dict[str, Any]] = []
+        for index in range(24):
+            choices, answer = [draw(shape.choice) for _ in range(4)], rng.randrange(4)
+            if shape.task == "arc":
+                options = {f"option_{letter}": text for letter, text in zip("abcd", choices, strict=True)}
+                row = {"id": f"{split}/{index}", "instruction": draw(shape.asked), **options, "answer": "ABCD"[answer]}
+            else:
+                context = {"ctx_a": draw(shape.asked), "ctx_b": "", "activity_label": "Money", "endings": choices}
+                row = {"id": f"{split}/{index}", "ind": index, "source_id": "", **context, "label": str(answer)}
+            rows.append(row)
+        path = folder / "data" / "es" / f"{split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    task = okapi_task(shape.task, folder, "es", ["es"], shots=10, seed=0).task
+    task.build_all_requests(limit=shape.questions)
+    return [(task, instance) for instance in task.instances]
+
+
+def bench_multiple_choice(lm: Path, folder: Path, shape: Shape) -> None:
+    """Prompt and choices in one forward, against lm-eval's own HFLM."""
     from lm_eval.models.huggingface import HFLM
 
     model, tokenizer = load_causal_model(lm), load_tokenizer(lm)
-    prompts = [" ".join(part) for part in zip(*(texts(32, seed, 16) for seed in range(3)), strict=True)]
-    choices = [[f" {text}" for text in texts(4, seed, 8)] for seed in range(len(prompts))]
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    stock = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16, add_bos_token=True)  # type: ignore[arg-type]
-    shared = SharedPromptLM(model, tokenizer, token_budget=8192)
+    stock = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16)  # type: ignore[arg-type]
+    ours = SharedPromptLM(model, tokenizer, token_budget=8192)
+    made = okapi_requests(folder, shape)
+    requests = [instance for _, instance in made]
+    pairs = [ours._encode_pair(*request.args) for request in requests]
 
-    def requests() -> list[Instance]:
+    def accuracies(found: list[tuple[float, bool]]) -> list[dict[str, float]]:
         return [
-            Instance("loglikelihood", {}, (prompt, choice), index)
-            for prompt, its in zip(prompts, choices, strict=True)
-            for index, choice in enumerate(its)
+            made[first][0].process_results(requests[first].doc, found[first : first + 4])
+            for first in range(0, len(requests), 4)
         ]
 
-    def plain() -> list[float]:
-        return [score for score, _ in stock.loglikelihood(requests(), disable_tqdm=True)]
+    def check(a: list[tuple[float, bool]], b: list[tuple[float, bool]]) -> None:
+        assert len({request.doc_id for request in requests}) == len(requests) / 4
+        assert_close(torch.tensor([value for value, _ in a]), torch.tensor([value for value, _ in b]))
+        assert [greedy for _, greedy in a] == [greedy for _, greedy in b]
+        assert accuracies(a) == accuracies(b)
 
-    def ours() -> list[float]:
-        return [score for score, _ in shared.loglikelihood(requests(), disable_tqdm=True)]
-
-    def check(a: list[float], b: list[float]) -> None:
-        assert_close(torch.tensor(a), torch.tensor(b), atol=1e-3, rtol=1e-4)
-
-    compare("benchmark: four choices, long prompts; plain = stock lm-eval HFLM", plain, ours, check)
+    prompt, choice = (statistics.mean(len(pair[part]) for pair in pairs) for part in (0, 1))
+    compare(
+        f"{shape.task}: 10 shots, prompts of {prompt:.0f} tokens, choices of {choice:.0f}; plain = lm-eval's HFLM",
+        lambda: stock.loglikelihood(requests, disable_tqdm=True),
+        lambda: ours.loglikelihood(requests, disable_tqdm=True),
+        check,
+    )
 
 
 def main() -> None:
     """Run all comparisons."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
+    for name in ("lm_eval", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
         lm = tiny_gemma2(Path(folder, "lm"), layers=LAYERS, d_model=WIDTH)
         print(
             f"Gemma-2 stand-in: {LAYERS} layers of width {WIDTH}; one thread; ratio of wall times, median of {REPEATS}"
         )
         bench_encode(lm, Path(folder, "sae"))
-        bench_multiple_choice(lm)
+        wide = tiny_gemma2(Path(folder, "wide"), layers=4, d_model=512)
+        config = json.loads((wide / "config.json").read_text())
+        config |= {"max_position_embeddings": 8192, "sliding_window": 4096}  # Gemma 2's
+        (wide / "config.json").write_text(json.dumps(config))
+        print("Gemma-2 stand-in: 4 layers of width 512")
+        for shape in SHAPES:
+            bench_multiple_choice(wide, Path(folder, shape.task), shape)
 
 
 if __name__ == "__main__":
