@@ -151,7 +151,7 @@ def _job(line: str) -> Job:
         task=comment,
         state=told["JobState"],
         cpus=int(told["CPUs/Task"]),
-        memory=_megabytes(asked["mem"]),
+        memory=_megabytes(asked.get("mem", "0M")),  # a controller started again no longer knows it of jobs that ended
         gpus=int(gpus),
         minutes=(int(days or 0) * 24 + int(hours)) * 60 + int(minutes),
         restarts=int(told["Restarts"]),
