@@ -29,6 +29,7 @@ MEASURES = {
     "consistency_change": ("consistency:\nchange (ρ)", 1),
     "positive_transfer_change": ("positive transfer:\nchange (points)", 100),
 }
+MOST_TICKS = 5  # of γ; more are left to matplotlib
 MOST_LAYERS = 4
 """Up to so many layers have a line of their own in the sweep of γ; of more, so many are shown."""
 
@@ -102,6 +103,8 @@ def steering(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
                 _sweep(panel, rows.filter(pl.col("vector") == vector, at), column, look)
             zero_line(panel)
             panel.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
+        if len(told := sorted({0.0, *rows["gamma"]})) <= MOST_TICKS:
+            axes[-1, place].set_xticks(told)
         axes[-1, place].set_xlabel(f"γ (above 0: {'to' if len(tasks) > 2 else 'towards the'} reference)")
         headed(axes[0, place], TASK_TITLES[task])
     shared_legend(figure, axes.flat, columns=2)
