@@ -34,6 +34,7 @@ class Checkout:
 
     def snakemake(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "snakemake", "--configfile", str(study or self.study), "--cores", "2"]
+        command += ["--scheduler", "greedy", "--max-jobs-per-timespan", "1000/10s"]  # as make demo does
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
         return subprocess.run([*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True)
 

@@ -94,7 +94,7 @@ def test_no_number_is_missing_where_there_is_a_translation(results: Path):
     for layer in range(LAYERS):
         for lang in ("en", "es", "hi"):
             rows = pl.read_parquet(results / "activations" / "base" / f"{layer}-{layer}" / lang / f"{lang}.parquet")
-            told = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / lang / f"{lang}.parquet")
+            told = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / f"{lang}.parquet")
             assert rows["phrase"].equals(told["phrase"])
             assert rows["activation"].is_null().equals(told["text"].is_null())
 
