@@ -153,3 +153,12 @@ def test_the_default_study_and_the_slurm_profile_plan_without_a_cluster(tmp_path
     assert local == checkout.planned("--profile", "slurm")
     assert local["train_toy"] == 2
     assert local["encode"] == 2 + 2 + 2 + 1 + 1  # ten languages of both models and a run; two of two runs
+
+
+def test_all_languages_of_the_default_study_in_a_job_each(tmp_path: Path):
+    study = read_study(REPOSITORY / "config" / "config.yaml")
+    study["compute"]["languages_per_job"] = "all"
+    planned = Checkout(tmp_path / "isogloss", study).planned()
+    assert planned["encode"] == 5
+    assert planned["benchmark"] == 2 + 2  # a run that is benchmarked in no language has none
+    assert planned["latent_score"] == planned["steer"] == 1

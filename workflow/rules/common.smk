@@ -79,7 +79,7 @@ def runs_of(model):
 
 def chunks(items, size):
     """Consecutive chunks of `size` items; "all" is one chunk."""
-    step = len(items) if size == "all" else size
+    step = len(items) or 1 if size == "all" else size
     return [items[start : start + step] for start in range(0, len(items), step)]
 
 

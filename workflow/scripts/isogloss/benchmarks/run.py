@@ -89,6 +89,7 @@ def _ask(
     metadata: Mapping[str, Any],
 ) -> None:
     """Ask the tasks in one language and write the answers."""
+    model.truncated.clear()
     asked = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
     result: Any = evaluate(
         model,

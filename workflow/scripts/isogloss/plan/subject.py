@@ -64,7 +64,7 @@ class Subject(NamedTuple):
     def language_jobs(self, langs: Sequence[str]) -> int:
         """The jobs that `langs` make."""
         per_job = self.study.compute.languages_per_job
-        return 1 if per_job == "all" else math.ceil(len(langs) / per_job)
+        return min(1, len(langs)) if per_job == "all" else math.ceil(len(langs) / per_job)
 
     @property
     def runs(self) -> dict[str, AlignmentRun]:
@@ -86,7 +86,7 @@ class Subject(NamedTuple):
 
 def chunks(items: list[int], size: int | str) -> list[list[int]]:
     """Consecutive chunks of `size` items; "all" is one chunk."""
-    step = len(items) if isinstance(size, str) else size
+    step = len(items) or 1 if isinstance(size, str) else size
     return [items[start : start + step] for start in range(0, len(items), step)]
 
 

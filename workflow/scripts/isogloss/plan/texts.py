@@ -108,7 +108,9 @@ def _phrases(study: Study, folder: Path) -> tuple[dict[int, int], dict[int, Text
 def _activations(study: Study, folder: Path) -> dict[tuple[int, str], Texts]:
     """Texts by layer and language, as the base model's activations counted them."""
     parts: dict[tuple[int, str], list[Texts]] = {}
-    for path in sorted((folder / "activations" / "base").glob("*/*/*.parquet")):
+    tables = sorted((folder / "activations" / "base").glob("*/*/*.parquet"), key=lambda path: path.stat().st_mtime)
+    newest = {(path.parts[-3], path.name): path for path in tables}  # others are left over from other languages_per_job
+    for path in sorted(newest.values()):
         if not _of_study(path, study):
             continue
         for rows in iter_table(path, ["layer", "n_tokens"]):
