@@ -9,7 +9,7 @@ rule align:
         sae=target_sae,
         phrases=target_phrases,
         translations=run_translations,
-        reference_activations=lambda wildcards: folders_of(run_recorded(wildcards)),
+        reference_activations=in_folders(run_recorded),
     output:
         adapter=directory("results/{model}/adapters/{run}"),
         losses="results/{model}/alignment/{run}.parquet",
@@ -43,8 +43,8 @@ rule align:
 
 rule gain:
     input:
-        base=lambda wildcards: folders_of(gain_base(wildcards.model)),
-        adapted=lambda wildcards: folders_of(gain_adapted(wildcards.model)),
+        base=in_folders(lambda wildcards: gain_base(wildcards.model)),
+        adapted=in_folders(lambda wildcards: gain_adapted(wildcards.model)),
     output:
         alignment_gain="results/{model}/tables/alignment_gain.parquet",
     log:

@@ -36,7 +36,7 @@ rule benchmark:
 
 rule accuracy:
     input:
-        answers=lambda wildcards: folders_of(benchmark_tables(wildcards.model)),
+        answers=in_folders(lambda wildcards: benchmark_tables(wildcards.model)),
         facts=world_facts,
     output:
         "results/{model}/tables/accuracy.parquet",
@@ -65,7 +65,7 @@ rule accuracy:
 
 rule accuracy_by_teaching:
     input:
-        answers=lambda wildcards: folders_of(benchmark_tables(wildcards.model)),
+        answers=in_folders(lambda wildcards: benchmark_tables(wildcards.model)),
         facts=f"{WORLD}/facts.parquet",
     output:
         "results/{model}/tables/accuracy_by_teaching.parquet",

@@ -105,9 +105,11 @@ def language_files(folder, languages, suffix="parquet"):
     ]
 
 
-def folders_of(files):
-    """The folders that hold `files`, which are what the jobs that make them have as outputs."""
-    return list(dict.fromkeys(str(Path(file).parent) for file in files))
+def in_folders(files):
+    """An input function: the folders that hold what `files` gives, which are the outputs of the jobs that make them."""
+    return lambda wildcards: list(
+        dict.fromkeys(str(Path(file).parent) for file in files(wildcards))
+    )
 
 
 def block_layers(wildcards):

@@ -36,7 +36,7 @@ rule encode:
 
 rule gap:
     input:
-        activations=lambda wildcards: folders_of(base_activations(wildcards)),
+        activations=in_folders(base_activations),
     output:
         language_gap="results/{model}/tables/language_gap.parquet",
         group_gap="results/{model}/tables/group_gap.parquet",
@@ -68,7 +68,7 @@ rule gap:
 
 rule controls:
     input:
-        activations=lambda wildcards: folders_of(base_activations(wildcards)),
+        activations=in_folders(base_activations),
     output:
         "results/{model}/tables/activation_controls.parquet",
     log:

@@ -93,11 +93,11 @@ def adapter_folder(wildcards):
     return f"results/{wildcards.model}/adapters/{wildcards.adapter}"
 
 
-def activation_tables(model, adapter, languages):
-    """The encode jobs' tables of a model in some languages, each with its language, block after block."""
+def activation_tables(model, adapter, languages, block_list=None):
+    """The encode jobs' tables in some languages, each with its language, block after block (default: all blocks)."""
     return {
         path: Path(path).stem
-        for block in model_blocks(model)
+        for block in block_list or model_blocks(model)
         for path in language_files(
             f"results/{model}/activations/{adapter}/{block}", adapter_languages(adapter)
         )
@@ -146,9 +146,8 @@ def run_recorded(wildcards):
     """The reference's recorded activations, where a run takes them from the phrase alone."""
     if STUDY.alignment.recorded == "corpus":
         return []
-    block = f"/{target_block(wildcards)}/"
-    tables = activation_tables(wildcards.model, "base", [REFERENCE])
-    return [path for path in tables if block in path]
+    block = target_block(wildcards)
+    return list(activation_tables(wildcards.model, "base", [REFERENCE], [block]))
 
 
 def translator_folder(wildcards, direction):
@@ -384,48 +383,56 @@ def latent_questions(model, task):
     return f"{place}/questions/{task}.parquet"
 
 
-def latent_measurements(reference=True):
-    """Each data set and language of paper B, with or without the reference."""
-    return [
-        (task, lang)
-        for task in STUDY.latent.tasks
-        for lang in STUDY.latent_languages(task)
-        if reference or lang != REFERENCE
-    ]
-
-
 def latent_task_languages(task, reference=True):
     """The languages of a data set of paper B, with or without the reference."""
     languages = STUDY.latent_languages(task)
     return [lang for lang in languages if reference or lang != REFERENCE]
 
 
-def latent_tables(kind, reference=True):
-    """A function for `params`: a table of each of `latent_measurements`."""
-    return lambda wildcards: [
+def latent_measurements(reference=True):
+    """Each data set and language of paper B, with or without the reference."""
+    return [
+        (task, lang)
+        for task in STUDY.latent.tasks
+        for lang in latent_task_languages(task, reference)
+    ]
+
+
+def score_tables(wildcards):
+    """The scores of each of `latent_measurements`."""
+    return [
         path
         for task in STUDY.latent.tasks
         for path in language_files(
-            f"results/{wildcards.model}/latent/{kind}/{task}",
-            latent_task_languages(task, reference),
+            f"results/{wildcards.model}/latent/scores/{task}",
+            latent_task_languages(task),
         )
     ]
 
 
-def latent_folders(kind, reference=True):
-    """An input function: the folders of `latent_tables`."""
-    return lambda wildcards: folders_of(latent_tables(kind, reference)(wildcards))
+def steered_tables(wildcards):
+    """The sweeps of each of `latent_measurements` but the reference's; nothing if nothing steers."""
+    if not STUDY.latent.steering:
+        return []
+    return [
+        path
+        for task in STUDY.latent.tasks
+        for path in language_files(
+            f"results/{wildcards.model}/latent/steered/{task}",
+            latent_task_languages(task, reference=False),
+        )
+    ]
 
 
 def latent_reference_scores(wildcards):
     """The scores of each data set in the reference."""
-    tables = latent_tables("scores")(wildcards)
+    tables = score_tables(wildcards)
     return [path for path in tables if Path(path).stem == REFERENCE]
 
 
 def scored_without_reference(wildcards):
     """The scores of each data set and language but the reference."""
-    tables = latent_tables("scores")(wildcards)
+    tables = score_tables(wildcards)
     return [path for path in tables if Path(path).stem != REFERENCE]
 
 

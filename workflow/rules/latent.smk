@@ -86,7 +86,7 @@ rule latent_score:
 
 rule transfer:
     input:
-        scores=latent_folders("scores"),
+        scores=in_folders(score_tables),
     output:
         answers="results/{model}/tables/answers.parquet",
         transfer="results/{model}/tables/transfer.parquet",
@@ -100,7 +100,7 @@ rule transfer:
     params:
         **latent_names(),
         code=code("isogloss.latent.transfer"),
-        scores=latent_tables("scores"),
+        scores=score_tables,
         seed=STUDY.seed,
         prompts=latent_prompts(),
         reference=REFERENCE,
@@ -114,7 +114,7 @@ rule transfer:
 
 rule latent_process:
     input:
-        scores=latent_folders("scores"),
+        scores=in_folders(score_tables),
         answers=rules.transfer.output.answers,
         transfer=rules.transfer.output.transfer,
     output:
@@ -129,7 +129,7 @@ rule latent_process:
     params:
         **latent_names(),
         code=code("isogloss.latent.process"),
-        scores=latent_tables("scores"),
+        scores=score_tables,
         seed=STUDY.seed,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
@@ -146,7 +146,7 @@ rule steer:
     input:
         lm="results/{model}/lm",
         questions=parallel_questions,
-        states=lambda wildcards: folders_of(steering_states(wildcards).values()),
+        states=in_folders(lambda wildcards: steering_states(wildcards).values()),
     output:
         **steer_outputs(),
     log:
@@ -179,8 +179,8 @@ rule steer:
 
 rule steering:
     input:
-        steered=latent_folders("steered", reference=False),
-        scores=latent_folders("scores"),
+        steered=in_folders(steered_tables),
+        scores=in_folders(score_tables),
     output:
         steering="results/{model}/tables/steering.parquet",
         steering_summary="results/{model}/tables/steering_summary.parquet",
@@ -193,7 +193,7 @@ rule steering:
     params:
         **latent_names(reference=False),
         code=code("isogloss.latent.steering_tables"),
-        steered=latent_tables("steered", reference=False),
+        steered=steered_tables,
         scores=scored_without_reference,
         reference_scores=latent_reference_scores,
         seed=STUDY.seed,
@@ -208,7 +208,7 @@ rule steering:
 
 rule projection:
     input:
-        latent_folders("states"),
+        in_folders(projected_states),
     output:
         "results/{model}/tables/projection.parquet",
     log:
@@ -229,12 +229,8 @@ rule projection:
 
 rule latent_by_teaching:
     input:
-        scores=latent_folders("scores"),
-        steered=lambda wildcards: (
-            latent_folders("steered", reference=False)(wildcards)
-            if STUDY.latent.steering
-            else []
-        ),
+        scores=in_folders(score_tables),
+        steered=in_folders(steered_tables),
         facts=f"{WORLD}/facts.parquet",
     output:
         "results/{model}/tables/latent_by_teaching.parquet",
@@ -250,12 +246,8 @@ rule latent_by_teaching:
         **latent_names(),
         code=code("isogloss.latent.teaching"),
         seed=STUDY.seed,
-        scores=latent_tables("scores"),
-        steered=lambda wildcards: (
-            latent_tables("steered", reference=False)(wildcards)
-            if STUDY.latent.steering
-            else []
-        ),
+        scores=score_tables,
+        steered=steered_tables,
         steered_names=latent_names(reference=False),
         prompts=latent_prompts(),
         reference=REFERENCE,

@@ -36,7 +36,7 @@ rule capture:
 
 rule similarity:
     input:
-        residuals=lambda wildcards: folders_of(residual_tables(wildcards)),
+        residuals=in_folders(residual_tables),
         phrases=model_phrases,
     output:
         similarity="results/{model}/tables/similarity.parquet",

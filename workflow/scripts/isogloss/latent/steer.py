@@ -107,7 +107,8 @@ def steer(
     _check_languages(read)
     theirs = read_questions(questions, reference)
     for lang, path in steered.items():
-        its = _Sources(read[lang], read[reference], read.get(controls.get(lang, "")), list(read.values()) * shared)
+        every = list(read.values()) if shared else []
+        its = _Sources(read[lang], read[reference], read.get(controls.get(lang, "")), every)
         common = common_questions(its.used)
         by_name = _vectors(its, common, seed if random else None)
         about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": common}

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from isogloss.config import Study
 from isogloss.config.measures import AlignmentRun
@@ -15,6 +15,8 @@ from isogloss.plan import settings as assumed
 from isogloss.plan.flops import Decoder, Lora
 from isogloss.plan.settings import Settings
 from isogloss.plan.texts import Corpus, corpus_of, model_config, question_counts, sae_shape
+
+Item = TypeVar("Item")
 
 UNGATED = ("gpt_neox", "gpt2", "opt", "bloom", "xglm", "pythia")
 
@@ -63,8 +65,7 @@ class Subject(NamedTuple):
 
     def language_jobs(self, langs: Sequence[str]) -> int:
         """The jobs that `langs` make."""
-        per_job = self.study.compute.languages_per_job
-        return min(1, len(langs)) if per_job == "all" else math.ceil(len(langs) / per_job)
+        return len(chunks(langs, self.study.compute.languages_per_job))
 
     @property
     def runs(self) -> dict[str, AlignmentRun]:
@@ -84,10 +85,10 @@ class Subject(NamedTuple):
         return [lang for lang in self.langs if lang == self.reference or lang in run.languages]
 
 
-def chunks(items: list[int], size: int | str) -> list[list[int]]:
+def chunks(items: Sequence[Item], size: int | str) -> list[list[Item]]:
     """Consecutive chunks of `size` items; "all" is one chunk."""
     step = len(items) or 1 if isinstance(size, str) else size
-    return [items[start : start + step] for start in range(0, len(items), step)]
+    return [list(items[start : start + step]) for start in range(0, len(items), step)]
 
 
 def subject_of(study: Study, name: str, settings: Settings, results: Path) -> Subject:
