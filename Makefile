@@ -56,7 +56,7 @@ format: $(VENV)/.dev
 
 ## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration
 schema: $(VENV)/.run
-	PYTHONPATH=workflow/scripts python -m isogloss.schema
+	PYTHONPATH=workflow/scripts python -m isogloss.config.schema
 
 ## make bench     ratios of isogloss to the plain way, measured in one run
 bench: $(VENV)/.dev

@@ -19,11 +19,11 @@ import datasets
 import torch
 from torch.testing import assert_close
 
-from isogloss.benchmarks.okapi import okapi_task
 from isogloss.benchmarks.run import SharedPromptLM
+from isogloss.benchmarks.tasks import okapi_task
+from isogloss.models.batching import Batch, collate, each_batch, encode_texts
+from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
-from isogloss.residuals.batching import Batch, collate, each_batch, encode_texts
-from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.own_feature import measure
 from standins import tiny_gemma2, tiny_sae

@@ -55,9 +55,9 @@ def times(folder: Path, layers: int, repeats: int) -> dict[str, list[float]]:
     import torch
 
     from isogloss.bilingual.patterns import collect_patterns, read_documents, tallies
+    from isogloss.models.batching import each_batch
+    from isogloss.models.hooks import visit_residuals
     from isogloss.models.loading import load_base_model
-    from isogloss.residuals.batching import each_batch
-    from isogloss.residuals.stream import visit_residuals
     from isogloss.sae.autoencoder import load_encoder, pre_activations
 
     torch.set_num_threads(1)

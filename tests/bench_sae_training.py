@@ -48,7 +48,7 @@ def toy_sized_gemma2(folder: Path) -> Path:
     from transformers import Gemma2ForCausalLM
 
     from isogloss.config.toy import Architecture
-    from isogloss.models.toy import gemma2_config
+    from isogloss.sources.world.training import gemma2_config
 
     torch.manual_seed(0)
     Gemma2ForCausalLM(gemma2_config(Architecture(layers=LAYERS, d_model=WIDTH).model_dump())).save_pretrained(folder)

@@ -15,10 +15,10 @@ from torch.testing import assert_close
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from isogloss.bilingual.injection import changed_after
-from isogloss.latent.sweep import Addition, steered_scores
-from isogloss.residuals.batching import collate
+from isogloss.models.batching import collate
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
+from isogloss.scoring.sweep import Addition, steered_scores
 
 REPEATS, QUESTIONS, BUDGET = 3, 6, 2048
 DEPTH, WIDTH, VOCABULARY = 26, 192, 32_000

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from isogloss.text.opus import OpusModel
+from isogloss.sources.opus import OpusModel
 from marian import random_marian
 
 TOKENS = 20

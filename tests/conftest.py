@@ -7,7 +7,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from jaxtyping import install_import_hook
 
-MEASUREMENTS = ("models", "text", "residuals", "sae", "bilingual", "latent", "disparity", "benchmarks", "stats")
+MEASUREMENTS = (
+    "models",
+    "text",
+    "sources",
+    "residuals",
+    "sae",
+    "scoring",
+    "phrases",
+    "bilingual",
+    "latent",
+    "disparity",
+    "benchmarks",
+    "stats",
+)
 install_import_hook([f"isogloss.{part}" for part in MEASUREMENTS], "beartype.beartype")
 
 from pathlib import Path

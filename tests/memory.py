@@ -134,7 +134,7 @@ def gap(folder: Path) -> None:
 
 def controls(folder: Path) -> None:
     """Stage controls."""
-    from isogloss.disparity.controls import measure_controls
+    from isogloss.disparity.gap_controls import measure_controls
 
     measure_controls(
         activations=_tables(folder, "activations"), langs=LANGUAGES, minimum_phrases=1,

@@ -19,9 +19,9 @@ from isogloss.disparity.holdout import held_out
 from isogloss.disparity.training_pairs import batch_rows, draw_pairs, tokenized
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
+from isogloss.models.batching import Batch, collate, encode_texts
+from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
-from isogloss.residuals.batching import Batch, collate, encode_texts
-from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations, load_encoder, pre_activations
 from isogloss.tables import read_table, table_metadata, write_table
 from standins import tiny_sae

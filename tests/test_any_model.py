@@ -28,11 +28,11 @@ from isogloss.disparity.align import align
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
 from isogloss.models.architecture import decoder_of
+from isogloss.models.batching import collate, encode_texts
+from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
-from isogloss.residuals.batching import collate, encode_texts
 from isogloss.residuals.capture import capture
 from isogloss.residuals.pooling import mean_residuals, token_residuals
-from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.encode import encode
 from isogloss.tables import read_table, write_table
 from standins import FAMILIES, TEXTS, family_tokenizer, tiny_model, tiny_sae

@@ -3,8 +3,8 @@ import torch
 from torch.testing import assert_close
 
 from isogloss.errors import IsoglossError
+from isogloss.models.batching import each_batch, encode_phrases, encode_texts, make_batches
 from isogloss.models.loading import load_base_model, load_tokenizer
-from isogloss.residuals.batching import each_batch, encode_phrases, encode_texts, make_batches
 from isogloss.residuals.pooling import mean_residuals, token_residuals
 from standins import TEXTS
 

@@ -21,12 +21,12 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gemma2Model, GPT2Config, Olmo2Config
 
-from isogloss.benchmarks.okapi import okapi_task, task_config
-from isogloss.benchmarks.questions import first_by_hash
 from isogloss.benchmarks.run import SharedPromptLM, benchmark
+from isogloss.benchmarks.tasks import okapi_task, task_config
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.scoring import lens
+from isogloss.sources.okapi import first_by_hash
 from isogloss.tables import read_table, table_metadata
 from standins import FAMILIES, tiny_model, tiny_tokenizer
 

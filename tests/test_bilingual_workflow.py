@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from checkout import REPOSITORY, Checkout
-from isogloss.tables import CONTRACT, open_table
+from isogloss.tables import open_table
+from isogloss.tables.contract import CONTRACTS
 from standin_bilingual import KEPT, STEPS, build, leaves, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "bilingual-llm-jp.yaml"
@@ -36,7 +37,7 @@ def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished:
         for name in TABLES:
             path = finished.folder / "results" / model / "tables" / f"{name}.parquet"
             schema = open_table(path).schema_arrow
-            contract = CONTRACT[name]
+            contract = CONTRACTS[name]
             assert {column: schema.field(column).type for column in contract} == contract, name
         features = pl.read_parquet(finished.folder / "results" / model / "tables" / "features.parquet")
         assert features.group_by("step", "layer").len().height == len(STEPS) * 2

@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isogloss import schema
-from isogloss.config import load_study
+from isogloss.config import load_study, schema
 from isogloss.errors import IsoglossError
 
 REPOSITORY = Path(__file__).parents[1]

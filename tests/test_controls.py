@@ -6,8 +6,8 @@ import pytest
 from scipy.stats import linregress
 
 from activation_tables import activation_frame, without_translation, write_activations
-from isogloss.disparity.controls import gap_at_equal_tokens, measure_controls
 from isogloss.disparity.gap import measure_gap
+from isogloss.disparity.gap_controls import gap_at_equal_tokens, measure_controls
 from isogloss.errors import IsoglossError
 from isogloss.tables import read_table, table_metadata
 

@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from isogloss.errors import IsoglossError
 from isogloss.sae import encode as stage
 from isogloss.sae.autoencoder import load_encoder
+from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import measure
-from isogloss.sae.partners import random_features, shuffled_features
 from isogloss.tables import TableWriter, open_table, read_table, table_metadata, write_table
 from standins import TEXTS, tiny_sae
 

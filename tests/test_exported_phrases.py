@@ -13,10 +13,10 @@ from transformers import AutoTokenizer
 
 from exports import write_exports, write_lines
 from isogloss.errors import IsoglossError
+from isogloss.phrases import exported as stage
+from isogloss.phrases.exported import RECORDS, export_phrases
+from isogloss.phrases.search import PHRASES
 from isogloss.tables import open_table, read_table, table_metadata
-from isogloss.text import exported_phrases as stage
-from isogloss.text.exported_phrases import RECORDS, export_phrases
-from isogloss.text.phrases import PHRASES
 from standins import TEXTS, tiny_sae
 
 LAYER, FEATURES, SOURCE = 1, 64, "1-gemmascope-res-16k"

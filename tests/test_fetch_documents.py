@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from isogloss.errors import IsoglossError
-from isogloss.fetch.documents import fetch_documents
+from isogloss.sources.documents import fetch_documents
 from isogloss.tables import table_metadata
 
 TEXTS = [f"Document {number}\nhas two lines, é 日本." for number in range(2500)]

@@ -14,10 +14,10 @@ import pytest
 import hub as server
 from hub import Hub
 from isogloss.errors import IsoglossError
-from isogloss.fetch.questions import fetch_questions
+from isogloss.sources.questions import fetch_questions
 from standin_latent import write_sources
 
-STAGE = "isogloss.fetch.questions:fetch_questions"
+STAGE = "isogloss.sources.questions:fetch_questions"
 NAME = "someone/m_arc"
 
 

@@ -17,8 +17,8 @@ from transformers import (
 
 import hub as server
 from isogloss.errors import IsoglossError
-from isogloss.fetch.model import fetch_model, shape_of
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.sources.model import fetch_model, shape_of
 from standins import tiny_gemma2, tiny_tokenizer
 
 SHAPE = {
@@ -77,7 +77,7 @@ def test_a_model_of_the_hub_comes_with_its_commit_and_the_hash_of_its_weights(tm
             "output": str(tmp_path / "lm"),
         }
         wrong = {**arguments, "architecture": SHAPE | {"layers": 24}, "output": str(tmp_path / "wrong")}
-        first, second = server.call("isogloss.fetch.model:fetch_model", hub.url, tmp_path / "cache", wrong, arguments)
+        first, second = server.call("isogloss.sources.model:fetch_model", hub.url, tmp_path / "cache", wrong, arguments)
         assert first.startswith(
             f"someone/gemma at revision {commit}: config.json has 3 layers, architecture.layers says 24"
         )

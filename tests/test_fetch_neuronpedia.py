@@ -13,9 +13,9 @@ import pytest
 import hub as server
 from hub import Hub
 from isogloss.errors import IsoglossError
-from isogloss.fetch.neuronpedia import fetch_exports
+from isogloss.sources.exports import fetch_exports
 
-STAGE = "isogloss.fetch.neuronpedia:fetch_exports"
+STAGE = "isogloss.sources.exports:fetch_exports"
 PREFIX = "v1/gemma-2-2b/12-gemmascope-res-16k/activations/"
 
 

@@ -8,8 +8,8 @@ import torch
 
 import hub as server
 from isogloss.errors import IsoglossError
-from isogloss.fetch.sae import fetch_sae
 from isogloss.sae.autoencoder import activations, load_encoder
+from isogloss.sources.sae import fetch_sae
 from standins import tiny_sae
 
 D_MODEL, FEATURES, LAYER = 32, 64, 12
@@ -96,7 +96,7 @@ def test_a_pinned_repository_and_a_release_that_saelens_loads_come_from_the_hub(
             {"source": None, "release": "no-such-release", "sae_id": "layer_0", "layer": 0},
         ]
         calls = [call | common | {"output": str(tmp_path / f"out-{number}")} for number, call in enumerate(calls)]
-        lines = server.call("isogloss.fetch.sae:fetch_sae", hub.url, tmp_path / "cache", *calls)
+        lines = server.call("isogloss.sources.sae:fetch_sae", hub.url, tmp_path / "cache", *calls)
     assert lines[:2] == ["", ""]
     assert "no-such-release" in lines[2]
     records = [json.loads((tmp_path / f"out-{number}/fetched.json").read_text()) for number in range(2)]

@@ -8,7 +8,7 @@ from transformers import AutoTokenizer, MarianMTModel
 
 import hub as server
 from isogloss.errors import IsoglossError
-from isogloss.fetch.translator import fetch_translator
+from isogloss.sources.translator import fetch_translator
 from marian import tiny_marian, written
 
 TEXT = "The currency of Austria is Euro"
@@ -68,7 +68,7 @@ def test_a_model_of_the_hub_comes_at_its_commit_with_pickled_weights_read_as_ten
     with server.serving() as hub:
         commit = hub.add("Helsinki-NLP/opus-mt-en-es", upstream)
         (line,) = server.call(
-            "isogloss.fetch.translator:fetch_translator",
+            "isogloss.sources.translator:fetch_translator",
             hub.url,
             tmp_path / "cache",
             {

@@ -18,13 +18,13 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from isogloss.figures import catalogue
-from isogloss.figures.draw import DRAW, figure
-from isogloss.figures.examples import places
-from isogloss.figures.html import COLUMNS, html_table, render
-from isogloss.figures.style import Context
 from isogloss.languages import language_table
-from isogloss.report.transfer import transfers
+from isogloss.report.figures import catalogue
+from isogloss.report.figures.draw import DRAW, figure
+from isogloss.report.figures.examples import places
+from isogloss.report.figures.html import COLUMNS, html_table, render
+from isogloss.report.figures.style import Context
+from isogloss.report.teaching import transfers
 from isogloss.tables import write_table
 from synthetic import SHARES, bilingual_tables, make_losses, make_tables, metadata, settings, write_results
 
@@ -141,8 +141,8 @@ DRAW_ALL = """
 import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from isogloss.figures import catalogue
-from isogloss.figures.draw import figure
+from isogloss.report.figures import catalogue
+from isogloss.report.figures.draw import figure
 from synthetic import settings
 config = settings()
 inputs = {(name, "skewed"): catalogue.figure_inputs(config, name, "skewed") for name in catalogue.FIGURES}
@@ -264,7 +264,7 @@ def test_undefined_values_leave_gaps_not_errors():
 
 def test_the_first_eleven_languages_never_share_both_colour_and_marker():
     """The others are too many for a look of their own: their colour tells the script."""
-    from isogloss.figures.style import marker
+    from isogloss.report.figures.style import marker
 
     looks = [(row.colour, marker(code)) for code, row in language_table().items()][:11]
     assert len(set(looks)) == len({shape for _, shape in looks}) == 11
@@ -305,7 +305,7 @@ def test_only_what_the_analyses_yield_is_wanted():
 
 def test_the_catalogue_imports_nothing_heavy():
     code = (
-        "import sys; from isogloss.figures import catalogue;"
+        "import sys; from isogloss.report.figures import catalogue;"
         "print({'polars', 'matplotlib', 'seaborn', 'torch', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -366,8 +366,8 @@ def test_labels_of_steps_do_not_overlap_and_name_the_ends():
 
 
 def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
-    from isogloss.figures.bilingual import look
-    from isogloss.figures.classes import LOOKS
+    from isogloss.report.figures.bilingual import look
+    from isogloss.report.figures.classes import LOOKS
 
     tables = bilingual_tables(("en", "es"), 4)
     lines = {line.get_label(): to_hex(line.get_color()) for line in draw("selectivity", **tables).axes[1].lines}

@@ -23,8 +23,8 @@ from isogloss.bilingual.injection import (
 from isogloss.bilingual.perplexity import document_losses, token_losses
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
+from isogloss.models.batching import collate
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
-from isogloss.residuals.batching import collate
 from isogloss.sae.autoencoder import unit_norm
 from standins import FAMILIES, tiny_gemma2, tiny_model, tiny_sae, tiny_tokenizer
 

@@ -13,8 +13,8 @@ from isogloss.bilingual.intervention import intervene
 from isogloss.bilingual.intervention_tables import Variant, summarise
 from isogloss.bilingual.translation_score import score_translations, translation_tasks
 from isogloss.errors import IsoglossError
+from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_causal_model, load_tokenizer
-from isogloss.residuals.batching import encode_texts
 from isogloss.tables import read_table, table_metadata, write_table
 from standins import TEXTS, tiny_gemma2, tiny_model, tiny_sae
 

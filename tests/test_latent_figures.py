@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from scipy.stats import t
 
-from isogloss.figures import catalogue
-from isogloss.figures.draw import DRAW
-from isogloss.figures.html import render
-from isogloss.figures.labels import spread
-from isogloss.figures.scripts import blocks, by_script, script_looks
-from isogloss.figures.steering import best, shown_layers
-from isogloss.figures.style import Context
 from isogloss.languages import language_table
 from isogloss.report import latent_findings
+from isogloss.report.figures import catalogue
+from isogloss.report.figures.draw import DRAW
+from isogloss.report.figures.html import render
+from isogloss.report.figures.labels import spread
+from isogloss.report.figures.scripts import blocks, by_script, script_looks
+from isogloss.report.figures.steering import best, shown_layers
+from isogloss.report.figures.style import Context
 from isogloss.report.means import over_languages
 from synthetic import SHARES, settings
 from synthetic_latent import bounded, latent_tables

@@ -11,8 +11,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from isogloss.errors import IsoglossError
 from isogloss.languages import language_table
 from isogloss.latent.prompts import Letters, continuation, encode_question, letter_tokens, load_template, render
-from isogloss.latent.questions import ParallelQuestion
 from isogloss.models.loading import load_tokenizer
+from isogloss.sources.parallel_questions import ParallelQuestion
 from standin_latent import put, teach_letters
 from standins import tiny_model
 

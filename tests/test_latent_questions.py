@@ -12,13 +12,13 @@ import polars as pl
 import pytest
 from lm_eval.tasks.okapi.hellaswag_multilingual.utils import process_docs
 
-from isogloss.benchmarks.questions import first_by_hash
 from isogloss.errors import IsoglossError
 from isogloss.latent.prompts import load_template, render
-from isogloss.latent.questions import ParallelQuestion, parallel_questions, read_questions
-from isogloss.latent.upstream import read_upstream
+from isogloss.sources.okapi import first_by_hash
+from isogloss.sources.parallel_questions import ParallelQuestion, parallel_questions, read_questions
+from isogloss.sources.question_sets import read_upstream
+from isogloss.sources.world.world import build_world
 from isogloss.tables import read_table, table_metadata
-from isogloss.text.world import build_world
 from standin_latent import Defects, put, subject_of, write_belebele, write_english_mmlu, write_hellaswag, write_mmmlu
 
 LANGUAGES = ["en", "es", "zh", "hi"]
@@ -219,7 +219,7 @@ def test_the_sample_is_the_first_by_hash_and_what_is_held_out_depends_on_the_see
 
 
 def test_a_language_is_read_without_the_others(aligned: Any, monkeypatch: pytest.MonkeyPatch):
-    import isogloss.latent.questions as module
+    import isogloss.sources.parallel_questions as module
 
     monkeypatch.setattr(module, "_ROWS", 10)
     path = str(aligned("belebele"))

@@ -15,9 +15,9 @@ import standins
 from isogloss.errors import IsoglossError
 from isogloss.latent import score as stage
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
-from isogloss.latent.questions import read_questions
 from isogloss.latent.score import score
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.sources.parallel_questions import read_questions
 from isogloss.tables import TableWriter, read_table, table_metadata
 
 WORDS = {

@@ -17,12 +17,12 @@ from isogloss.bilingual.injection import changed_after
 from isogloss.bilingual.translation_score import score_translations
 from isogloss.errors import IsoglossError
 from isogloss.latent import steer as stage
-from isogloss.latent.generation import continue_steered
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
-from isogloss.latent.questions import read_questions
 from isogloss.latent.score import score
 from isogloss.latent.steer import steer
+from isogloss.latent.steered_answers import continue_steered
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.sources.parallel_questions import read_questions
 from isogloss.tables import TableWriter, read_table, table_metadata
 from standins import FAMILIES, tiny_model
 

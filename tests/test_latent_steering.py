@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.steering import (
+from isogloss.latent.vectors import (
     States,
     common_questions,
     random_vectors,

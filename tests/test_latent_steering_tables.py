@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.steering_tables import steering
+from isogloss.latent.steering import steering
 from isogloss.latent.transfer import transfer
 from isogloss.stats import student_interval
 from isogloss.tables import read_table

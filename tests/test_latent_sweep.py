@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, MistralCo
 
 from isogloss.bilingual.injection import changed_after
 from isogloss.errors import IsoglossError
-from isogloss.latent import sweep
-from isogloss.latent.sweep import Addition, steered_scores
-from isogloss.latent.trees import make_trees
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import load_causal_model
+from isogloss.scoring import sweep
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
+from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.trees import make_trees
 from standins import FAMILIES, tiny_model
 
 SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}

@@ -6,7 +6,7 @@ import pytest
 
 from isogloss.errors import IsoglossError
 from isogloss.latent.answers import log_ratios
-from isogloss.latent.steering_tables import steering
+from isogloss.latent.steering import steering
 from isogloss.latent.teaching import by_teaching
 from isogloss.latent.transfer import transfer
 from isogloss.tables import read_table, write_table

@@ -7,7 +7,8 @@ import pytest
 
 from checkout import REPOSITORY, Checkout
 from isogloss.config import load_study
-from isogloss.tables import CONTRACT, open_table, table_metadata
+from isogloss.tables import open_table, table_metadata
+from isogloss.tables.contract import CONTRACTS
 from standin_latent_study import LANGUAGES, MODEL, QUESTIONS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "latent-process.yaml"
@@ -38,7 +39,7 @@ def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished:
     for name in TABLES:
         path = results / MODEL / "tables" / f"{name}.parquet"
         schema = open_table(path).schema_arrow
-        assert {column: schema.field(column).type for column in CONTRACT[name]} == CONTRACT[name], name
+        assert {column: schema.field(column).type for column in CONTRACTS[name]} == CONTRACTS[name], name
         assert pl.read_parquet(path).height > 0, name
         assert table_metadata(path)["study"] == "latent-process"
     assert "Nothing to be done" in finished.finish()

@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 
 from isogloss.errors import IsoglossError
-from isogloss.layer_rows import iter_layers, layers_in
 from isogloss.tables import TableWriter, write_table
+from isogloss.tables.layers import iter_layers, layers_in
 
 
 def write(path, groups):

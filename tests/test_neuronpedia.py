@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerFast
 
 from exports import write_exports, write_lines
 from isogloss.errors import IsoglossError
-from isogloss.text.neuronpedia import UNKNOWN, Malformed, Record, Vocabulary, export_files, read_records
+from isogloss.sources.neuronpedia import UNKNOWN, Malformed, Record, Vocabulary, export_files, read_records
 from standins import TEXTS, tiny_sae, tiny_tokenizer
 
 SOURCE = "1-gemmascope-res-16k"

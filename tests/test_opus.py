@@ -6,8 +6,8 @@ import torch
 from transformers import MarianTokenizer
 
 from isogloss.errors import IsoglossError
-from isogloss.text import opus
-from isogloss.text.opus import OpusModel, loops
+from isogloss.sources import opus
+from isogloss.sources.opus import OpusModel, loops
 from marian import TEXTS, random_marian, tiny_marian, written
 
 LIKE_THESE = ["The year was 1999.", "Hindi", "pay in (2 or 3) yen; it is Euro!", *TEXTS]

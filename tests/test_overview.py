@@ -9,11 +9,11 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
-from isogloss.figures import catalogue
 from isogloss.report import bilingual_findings, findings
+from isogloss.report.figures import catalogue
 from isogloss.report.overview import overview, page, safe
-from isogloss.report.transfer import transfers
-from isogloss.wording import number
+from isogloss.report.teaching import transfers
+from isogloss.report.wording import number
 from synthetic import bilingual_tables, make_tables, metadata, settings, write_results
 
 CONFIG = settings()

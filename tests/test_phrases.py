@@ -8,10 +8,10 @@ from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isogloss.errors import IsoglossError
+from isogloss.phrases.search import find_phrases, touched_segments
 from isogloss.sae.autoencoder import load_encoder
-from isogloss.sae.examples import Windows, document_peaks, no_windows, qualifying, round_to_16_bits, strongest
+from isogloss.sae.top_windows import Windows, document_peaks, no_windows, qualifying, round_to_16_bits, strongest
 from isogloss.tables import open_table, read_table, write_table
-from isogloss.text.phrases import find_phrases, touched_segments
 from standins import TEXTS, tiny_sae
 
 LAYERS = [0, 2]

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, MarianConfig, MarianMTModel
 from isogloss.config import load_study
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.errors import IsoglossError
-from isogloss.latent.sweep import Addition, steered_scores
 from isogloss.models.adapter import save_adapter, with_lora
+from isogloss.models.batching import collate
+from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model
 from isogloss.plan import __main__ as command
 from isogloss.plan import flops, jobs, stages, texts
@@ -25,13 +26,12 @@ from isogloss.plan.settings import Settings
 from isogloss.plan.study_plan import block_sizes, cost_seconds, plan_study
 from isogloss.plan.subject import block_bytes, subject_of
 from isogloss.plan.table import amount, hours, plan_text
-from isogloss.residuals.batching import collate
 from isogloss.residuals.capture import capture
-from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.encode import encode
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
+from isogloss.scoring.sweep import Addition, steered_scores
 from isogloss.tables import TableWriter, write_table
 from standins import TEXTS, tiny_sae
 
@@ -215,7 +215,7 @@ def test_a_translation():
 @pytest.fixture(scope="module", params=["jumprelu", "topk"])
 def ran(request, lm_folder, tmp_path_factory):
     """Results of encode and capture on stand-ins, with what torch counted and how many tokens padding added."""
-    from isogloss.residuals import stream
+    from isogloss.models import hooks as stream
 
     root = tmp_path_factory.mktemp(f"run-{request.param}")
     folder, study = root / "results" / "tiny", pretrained()

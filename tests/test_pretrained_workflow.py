@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from checkout import REPOSITORY, Checkout
-from isogloss.tables import CONTRACT, open_table, table_metadata
+from isogloss.tables import open_table, table_metadata
+from isogloss.tables.contract import CONTRACTS
 from standin_study import build, merged, sae_id
 
 STUDY = REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml"
@@ -64,9 +65,9 @@ def results(finished: Checkout) -> Path:
 def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished: Checkout, results: Path):
     text = (finished.folder / "results" / "report.html").read_text(encoding="utf-8")
     assert "Gap between groups" in text
-    assert set(CONTRACT) - {path.stem for path in (results / "tables").iterdir()} == ANOTHER_ANALYSIS
-    for name in set(CONTRACT) - ANOTHER_ANALYSIS:
-        contract = CONTRACT[name]
+    assert set(CONTRACTS) - {path.stem for path in (results / "tables").iterdir()} == ANOTHER_ANALYSIS
+    for name in set(CONTRACTS) - ANOTHER_ANALYSIS:
+        contract = CONTRACTS[name]
         path = results / "tables" / f"{name}.parquet"
         schema = open_table(path).schema_arrow
         assert {column: schema.field(column).type for column in contract} == contract, name

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from exports import write_exports
 from isogloss.errors import IsoglossError
-from isogloss.sae.reproduction import REPRODUCTION, agreement, reproduce
+from isogloss.phrases.exported import RECORDS, export_phrases
+from isogloss.phrases.reproduction import REPRODUCTION, agreement, reproduce
 from isogloss.tables import TableWriter, read_table, table_metadata
-from isogloss.text.exported_phrases import RECORDS, export_phrases
 from standins import TEXTS, tiny_gemma2, tiny_sae
 
 LAYERS = [0, 2]

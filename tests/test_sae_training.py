@@ -10,8 +10,8 @@ from torch.testing import assert_close
 
 from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
+from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_base_model, load_tokenizer
-from isogloss.residuals.batching import encode_texts
 from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer

@@ -13,11 +13,11 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, MarianMTModel, MarianTokenizer
 
-from isogloss.benchmarks.okapi import okapi_task
-from isogloss.benchmarks.questions import common_questions
+from isogloss.benchmarks.tasks import okapi_task
 from isogloss.config import load_study
 from isogloss.models.loading import load_tokenizer
 from isogloss.sae.autoencoder import activations, load_encoder
+from isogloss.sources.okapi import common_questions
 from standin_study import (
     AVERAGE_L0,
     as_saelens,

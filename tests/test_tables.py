@@ -7,7 +7,6 @@ import pytest
 
 from isogloss.errors import IsoglossError
 from isogloss.tables import (
-    CONTRACT,
     TableWriter,
     atomic_path,
     iter_table,
@@ -16,6 +15,7 @@ from isogloss.tables import (
     table_metadata,
     write_table,
 )
+from isogloss.tables.contract import SIMILARITY_PAIRS
 
 SCHEMA = pa.schema({"phrase": pa.int64(), "text": pa.string()})
 
@@ -88,11 +88,9 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path):
 def test_final_tables_keep_their_contract(tmp_path: Path):
     path = tmp_path / "tables" / "similarity_pairs.parquet"
     frame = pl.DataFrame({"extra": [1], "n": [3], "cosine": [0.5], "lang_b": ["hi"], "lang_a": ["en"], "layer": [0]})
-    write_table(path, frame)
+    write_table(path, frame, contract=SIMILARITY_PAIRS)
     schema = open_table(path).schema_arrow
-    assert schema.names == [*CONTRACT["similarity_pairs"], "extra"]
-    assert [schema.field(name).type for name in CONTRACT["similarity_pairs"]] == [
-        *CONTRACT["similarity_pairs"].values()
-    ]
-    with pytest.raises(ValueError, match=r"lacks the contract's columns \['cosine'\]"):
+    assert schema.names == [*SIMILARITY_PAIRS, "extra"]
+    assert [schema.field(name).type for name in SIMILARITY_PAIRS] == [*SIMILARITY_PAIRS.values()]
+    with pytest.raises(ValueError, match=r"contract's columns \['cosine'\]"):
         write_table(path, frame.drop("cosine"))

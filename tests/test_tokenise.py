@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from isogloss.errors import IsoglossError
+from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_tokenizer
-from isogloss.residuals.batching import encode_texts
 from isogloss.tables import TableWriter, read_table, table_metadata
 from isogloss.text import tokenise as stage
 from isogloss.text.tokenise import first_tokens, read_in_turn, tokenise

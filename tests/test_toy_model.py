@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isogloss.config.toy import log_spaced
 from isogloss.errors import IsoglossError
-from isogloss.models.tokenizer import train_tokenizer
-from isogloss.models.toy import learning_rate_factor, next_token_loss, plan_training, train_toy
-from isogloss.residuals.batching import collate, encode_texts
-from isogloss.text.world import build_world
+from isogloss.models.batching import collate, encode_texts
+from isogloss.sources.world.tokenizer import train_tokenizer
+from isogloss.sources.world.training import learning_rate_factor, next_token_loss, plan_training, train_toy
+from isogloss.sources.world.world import build_world
 
 SHARES = {"en": 0.6, "es": 0.3, "ml": 0.1}
 ARCHITECTURE = {

@@ -7,9 +7,9 @@ import pytest
 from sacrebleu import sentence_chrf
 
 from isogloss.errors import IsoglossError
+from isogloss.phrases import translation
+from isogloss.phrases.translation import STATUSES, TRANSLATIONS, Translation, translate
 from isogloss.tables import TableWriter, open_table, read_table, table_metadata, write_table
-from isogloss.text import translation
-from isogloss.text.translation import STATUSES, TRANSLATIONS, Translation, translate
 from marian import TEXTS, tiny_marian, written
 
 PHRASES = pa.schema(
@@ -262,7 +262,7 @@ def test_chunks_of_other_settings_code_or_phrases_are_made_again(counting, tmp_p
 
 
 def test_a_text_that_several_phrases_have_is_translated_once(tmp_path, monkeypatch):
-    from isogloss.text.opus import OpusModel
+    from isogloss.sources.opus import OpusModel
 
     asked, plain = [], OpusModel.translate
     monkeypatch.setattr(

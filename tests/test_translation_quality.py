@@ -3,9 +3,9 @@ import polars as pl
 import pytest
 
 from isogloss.errors import IsoglossError
+from isogloss.phrases.translation import TRANSLATIONS
+from isogloss.phrases.translation_quality import measure_quality
 from isogloss.tables import TableWriter, read_table, table_metadata
-from isogloss.text.translation import TRANSLATIONS
-from isogloss.text.translation_quality import measure_quality
 
 
 def table(path, lang, rows, reference="en"):

@@ -8,7 +8,8 @@ import polars as pl
 import pytest
 
 from checkout import REPOSITORY, Checkout, read_study
-from isogloss.tables import CONTRACT, open_table, table_metadata
+from isogloss.tables import open_table, table_metadata
+from isogloss.tables.contract import CONTRACTS
 
 STUDY = REPOSITORY / "tests" / "studies" / "mini.yaml"
 
@@ -25,7 +26,7 @@ def test_the_study_ends_in_a_report_and_all_tables_keep_the_contract(finished: C
     text = report.read_text(encoding="utf-8")
     for words in ("Gap between groups", "Skewed shares", "Equal shares"):
         assert words in text
-    for name, contract in CONTRACT.items():
+    for name, contract in CONTRACTS.items():
         path = finished.folder / "results" / "skewed" / "tables" / f"{name}.parquet"
         schema = open_table(path).schema_arrow
         assert {column: schema.field(column).type for column in contract} == contract, name

@@ -11,8 +11,8 @@ from lm_eval.tasks.okapi.hellaswag_multilingual.utils import process_docs as hel
 
 from isogloss.config import World
 from isogloss.errors import IsoglossError
-from isogloss.text.facts import KINDS, TEACHINGS, Names, Telling, ask, world_facts
-from isogloss.text.world import build_world
+from isogloss.sources.world.facts import KINDS, TEACHINGS, Names, Telling, ask, world_facts
+from isogloss.sources.world.world import build_world
 
 LANGUAGES = ["en", "zh", "es", "ml", "hi"]
 SETTINGS = {

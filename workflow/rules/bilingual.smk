@@ -16,7 +16,7 @@ rule fetch_checkpoint:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.model"),
+        code=code("isogloss.sources.model"),
         source=checkpoint_source,
         architecture=model_setting("architecture"),
     message:
@@ -38,7 +38,7 @@ rule fetch_documents:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.documents"),
+        code=code("isogloss.sources.documents"),
         source=document_source,
         documents=documents_needed(),
     message:

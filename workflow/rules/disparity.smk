@@ -78,7 +78,7 @@ rule controls:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.disparity.controls"),
+        code=code("isogloss.disparity.gap_controls"),
         seed=STUDY.seed,
         activations=base_activations,
         langs=base_activation_languages,

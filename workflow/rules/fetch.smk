@@ -18,7 +18,7 @@ rule fetch_model:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.model"),
+        code=code("isogloss.sources.model"),
         source=model_setting("source"),
         architecture=model_setting("architecture"),
     message:
@@ -42,7 +42,7 @@ rule fetch_sae:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.sae"),
+        code=code("isogloss.sources.sae"),
         source=model_setting("saes.source"),
         release=model_setting("saes.release"),
         sae_id=sae_id,
@@ -93,7 +93,7 @@ rule fetch_translator:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.translator"),
+        code=code("isogloss.sources.translator"),
         source=lambda wildcards: translator(wildcards.lang, wildcards.direction)[
             "source"
         ],
@@ -127,7 +127,7 @@ rule fetch_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.questions"),
+        code=code("isogloss.sources.questions"),
         source=lambda wildcards: config["benchmarks"]["sources"][wildcards.task],
         languages=LANGUAGES,
     message:

@@ -16,7 +16,7 @@ rule fetch_parallel_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.fetch.questions"),
+        code=code("isogloss.sources.questions"),
         source=latent_source,
         languages=latent_source_languages,
     message:
@@ -40,7 +40,7 @@ rule parallel_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.latent.questions"),
+        code=code("isogloss.sources.parallel_questions"),
         seed=STUDY.seed,
         languages=lambda wildcards: STUDY.latent_languages(wildcards.task),
         reference=REFERENCE,
@@ -192,7 +192,7 @@ rule steering:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(reference=False),
-        code=code("isogloss.latent.steering_tables"),
+        code=code("isogloss.latent.steering"),
         steered=steered_tables,
         scores=scored_without_reference,
         reference_scores=latent_reference_scores,

@@ -17,7 +17,7 @@ rule toy_tokenizer:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.models.tokenizer"),
+        code=code("isogloss.sources.world.tokenizer"),
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
         vocabulary=model_setting("architecture.vocabulary"),
@@ -47,7 +47,7 @@ rule train_toy:
     resources:
         resume_every=lambda wildcards: setting(wildcards, "training.resume_every"),
     params:
-        code=code("isogloss.models.toy"),
+        code=code("isogloss.sources.world.training"),
         seed=STUDY.seed,
         languages=STUDY.world.languages,
         shares=model_setting("shares"),

@@ -25,7 +25,7 @@ rule phrases:
         token_budget=STUDY.compute.token_budget,
     params:
         **phrase_settings("corpus_tokens"),
-        code=code("isogloss.text.phrases"),
+        code=code("isogloss.phrases.search"),
         layers=layers_of,
         dtype=STUDY.compute.dtype,
     message:
@@ -52,7 +52,7 @@ rule exported_phrases:
         "../../envs/isogloss.yaml"
     params:
         **phrase_settings(),
-        code=code("isogloss.text.exported_phrases"),
+        code=code("isogloss.phrases.exported"),
         features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
     message:
@@ -83,7 +83,7 @@ rule reproduce:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.sae.reproduction"),
+        code=code("isogloss.phrases.reproduction"),
         sae_folder="results/{model}/sae",
         layers=block_layers,
         correlation=STUDY.phrases.check.correlation,
@@ -115,7 +115,7 @@ rule phrase_counts:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.text.phrase_counts"),
+        code=code("isogloss.phrases.counts"),
     message:
         "Count the phrases of {wildcards.model}"
     script:
@@ -140,7 +140,7 @@ rule translate:
         gpu=lambda wildcards: int(bool(translator_folder(wildcards, "to"))),
     params:
         **translation_settings(),
-        code=code("isogloss.text.translation"),
+        code=code("isogloss.phrases.translation"),
         reference=REFERENCE,
         layers=block_layers,
         target=lambda wildcards: translator_target(wildcards.lang, "to"),
@@ -164,7 +164,7 @@ rule translation_quality:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.text.translation_quality"),
+        code=code("isogloss.phrases.translation_quality"),
         seed=STUDY.seed,
         langs=lambda wildcards: [
             Path(path).stem for path in every_translation(wildcards)

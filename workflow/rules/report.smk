@@ -26,7 +26,7 @@ for name, entry in catalogue.FIGURES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("isogloss.figures.draw"),
+            code=code("isogloss.report.figures.draw"),
             name=name,
             settings=catalogue.figure_settings(config),
         message:
@@ -58,7 +58,7 @@ for name, entry in catalogue.TABLES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("isogloss.figures.html"),
+            code=code("isogloss.report.figures.html"),
             name=name,
             title=model_setting("title"),
             confidence=STUDY.statistics.confidence,
@@ -87,7 +87,7 @@ rule planted_truth:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.figures.draw"),
+        code=code("isogloss.report.figures.draw"),
         name="planted_truth",
         settings=catalogue.figure_settings(config),
     message:

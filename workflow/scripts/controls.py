@@ -1,4 +1,4 @@
-from isogloss.disparity.controls import measure_controls
+from isogloss.disparity.gap_controls import measure_controls
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,5 +1,5 @@
-from isogloss.bilingual.checkpoints import locate
 from isogloss.bilingual.features import describe_features
+from isogloss.models.checkpoints import locate
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,5 +1,5 @@
+from isogloss.phrases.exported import export_phrases
 from isogloss.stage import provenance, stage
-from isogloss.text.exported_phrases import export_phrases
 
 with stage(snakemake):
     export_phrases(

@@ -1,4 +1,4 @@
-from isogloss.fetch.documents import fetch_documents
+from isogloss.sources.documents import fetch_documents
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.fetch.neuronpedia import fetch_exports
+from isogloss.sources.exports import fetch_exports
 from isogloss.stage import stage
 
 with stage(snakemake):

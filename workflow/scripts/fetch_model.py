@@ -1,4 +1,4 @@
-from isogloss.fetch.model import fetch_model
+from isogloss.sources.model import fetch_model
 from isogloss.stage import stage
 
 with stage(snakemake):

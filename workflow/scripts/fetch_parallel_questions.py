@@ -1,4 +1,4 @@
-from isogloss.fetch.questions import fetch_questions
+from isogloss.sources.questions import fetch_questions
 from isogloss.stage import stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.fetch.sae import fetch_sae
+from isogloss.sources.sae import fetch_sae
 from isogloss.stage import stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.fetch.translator import fetch_translator
+from isogloss.sources.translator import fetch_translator
 from isogloss.stage import stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.figures.draw import figure
+from isogloss.report.figures.draw import figure
 from isogloss.stage import stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.figures.html import html_table
+from isogloss.report.figures.html import html_table
 from isogloss.stage import stage
 
 with stage(snakemake):

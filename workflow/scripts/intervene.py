@@ -1,5 +1,5 @@
-from isogloss.bilingual.checkpoints import locate
 from isogloss.bilingual.intervention import intervene
+from isogloss.models.checkpoints import locate
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from isogloss.latent.questions import parallel_questions
+from isogloss.sources.parallel_questions import parallel_questions
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

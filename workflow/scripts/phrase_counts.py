@@ -1,5 +1,5 @@
+from isogloss.phrases.counts import collect_counts
 from isogloss.stage import provenance, stage
-from isogloss.text.phrase_counts import collect_counts
 
 with stage(snakemake):
     collect_counts(

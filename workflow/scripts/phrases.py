@@ -1,5 +1,5 @@
+from isogloss.phrases.search import find_phrases
 from isogloss.stage import provenance, stage
-from isogloss.text.phrases import find_phrases
 
 with stage(snakemake):
     find_phrases(

@@ -1,4 +1,4 @@
-from isogloss.sae.reproduction import reproduce
+from isogloss.phrases.reproduction import reproduce
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.bilingual.checkpoints import locate
+from isogloss.models.checkpoints import locate
 from isogloss.sae.learning_rate import search_learning_rate
 from isogloss.stage import provenance, stage
 

@@ -1,4 +1,4 @@
-from isogloss.latent.steering_tables import steering
+from isogloss.latent.steering import steering
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,4 +1,4 @@
-from isogloss.bilingual.checkpoints import locate
+from isogloss.models.checkpoints import locate
 from isogloss.stage import provenance, stage
 from isogloss.text.tokenise import tokenise
 

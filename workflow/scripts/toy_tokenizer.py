@@ -1,6 +1,6 @@
 """Train the toy model's tokenizer."""
 
-from isogloss.models.tokenizer import train_tokenizer
+from isogloss.sources.world.tokenizer import train_tokenizer
 from isogloss.stage import stage
 
 with stage(snakemake):

@@ -1,7 +1,7 @@
 """Write the toy world: facts, documents, parallel segments and benchmarks."""
 
+from isogloss.sources.world.world import build_world
 from isogloss.stage import provenance, stage
-from isogloss.text.world import build_world
 
 with stage(snakemake):
     build_world(

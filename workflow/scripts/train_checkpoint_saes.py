@@ -1,4 +1,4 @@
-from isogloss.bilingual.checkpoints import locate
+from isogloss.models.checkpoints import locate
 from isogloss.sae.checkpoint_saes import train_checkpoint_saes
 from isogloss.stage import provenance, stage
 

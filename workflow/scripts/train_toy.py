@@ -1,6 +1,6 @@
 """Train the toy model, with checkpoints."""
 
-from isogloss.models.toy import train_toy
+from isogloss.sources.world.training import train_toy
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):

@@ -1,5 +1,5 @@
+from isogloss.phrases.translation import translate
 from isogloss.stage import provenance, stage
-from isogloss.text.translation import translate
 
 with stage(snakemake):
     translate(

@@ -1,5 +1,5 @@
+from isogloss.phrases.translation_quality import measure_quality
 from isogloss.stage import provenance, stage
-from isogloss.text.translation_quality import measure_quality
 
 with stage(snakemake):
     measure_quality(

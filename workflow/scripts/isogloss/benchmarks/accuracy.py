@@ -7,9 +7,10 @@ import polars as pl
 
 from isogloss.errors import IsoglossError, made_again
 from isogloss.languages import in_order
+from isogloss.sources.world.facts import TEACHINGS
 from isogloss.stats import Paired, adjust, mcnemar, paired_difference_interval, proportion_interval
 from isogloss.tables import read_table, write_table
-from isogloss.text.facts import TEACHINGS
+from isogloss.tables.contract import ACCURACY
 
 _FLOATS = ("stderr", "ci_low", "ci_high", "difference", "difference_ci_low", "difference_ci_high", "p", "p_adjusted")
 
@@ -62,7 +63,7 @@ def measure_accuracy(
             "chance": pl.Float64,
         },
     )
-    write_table(accuracy, table, metadata)
+    write_table(accuracy, table, metadata, ACCURACY)
 
 
 def measure_by_teaching(

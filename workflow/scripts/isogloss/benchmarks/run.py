@@ -16,12 +16,12 @@ from lm_eval.evaluator import evaluate
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from isogloss.benchmarks.okapi import OkapiTask, okapi_task
-from isogloss.benchmarks.questions import first_by_hash
+from isogloss.benchmarks.tasks import OkapiTask, okapi_task
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
+from isogloss.sources.okapi import first_by_hash
 from isogloss.tables import TableWriter
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from transformers import PreTrainedTokenizerBase
 
 from isogloss.bilingual.patterns import Documents, Patterns
 from isogloss.bilingual.selectivity import SILENT
-from isogloss.residuals.batching import Batch, each_batch
-from isogloss.residuals.stream import visit_residuals
+from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations
-from isogloss.sae.examples import round_to_16_bits
+from isogloss.sae.top_windows import round_to_16_bits
 
 PART = "◌"  # stands for a token that ends inside a character; the token that completes it shows it
 _WINDOW = 8  # tokens on each side of the peak

@@ -23,7 +23,7 @@ from isogloss.bilingual.injection import (
     read_after,
 )
 from isogloss.models.architecture import hidden_of
-from isogloss.residuals.batching import Batch, each_batch
+from isogloss.models.batching import Batch, each_batch
 
 
 class Injection(NamedTuple):

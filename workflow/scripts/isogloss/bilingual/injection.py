@@ -14,8 +14,8 @@ from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
-from isogloss.residuals.batching import Batch
-from isogloss.residuals.stream import visit_residuals
+from isogloss.models.batching import Batch
+from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders, pre_activations
 
 _ENTRIES = 2**24  # entries of E(H) that are held dense at a time

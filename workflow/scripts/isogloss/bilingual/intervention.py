@@ -27,8 +27,8 @@ from isogloss.bilingual.perplexity import document_losses
 from isogloss.bilingual.translation_score import Task, score_translations, translation_tasks
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
+from isogloss.models.batching import encode_texts
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
-from isogloss.residuals.batching import encode_texts
 from isogloss.text.tokens import check_documents
 
 logger = logging.getLogger(__name__)

@@ -57,6 +57,7 @@ def write_results(
     import polars as pl
 
     from isogloss.tables import write_table
+    from isogloss.tables.contract import INTERVENTION
 
     scores = [_scores(its) for its in translated]
     rows: list[dict[str, Any]] = []
@@ -83,9 +84,10 @@ def write_results(
     order = {(its.name, its.alpha, its.n_features, its.repeat): number for number, its in enumerate(variants)}
     rows.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], row["repeat"]])
     totals.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], 0])
-    for path, its in ((output, rows), (summary, totals)):
-        types = {name: kind for name, kind in (integers | floats).items() if name in its[0]}
-        write_table(path, pl.DataFrame(its, schema_overrides=types, infer_schema_length=None), metadata)
+    for path, table, contract in ((output, rows, INTERVENTION), (summary, totals, None)):
+        types = {name: kind for name, kind in (integers | floats).items() if name in table[0]}
+        frame = pl.DataFrame(table, schema_overrides=types, infer_schema_length=None)
+        write_table(path, frame, metadata, contract)
 
 
 def _columns(variant: Variant, score: TranslationScore | None) -> dict[str, Any]:

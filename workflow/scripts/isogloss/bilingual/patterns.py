@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from isogloss.errors import IsoglossError
-from isogloss.residuals.batching import Batch, each_batch
-from isogloss.residuals.stream import visit_residuals
+from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations, pre_activations
 
 ENTRY = np.dtype(

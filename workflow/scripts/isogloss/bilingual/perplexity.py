@@ -21,7 +21,7 @@ from isogloss.bilingual.injection import (
     resumed_after,
 )
 from isogloss.models.architecture import hidden_of, with_hidden
-from isogloss.residuals.batching import Batch, each_batch
+from isogloss.models.batching import Batch, each_batch
 
 _LOGITS = 2**25  # logits that are held at a time
 

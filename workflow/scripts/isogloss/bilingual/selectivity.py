@@ -52,8 +52,9 @@ def aggregate(
     """
     import polars as pl
 
-    from isogloss.layer_rows import iter_layers, layers_in
     from isogloss.tables import TableWriter, open_table, write_table
+    from isogloss.tables.contract import SELECTIVITY
+    from isogloss.tables.layers import iter_layers, layers_in
 
     rows: list[dict[str, Any]] = []
     with TableWriter(features_table, open_table(features[0]).schema_arrow.remove_metadata(), metadata) as writer:
@@ -71,7 +72,8 @@ def aggregate(
         **dict.fromkeys(bounds, pl.Float64),
         "n_features": pl.Int32,
     }
-    write_table(selectivity, pl.DataFrame(rows, schema=schema).sort("step", "layer", maintain_order=True), metadata)
+    table = pl.DataFrame(rows, schema=schema).sort("step", "layer", maintain_order=True)
+    write_table(selectivity, table, metadata, SELECTIVITY)
     for paths, output in ((examples, examples_table), (quality, sae_training)):
         with TableWriter(output, open_table(paths[0]).schema_arrow.remove_metadata(), metadata) as writer:
             for path in paths:

@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from isogloss.errors import IsoglossError
-from isogloss.residuals.batching import Batch, collate
-from isogloss.residuals.stream import visit_residuals
+from isogloss.models.batching import Batch, collate
+from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, pre_activations, topk_keeps
 
 Distance = Literal["squared", "absolute"]

@@ -10,6 +10,7 @@ import polars as pl
 from isogloss.errors import IsoglossError
 from isogloss.stats import adjust, pearson
 from isogloss.tables import read_table, write_table
+from isogloss.tables.contract import GAP_ACCURACY_CORRELATION
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def correlate_gap_with_accuracy(
     table = pl.DataFrame(
         [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)], schema_overrides=numbers
     )
-    write_table(gap_accuracy_correlation, table, metadata)
+    write_table(gap_accuracy_correlation, table, metadata, GAP_ACCURACY_CORRELATION)
     write_table(gap_accuracy, pairs.select("task", "lang", "mean_gap_pct", "accuracy"), metadata)
 
 

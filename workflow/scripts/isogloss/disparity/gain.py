@@ -13,6 +13,7 @@ from isogloss.disparity.parallel import ParallelLayer, by_language, parallel_lay
 from isogloss.errors import IsoglossError
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, or_none, percentile_interval
 from isogloss.tables import write_table
+from isogloss.tables.contract import ALIGNMENT_GAIN
 
 logger = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ def measure_gain(
         alignment_gain,
         pl.DataFrame(rows, schema_overrides=integers | floats, infer_schema_length=None),
         {**metadata, "n_untranslated": n_untranslated},
+        ALIGNMENT_GAIN,
     )
 
 

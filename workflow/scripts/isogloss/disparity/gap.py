@@ -21,6 +21,7 @@ from isogloss.stats import (
     percentile_interval,
 )
 from isogloss.tables import write_table
+from isogloss.tables.contract import GROUP_GAP, LANGUAGE_GAP
 
 logger = logging.getLogger(__name__)
 
@@ -116,9 +117,11 @@ def measure_gap(
     notes = {**metadata, "layers_without_gap": without_gap, "n_untranslated": n_untranslated}
     corrected = adjust([row["p"] for row in language_rows], correction)
     frame = pl.DataFrame(language_rows, schema_overrides=_NULLABLE, infer_schema_length=None)
-    write_table(language_gap, frame.with_columns(pl.Series("p_adjusted", corrected, dtype=pl.Float64)), notes)
-    for path, rows in ((group_gap, group_rows), (group_activation, activation_rows)):
-        write_table(path, pl.DataFrame(rows, schema_overrides=_NULLABLE, infer_schema_length=None), notes)
+    frame = frame.with_columns(pl.Series("p_adjusted", corrected, dtype=pl.Float64))
+    write_table(language_gap, frame, notes, LANGUAGE_GAP)
+    for path, rows, contract in ((group_gap, group_rows, GROUP_GAP), (group_activation, activation_rows, None)):
+        frame = pl.DataFrame(rows, schema_overrides=_NULLABLE, infer_schema_length=None)
+        write_table(path, frame, notes, contract)
     write_table(language_gap_summary, _summary(names, gaps, confidence), notes)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from isogloss.errors import IsoglossError
 from isogloss.languages import in_order
-from isogloss.layer_rows import iter_layers, layers_in
+from isogloss.tables.layers import iter_layers, layers_in
 
 _KEYS = ["layer", "feature", "phrase"]
 

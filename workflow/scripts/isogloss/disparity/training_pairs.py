@@ -11,9 +11,9 @@ from jaxtyping import Bool, Int
 from isogloss.disparity.alignment import Inactive, Pair
 from isogloss.disparity.holdout import held_out_mask
 from isogloss.errors import IsoglossError
-from isogloss.layer_rows import iter_layers
+from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_tokenizer
-from isogloss.residuals.batching import encode_texts
+from isogloss.tables.layers import iter_layers
 
 logger = logging.getLogger(__name__)
 

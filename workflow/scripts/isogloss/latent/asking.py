@@ -6,7 +6,7 @@ from typing import NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.latent.prompts import Template, continuation, encode_question, letter_tokens, render
-from isogloss.latent.questions import ParallelQuestion
+from isogloss.sources.parallel_questions import ParallelQuestion
 
 
 class Asked(NamedTuple):

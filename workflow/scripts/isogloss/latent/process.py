@@ -10,6 +10,7 @@ from isogloss.latent.answers import by_task, log_ratios, proportion, read_layers
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.stats import adjust, pearson
 from isogloss.tables import read_table, write_table
+from isogloss.tables.contract import LATENT, LATENT_CORRELATION
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,9 @@ def latent_process(
         frame = pl.DataFrame(rows, schema=_LATENT).fill_nan(None)
         frames.append(frame.sort("layer", maintain_order=True))
     table = pl.concat(frames)
-    write_table(latent, table, {**metadata, "log_ratio": aggregation})
+    write_table(latent, table, {**metadata, "log_ratio": aggregation}, LATENT)
     points = _points(table, read_table(answers), read_table(transfer), reference)
-    write_table(latent_correlation, _correlations(points, confidence, correction), metadata)
+    write_table(latent_correlation, _correlations(points, confidence, correction), metadata, LATENT_CORRELATION)
 
 
 def _points(latent: pl.DataFrame, answers: pl.DataFrame, transfer: pl.DataFrame, reference: str) -> pl.DataFrame:

@@ -16,6 +16,7 @@ from isogloss.errors import IsoglossError, made_again
 from isogloss.latent.answers import by_task
 from isogloss.stats import or_none
 from isogloss.tables import write_table
+from isogloss.tables.contract import PROJECTION
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def project(
                 schema=_SCHEMA,
             )
             frames.append(frame)
-    write_table(projection, pl.concat(frames), metadata)
+    write_table(projection, pl.concat(frames), metadata, PROJECTION)
 
 
 def principal_plane(points: Float[np.ndarray, "points d_model"]) -> Projection:

@@ -9,7 +9,7 @@ import yaml
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.questions import ParallelQuestion
+from isogloss.sources.parallel_questions import ParallelQuestion
 
 PROMPTS = Path(__file__).parents[4] / "resources" / "prompts.yaml"
 LETTERS = "ABCD"

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from isogloss.errors import IsoglossError
 from isogloss.latent.asking import Asked, ask
-from isogloss.latent.generation import generate_steered
 from isogloss.latent.prompts import load_template
-from isogloss.latent.questions import read_questions
-from isogloss.latent.steering import (
+from isogloss.latent.steered_answers import generate_steered
+from isogloss.latent.vectors import (
     OTHER,
     OWN,
     RANDOM,
@@ -28,8 +27,9 @@ from isogloss.latent.steering import (
     steering_vectors,
     write_vectors,
 )
-from isogloss.latent.sweep import Addition, check_layers, steered_scores
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.scoring.sweep import Addition, check_layers, steered_scores
+from isogloss.sources.parallel_questions import read_questions
 
 logger = logging.getLogger(__name__)
 

@@ -1,115 +1,138 @@
-"""Steering vectors from the states of held-out questions, and their controls (paper B, sec. 2.3)."""
+"""What steering towards the reference changes, by vector, layer and multiplier (paper B, sec. 4.3; Figs. 4 to 11)."""
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+import polars as pl
+from jaxtyping import Bool, Float
 
-from isogloss.errors import IsoglossError, made_again
+from isogloss.latent.answers import Shared, by_task, read_ranking, read_steered, shared_questions
+from isogloss.latent.ranks import Pairs, rank
+from isogloss.latent.resampling import Resamples, with_intervals
+from isogloss.stats import student_interval
+from isogloss.tables import write_table
+from isogloss.tables.contract import STEERING
 
-OWN, RANDOM, OTHER, SHARED = "own", "random", "other", "shared"
-Vectors = dict[int, Float[Tensor, " d_model"]]  # by layer
+logger = logging.getLogger(__name__)
+
+MEASURES = ("accuracy", "consistency", "positive_transfer")
+UNSTEERED = "none"
+_SETTING = {"vector": pl.String, "layer": pl.Int32, "gamma": pl.Float64}
+_SCHEMA = {
+    "task": pl.String,
+    "lang": pl.String,
+    **_SETTING,
+    **{f"{name}{end}": pl.Float64 for name in MEASURES for end in ("", "_change", "_change_low", "_change_high")},
+    "n": pl.Int32,
+}
 
 
-class States(NamedTuple):
-    """The residual stream at the last prompt token of held-out questions in one language."""
+class Steered(NamedTuple):
+    """One language's answers in every setting, held against the reference as it answers unsteered."""
 
-    path: str
-    task: str
-    lang: str
-    prompt: str
-    questions: list[str]  # ids
-    layers: dict[int, Float[Tensor, "questions d_model"]]
+    settings: pl.DataFrame  # vector, layer, gamma
+    right: Bool[np.ndarray, "settings questions"]
+    measured: dict[str, Float[np.ndarray, "settings draws"]]  # by measure
+    unsteered: int  # the setting without a vector
 
 
-def read_states(path: str, *, task: str, prompt: str, layers: Sequence[int]) -> States:
-    """The states in a file of the stage `latent_score`, after each of `layers`.
+def steering(
+    *,
+    steered: Sequence[str],
+    tasks: Sequence[str],
+    langs: Sequence[str],
+    scores: Sequence[str],
+    reference_scores: Mapping[str, str],
+    prompts: Mapping[str, str],
+    steering: str,
+    steering_summary: str,
+    bootstrap: int,
+    confidence: float,
+    seed: int,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write accuracy, consistency with the reference and positive transfer from it in every setting, and the changes.
 
-    Raises `IsoglossError` for a file that is missing, damaged, of another task or prompt, lacks a layer or
-    has a NaN.
+    `steered` are the steered tables of languages other than the reference, with the task and language of each and
+    the `scores` of the same; `reference_scores` is the reference's score table by task. Consistency and
+    transfer are with the reference as it answers unsteered. Changes are from the language unsteered (vector "none"),
+    whose rows stand in `steering` with a change of 0; intervals are percentiles of a paired bootstrap over
+    questions. `steering_summary` has the mean change over languages with a t interval over languages
+    (the paper's shaded areas), null for a single language. Null where undefined, as in `transfer.transfer`.
+
+    Raises `IsoglossError` if a setting lacks a question, or the tables share none.
     """
-    if not Path(path).is_file():
-        raise IsoglossError(f"{path}: no such states; {made_again(path)}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            about: dict[str, str] = file.metadata() or {}
-            there = set(file.keys())
-            lacking = [layer for layer in layers if f"layer_{layer}" not in there]
-            found = {layer: file.get_tensor(f"layer_{layer}") for layer in layers if layer not in lacking}
-    except (SafetensorError, OSError) as error:
-        raise IsoglossError(f"{path}: damaged safetensors file ({error}); {made_again(path)}") from error
-    said = (about.get("task"), about.get("prompt"))
-    if said != (task, prompt):
-        raise IsoglossError(
-            f"{path}: these are the states of task {said[0]}, prompt {said[1]}, not of {task}, {prompt}; name the right"
-            " file"
-        )
-    if lacking:
-        raise IsoglossError(
-            f"{path}: no states of layer {lacking[0]}; {made_again(path)}, with the layer in latent.steering.layers"
-        )
-    for layer, states in found.items():
-        if not states.isfinite().all():
-            raise IsoglossError(f"{path}: NaN or infinity in the states of layer {layer}; run its scoring again")
-    return States(path, task, about["lang"], prompt, json.loads(about["questions"]), found)
+    frames: list[pl.DataFrame] = []
+    own_scores = dict(by_task(scores, tasks, langs))
+    for task, tables in by_task(steered, tasks, langs):
+        shared = shared_questions([reference_scores[task], *tables.values()], f"{task}, steered", held_out=False)
+        resamples = Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task)
+        theirs = read_ranking(reference_scores[task], prompts[task], shared)
+        for lang, path in tables.items():
+            own = read_ranking(own_scores[task][lang], prompts[task], shared)
+            its = measure_steered(path, shared, own, theirs, resamples)
+            frames.append(_rows(its, task, lang, len(shared.questions), confidence))
+    table = pl.concat(frames)
+    write_table(steering, table, metadata, STEERING)
+    write_table(steering_summary, _over_languages(table, confidence), metadata)
 
 
-def common_questions(states: Sequence[States]) -> list[str]:
-    """The ids that all of `states` have, in the order of the first: parallel questions.
+def measure_steered(
+    path: str,
+    shared: Shared,
+    own: Float[np.ndarray, "questions choices"],
+    reference: Float[np.ndarray, "questions choices"],
+    resamples: Resamples,
+) -> Steered:
+    """Read a language's steered table and measure each setting in every draw of the questions.
 
-    A prompt that is too long in one language is in no vector. Raises `IsoglossError` if there is none.
+    `own` and `reference` are what the choices are ranked by, unsteered, in the language and in the reference. Warns
+    where the table's unsteered answers are not those of `own`. Errors as `answers.read_steered`.
     """
-    shared = set.intersection(*(set(its.questions) for its in states))
-    if not shared:
-        others = ", ".join(its.path for its in states if its.path != states[0].path)
-        raise IsoglossError(
-            f"{states[0].path}: has no question in common with {others}; they are of different draws: run their scoring"
-            " again"
-        )
-    return [question for question in states[0].questions if question in shared]
+    settings, scores = read_steered(path, shared)
+    unsteered = settings["vector"].to_list().index(UNSTEERED)
+    differing = int((scores[unsteered].argmax(axis=-1) != own.argmax(axis=-1)).sum())
+    if differing:
+        logger.warning(
+            "%s: %d of %d unsteered answers differ from the score table's (rounding, or other settings)",
+            path, differing, len(own),
+        )  # fmt: skip
+    ranked = rank(np.concatenate([reference[None], scores]), shared.answer)
+    pairs = Pairs(ranked, resamples)
+    held = pairs.of(0)
+    measured = {
+        "accuracy": pairs.accuracy[1:],
+        "consistency": held.consistency[1:],
+        "positive_transfer": held.positive_transfer[1:],
+    }
+    return Steered(settings, ranked.right[1:], measured, unsteered)
 
 
-def steering_vectors(states: States, reference: States, questions: Sequence[str]) -> Vectors:
-    """v_{m→en} of each layer: mean over `questions` of reference states less mean of the language's, in float32."""
-    means = []
-    for its in (reference, states):
-        places = {question: place for place, question in enumerate(its.questions)}
-        rows = [places[question] for question in questions]
-        means.append({layer: of_layer[rows].double().mean(dim=0) for layer, of_layer in its.layers.items()})
-    towards, start = means
-    return {layer: (towards[layer] - start[layer]).float() for layer in start}
+def _rows(its: Steered, task: str, lang: str, n: int, confidence: float) -> pl.DataFrame:
+    columns: dict[str, Any] = {}
+    for name, draws in its.measured.items():
+        columns[name] = draws[:, 0]
+        columns |= with_intervals(f"{name}_change", draws - draws[its.unsteered], confidence)
+    key = its.settings.select(pl.lit(task).alias("task"), pl.lit(lang).alias("lang"), pl.all())
+    frame = pl.concat([key, pl.DataFrame(columns).fill_nan(None)], how="horizontal")
+    return frame.with_columns(n=n).select(*_SCHEMA).cast(_SCHEMA)  # type: ignore[arg-type]
 
 
-def random_vectors(own: Vectors, *, seed: int, task: str, lang: str) -> Vectors:
-    """Control: a random direction at each layer, as long as the own vector; a function of its arguments alone."""
-    drawn: Vectors = {}
-    for layer, vector in own.items():
-        key = [seed, layer, *f"{task}/{lang}".encode()]
-        direction = torch.from_numpy(np.random.default_rng(key).standard_normal(len(vector))).float()
-        drawn[layer] = direction * (vector.norm() / direction.norm())
-    return drawn
-
-
-def shared_vectors(own: Sequence[Vectors]) -> Vectors:
-    """One vector for all languages: the mean of theirs."""
-    return {layer: torch.stack([vectors[layer] for vectors in own]).mean(dim=0) for layer in own[0]}
-
-
-def write_vectors(path: str, vectors: Vectors, about: Mapping[str, Any]) -> None:
-    """Save `layer_{l}` for each layer as safetensors; metadata that are no strings as JSON."""
-    from safetensors.torch import save_file
-
-    from isogloss.tables import atomic_path
-
-    described = {key: value if isinstance(value, str) else json.dumps(value) for key, value in about.items()}
-    with atomic_path(Path(path)) as aside:
-        save_file(
-            {f"layer_{layer}": vector.contiguous() for layer, vector in vectors.items()}, aside, metadata=described
-        )
-        aside.chmod(0o644)
+def _over_languages(table: pl.DataFrame, confidence: float) -> pl.DataFrame:
+    rows: list[dict[str, Any]] = []
+    key = ["task", *_SETTING]
+    changes = [f"{name}_change" for name in MEASURES]
+    of_vectors = table.filter(pl.col("vector") != UNSTEERED)
+    for group, its in of_vectors.group_by(key, maintain_order=True):
+        row: dict[str, Any] = dict(zip(key, group, strict=True))
+        for name in changes:
+            values = its[name].drop_nulls()
+            row[name] = values.mean()
+            interval = student_interval(row[name], values.std(), len(values), confidence)  # pyright: ignore[reportArgumentType]
+            row[f"{name}_low"], row[f"{name}_high"] = interval
+        rows.append(row | {"n_languages": len(its)})
+    numbers = [f"{name}{end}" for name in changes for end in ("", "_low", "_high")]
+    schema = {"task": pl.String, **_SETTING, **dict.fromkeys(numbers, pl.Float64), "n_languages": pl.Int32}
+    return pl.DataFrame(rows, schema=schema)

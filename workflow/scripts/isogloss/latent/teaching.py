@@ -19,9 +19,9 @@ from isogloss.latent.answers import (
 )
 from isogloss.latent.ranks import Pairs, Ranked, rank
 from isogloss.latent.resampling import Resamples, with_intervals
-from isogloss.latent.steering_tables import UNSTEERED
+from isogloss.latent.steering import UNSTEERED
+from isogloss.sources.world.facts import TEACHINGS
 from isogloss.tables import read_table, write_table
-from isogloss.text.facts import TEACHINGS
 
 _BOUNDED = ("accuracy", "consistency", "positive_transfer", "log_ratio", "steered_accuracy_change")
 _SCHEMA = {

@@ -12,6 +12,7 @@ from isogloss.latent.answers import by_task, proportion, read_rankings, shared_q
 from isogloss.latent.ranks import Measures, Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.tables import write_table
+from isogloss.tables.contract import TRANSFER
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def transfer(
         summary.append({**key, **_accuracy(measured.accuracy, confidence), **means, "n_languages": len(tables), **n})
     metadata = {**metadata, "questions_left_out": left_out}
     write_table(answers, pl.concat(accuracies), metadata)
-    write_table(transfer, pl.concat([pl.DataFrame(schema=_PAIRS), *pairs]), metadata)
+    write_table(transfer, pl.concat([pl.DataFrame(schema=_PAIRS), *pairs]), metadata, TRANSFER)
     counts = {"n_languages": pl.Int32, "n": pl.Int32}
     write_table(transfer_summary, pl.DataFrame(summary, schema_overrides=counts).fill_nan(None), metadata)
 

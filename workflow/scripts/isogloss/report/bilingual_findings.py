@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.figures.classes import class_order, class_phrase
+from isogloss.report.figures.classes import class_order, class_phrase
 from isogloss.report.sentences import estimate, sign
-from isogloss.wording import listed
+from isogloss.report.wording import listed
 
 
 def selectivity(frame: pl.DataFrame, confidence: float) -> list[str]:

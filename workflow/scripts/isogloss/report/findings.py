@@ -8,8 +8,8 @@ import polars as pl
 from scipy.stats import pearsonr
 
 from isogloss.report.sentences import estimate, sign
-from isogloss.report.transfer import transfers
-from isogloss.wording import TASK_TITLES, name, number
+from isogloss.report.teaching import transfers
+from isogloss.report.wording import TASK_TITLES, name, number
 
 VARIANTS = ("without_reference", "with_reference")
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from isogloss.report.means import over_languages
 from isogloss.report.sentences import estimate, sign
-from isogloss.wording import TASK_TITLES, listed, name, number, signed
+from isogloss.report.wording import TASK_TITLES, listed, name, number, signed
 
 CHANCE = 25  # percent: every question has four choices
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.figures.classes import language_order
 from isogloss.languages import in_order
 from isogloss.report import findings
+from isogloss.report.figures.classes import language_order
 from isogloss.report.found import Tables, found
 from isogloss.report.markup import STYLE, as_rst, bullets, paragraph, picture, safe
+from isogloss.report.wording import TASK_TITLES, listed, name, number
 from isogloss.tables import atomic_path, read_table, table_metadata
-from isogloss.wording import TASK_TITLES, listed, name, number
 
 PAPER_A, PAPER_B, PAPER_C = {"similarity", "gap", "alignment", "benchmarks"}, {"latent"}, {"bilingual"}
 PHRASES = PAPER_A - {"benchmarks"}

@@ -1,6 +1,6 @@
 """Numbers in sentences: an estimate with its interval, and what an interval tells."""
 
-from isogloss.wording import number
+from isogloss.report.wording import number
 
 
 def estimate(value: float, low: float | None, high: float | None, confidence: float, unit: str = "%") -> str:

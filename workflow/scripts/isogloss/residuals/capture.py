@@ -12,12 +12,12 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
-from isogloss.layer_rows import iter_layers
 from isogloss.models.architecture import decoder_of
+from isogloss.models.batching import encode_phrases
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.residuals.batching import encode_phrases
 from isogloss.residuals.pooling import mean_residuals
 from isogloss.tables import TableWriter
+from isogloss.tables.layers import iter_layers
 
 _PHRASES = 1024  # phrases that are read at a time
 _ROWS = 1024  # rows (a phrase at a layer) of a row group: ten languages' are open at once in the similarity

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
-from isogloss.residuals.batching import Batch, each_batch
-from isogloss.residuals.stream import visit_residuals
+from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import visit_residuals
 
 
 @torch.no_grad()

@@ -15,9 +15,10 @@ from tqdm import tqdm
 
 from isogloss.errors import IsoglossError
 from isogloss.languages import in_order
-from isogloss.layer_rows import iter_layers
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, percentile_interval
 from isogloss.tables import open_table, write_table
+from isogloss.tables.contract import SIMILARITY, SIMILARITY_PAIRS
+from isogloss.tables.layers import iter_layers
 
 # Rows (a phrase at a layer) of every language held at a time: ten languages of width 2304 take 190 MB.
 _ROWS = 1024
@@ -158,8 +159,8 @@ def measure_similarity(
     }
     frame = pl.DataFrame(rows, schema=schema).rename({"cosine_ci_low": "ci_low", "cosine_ci_high": "ci_high"})
     notes = {**metadata, "n_untranslated": {layer: left_out[layer] for layer in sorted(sums)}}
-    write_table(similarity, frame, notes)
-    write_table(similarity_pairs, pl.DataFrame(pairs), notes)
+    write_table(similarity, frame, notes, SIMILARITY)
+    write_table(similarity_pairs, pl.DataFrame(pairs), notes, SIMILARITY_PAIRS)
 
 
 def _chunks(paths: Mapping[str, str], names: Sequence[str]) -> Iterator[_Chunk]:

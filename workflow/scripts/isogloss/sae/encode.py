@@ -14,15 +14,15 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
-from isogloss.layer_rows import iter_layers
 from isogloss.models.architecture import decoder_of
+from isogloss.models.batching import Batch, each_batch, encode_phrases
+from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.residuals.batching import Batch, each_batch, encode_phrases
-from isogloss.residuals.stream import visit_residuals
 from isogloss.sae.autoencoder import Encoder, load_encoders
+from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import measure
-from isogloss.sae.partners import random_features, shuffled_features
 from isogloss.tables import TableWriter
+from isogloss.tables.layers import iter_layers
 
 ACTIVATIONS = pa.schema(
     {
@@ -65,7 +65,7 @@ def encode(
 
     `activation` is the maximum over the text's tokens, BOS left out, of the phrase's own feature;
     `shuffled_activation` and `random_activation` are the same text's with the control features of
-    `isogloss.sae.partners`, which are drawn over all phrases, translated or not. A phrase with `ids` is
+    `isogloss.sae.control_features`, which are drawn over all phrases, translated or not. A phrase with `ids` is
     read as these, any other as its text's tokens. Where the text is null (no usable translation) all
     values are null; `chrf` is copied from the translations.
 

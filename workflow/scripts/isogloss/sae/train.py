@@ -13,8 +13,8 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.models.batching import encode_texts
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.residuals.batching import encode_texts
 from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import unit_norm
 from isogloss.sae.buffer import ShuffleBuffer

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from isogloss.models.architecture import hidden_of
-from isogloss.residuals.batching import Batch, each_batch
+from isogloss.models.batching import Batch, each_batch
 from isogloss.scoring.lens import Lens, score_words
 from isogloss.scoring.packing import Tree, attention_masks, pack, packs, tree_of
 

@@ -1,0 +1,161 @@
+"""Figures of activation alignment (paper A, sec. 2.6 and 3.3): Figs 4 and 5, Tables 5 to 8, and the loss."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from matplotlib.figure import Figure
+
+from isogloss.report.figures.catalogue import runs_for
+from isogloss.report.figures.style import (
+    DASHES,
+    FAINT,
+    PALETTE,
+    SHAPES,
+    Context,
+    by_group,
+    canvas,
+    colour,
+    divide_groups,
+    language_rows,
+    layer_axis,
+    marker,
+    percent_axis,
+    shape_legend,
+    shared_legend,
+    span,
+    spot,
+    whiskers,
+    zero_line,
+)
+from isogloss.report.wording import named
+
+
+def at_target(frame: pl.DataFrame, context: Context, kind: str) -> pl.DataFrame:
+    """The rows of a kind's runs at each run's target layer, for the languages that it aligned and the reference."""
+    aligned = [
+        (run, context.runs[run]["target_layer"], code)
+        for run in runs_for(context.settings, kind)
+        for code in [context.reference, *context.runs[run]["languages"]]
+    ]
+    keys = {"run": pl.String, "layer": frame["layer"].dtype, "lang": pl.String}
+    return pl.DataFrame(aligned, schema=keys, orient="row").join(frame, on=list(keys), maintain_order="left")
+
+
+def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Gain of each language at the target layer of runs on several languages, and the means behind it (Fig. 4)."""
+    frame = at_target(tables["alignment_gain"], context, "several")
+    runs = list(frame["run"].unique(maintain_order=True))
+    codes = by_group(frame["lang"], context)
+    figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
+    for (left, right), run in zip(axes, runs, strict=True):
+        rows = frame.filter(pl.col("run") == run)
+        left.set_title(f"{run}, target layer {context.runs[run]['target_layer']}")
+        place = language_rows(left, codes)
+        language_rows(right, codes)
+        right.set_yticklabels([])
+        for row in rows.iter_rows(named=True):
+            code, at = row["lang"], place[row["lang"]]
+            paint = colour(code)
+            whiskers(
+                left,
+                [at - 0.14],
+                [row["gain_pct"]],
+                [row["ci_low"]],
+                [row["ci_high"]],
+                colour=paint,
+                marker=marker(code),
+                horizontal=True,
+            )
+            hollow = {"marker": marker(code), "markerfacecolor": "white", "markeredgecolor": paint, "zorder": 3}
+            whiskers(
+                left,
+                [at + 0.2],
+                [row["gain_held_out_pct"]],
+                [row["held_out_ci_low"]],
+                [row["held_out_ci_high"]],
+                colour=FAINT,
+                marker="D",
+                horizontal=True,
+                markersize=5,
+            )
+            span(right, (row["before"], row["after"]), at, paint)
+            spot(right, row["before"], at, **hollow)
+            spot(right, row["after"], at, marker=marker(code), color=paint)
+        divide_groups(left, codes, context)
+        divide_groups(right, codes, context)
+        zero_line(left, "x")
+        percent_axis(left, "x")
+        left.set_xlabel("activation gain (%)")
+        right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
+        right.set_xlabel("mean activation (SAE units)")
+    shape_legend(
+        figure,
+        {
+            "all features; right: after": ("o", True),
+            "right: before": ("o", False),
+            "left: held-out features (grey)": ("D", True),
+        },
+    )
+    return figure
+
+
+def alignment_gain_layers(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Gain and the reference's retention by target layer, of runs on a single language (Fig. 5, Tables 7, 8)."""
+    frame = at_target(tables["alignment_gain"], context, "single").filter(pl.col("lang") != context.reference)
+    codes = by_group(frame["lang"], context)
+    figure, axes = canvas(1, 2, height=3.9)
+    left, right = axes[0]
+    for i, code in enumerate(codes):
+        rows = frame.filter(pl.col("lang") == code).sort("layer")
+        # Languages that were aligned at the same layer stand side by side.
+        at = rows["layer"].to_numpy() + 0.16 * (i - (len(codes) - 1) / 2)
+        look: dict[str, Any] = {"colour": colour(code), "marker": marker(code), "label": named(code)}
+        whiskers(left, at, rows["gain_pct"], rows["ci_low"], rows["ci_high"], **look)
+        whiskers(right, at, rows["retention_pct"], rows["retention_ci_low"], rows["retention_ci_high"], **look)
+    for panel in (left, right):
+        layer_axis(panel, frame["layer"])
+        panel.set_xlabel("target layer (decoder layer, 0-based)")
+    zero_line(left)
+    percent_axis(left)
+    left.set_ylabel("activation gain (%)")
+    right.axhline(100, color=FAINT, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
+    percent_axis(right)
+    right.set_ylabel("retention of the reference (%)")
+    shared_legend(figure, [left], columns=5)
+    return figure
+
+
+def alignment_loss(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Loss of each run, its two terms and the share of pairs with an inactive feature, by optimiser step."""
+    columns = {
+        "loss": "loss",
+        "alignment_term": "alignment term",
+        "retention_term": "retention term",
+        "inactive_share": "pairs with the feature off (%)",
+    }
+    unit = "squared SAE units" if context.settings["alignment"]["distance"] == "squared" else "SAE units"
+    figure, axes = canvas(2, 2, height=5.6, sharex=True)
+    for panel, (column, label) in zip(axes.flat, columns.items(), strict=True):
+        for i, run in enumerate(context.runs):
+            frame = tables[run].sort("step")
+            values = frame[column] * (100 if column == "inactive_share" else 1)
+            window = max(1, len(values) // 10)
+            paint = PALETTE[i % len(PALETTE)]
+            panel.plot(frame["step"], values, color=paint, alpha=0.15, linewidth=0.7)
+            panel.plot(
+                frame["step"],
+                values.rolling_mean(window, min_samples=1, center=True),
+                color=paint,
+                linestyle=DASHES[i % len(DASHES)],
+                marker=SHAPES[i % len(SHAPES)],
+                markevery=(i * max(1, len(values) // 40), max(1, len(values) // 4)),
+                label=run,
+            )
+        panel.set_ylabel(label if column == "inactive_share" else f"{label}\n({unit})")
+        panel.set_ylim(bottom=0)
+    percent_axis(axes[1, 1])
+    for panel in axes[1]:
+        panel.set_xlabel("optimiser step")
+    shared_legend(figure, [axes[0, 0]], columns=4)
+    return figure

@@ -1,0 +1,126 @@
+"""Figures of answers and transfer (paper B, sec. 2.1 and 4.1): accuracy, consistency and positive transfer."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from isogloss.report.figures.ranking import Shown, headed, ranking
+from isogloss.report.figures.scripts import MOST_NAMED, blocks, by_script, rule_off
+from isogloss.report.figures.style import INK, Context, canvas
+from isogloss.report.wording import TASK_TITLES, number
+
+CHANCE = 0.25
+"""Every question has four choices."""
+
+MOST_WRITTEN = 12
+"""Up to so many languages, the cells of a matrix have room for their numbers."""
+
+
+def answers(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Accuracy of every language with its interval, sorted, a panel a task (the spread behind Table 1)."""
+    shown = Shown("accuracy", "accuracy (%)", line=100 * CHANCE, line_label="chance")
+    return ranking(tables["answers"], shown, context.reference)
+
+
+def transfer(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+    """Positive transfer from the row's to the column's language, a matrix a task (eq. 2, Fig. 1)."""
+    return _matrices(
+        tables["transfer"],
+        ("positive_transfer", 100, 0),
+        ("right in the row's language,\nright in the column's, too (%)", "from", "to"),
+    )
+
+
+def consistency(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+    """Consistency of every pair of languages, a matrix a task (eq. 1)."""
+    label = "consistency (Spearman's ρ of the choices' ranks)"
+    return _matrices(tables["transfer"], ("consistency", 1, 2), (label, "language", "language"))
+
+
+def _matrices(frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[str, str, str]) -> Figure:
+    """`shown`: column, factor, digits; `labels`: of the colour bar, of rows, of columns. One scale for all tasks."""
+    column, factor, _ = shown
+    frame = frame.with_columns(pl.col(column).cast(pl.Float64) * factor)
+    tasks = frame["task"].unique(maintain_order=True).to_list()
+    codes = {task: by_script(frame.filter(pl.col("task") == task)["lang_a"]) for task in tasks}
+    values = frame[column].drop_nulls().to_list()
+    norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
+    figure, panels = _places([len(codes[task]) for task in tasks])
+    image = None
+    for task, panel in zip(tasks, panels, strict=True):
+        image = _matrix(panel, frame.filter(pl.col("task") == task), codes[task], shown, norm)
+        n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
+        headed(panel, TASK_TITLES[task], n)
+        panel.set_ylabel(labels[1])
+        panel.set_xlabel(labels[2])
+    if image is not None:
+        figure.colorbar(image, ax=panels, label=labels[0], shrink=0.6, aspect=30, location="right")
+    return figure
+
+
+def _places(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each matrix: large ones in rows of their own, others in pairs."""
+    rows: list[list[int]] = []
+    for place, size in enumerate(sizes):
+        alone = size > MOST_NAMED or len(sizes) == 1
+        pair = rows[-1] if rows and not alone and len(rows[-1]) == 1 and sizes[rows[-1][0]] <= MOST_NAMED else None
+        if pair is None:
+            rows.append([place])
+        else:
+            pair.append(place)
+    single = len(sizes) == 1 and sizes[0] <= 4
+    heights = [3.2 if single else 6.6 if len(sizes) == 1 or sizes[row[0]] > MOST_NAMED else 3.5 for row in rows]
+    figure, axes = canvas(1, 1, height=0.4 + sum(heights))
+    figure.set_dpi(200)  # matrices are pictures within the SVG
+    axes[0, 0].remove()
+    grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
+    panels: dict[int, Axes] = {}
+    for number_, row in enumerate(rows):
+        for column, place in enumerate(row):
+            wide = sizes[place] > MOST_NAMED or len(sizes) == 1
+            panels[place] = figure.add_subplot(grid[number_, :] if wide else grid[number_, column])
+    return figure, [panels[place] for place in range(len(sizes))]
+
+
+def _matrix(
+    panel: Axes, rows: pl.DataFrame, codes: list[str], shown: tuple[str, float, int], norm: Normalize
+) -> AxesImage:
+    column, _, digits = shown
+    place = {code: at for at, code in enumerate(codes)}
+    matrix = np.full((len(codes), len(codes)), np.nan)
+    for a, b, value in rows.select("lang_a", "lang_b", column).drop_nulls().iter_rows():
+        matrix[place[a], place[b]] = value
+    image = panel.imshow(np.ma.masked_invalid(matrix), cmap="cividis", norm=norm, interpolation="nearest")
+    panel.grid(visible=False)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    _name(panel, codes)
+    rule_off(panel, codes)
+    if len(codes) <= MOST_WRITTEN:
+        for (row, at), value in np.ndenumerate(matrix):
+            if not np.isnan(value):
+                text = number(value, digits)
+                text = text.replace("0.", ".", 1) if digits else text
+                paint = "white" if norm(value) < 0.55 else INK
+                panel.text(at, row, text, ha="center", va="center", fontsize=7, color=paint)
+    return image
+
+
+def _name(panel: Axes, codes: list[str]) -> None:
+    """Every language on both axes; of many, the scripts."""
+    if len(codes) <= MOST_NAMED:
+        size = 8 if len(codes) <= 16 else 6
+        turned = any(len(code) > 3 for code in codes) or len(codes) > 16
+        panel.set_xticks(range(len(codes)), codes, fontsize=size, rotation=90 if turned else 0)
+        panel.set_yticks(range(len(codes)), codes, fontsize=size)
+        return
+    runs = blocks(codes)
+    middles = [(first + last) / 2 for _, first, last in runs]
+    titles = [f"{title} ({last - first + 1})" for title, first, last in runs]
+    panel.set_xticks(middles, titles, fontsize=8, rotation=40, ha="right", rotation_mode="anchor")
+    panel.set_yticks(middles, titles, fontsize=8)

@@ -1,0 +1,88 @@
+"""Labels that stand beside what they name, kept apart from one another."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from isogloss.report.figures.style import FAINT
+
+HALO = [withStroke(linewidth=2.5, foreground="white")]
+
+
+def end_labels(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float, str]], size: float = 7.5) -> None:
+    """Name lines at their right ends, outside the axes; `ends` gives x, y and colour by label.
+
+    Labels of ends that lie close are moved apart, in their order, and joined to their ends. The layout must stand.
+    """
+    placed = [(label, *end) for label, end in ends.items() if np.isfinite(end[1])]
+    if not placed:
+        return
+    placed.sort(key=lambda end: end[2])
+    low, high = axes.get_ylim()
+    inches = axes.get_window_extent().height / figure.dpi
+    step = 1.25 * size / 72 / inches * (high - low)
+    spots = spread([end[2] for end in placed], step)
+    for (label, x, y, colour), spot in zip(placed, spots, strict=True):
+        moved = abs(spot - y) > 0.4 * step
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(1.045 if moved else 1.015, spot),
+            textcoords=axes.get_yaxis_transform(),
+            fontsize=size,
+            color=colour,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
+            if moved
+            else None,
+        )
+
+
+def spread(wanted: Sequence[float], step: float) -> list[float]:
+    """Ascending places at least `step` apart, as near as may be to the ascending `wanted`."""
+    clusters: list[list[float]] = []
+    for value in wanted:
+        clusters.append([value])
+        while len(clusters) > 1 and _ends(clusters[-1], step)[0] < _ends(clusters[-2], step)[1] + step:
+            last = clusters.pop()
+            clusters[-1] += last
+    return [_ends(cluster, step)[0] + step * place for cluster in clusters for place in range(len(cluster))]
+
+
+def _ends(cluster: Sequence[float], step: float) -> tuple[float, float]:
+    """First and last place of a cluster: `step` apart round its mean."""
+    middle, half = float(np.mean(cluster)), step * (len(cluster) - 1) / 2
+    return middle - half, middle + half
+
+
+def free_labels(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, float, str]], size: float = 7.5) -> None:
+    """Write each label beside its point (x, y and colour) where no label stands yet; none where there is no room."""
+    scale = figure.dpi / 72
+    taken: list[tuple[np.ndarray, np.ndarray]] = []
+    turns = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+    for label, (x, y, colour) in points.items():
+        half = np.array([0.32 * size * len(label), 0.62 * size]) * scale
+        spot = axes.transData.transform((x, y))
+        reach = half + 4 * scale
+        for turn in [(a * far, b * far) for far in (1.0, 1.8) for a, b in turns]:
+            centre = spot + np.array(turn) * reach
+            inside = np.all(axes.bbox.min + half < centre) and np.all(centre < axes.bbox.max - half)
+            if inside and all(np.any(np.abs(centre - other) > half + its) for other, its in taken):
+                taken.append((centre, half))
+                axes.annotate(
+                    label,
+                    (x, y),
+                    xytext=tuple((centre - spot) / scale),
+                    textcoords="offset points",
+                    ha="center",
+                    va="center",
+                    fontsize=size,
+                    color=colour,
+                    path_effects=HALO,
+                    zorder=5,
+                )
+                break

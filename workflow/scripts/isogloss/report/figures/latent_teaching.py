@@ -1,0 +1,98 @@
+"""Figure of the toy world's latent measures by where a fact was taught."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from isogloss.languages import in_order
+from isogloss.report.figures.ranking import headed
+from isogloss.report.figures.style import (
+    FAINT,
+    PALETTE,
+    Context,
+    by_group,
+    canvas,
+    divide_groups,
+    language_rows,
+    legend,
+    percent_axis,
+    whiskers,
+    zero_line,
+)
+from isogloss.report.wording import TASK_TITLES, signed
+
+MEASURES = {
+    "accuracy": ("accuracy (%)", 100),
+    "consistency": ("consistency with\nthe reference (ρ)", 1),
+    "positive_transfer": ("transfer from\nthe reference (%)", 100),
+    "log_ratio": ("log ratio, native to\nreference (nats a token)", 1),
+    "steered_accuracy_change": ("change of accuracy\nwhen steered (points)", 100),
+}
+TAUGHT = {
+    "all": ("taught in every language", "o", PALETTE[0]),
+    "reference": ("in the reference only", "s", PALETTE[1]),
+    "none": ("in no language", "X", FAINT),
+}
+
+
+def latent_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Accuracy, consistency, transfer, log ratio and steering's change by language and where the fact was taught."""
+    frame = tables["latent_by_teaching"]
+    tasks = frame["task"].unique(maintain_order=True).to_list()
+    shown = {
+        column: its
+        for column, its in MEASURES.items()
+        if column == "accuracy" or (column in frame.columns and frame[column].drop_nulls().len())
+    }
+    codes = by_group(frame["lang"], context)
+    codes += in_order([code for code in set(frame["lang"]) if code not in codes])
+    down, across = -(-len(shown) // 3), min(3, max(1, len(shown)))
+    rows = max(1, down * len(tasks))
+    figure, axes = canvas(rows, across, height=0.7 + rows * (0.85 + 0.3 * max(3, len(codes))))
+    for block, task in enumerate(tasks):
+        panels = list(axes[block * down : (block + 1) * down].flat)
+        for place, (column, (label, factor)) in enumerate(shown.items()):
+            _panel(panels[place], frame.filter(pl.col("task") == task), column, factor, codes)
+            divide_groups(panels[place], codes, context)
+            panels[place].set_xlabel(label)
+            if place % across:
+                panels[place].set_yticklabels([])
+        headed(panels[0], TASK_TITLES[task] if len(tasks) > 1 else "")
+        for panel in panels[len(shown) :]:
+            panel.set_visible(False)
+    steered = frame.drop_nulls(["steered_accuracy_change", "layer", "gamma"]) if "layer" in frame.columns else frame[:0]
+    if steered.height:
+        its = steered.row(0, named=True)
+        panel = axes.flat[list(shown).index("steered_accuracy_change")]
+        headed(panel, "", f"layer {its['layer']}, γ = {signed(its['gamma'])}")
+    handles = [
+        Line2D([], [], linestyle="none", marker=shape, color=paint, markeredgecolor="white", markeredgewidth=0.5)
+        for _, shape, paint in TAUGHT.values()
+    ]
+    legend(figure, handles, [label for label, _, _ in TAUGHT.values()], len(TAUGHT))
+    return figure
+
+
+def _panel(panel: Axes, rows: pl.DataFrame, column: str, factor: float, codes: list[str]) -> None:
+    place = language_rows(panel, codes)
+    present = [taught for taught in TAUGHT if taught in set(rows["taught"])]
+    for order, taught in enumerate(present):
+        _, shape, paint = TAUGHT[taught]
+        its = rows.filter(pl.col("taught") == taught).drop_nulls(column)
+        at = [place[code] + 0.24 * (order - (len(present) - 1) / 2) for code in its["lang"]]
+        names = (column, f"{column}_low", f"{column}_high")
+        value, low, high = (factor * its[name].cast(pl.Float64).to_numpy() for name in names)
+        if len(value):
+            whiskers(panel, np.asarray(at), value, low, high, colour=paint, marker=shape, horizontal=True, markersize=5)
+    if column in ("log_ratio", "steered_accuracy_change"):
+        zero_line(panel, "x")
+    elif factor == 100:
+        panel.set_xlim(0, 104)
+        percent_axis(panel, "x")
+        panel.set_xticks([0, 50, 100])
+        return
+    panel.locator_params(axis="x", nbins=4)

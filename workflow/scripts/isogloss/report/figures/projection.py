@@ -1,0 +1,98 @@
+"""Figure of the projected states (paper B, sec. 4.3): Figs 3 and 6."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from isogloss.report.figures.labels import free_labels
+from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
+from isogloss.report.figures.style import Context, canvas
+from isogloss.report.wording import TASK_TITLES
+
+MOST_LABELLED = 16
+_MOST_POINTS = 2000  # in a figure; more are drawn as a picture, or the file would be of many megabytes
+
+
+def projection(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """States at the last prompt token on two principal components, a panel a layer, coloured by script (Fig. 3)."""
+    frame = tables["projection"]
+    tasks = frame["task"].unique(maintain_order=True).to_list()
+    looks = script_looks(frame["lang"])
+    many = 9 if len(tasks) == 1 else 4
+    layers = {task: _spaced(sorted(set(frame.filter(pl.col("task") == task)["layer"])), many) for task in tasks}
+    most = max((len(its) for its in layers.values()), default=1)
+    columns = min(most, 2 if most in (2, 4) else 3) if len(tasks) == 1 else min(most, 4)
+    down = {task: -(-len(its) // columns) for task, its in layers.items()}
+    rows = sum(down.values())
+    side = 8.0 / max(2, columns)
+    figure, axes = canvas(max(1, rows), columns, height=0.9 + rows * (0.9 * side + 0.25))
+    figure.set_dpi(200)  # many points are a picture within the SVG
+    at, drawn, rasterized = 0, [], frame.height > _MOST_POINTS
+    for task in tasks:
+        for panel in axes[at : at + down[task]].flat[len(layers[task]) :]:
+            panel.set_visible(False)
+        for place, layer in enumerate(layers[task]):
+            panel = axes[at + place // columns, place % columns]
+            its = frame.filter(pl.col("task") == task, pl.col("layer") == layer)
+            _panel(panel, its, looks, rasterized)
+            head = f"{TASK_TITLES[task]}, " if len(tasks) > 1 and place == 0 else ""
+            panel.set_title(f"{head}layer {layer}", fontsize="small")
+            drawn.append((panel, its))
+        at += down[task]
+    script_legend(figure, looks)
+    figure.draw_without_rendering()
+    for panel, its in drawn:
+        free_labels(figure, panel, _centres(its, looks, context.reference))
+    return figure
+
+
+def _spaced(layers: list[int], most: int) -> list[int]:
+    places = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), most)).round().astype(int))
+    return [layers[place] for place in places]
+
+
+def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], rasterized: bool) -> None:
+    langs = rows["lang"].to_numpy()
+    x, y = rows["pc1"].to_numpy(), rows["pc2"].to_numpy()
+    many = len(set(langs)) > MOST_LABELLED
+    for look in dict.fromkeys(looks.values()):
+        of_script = np.isin(langs, [code for code, its in looks.items() if its == look])
+        if of_script.any():
+            panel.scatter(
+                x[of_script],
+                y[of_script],
+                s=3 if many else 10,
+                c=look.colour,
+                marker=look.marker,
+                alpha=0.35 if many else 0.6,
+                linewidths=0,
+                rasterized=rasterized,
+                zorder=2,
+            )
+    first = rows.row(0, named=True)
+    panel.set_xticks([])
+    panel.set_yticks([])
+    panel.margins(0.06)
+    panel.set_xlabel(f"component 1 ({100 * first['explained_1']:.0f} %)", fontsize=7.5)
+    panel.set_ylabel(f"component 2 ({100 * first['explained_2']:.0f} %)", fontsize=7.5)
+
+
+def _centres(
+    rows: pl.DataFrame, looks: Mapping[str, ScriptLook], reference: str
+) -> dict[str, tuple[float, float, str]]:
+    """Where languages have their means, the reference first; of many languages, where scripts have theirs."""
+    means = rows.group_by("lang", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
+    own = {
+        code: (x, y, looks[code].colour)
+        for code, x, y in means.sort(pl.col("lang") != reference, maintain_order=True).iter_rows()
+    }
+    if len(own) <= MOST_LABELLED:
+        return own
+    titled = means.with_columns(title=pl.col("lang").replace_strict({code: look.title for code, look in looks.items()}))
+    scripts = titled.group_by("title", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
+    colours = {look.title: look.colour for look in looks.values()}
+    kept = {reference: own[reference]} if reference in own else {}
+    return kept | {title: (x, y, colours[title]) for title, x, y in scripts.iter_rows()}

@@ -1,0 +1,110 @@
+"""Languages by script and family: one order for matrices, colours and markers of scripts for points and lines."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from isogloss.languages import in_order, language_table
+from isogloss.report.figures.style import FAINT, PALETTE, legend
+
+COLOURED = len(PALETTE)
+"""So many scripts, those of most languages, have a colour of their own; the others share a grey."""
+
+MOST_NAMED = 40
+"""Up to so many languages, a matrix names each; of more, it names the scripts."""
+
+_SHAPES = ("o", "s", "D", "^", "v", "P")
+_OTHER = "other scripts"
+_NAMES = {
+    "Arab": "Arabic", "Armn": "Armenian", "Beng": "Bengali", "Cyrl": "Cyrillic", "Deva": "Devanagari",
+    "Ethi": "Ethiopic", "Geor": "Georgian", "Grek": "Greek", "Gujr": "Gujarati", "Guru": "Gurmukhi",
+    "Hang": "Hangul", "Hans": "Han, simplified", "Hant": "Han, traditional", "Hebr": "Hebrew", "Jpan": "Japanese",
+    "Khmr": "Khmer", "Knda": "Kannada", "Kore": "Hangul", "Laoo": "Lao", "Latn": "Latin", "Mlym": "Malayalam",
+    "Mymr": "Burmese", "Orya": "Odia", "Sinh": "Sinhala", "Taml": "Tamil", "Telu": "Telugu", "Thai": "Thai",
+    "Tibt": "Tibetan",
+}  # fmt: skip
+
+
+class ScriptLook(NamedTuple):
+    """How languages of a script are drawn."""
+
+    title: str
+    colour: str
+    marker: str
+
+
+def script_title(script: str) -> str:
+    """English name of an ISO 15924 script; the code where it is not known here."""
+    return _NAMES.get(script, script)
+
+
+def by_script(codes: Iterable[str]) -> list[str]:
+    """The languages by script, then family, larger ones first, then the language table's order."""
+    present, table = in_order(list(set(codes))), language_table()
+    scripts = Counter(table[code].script for code in present)
+    families = Counter((table[code].script, table[code].family) for code in present)
+
+    firsts = {script: place for place, script in reversed([*enumerate(table[code].script for code in present)])}
+
+    def key(code: str) -> tuple[int, int, int, str]:
+        script, family = table[code].script, table[code].family
+        return -scripts[script], firsts[script], -families[script, family], family
+
+    return sorted(present, key=key)
+
+
+def script_looks(codes: Iterable[str]) -> dict[str, ScriptLook]:
+    """Colour and marker of each language by its script, the same in every panel that is given the same languages."""
+    ordered, table = by_script(codes), language_table()
+    scripts = list(dict.fromkeys(table[code].script for code in ordered))
+    looks = {
+        script: ScriptLook(script_title(script), PALETTE[place], _SHAPES[place])
+        for place, script in enumerate(scripts[:COLOURED])
+    }
+    other = ScriptLook(_OTHER, FAINT, "h")
+    return {code: looks.get(table[code].script, other) for code in ordered}
+
+
+def script_legend(figure: Figure, looks: Mapping[str, ScriptLook], *more: Line2D, lines: bool = False) -> None:
+    """One legend below all axes of the scripts, then of `more` handles that have labels."""
+    its: dict[str, Any] = {
+        look.title: Line2D(
+            [],
+            [],
+            color=look.colour,
+            linestyle="-" if lines else "none",
+            marker="" if lines else look.marker,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+        )
+        for look in looks.values()
+    }
+    its |= {str(handle.get_label()): handle for handle in more}
+    legend(figure, list(its.values()), list(its), 4)
+
+
+def blocks(codes: list[str]) -> list[tuple[str, int, int]]:
+    """Runs of one script in the order `by_script`: title, first and last place; of many, the small ones are one."""
+    table = language_table()
+    runs: list[tuple[str, int, int]] = []
+    for place, code in enumerate(codes):
+        title = script_title(table[code].script)
+        if runs and runs[-1][0] == title:
+            runs[-1] = (title, runs[-1][1], place)
+        else:
+            runs.append((title, place, place))
+    least = 1 if len(codes) <= MOST_NAMED else max(3, len(codes) // 20)
+    large = [run for run in runs if run[2] - run[1] + 1 >= least]
+    rest = [run for run in runs if run not in large]
+    return large + ([(_OTHER, rest[0][1], rest[-1][2])] if rest and large else rest)
+
+
+def rule_off(axes: Axes, codes: list[str]) -> None:
+    """White lines between the scripts of a matrix whose rows and columns are `codes`."""
+    for _, first, _ in blocks(codes)[1:]:
+        axes.axhline(first - 0.5, color="white", linewidth=1.4)
+        axes.axvline(first - 0.5, color="white", linewidth=1.4)

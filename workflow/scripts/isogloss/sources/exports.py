@@ -1,0 +1,214 @@
+"""Stage `fetch_exports`: the recorded top activations of an SAE's features, as Neuronpedia exports them."""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import httpx2
+from huggingface_hub import get_session
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from isogloss.errors import IsoglossError
+from isogloss.sources.hub import link, write_record
+from isogloss.tables import atomic_path
+
+logger = logging.getLogger(__name__)
+
+BATCH = re.compile(r"batch-(\d+)\.jsonl\.gz")
+ATTEMPTS = 5  # requests of a file that bring nothing new before giving up
+TIMEOUT = 30  # seconds without an answer
+CHUNK = 1 << 20  # bytes
+
+
+class Object(NamedTuple):
+    """A file of the bucket, as the listing has it."""
+
+    key: str
+    size: int  # bytes
+    etag: str  # MD5 of the content, unless it was uploaded in parts (then with a hyphen)
+
+    @property
+    def name(self) -> str:
+        """The last part of the key."""
+        return self.key.rsplit("/", 1)[-1]
+
+    @property
+    def md5(self) -> str | None:
+        """The MD5 of the content, where the bucket tells it."""
+        return self.etag if re.fullmatch(r"[0-9a-f]{32}", self.etag) else None
+
+
+def fetch_exports(*, url: str, folder: str | None, model: str, source: str, output: str, downloads: str) -> None:
+    """Make the folder `output` with every `batch-N.jsonl.gz` that the bucket, or its copy, has of an SAE.
+
+    `downloads`, a folder of this job's own, keeps what is there, whole files and parts, until the job
+    is done: a killed one goes on where it was. Size and, where the bucket tells it, MD5 are checked.
+    Raises `IsoglossError` if there are no exports, without a network, and for a file that does not come
+    through.
+    """
+    prefix = f"{model}/{source}/activations/"
+    if folder is not None:
+        files = _local(Path(folder).expanduser().absolute(), prefix)
+        _warn_of_holes(list(files), prefix)
+        with atomic_path(Path(output)) as aside:
+            link(files, aside)
+            write_record(aside, files, id=None, revision=None, requested=None, source="folder", prefix=prefix)
+        return
+    objects = list_objects(url, f"v1/{prefix}")
+    _warn_of_holes([item.name for item in objects], prefix)
+    files = {item.name: download(url, item, Path(downloads)) for item in objects}
+    with atomic_path(Path(output)) as aside:
+        aside.mkdir()
+        for name, path in files.items():
+            _into(path, aside / name)
+        write_record(aside, files, id=None, revision=None, requested=None, source="bucket", url=url, prefix=prefix)
+    shutil.rmtree(downloads)
+
+
+def _local(root: Path, prefix: str) -> dict[str, Path]:
+    folder = root / prefix
+    files = {path.name: path for path in _in_order(folder.glob("batch-*.jsonl.gz"))}
+    if not files:
+        raise IsoglossError(
+            f"{folder}: no batch-N.jsonl.gz there; neuronpedia.folder must hold MODEL/SOURCE/activations as the"
+            " bucket's v1 does: check neuronpedia.folder, model and source"
+        )
+    return files
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    found = [(int(match[1]), path) for path in paths if (match := BATCH.fullmatch(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def _warn_of_holes(names: Sequence[str], prefix: str) -> None:
+    numbers = {int(match[1]) for name in names if (match := BATCH.fullmatch(name))}
+    missing = sorted(set(range(max(numbers))) - numbers)
+    if missing:
+        logger.warning("%s: no batch %s; the features in it will have no phrases", prefix, ", ".join(map(str, missing)))
+
+
+def list_objects(url: str, prefix: str) -> list[Object]:
+    """The batches below `prefix`, by number, from as many pages as the bucket's listing has.
+
+    Raises `IsoglossError` if there are none or the bucket does not answer as one.
+    """
+    found: dict[int, Object] = {}
+    token: str | None = None
+    while True:
+        page = _page(url, prefix, token)
+        for item in page.iterfind("{*}Contents"):
+            key, size, etag = (item.findtext(f"{{*}}{tag}", "") for tag in ("Key", "Size", "ETag"))
+            if key.startswith(prefix) and (match := BATCH.fullmatch(key[len(prefix) :])):
+                found[int(match[1])] = Object(key, int(size), etag.strip('"'))
+        token = page.findtext("{*}NextContinuationToken")
+        if page.findtext("{*}IsTruncated") != "true" or not token:
+            break
+    if not found:
+        raise IsoglossError(
+            f"{url}: nothing named {prefix}batch-N.jsonl.gz; check neuronpedia.model and neuronpedia.source (on"
+            " neuronpedia.org the page of a feature is MODEL/SOURCE/INDEX), and whether that source is exported"
+        )
+    return [found[number] for number in sorted(found)]
+
+
+def _page(url: str, prefix: str, token: str | None) -> ElementTree.Element:
+    query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+    try:
+        answer = get_session().get(f"{url.rstrip('/')}/", params=query, timeout=TIMEOUT)
+    except (httpx2.TransportError, OfflineModeIsEnabled) as error:
+        raise _unreachable(url, error) from None
+    if answer.status_code != 200:
+        raise IsoglossError(f"{url}: the listing of {prefix} answers {answer.status_code}; check neuronpedia.url")
+    # What S3 sends declares no document type; entities, the one danger of the standard parser, need one.
+    if "<!DOCTYPE" in answer.text or "<!ENTITY" in answer.text:
+        raise IsoglossError(f"{url}: the listing of {prefix} is a web page, not a bucket's; check neuronpedia.url")
+    try:
+        page = ElementTree.fromstring(answer.text)
+    except ElementTree.ParseError as error:
+        raise IsoglossError(f"{url}: the listing of {prefix} is not XML ({error}); check neuronpedia.url") from None
+    if not page.tag.endswith("ListBucketResult"):
+        raise IsoglossError(f"{url}: the listing of {prefix} is no bucket's ({page.tag}); check neuronpedia.url")
+    return page
+
+
+def download(url: str, item: Object, folder: Path) -> Path:
+    """The file in `folder`: kept if it is there and right, else what is missing of it is downloaded.
+
+    Raises `IsoglossError` if it does not come through, is changed meanwhile, or is not what the listing says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / item.name
+    if path.is_file() and _is(path, item):
+        return path
+    part = folder / f"{item.name}.{item.etag}.part"  # of this very content, whatever the bucket had before
+    address = f"{url.rstrip('/')}/{quote(item.key)}"
+    fruitless = 0
+    while (have := _size(part)) is None or have < item.size:
+        reason: Exception | str = "cut off"
+        try:
+            _rest(address, part, have or 0)
+        except (httpx2.TransportError, OfflineModeIsEnabled) as error:
+            reason = error
+        now = _size(part) or 0
+        if now >= item.size:
+            break
+        fruitless = 0 if now > (have or 0) else fruitless + 1
+        if fruitless == ATTEMPTS or isinstance(reason, OfflineModeIsEnabled):
+            raise _unreachable(address, reason)
+        logger.warning("%s: broke off after %d of %d bytes (%s), going on", address, now, item.size, reason)
+        time.sleep(1)
+    if not _is(part, item):
+        part.unlink()
+        raise IsoglossError(
+            f"{address}: what came is not what the bucket lists (size or MD5), so it was dropped; run snakemake again"
+        )
+    part.replace(path)
+    return path
+
+
+def _rest(address: str, part: Path, have: int) -> None:
+    """Append to `part` what follows its `have` bytes."""
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with get_session().stream("GET", address, headers=headers, timeout=TIMEOUT) as answer:
+        if answer.status_code not in (200, 206):
+            raise IsoglossError(f"{address}: the bucket answers {answer.status_code}; try again later")
+        with part.open("ab" if answer.status_code == 206 else "wb") as handle:  # 200: the whole, from its beginning
+            for chunk in answer.iter_raw(CHUNK):
+                handle.write(chunk)
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.exists() else None
+
+
+def _is(path: Path, item: Object) -> bool:
+    if path.stat().st_size != item.size:
+        return False
+    if item.md5 is None:
+        return True
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "md5").hexdigest() == item.md5
+
+
+def _into(path: Path, target: Path) -> None:
+    """`path` at `target` too, without a second copy where the file system can."""
+    try:
+        os.link(path, target)
+    except OSError:
+        shutil.copyfile(path, target)
+
+
+def _unreachable(url: str, error: Exception | str) -> IsoglossError:
+    reason = "offline mode, HF_HUB_OFFLINE" if isinstance(error, OfflineModeIsEnabled) else error
+    return IsoglossError(
+        f"{url}: cannot be reached ({reason}); fetch where there is a network, or give neuronpedia.folder with a copy"
+    )

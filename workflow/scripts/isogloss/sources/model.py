@@ -1,0 +1,142 @@
+"""Stage `fetch_model`: weights, configuration and tokenizer of a causal language model."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig
+
+from isogloss.errors import IsoglossError
+from isogloss.sources.hub import Repository, link, open_repository, record
+from isogloss.tables import atomic_path
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+OTHERS = (
+    "generation_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+)
+
+NOUNS = {
+    "layers": "layers",
+    "d_model": "a residual stream of width",
+    "d_mlp": "an MLP of width",
+    "heads": "attention heads",
+    "key_value_heads": "key/value heads",
+    "d_head": "heads of width",
+    "vocabulary": "tokens in the vocabulary",
+}
+
+
+def fetch_model(*, source: Mapping[str, Any], architecture: Mapping[str, int], output: str) -> None:
+    """Make the folder `output` of links to the model's files, safetensors only.
+
+    The configuration comes first and is held against `architecture`, so that a wrong model costs no
+    large download. Raises `IsoglossError` for a model of another shape, without safetensors or
+    tokenizer, with a shard missing or cut off, and what `open_repository` raises.
+    """
+    repository = open_repository(source)
+    if not repository.has(CONFIG):
+        raise IsoglossError(f"{repository.where}: no {CONFIG}, so no transformers model; correct the source")
+    first = repository.take([CONFIG, INDEX] if _sharded(repository) else [CONFIG])
+    _check_shape(first[CONFIG], architecture, repository.where)
+    weights = _shards(first[INDEX], repository) if INDEX in first else [WEIGHTS]
+    vocabulary = [name for name in VOCABULARIES if repository.has(name)]
+    if not vocabulary:
+        raise IsoglossError(f"{repository.where}: no tokenizer ({', '.join(VOCABULARIES)}); give a repository with one")
+    others = [name for name in OTHERS if repository.has(name)]
+    files = first | repository.take([*others, *vocabulary, *weights])
+    for name in weights:
+        _check_whole(files[name], f"{repository.where}: {name}")
+    with atomic_path(Path(output)) as aside:
+        link(files, aside)
+        record(aside, repository, files)
+
+
+def _sharded(repository: Repository) -> bool:
+    """Whether the weights are in several files (transformers prefers the single one)."""
+    if repository.has(WEIGHTS):
+        return False
+    if not repository.has(INDEX):
+        raise IsoglossError(
+            f"{repository.where}: neither {WEIGHTS} nor {INDEX}; isogloss loads nothing pickled: give a repository or"
+            " a revision with safetensors, or convert it (save_pretrained) and give `folder`"
+        )
+    return True
+
+
+def _shards(index: Path, repository: Repository) -> list[str]:
+    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    lacking = [name for name in shards if not repository.has(name)]
+    if lacking:
+        raise IsoglossError(
+            f"{repository.where}: {', '.join(lacking)} not there, of {len(shards)} shards that {INDEX} names;"
+            " complete the folder or take another revision"
+        )
+    return shards
+
+
+def _check_whole(path: Path, where: str) -> None:
+    try:
+        with safe_open(path, framework="pt"):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise IsoglossError(
+            f"{where}: not a whole safetensors file ({str(error).splitlines()[0]}); a clone without Git LFS or a"
+            " download cut off: fetch the file again"
+        ) from None
+
+
+def shape_of(config: Any) -> dict[str, int]:
+    """The shape of a transformers configuration under this project's names; a part that it does not tell is absent.
+
+    Attention without grouping has as many key/value heads as heads; a head is `d_model / heads` wide and
+    an MLP 4 `d_model` (GPT-2, BLOOM) unless the configuration says otherwise.
+    """
+    text = config.get_text_config()
+    d_model, heads = text.hidden_size, text.num_attention_heads
+    shape = {
+        "layers": text.num_hidden_layers,
+        "d_model": d_model,
+        "d_mlp": _first(text, "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner") or 4 * d_model,
+        "heads": heads,
+        "key_value_heads": _first(text, "num_key_value_heads", "num_kv_heads") or heads,
+        "d_head": _first(text, "head_dim") or d_model // heads,
+        "vocabulary": text.vocab_size,
+    }
+    return {name: value for name, value in shape.items() if isinstance(value, int)}
+
+
+def _first(config: Any, *names: str) -> Any:
+    values = (getattr(config, name, None) for name in names)
+    return next((value for value in values if value is not None), None)
+
+
+def _check_shape(path: Path, declared: Mapping[str, int], where: str) -> None:
+    try:
+        config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
+        shape = shape_of(config)
+    except (ValueError, OSError, AttributeError, KeyError) as error:
+        raise IsoglossError(
+            f"{where}: {CONFIG} describes no decoder that transformers knows ({str(error).splitlines()[0]});"
+            " give a causal language model"
+        ) from None
+    wrong = [
+        f"{CONFIG} has {_told(name, shape[name])}, architecture.{name} says {declared[name]}"
+        for name in NOUNS
+        if name in shape and shape[name] != declared[name]
+    ]
+    if wrong:
+        raise IsoglossError(
+            f"{where}: {'; '.join(wrong)}; correct `architecture`, or the source if it is another model"
+        )
+
+
+def _told(name: str, value: int) -> str:
+    noun = NOUNS[name]
+    return f"{noun} {value}" if noun.endswith("width") else f"{value} {noun}"

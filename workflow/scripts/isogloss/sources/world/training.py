@@ -1,0 +1,277 @@
+"""Train a small Gemma-2 whose languages' shares of the training tokens are known."""
+
+import hashlib
+import json
+import logging
+import math
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import transformers
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
+from tqdm import tqdm
+from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerBase
+
+from isogloss.errors import IsoglossError
+from isogloss.models.batching import Batch, collate, encode_texts
+from isogloss.models.loading import load_tokenizer
+
+if TYPE_CHECKING:
+    import polars
+
+logger = logging.getLogger(__name__)
+
+POOL = 32  # batches' worth of documents that are sorted by length together
+CLIP = 1.0  # norm that gradients are clipped to
+WEIGHT_DECAY = 0.1
+IGNORED = -100  # target that cross-entropy leaves out
+
+Corpus = dict[str, list[list[int]]]  # token ids of each document by language, BOS first, EOS last
+
+
+class Draw(NamedTuple):
+    """One use of one document."""
+
+    language: str
+    row: int
+
+
+def plan_training(
+    lengths: Mapping[str, Sequence[int]], shares: Mapping[str, float], *, tokens: int, batch_tokens: int, seed: int
+) -> list[list[Draw]]:
+    """The documents of each step, `tokens` tokens in all, of which the languages have the shares `shares`.
+
+    The next document is always one of the language that is furthest behind its share; a language
+    goes through its documents in random order, again and again. Documents of like length share a
+    batch of at most `batch_tokens` tokens, padding included.
+    """
+    rng = random.Random(f"{seed}/training")
+    decks = {
+        language: _endless(len(lengths[language]), random.Random(f"{seed}/training/{language}")) for language in shares
+    }
+    drawn = dict.fromkeys(shares, 0)
+    pool: list[Draw] = []
+    steps: list[list[Draw]] = []
+    total = pooled = 0
+    while total < tokens:
+        language = max(shares, key=lambda code: shares[code] * total - drawn[code])
+        draw = Draw(language, next(decks[language]))
+        length = lengths[language][draw.row]
+        drawn[language] += length
+        total += length
+        pooled += length
+        pool.append(draw)
+        if pooled >= POOL * batch_tokens or total >= tokens:
+            batches = list(_bucketed(pool, lengths, batch_tokens))
+            steps += rng.sample(batches, len(batches))
+            pool, pooled = [], 0
+    return steps
+
+
+def _endless(rows: int, rng: random.Random) -> Iterator[int]:
+    while True:
+        yield from rng.sample(range(rows), rows)
+
+
+def _bucketed(pool: Sequence[Draw], lengths: Mapping[str, Sequence[int]], batch_tokens: int) -> Iterator[list[Draw]]:
+    batch: list[Draw] = []
+    for draw in sorted(pool, key=lambda draw: (lengths[draw.language][draw.row], draw)):
+        if batch and lengths[draw.language][draw.row] * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(draw)
+    yield batch
+
+
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up over `warmup` steps, then a cosine down to zero; `step` counts from 1."""
+    if step <= warmup:
+        return step / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup + 1)))
+
+
+def gemma2_config(architecture: Mapping[str, int]) -> Gemma2Config:
+    """Transformers' configuration of `architecture` (the fields of `isogloss.config.Architecture`)."""
+    return Gemma2Config(
+        vocab_size=architecture["vocabulary"],
+        hidden_size=architecture["d_model"],
+        intermediate_size=architecture["d_mlp"],
+        num_hidden_layers=architecture["layers"],
+        num_attention_heads=architecture["heads"],
+        num_key_value_heads=architecture["key_value_heads"],
+        head_dim=architecture["d_head"],
+        query_pre_attn_scalar=architecture["d_head"],
+        max_position_embeddings=architecture["context"],
+        sliding_window=architecture["sliding_window"],
+        initializer_range=architecture["d_model"] ** -0.5,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=2,
+    )
+
+
+def next_token_loss(model: Gemma2ForCausalLM, batch: Batch) -> Float[Tensor, ""]:
+    """Mean cross-entropy in nats of every token after BOS, padding left out."""
+    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
+    targets = batch.input_ids.masked_fill(batch.attention_mask == 0, IGNORED)[:, 1:]
+    return cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+
+
+def train_toy(
+    *,
+    documents: Mapping[str, str],
+    tokenizer: str,
+    shares: Mapping[str, float],
+    architecture: Mapping[str, int],
+    training: Mapping[str, Any],
+    kept_steps: Sequence[int],
+    resume_every: int,
+    seed: int,
+    output: str,
+    checkpoints: str,
+    table: str,
+    state_folder: str,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Train on `documents` (table by language) and save the model, its checkpoints and the training table.
+
+    - output: Hugging Face folder, float32 safetensors and tokenizer
+    - checkpoints: folder of step{N}/, each such a folder, at `kept_steps` and the last step
+    - table: step, tokens (in all), loss (nats a token, mean of the batch), learning_rate, and the
+      realised share_{language} of all tokens up to the step
+    - state_folder: where a killed run left its state every `resume_every` steps; the next run of the same
+      settings, corpus, code and versions goes on from there and ends bit for bit where an unbroken one
+      does. Removed at the end.
+
+    `architecture` and `training` hold the fields of the config's classes of these names (`resume_every`,
+    which changes no number, is apart). Raises
+    `IsoglossError` for an empty corpus, a document longer than the context, and a loss that is no number.
+    """
+    from isogloss.sources.world.corpus import read_texts
+    from isogloss.tables import atomic_path, write_table
+
+    bpe = load_tokenizer(tokenizer)
+    corpus: Corpus = {}
+    for language in shares:
+        texts = read_texts(documents[language], language)
+        corpus[language] = encode_documents(bpe, texts, documents[language], architecture["context"])
+    schedule = plan_training(
+        {language: [len(ids) for ids in rows] for language, rows in corpus.items()},
+        shares,
+        tokens=training["tokens"],
+        batch_tokens=training["batch_tokens"],
+        seed=seed,
+    )
+    versions = [metadata.get("code"), torch.__version__, transformers.__version__]
+    settings = [corpus, dict(shares), dict(architecture), dict(training), list(kept_steps), seed, versions]
+    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    steps = len(schedule)
+    keep = [*(step for step in kept_steps if step < steps), steps]
+    torch.manual_seed(seed)
+    model = Gemma2ForCausalLM(gemma2_config(architecture)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)
+    state = Path(state_folder)
+    losses = _resume(state, digest, keep, model, optimizer)
+    rates = [
+        training["learning_rate"] * learning_rate_factor(n, steps, training["warmup_steps"])
+        for n in range(1, steps + 1)
+    ]
+    with tqdm(total=steps, initial=len(losses), desc="training", mininterval=1) as progress:
+        for step in range(len(losses) + 1, steps + 1):
+            optimizer.param_groups[0]["lr"] = rates[step - 1]
+            loss = next_token_loss(model, collate([corpus[draw.language][draw.row] for draw in schedule[step - 1]]))
+            if not torch.isfinite(loss):
+                raise IsoglossError(
+                    f"{output}: the loss is {loss.item()} at step {step} of {steps}; lower training.learning_rate"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            clip_grad_norm_(model.parameters(), CLIP)
+            optimizer.step()
+            losses.append(loss.item())
+            if step in keep:
+                _save(model, bpe, state / "checkpoints" / f"step{step}")
+            if step % resume_every == 0:
+                with atomic_path(state / "state.pt") as path:
+                    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                    torch.save({"digest": digest, "losses": losses, **parts}, path)
+            progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+            progress.update()
+    write_table(table, _training_table(schedule, corpus, losses, rates), metadata)
+    with atomic_path(Path(checkpoints)) as folder:
+        shutil.copytree(state / "checkpoints", folder)
+    with atomic_path(Path(output)) as folder:
+        shutil.copytree(state / "checkpoints" / f"step{steps}", folder)
+    # First the state: without its checkpoints, it must not look like one to go on from.
+    (state / "state.pt").unlink(missing_ok=True)
+    shutil.rmtree(state)
+
+
+def encode_documents(bpe: PreTrainedTokenizerBase, texts: Sequence[str], origin: str, context: int) -> list[list[int]]:
+    """BOS, document, EOS. Raises `IsoglossError` naming `origin` for a document that the context can not hold."""
+    end = bpe.eos_token_id
+    assert isinstance(end, int)
+    encoded = [[*ids, end] for ids in encode_texts(bpe, texts)]
+    for row, ids in enumerate(encoded):
+        if len(ids) > context:
+            raise IsoglossError(
+                f"{origin}: row {row} has {len(ids)} tokens, more than architecture.context {context}; raise it"
+            )
+    return encoded
+
+
+def _resume(
+    state: Path, digest: str, keep: Sequence[int], model: Gemma2ForCausalLM, optimizer: torch.optim.Optimizer
+) -> list[float]:
+    """Take up the state of a killed run of the same settings: the losses so far.
+
+    The state of another run is thrown away, and so is one that lacks a checkpoint of `keep` that it
+    is past.
+    """
+    if (state / "state.pt").exists():
+        saved = torch.load(state / "state.pt", weights_only=True)
+        folders = {step: state / "checkpoints" / f"step{step}" for step in keep}
+        if saved["digest"] != digest:
+            logger.info("%s: of a run with other settings or code, thrown away", state)
+        elif lost := [step for step in keep if step <= len(saved["losses"]) and not folders[step].is_dir()]:
+            logger.info("%s: the checkpoint of step %d is lost, thrown away", state, lost[0])
+        else:
+            model.load_state_dict(saved["model"])
+            optimizer.load_state_dict(saved["optimizer"])
+            logger.info("going on after step %d", len(saved["losses"]))
+            return saved["losses"]
+    if state.exists():
+        shutil.rmtree(state)
+    return []
+
+
+def _save(model: Gemma2ForCausalLM, bpe: PreTrainedTokenizerBase, folder: Path) -> None:
+    from isogloss.tables import atomic_path
+
+    with atomic_path(folder) as aside:
+        model.save_pretrained(aside)
+        bpe.save_pretrained(aside)
+
+
+def _training_table(
+    schedule: Sequence[Sequence[Draw]], corpus: Corpus, losses: Sequence[float], rates: Sequence[float]
+) -> "polars.DataFrame":
+    import polars
+
+    seen = dict.fromkeys(corpus, 0)
+    rows = []
+    for step, (batch, loss, rate) in enumerate(zip(schedule, losses, rates, strict=True), start=1):
+        for draw in batch:
+            seen[draw.language] += len(corpus[draw.language][draw.row])
+        total = sum(seen.values())
+        shares = {f"share_{language}": count / total for language, count in seen.items()}
+        rows.append({"step": step, "tokens": total, "loss": loss, "learning_rate": rate, **shares})
+    logger.info("realised shares: %s", {key: round(value, 4) for key, value in rows[-1].items() if "share" in key})
+    return polars.DataFrame(rows)

@@ -1,0 +1,194 @@
+"""The contract of the final tables: the columns that users' code reads, and their types.
+
+Columns are added to a table, never renamed (README, "Tables"). Each table is a constant of its own, so that a new
+or a changed one touches the rules that write it and no other.
+"""
+
+import polars as pl
+import pyarrow as pa
+
+Contract = dict[str, pa.DataType]  # columns and types, in order
+
+_F, _I, _L, _S = pa.float64(), pa.int32(), pa.int64(), pa.string()
+
+SIMILARITY: Contract = {"layer": _I, "lang": _S, "cosine": _F, "ci_low": _F, "ci_high": _F, "n": _I}
+SIMILARITY_PAIRS: Contract = {"layer": _I, "lang_a": _S, "lang_b": _S, "cosine": _F, "n": _I}
+LANGUAGE_GAP: Contract = {
+    "layer": _I,
+    "lang": _S,
+    "mean_activation": _F,
+    "gap_pct": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "p_adjusted": _F,
+    "n_features": _I,
+    "n_phrases": _I,
+}
+GROUP_GAP: Contract = {"layer": _I, "variant": _S, "gap_pct": _F, "ci_low": _F, "ci_high": _F}
+ALIGNMENT_GAIN: Contract = {
+    "run": _S,
+    "layer": _I,
+    "lang": _S,
+    "before": _F,
+    "after": _F,
+    "gain_pct": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "retention_pct": _F,
+}
+ACCURACY: Contract = {
+    "adapter": _S,
+    "task": _S,
+    "lang": _S,
+    "metric": _S,
+    "accuracy": _F,
+    "stderr": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "n": _I,
+}
+GAP_ACCURACY_CORRELATION: Contract = {
+    "task": _S,
+    "r": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "p": _F,
+    "p_adjusted": _F,
+    "n": _I,
+}
+TRANSFER: Contract = {
+    "task": _S,
+    "lang_a": _S,
+    "lang_b": _S,
+    "consistency": _F,
+    "consistency_low": _F,
+    "consistency_high": _F,
+    "positive_transfer": _F,
+    "positive_transfer_low": _F,
+    "positive_transfer_high": _F,
+    "negative_transfer": _F,
+    "negative_transfer_low": _F,
+    "negative_transfer_high": _F,
+    "n": _I,
+}
+LATENT: Contract = {
+    "task": _S,
+    "layer": _I,
+    "lang": _S,
+    "log_ratio": _F,
+    "log_ratio_low": _F,
+    "log_ratio_high": _F,
+    "accuracy_native": _F,
+    "accuracy_native_low": _F,
+    "accuracy_native_high": _F,
+    "accuracy_reference": _F,
+    "accuracy_reference_low": _F,
+    "accuracy_reference_high": _F,
+    "accuracy_letters": _F,
+    "n": _I,
+}
+LATENT_CORRELATION: Contract = {
+    "task": _S,
+    "target": _S,
+    "r": _F,
+    "r_low": _F,
+    "r_high": _F,
+    "p": _F,
+    "p_adjusted": _F,
+    "stars": _S,
+    "n": _I,
+}
+STEERING: Contract = {
+    "task": _S,
+    "lang": _S,
+    "vector": _S,
+    "layer": _I,
+    "gamma": _F,
+    "accuracy": _F,
+    "accuracy_change": _F,
+    "accuracy_change_low": _F,
+    "accuracy_change_high": _F,
+    "consistency": _F,
+    "consistency_change": _F,
+    "consistency_change_low": _F,
+    "consistency_change_high": _F,
+    "positive_transfer": _F,
+    "positive_transfer_change": _F,
+    "positive_transfer_change_low": _F,
+    "positive_transfer_change_high": _F,
+    "n": _I,
+}
+PROJECTION: Contract = {
+    "task": _S,
+    "layer": _I,
+    "lang": _S,
+    "question": _S,
+    "pc1": _F,
+    "pc2": _F,
+    "explained_1": _F,
+    "explained_2": _F,
+}
+FEATURES: Contract = {
+    "step": _L,
+    "layer": _I,
+    "feature": _I,
+    "class": _S,
+    "token_entropy": _F,
+    "semantic_entropy": _F,
+    "monosemanticity": _F,
+    "span_length": _F,
+    "n_activations": _L,
+}
+SELECTIVITY: Contract = {
+    "step": _L,
+    "layer": _I,
+    "class": _S,
+    "share": _F,
+    "monosemanticity": _F,
+    "span_length": _F,
+    "n_features": _I,
+}
+INTERVENTION: Contract = {
+    "step": _L,
+    "class": _S,
+    "alpha": _F,
+    "n_features": _I,
+    "repeat": _I,
+    "lang": _S,
+    "perplexity": _F,
+    "chrf": _F,
+    "bleu": _F,
+    "comet": _F,
+}
+
+CONTRACTS: dict[str, Contract] = {
+    "similarity": SIMILARITY,
+    "similarity_pairs": SIMILARITY_PAIRS,
+    "language_gap": LANGUAGE_GAP,
+    "group_gap": GROUP_GAP,
+    "alignment_gain": ALIGNMENT_GAIN,
+    "accuracy": ACCURACY,
+    "gap_accuracy_correlation": GAP_ACCURACY_CORRELATION,
+    "transfer": TRANSFER,
+    "latent": LATENT,
+    "latent_correlation": LATENT_CORRELATION,
+    "steering": STEERING,
+    "projection": PROJECTION,
+    "features": FEATURES,
+    "selectivity": SELECTIVITY,
+    "intervention": INTERVENTION,
+}
+
+
+def conforming(frame: pl.DataFrame, contract: Contract) -> pa.Table:
+    """`frame` as a final table: the contract's columns first and of its types, what else it has after them.
+
+    Raises `ValueError` if a column of the contract is missing (a bug, not a user's mistake).
+    """
+    missing = [column for column in contract if column not in frame.columns]
+    if missing:
+        raise ValueError(f"the contract's columns {missing} are missing")
+    extra = [column for column in frame.columns if column not in contract]
+    table = frame.select([*contract, *extra]).to_arrow()
+    fields = [pa.field(c, contract[c]) if c in contract else table.schema.field(c) for c in table.column_names]
+    return table.cast(pa.schema(fields))
