@@ -25,7 +25,7 @@ rule align:
         resume_every=STUDY.alignment.resume_every,
     params:
         **alignment_settings(),
-        code=code("isogloss.disparity.align"),
+        code=code("align"),
         seed=STUDY.seed,
         sae_folder="results/{model}/sae",
         state_folder="results/{model}/.alignment/{run}",
@@ -54,7 +54,7 @@ rule gain:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.disparity.gain"),
+        code=code("gain"),
         seed=STUDY.seed,
         reference=REFERENCE,
         base=lambda wildcards: list(gain_base(wildcards.model)),

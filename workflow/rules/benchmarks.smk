@@ -20,7 +20,7 @@ rule benchmark:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.benchmarks.run"),
+        code=code("benchmark"),
         seed=STUDY.seed,
         folders=question_folders,
         langs=benchmarked_languages,
@@ -47,7 +47,7 @@ rule accuracy:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.benchmarks.accuracy"),
+        code=code("accuracy"),
         seed=STUDY.seed,
         answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
         adapters=benchmark_adapters,
@@ -78,7 +78,7 @@ rule accuracy_by_teaching:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.benchmarks.accuracy"),
+        code=code("accuracy_by_teaching"),
         answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
         adapters=benchmark_adapters,
         langs=benchmark_table_languages,
@@ -106,7 +106,7 @@ rule correlation:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.disparity.correlation"),
+        code=code("correlation"),
         reference=REFERENCE,
         confidence=STUDY.statistics.confidence,
         correction=STUDY.statistics.correction,

@@ -16,7 +16,7 @@ rule fetch_checkpoint:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.model"),
+        code=code("fetch_model"),
         source=checkpoint_source,
         architecture=model_setting("architecture"),
     message:
@@ -38,7 +38,7 @@ rule fetch_documents:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.documents"),
+        code=code("fetch_documents"),
         source=document_source,
         documents=documents_needed(),
     message:
@@ -61,7 +61,7 @@ rule tokenise:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.text.tokenise"),
+        code=code("tokenise"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
         tokens_per_document=STUDY.bilingual.tokens_per_document,
@@ -91,7 +91,7 @@ rule search_learning_rate:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.sae.learning_rate"),
+        code=code("search_learning_rate"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: middle(layers_of(wildcards)),
@@ -124,7 +124,7 @@ rule train_checkpoint_saes:
         token_budget=STUDY.compute.token_budget,
         resume_every=STUDY.bilingual.resume_every,
     params:
-        code=code("isogloss.sae.checkpoint_saes"),
+        code=code("train_checkpoint_saes"),
         seed=STUDY.seed,
         layers=block_layers,
         sae=model_setting("sae"),
@@ -156,7 +156,7 @@ rule describe_features:
         token_budget=STUDY.compute.token_budget,
     params:
         **feature_settings(),
-        code=code("isogloss.bilingual.features"),
+        code=code("describe_features"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
         embeddings_checkpoint=lambda wildcards: checkpoints(
@@ -187,7 +187,7 @@ rule selectivity:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.bilingual.selectivity"),
+        code=code("selectivity"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
         bootstrap=STUDY.statistics.bootstrap,
@@ -221,7 +221,7 @@ rule intervene:
         token_budget=STUDY.compute.token_budget,
     params:
         **intervention_settings(),
-        code=code("isogloss.bilingual.intervention"),
+        code=code("intervene"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: STUDY.intervention_place(wildcards.model)[0],
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
@@ -257,7 +257,7 @@ if comet_model():
         resources:
             gpu=1,
         params:
-            code=code("isogloss.bilingual.comet"),
+            code=code("score_comet"),
             comet=comet_model(),
         message:
             "Score the translations of {wildcards.model} with COMET"

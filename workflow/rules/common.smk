@@ -1,7 +1,6 @@
 # Names, paths and small helpers that all stages use. Imports nothing heavy, since each cluster job parses this.
 import shutil
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
@@ -12,6 +11,7 @@ from isogloss.config import load_study
 from isogloss.errors import IsoglossError
 from isogloss.report.figures import catalogue
 from isogloss.provenance import code_digest, text_digest
+from isogloss.running import record
 
 try:
     STUDY = load_study(config)
@@ -23,8 +23,9 @@ config.clear()
 config.update(STUDY.model_dump(mode="json"))
 config["bilingual"]["languages"] = STUDY.bilingual_languages
 
-# What every stage runs under, seeds and threads, is part of its code.
-code = partial(code_digest, "isogloss.determinism")
+
+# The digest of a stage's code: the process that plans the run keeps it, so that its jobs notice an edit.
+code = record if workflow.is_main_process else code_digest
 
 LANGUAGES = STUDY.languages.all
 REFERENCE = STUDY.languages.reference

@@ -22,7 +22,7 @@ rule encode:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.sae.encode"),
+        code=code("encode"),
         seed=STUDY.seed,
         sae_folder="results/{model}/sae",
         layers=block_layers,
@@ -49,7 +49,7 @@ rule gap:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.disparity.gap"),
+        code=code("gap"),
         seed=STUDY.seed,
         activations=base_activations,
         langs=base_activation_languages,
@@ -78,7 +78,7 @@ rule controls:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.disparity.gap_controls"),
+        code=code("controls"),
         seed=STUDY.seed,
         activations=base_activations,
         langs=base_activation_languages,

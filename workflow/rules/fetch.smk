@@ -18,7 +18,7 @@ rule fetch_model:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.model"),
+        code=code("fetch_model"),
         source=model_setting("source"),
         architecture=model_setting("architecture"),
     message:
@@ -42,7 +42,7 @@ rule fetch_sae:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.sae"),
+        code=code("fetch_sae"),
         source=model_setting("saes.source"),
         release=model_setting("saes.release"),
         sae_id=sae_id,
@@ -93,7 +93,7 @@ rule fetch_translator:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.translator"),
+        code=code("fetch_translator"),
         source=lambda wildcards: translator(wildcards.lang, wildcards.direction)[
             "source"
         ],
@@ -127,7 +127,7 @@ rule fetch_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.questions"),
+        code=code("fetch_questions"),
         source=lambda wildcards: config["benchmarks"]["sources"][wildcards.task],
         languages=LANGUAGES,
     message:

@@ -16,7 +16,7 @@ rule fetch_parallel_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.questions"),
+        code=code("fetch_parallel_questions"),
         source=latent_source,
         languages=latent_source_languages,
     message:
@@ -40,7 +40,7 @@ rule parallel_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.parallel_questions"),
+        code=code("parallel_questions"),
         seed=STUDY.seed,
         languages=lambda wildcards: STUDY.latent_languages(wildcards.task),
         reference=REFERENCE,
@@ -70,7 +70,7 @@ rule latent_score:
         token_budget=STUDY.compute.token_budget,
     params:
         **lens_settings(),
-        code=code("isogloss.latent.score"),
+        code=code("latent_score"),
         seed=STUDY.seed,
         langs=scored_languages,
         reference=REFERENCE,
@@ -99,7 +99,7 @@ rule transfer:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
-        code=code("isogloss.latent.transfer"),
+        code=code("transfer"),
         scores=score_tables,
         seed=STUDY.seed,
         prompts=latent_prompts(),
@@ -128,7 +128,7 @@ rule latent_process:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
-        code=code("isogloss.latent.process"),
+        code=code("latent_process"),
         scores=score_tables,
         seed=STUDY.seed,
         reference=REFERENCE,
@@ -160,7 +160,7 @@ rule steer:
         token_budget=STUDY.compute.token_budget,
     params:
         **steering_settings(),
-        code=code("isogloss.latent.steer"),
+        code=code("steer"),
         seed=STUDY.seed,
         langs=steered_languages,
         states=steering_states,
@@ -192,7 +192,7 @@ rule steering:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(reference=False),
-        code=code("isogloss.latent.steering"),
+        code=code("steering"),
         steered=steered_tables,
         scores=scored_without_reference,
         reference_scores=latent_reference_scores,
@@ -219,7 +219,7 @@ rule projection:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
-        code=code("isogloss.latent.projection"),
+        code=code("projection"),
         states=projected_states,
     message:
         "Project the last-token states of {wildcards.model}"
@@ -244,7 +244,7 @@ rule latent_by_teaching:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
-        code=code("isogloss.latent.teaching"),
+        code=code("latent_by_teaching"),
         seed=STUDY.seed,
         scores=score_tables,
         steered=steered_tables,

@@ -17,7 +17,7 @@ rule toy_tokenizer:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.sources.world.tokenizer"),
+        code=code("toy_tokenizer"),
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
         vocabulary=model_setting("architecture.vocabulary"),
@@ -47,7 +47,7 @@ rule train_toy:
     resources:
         resume_every=lambda wildcards: setting(wildcards, "training.resume_every"),
     params:
-        code=code("isogloss.sources.world.training"),
+        code=code("train_toy"),
         seed=STUDY.seed,
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
@@ -80,7 +80,7 @@ rule train_sae:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.sae.train"),
+        code=code("train_sae"),
         seed=STUDY.seed,
         languages=STUDY.world.languages,
         shares=model_setting("shares"),

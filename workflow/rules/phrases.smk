@@ -25,7 +25,7 @@ rule phrases:
         token_budget=STUDY.compute.token_budget,
     params:
         **phrase_settings("corpus_tokens"),
-        code=code("isogloss.phrases.search"),
+        code=code("phrases"),
         layers=layers_of,
         dtype=STUDY.compute.dtype,
     message:
@@ -52,7 +52,7 @@ rule exported_phrases:
         "../../envs/isogloss.yaml"
     params:
         **phrase_settings(),
-        code=code("isogloss.phrases.exported"),
+        code=code("exported_phrases"),
         features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
     message:
@@ -83,7 +83,7 @@ rule reproduce:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.phrases.reproduction"),
+        code=code("reproduce"),
         sae_folder="results/{model}/sae",
         layers=block_layers,
         correlation=STUDY.phrases.check.correlation,
@@ -115,7 +115,7 @@ rule phrase_counts:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.phrases.counts"),
+        code=code("phrase_counts"),
     message:
         "Count the phrases of {wildcards.model}"
     script:
@@ -140,7 +140,7 @@ rule translate:
         gpu=lambda wildcards: int(bool(translator_folder(wildcards, "to"))),
     params:
         **translation_settings(),
-        code=code("isogloss.phrases.translation"),
+        code=code("translate"),
         reference=REFERENCE,
         layers=block_layers,
         target=lambda wildcards: translator_target(wildcards.lang, "to"),
@@ -164,7 +164,7 @@ rule translation_quality:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.phrases.translation_quality"),
+        code=code("translation_quality"),
         seed=STUDY.seed,
         langs=lambda wildcards: [
             Path(path).stem for path in every_translation(wildcards)

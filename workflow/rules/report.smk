@@ -26,7 +26,7 @@ for name, entry in catalogue.FIGURES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("isogloss.report.figures.draw"),
+            code=code("figure"),
             name=name,
             settings=catalogue.figure_settings(config),
         message:
@@ -58,7 +58,7 @@ for name, entry in catalogue.TABLES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("isogloss.report.figures.html"),
+            code=code("html_table"),
             name=name,
             title=model_setting("title"),
             confidence=STUDY.statistics.confidence,
@@ -87,7 +87,7 @@ rule planted_truth:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.report.figures.draw"),
+        code=code("figure"),
         name="planted_truth",
         settings=catalogue.figure_settings(config),
     message:
@@ -110,7 +110,7 @@ rule overview:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.report.overview"),
+        code=code("overview"),
         settings=catalogue.overview_settings(config),
     message:
         "Write the overview"

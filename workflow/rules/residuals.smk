@@ -23,7 +23,7 @@ rule capture:
         gpu=1,
         token_budget=STUDY.compute.token_budget,
     params:
-        code=code("isogloss.residuals.capture"),
+        code=code("capture"),
         translations=captured_translations,
         layers=layers_of,
         feature_stride=STUDY.similarity.feature_stride,
@@ -48,7 +48,7 @@ rule similarity:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("isogloss.residuals.similarity"),
+        code=code("similarity"),
         seed=STUDY.seed,
         residuals=residual_tables,
         langs=LANGUAGES,

@@ -21,7 +21,7 @@ rule toy_world:
         "../../envs/isogloss.yaml"
     params:
         **config["world"],
-        code=code("isogloss.sources.world.world"),
+        code=code("toy_world"),
         wordings=text_digest(Path(workflow.basedir, "resources", "world")),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),

@@ -15,6 +15,7 @@ from typing import Any
 
 from isogloss.determinism import make_deterministic
 from isogloss.errors import IsoglossError
+from isogloss.running import check
 
 logger = logging.getLogger("isogloss")
 
@@ -23,9 +24,9 @@ logger = logging.getLogger("isogloss")
 def stage(snakemake: Any) -> Iterator[Any]:
     """Run the body of a script: progress and errors go to the rule's log, user errors end in one line.
 
-    Sets the thread count to the rule's `threads` and seeds Python (and torch, if the script has
-    imported it) from `params.seed`, so that the same seed and thread count give the same bits. The
-    process ends with the block.
+    Stops first if the stage's code was edited after the run began (`isogloss.running`). Sets the thread count to the
+    rule's `threads` and seeds Python (and torch, if the script has imported it) from `params.seed`, so that the same
+    seed and thread count give the same bits. The process ends with the block.
     """
     log_path = Path(str(snakemake.log[0]))
     log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,6 +35,7 @@ def stage(snakemake: Any) -> Iterator[Any]:
         sys.stderr = log
         logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         try:
+            check(Path(sys.modules["__main__"].__file__ or "").stem, *snakemake.params.get("entries", ()))
             make_deterministic(int(snakemake.params.get("seed", 0)), snakemake.threads)
             yield snakemake
         except IsoglossError as error:

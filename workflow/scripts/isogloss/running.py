@@ -1,0 +1,51 @@
+"""The code that a run started with: a job that would run other code stops before it writes under the old digest.
+
+The process that plans a run keeps the digests of all stages in its environment, which its jobs inherit, on a cluster
+too. Without it an edit while a study runs would be computed with, and be taken for the code of the start once it is
+reverted.
+"""
+
+import hashlib
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+from isogloss.errors import IsoglossError
+from isogloss.provenance import PACKAGE, RESOURCES, SCRIPTS, code_digest
+
+_VARIABLE = "ISOGLOSS_CODE"
+_digests: dict[str, str] = {}
+
+
+def record(script: str, *entries: str) -> str:
+    """`code_digest`, kept for the jobs of this process."""
+    digest = code_digest(script, *entries)
+    _digests[" ".join([script, *entries])] = digest
+    os.environ[_VARIABLE] = json.dumps({"state": _state(), "digests": _digests})
+    return digest
+
+
+def check(script: str, *entries: str) -> None:
+    """Raise `IsoglossError` if the stage's code is not what the run started with; says nothing outside of a run."""
+    kept = json.loads(os.environ.get(_VARIABLE, "{}"))
+    before = kept.get("digests", {}).get(" ".join([script, *entries]))
+    if before is None or kept["state"] == _state() or before == code_digest(script, *entries):
+        return
+    raise IsoglossError(
+        "the code of this stage was edited after the run began, so nothing was computed; when the edit is done, run"
+        " snakemake again"
+    )
+
+
+@cache
+def _state() -> str:
+    """Paths, sizes and times of all that digests are made of: where none has changed, no digest has."""
+    files = sorted(path for folder in (PACKAGE, RESOURCES) for path in folder.rglob("*.[pty]*") if path.is_file())
+    files += sorted(SCRIPTS.glob("*.py"))
+    stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if not _compiled(path)]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:16]
+
+
+def _compiled(path: Path) -> bool:
+    return path.parent.name == "__pycache__"
