@@ -22,7 +22,7 @@ rule toy_world:
     params:
         **config["world"],
         code=code("isogloss.sources.world.world"),
-        wordings=text_digest(Path(workflow.basedir, "resources", "world")),
+        wordings=text_digest(RESOURCES / "world"),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),
         reference=REFERENCE,
