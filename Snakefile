@@ -18,7 +18,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/inputs.smk"
 
 
-if Path(OVERVIEW).is_file():
+if LOCAL and Path(OVERVIEW).is_file():
 
     report: OVERVIEW
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # The package is the copy beside these rules, or the installed one where Snakemake reads the rules from a repository.
+LOCAL = isinstance(workflow.current_basedir, os.PathLike)
 installed = importlib.util.find_spec("isogloss")
-if isinstance(workflow.current_basedir, os.PathLike):
+if LOCAL:
     scripts = Path(workflow.current_basedir).parent / "scripts"
     if installed and not scripts.samefile(Path(installed.origin).parents[1]):
         # Python would find it before the folder of a job's script, which Snakemake puts last.

@@ -18,7 +18,13 @@ else:
 with tempfile.TemporaryDirectory() as scratch, Path(snakemake.log[0]).open("w") as log:
     study = Path(scratch, "study.json")
     study.write_text(json.dumps(snakemake.params.study))
-    command = [sys.executable, "-m", "snakemake", "results", "--snakefile", snakefile]
+    workflow = Path(scratch, "Snakefile")
+    workflow.write_text(
+        f"report: {str(Path(snakemake.input.overview).absolute())!r}\n"
+        f"module isogloss:\n    snakefile: {snakefile!r}\n    config: config\n"
+        "use rule * from isogloss\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "results", "--snakefile", str(workflow)]
     command += ["--configfile", str(study), "--report", snakemake.output[0]]
     command += ["--report-stylesheet", str(CAPTIONS / "style.css"), "--nolock"]
     sys.exit(subprocess.run(command, stdout=log, stderr=log).returncode)
