@@ -20,7 +20,7 @@ with tempfile.TemporaryDirectory() as scratch, Path(snakemake.log[0]).open("w") 
     study.write_text(json.dumps(snakemake.params.study))
     workflow = Path(scratch, "Snakefile")
     workflow.write_text(
-        f"report: {str(Path(snakemake.input.overview).absolute())!r}\n"
+        f"report: {str(Path(str(snakemake.input.overview)).absolute())!r}\n"
         f"module isogloss:\n    snakefile: {snakefile!r}\n    config: config\n"
         "use rule * from isogloss\n"
     )
