@@ -47,14 +47,14 @@ lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	pyright
-	snakefmt --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 
 ## make format    formats Python and Snakemake files
 format: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow/rules
+	snakefmt Snakefile workflow
 
 ## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration
 schema: $(VENV)/.run
