@@ -4,10 +4,12 @@ VENV ?= .venv
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 STUDY ?= config/config.yaml
 
-BIN := $(abspath $(VENV))/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Not $(abspath): it takes a path with a space for two.
+ENV := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)
+BIN := $(ENV)/bin
+PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 # uv installs several times faster than pip; where it cannot be had, pip does.
-install = $(PIP) uv && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet $(1) -c constraints.txt \
+install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
 
@@ -20,17 +22,17 @@ help:
 # For every job that has run, Snakemake 9.27 looks for ready jobs once more in each timespan of its limit on starts, which is
 # a second by default: after hundreds of jobs it does little else. Ten seconds leave that at a tenth.
 demo: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason \
+	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
-	@echo "open $(abspath results/report.html)"
+	@echo "open $(CURDIR)/results/report.html"
 
 ## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml)
 plan: $(VENV)/.run
-	@PYTHONPATH=workflow/scripts python -m isogloss.plan $(STUDY) $(PLAN)
+	@PYTHONPATH=workflow/scripts python -m isogloss.plan "$(STUDY)" $(PLAN)
 
 ## make report    the report again, from tables that are there
 report: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force results/report.html
+	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --force results/report.html
 
 ## make test      the tests, twenty-odd minutes on two cores
 test: $(VENV)/.dev
@@ -45,14 +47,14 @@ lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	pyright
-	snakefmt --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 
 ## make format    formats Python and Snakemake files
 format: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow/rules
+	snakefmt Snakefile workflow
 
 ## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration
 schema: $(VENV)/.run
@@ -73,7 +75,7 @@ clean:
 
 $(VENV)/.run: requirements.txt constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('isogloss needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x "$(BIN)/python" || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(call install,-r requirements.txt)
 	touch $@

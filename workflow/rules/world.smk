@@ -22,7 +22,6 @@ rule toy_world:
     params:
         **config["world"],
         code=code("toy_world"),
-        wordings=text_digest(Path(workflow.basedir, "resources", "world")),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),
         reference=REFERENCE,

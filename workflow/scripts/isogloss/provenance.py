@@ -13,11 +13,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from isogloss.languages import LANGUAGE_TABLE
+from isogloss.resources import RESOURCES, SCRIPTS
 
 PACKAGE = Path(__file__).parent
-SCRIPTS = PACKAGE.parent
-RESOURCES = LANGUAGE_TABLE.parent
 # Files of the resources that a definition reads whatever its arguments, by module and name.
 DATA = {
     ("isogloss.languages", "LANGUAGE_TABLE"): "languages.tsv",

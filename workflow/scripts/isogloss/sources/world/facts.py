@@ -7,7 +7,6 @@ wordings in `resources/world/` are such that no name has to be inflected.
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import yaml
@@ -15,8 +14,9 @@ from babel import Locale
 from babel.core import get_global
 
 from isogloss.errors import IsoglossError
+from isogloss.resources import RESOURCES
 
-WORDINGS = Path(__file__).parents[5] / "resources" / "world"
+WORDINGS = RESOURCES / "world"
 
 # The kind of name that subject and object of a relation have.
 KINDS = {
