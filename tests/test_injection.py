@@ -8,22 +8,20 @@ from torch.nn import functional
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
 
-from isogloss.bilingual.generation import Injection, continue_greedily, stopping_tokens
+from isogloss.bilingual.generation import Injection, continue_greedily
 from isogloss.bilingual.injection import (
     Decoding,
     add_scaled,
-    changed_after,
     decode_masked,
     encode_sparsely,
     load_dictionary,
-    logits_of,
-    output_after,
-    resumed_after,
 )
 from isogloss.bilingual.perplexity import document_losses, token_losses
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.models.batching import collate
+from isogloss.models.decoding import stopping_tokens
+from isogloss.models.hooks import changed_after, head_logits, output_after, resumed_after
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.sae.autoencoder import unit_norm
 from standins import FAMILIES, tiny_gemma2, tiny_model, tiny_sae, tiny_tokenizer
@@ -121,7 +119,7 @@ def test_going_on_from_a_layer_is_the_whole_forward_in_every_architecture(tmp_pa
                 hooked = model(**inputs).logits
             assert torch.equal(resumed, hooked)
             assert torch.equal(resumed, plain) == (alpha == 0)
-            assert torch.equal(logits_of(model, hidden.flatten(0, 1)), resumed.flatten(0, 1))
+            assert torch.equal(head_logits(model, hidden.flatten(0, 1)), resumed.flatten(0, 1))
         assert torch.equal(model(**inputs).logits, plain)  # nothing is left behind
 
 

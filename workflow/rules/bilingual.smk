@@ -2,6 +2,8 @@
 #   in:  checkpoints of a language model, documents of two or more languages
 #   out: token tables, one SAE a checkpoint and layer, every feature classed, injections into an unfinished model
 
+from isogloss.languages import language_table
+
 
 rule fetch_checkpoint:
     input:
@@ -198,6 +200,14 @@ rule selectivity:
         "../scripts/selectivity.py"
 
 
+def prompt_names():
+    """What prompts call the languages that are translated between; nothing without translations."""
+    intervention = STUDY.bilingual.intervention
+    if intervention is None or intervention.translations is None:
+        return {}
+    return {lang: language_table()[lang].name for lang in STUDY.bilingual_languages}
+
+
 rule intervene:
     input:
         checkpoint=lambda wildcards: checkpoint_inputs(
@@ -227,6 +237,7 @@ rule intervene:
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: STUDY.intervention_place(wildcards.model)[1],
         languages=STUDY.bilingual_languages,
+        language_names=prompt_names(),
         dtype=STUDY.compute.dtype,
         bootstrap=STUDY.statistics.bootstrap,
         confidence=STUDY.statistics.confidence,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.bilingual.draws import classes_to_inject, distinct_masks, draw_features, read_layer
-from isogloss.bilingual.generation import Injection, continue_greedily, stopping_tokens
+from isogloss.bilingual.generation import Injection, continue_greedily
 from isogloss.bilingual.injection import Decoding, Dictionary, load_dictionary
 from isogloss.bilingual.intervention_tables import (
     NONE,
@@ -24,12 +24,14 @@ from isogloss.bilingual.intervention_tables import (
     write_results,
 )
 from isogloss.bilingual.perplexity import document_losses
-from isogloss.bilingual.translation_score import Task, score_translations, translation_tasks
+from isogloss.bilingual.translation_tasks import Task, translation_tasks
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
+from isogloss.models.decoding import stopping_tokens
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
 from isogloss.text.tokens import check_documents
+from isogloss.text.translation_score import score_translations
 
 logger = logging.getLogger(__name__)
 
@@ -83,11 +85,11 @@ def intervene(
 
     `perplexity` is the mean over the first `documents` documents of a language in `evaluation` of exp(mean
     negative log-likelihood of a document's tokens, BOS apart); lang `all` is the mean over all documents
-    (papers.md C.3), and `n` counts documents. With `translations` (`segments`: a table by language, `shots`,
-    `sentences`, `new_tokens`), `chrf` and `bleu` are those of greedy few-shot translation into lang: into each
-    other language from the first of `languages`, and into the first the mean over the others. Then a table of
-    every translation, which COMET reads, is written to the path `hypotheses`, if there is one. Scores that
-    are not computed are null.
+    (resources/papers.md, paper C, sec. 5.2), and `n` counts documents. With `translations` (`segments`: a table
+    by language, `names`: of all languages, for the prompts, `shots`, `sentences`, `new_tokens`), `chrf` and `bleu`
+    are those of greedy few-shot translation into lang: into each other language from the first of `languages`, and
+    into the first the mean over the others. Then a table of every translation, which COMET reads, is written to the
+    path `hypotheses`, if there is one. Scores that are not computed are null.
 
     In `summary`, `change` is the perplexity minus that of `none`, with a paired bootstrap interval over
     documents, the repeats of a draw averaged first; the language versions of a document are drawn
@@ -106,17 +108,17 @@ def intervene(
     _check_step(described.step, step, folder, same_model=Path(lm).resolve() == Path(full).resolve())
     chosen, left_out = classes_to_inject(described, classes, languages, layer)
     draws = list(draw_features({name: described.members[name] for name in chosen}, n_features, repeats, seed))
-    masks, places = distinct_masks(draws, width, models.dictionary.w_dec.device)
+    masks, mask_of_draw = distinct_masks(draws, width, models.dictionary.w_dec.device)
     variants = [Variant(NONE, 0.0, 0, 0, 0, None)] + [
-        Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), place)
-        for draw, place in zip(draws, places, strict=True)
+        Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), mask)
+        for draw, mask in zip(draws, mask_of_draw, strict=True)
         for alpha in alphas
     ]
     tasks: list[Task] = []
     if translations is not None:
         tasks = translation_tasks(
             translations["segments"],
-            languages,
+            translations["names"],
             shots=translations["shots"],
             sentences=translations["sentences"],
             seed=seed,
@@ -137,8 +139,8 @@ def intervene(
     strengths = {float(alpha): number for number, alpha in enumerate(alphas)}
     of_variant = np.stack(
         [
-            (losses.plain if its.place is None else losses.injected[its.place, strengths[its.alpha]]).numpy()
-            for its in variants
+            (losses.plain if each.mask is None else losses.injected[each.mask, strengths[each.alpha]]).numpy()
+            for each in variants
         ]
     )
     _check_finite(of_variant, variants, read, layer)
@@ -239,10 +241,10 @@ def _check_finite(
 ) -> None:
     broken = np.argwhere(~np.isfinite(losses))
     if len(broken):
-        variant, document = broken[0]
-        its = variants[variant]
+        number, document = broken[0]
+        variant = variants[number]
         raise IsoglossError(
-            f"layer {layer}, class {its.name}, alpha {its.alpha}, document {read.names[document]} in"
+            f"layer {layer}, class {variant.name}, alpha {variant.alpha}, document {read.names[document]} in"
             f" {read.langs[document]}: the loss is not finite; try compute.dtype float32"
         )
 
@@ -257,8 +259,8 @@ def _translate(
     token_budget: int,
 ) -> list[list[Translated]]:
     """Every task's translations by each variant."""
-    distinct = list(dict.fromkeys((its.place, its.alpha) for its in variants))
-    injections = [None if place is None else Injection(masks[place], alpha) for place, alpha in distinct]
+    distinct = list(dict.fromkeys((variant.mask, variant.alpha) for variant in variants))
+    injections = [None if mask is None else Injection(masks[mask], alpha) for mask, alpha in distinct]
     stops = stopping_tokens(models.tokenizer)
     context = min(context_length(models.unfinished), context_length(models.full))
     translated: list[list[Translated]] = [[] for _ in variants]
@@ -269,7 +271,7 @@ def _translate(
                 f"a prompt from {task.source} into {task.target} and its answer have up to {longest} tokens, the model"
                 f" reads {context}; lower shots or new_tokens of bilingual.intervention.translations"
             )
-        said = continue_greedily(
+        continued = continue_greedily(
             models.unfinished,
             models.full,
             models.dictionary,
@@ -281,13 +283,10 @@ def _translate(
             new_tokens=new_tokens,
             token_budget=token_budget,
         )
-        texts = [
-            [text.strip() for text in models.tokenizer.batch_decode(its, skip_special_tokens=True)] for its in said
-        ]
-        results = {
-            key: Translated(task, its, score_translations(its, task.references, task.target))
-            for key, its in zip(distinct, texts, strict=True)
-        }
-        for place, its in enumerate(variants):
-            translated[place].append(results[its.place, its.alpha])
+        results: dict[tuple[int | None, float], Translated] = {}
+        for key, ids in zip(distinct, continued, strict=True):
+            texts = [text.strip() for text in models.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            results[key] = Translated(task, texts, score_translations(texts, task.references, task.target))
+        for variant, of_variant in zip(variants, translated, strict=True):
+            of_variant.append(results[variant.mask, variant.alpha])
     return translated

@@ -13,15 +13,12 @@ from isogloss.bilingual.injection import (
     Decoding,
     Dictionary,
     add_scaled,
-    body_of,
     decode_masked,
     encode_sparsely,
-    logits_of,
-    output_after,
-    resumed_after,
 )
 from isogloss.models.architecture import hidden_of, with_hidden
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import body_of, head_logits, output_after, resumed_after
 
 _LOGITS = 2**25  # logits that are held at a time
 
@@ -65,11 +62,11 @@ def document_losses(
         residual = hidden_of(output)
         codes = encode_sparsely(dictionary.encoder, hidden_of(output_after(full, batch, layer))[content])
         plain[batch.rows] = _losses(model, batch, layer, output)
-        for place, mask in enumerate(masks):
+        for number, mask in enumerate(masks):
             decoded = decode_masked(dictionary, codes, mask, decoding)
             for strength, alpha in enumerate(alphas):
                 changed = with_hidden(output, add_scaled(residual, content, decoded, alpha))
-                injected[place, strength, batch.rows] = _losses(model, batch, layer, changed)
+                injected[number, strength, batch.rows] = _losses(model, batch, layer, changed)
         progress.update(len(batch.rows))
 
     with progress:
@@ -96,7 +93,7 @@ def token_losses(
     """-log p(target) from final hidden states, in nats; never all tokens' logits at once."""
     chunk = max(1, _LOGITS // model.config.get_text_config().vocab_size)  # type: ignore[union-attr]
     parts = [
-        functional.cross_entropy(logits_of(model, some).float(), target, reduction="none")
-        for some, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        functional.cross_entropy(head_logits(model, part).float(), target, reduction="none")
+        for part, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     return torch.cat(parts)
