@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 install = $(PIP) uv && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
-pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile tests
+pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
 .PHONY: demo plan report test test-workflow test-all test-slurm lint format schema bench clean help
 
