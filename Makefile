@@ -12,8 +12,9 @@ PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
+pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: demo plan report test test-all lint format schema bench clean help
+.PHONY: demo plan report test test-workflow test-all test-slurm lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -34,13 +35,21 @@ plan: $(VENV)/.run
 report: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --force results/report.html
 
-## make test      the tests, twenty-odd minutes on two cores
+## make test      the tests, minutes on two cores
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --durations=25 -m "not gpu and not slurm and not slow" tests
+	$(pytest) --durations=10 -m "not workflow and not gpu and not slurm"
 
-## make test-all  the tests, the long ones too
+## make test-workflow  whole studies on stand-ins, and what a change of them runs again
+test-workflow: $(VENV)/.dev
+	$(pytest) --durations=10 -m workflow
+
+## make test-all  the tests of make test and of make test-workflow, and those that need a GPU where there is one
 test-all: $(VENV)/.dev
-	pytest tests
+	$(pytest) --durations=25 -m "not slurm"
+
+## make test-slurm  a study on a real Slurm, which this installs (Debian, as root)
+test-slurm: $(VENV)/.dev
+	pytest -m slurm tests
 
 ## make lint      ruff, pyright, snakefmt, snakemake --lint
 lint: $(VENV)/.dev

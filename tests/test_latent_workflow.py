@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 
 from checkout import REPOSITORY, Checkout
-from isogloss.config import load_study
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contract import CONTRACTS
 from standin_latent_study import LANGUAGES, MODEL, QUESTIONS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "latent-process.yaml"
 TABLES = ("transfer", "latent", "latent_correlation", "steering", "projection")
+
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +100,3 @@ def test_a_task_without_the_reference_is_refused_before_anything_runs(finished: 
     study = finished.changed_study("latent.tasks.belebele.languages", ["es", "zu"])
     run = finished.snakemake("--dry-run", study=study)
     assert "latent.tasks.belebele.languages: without the reference en; add it" in run.stdout + run.stderr
-
-
-def test_the_whole_study_asks_as_many_languages_as_the_paper():
-    import yaml
-
-    study = load_study(yaml.safe_load(STUDY.read_text(encoding="utf-8")))
-    assert [len(study.latent_languages(task)) for task in study.latent.tasks] == [122, 15, 10]
-    assert [layer + 1 for layer in study.probed_layers("gemma-2-2b-it")] == [2, 6, 10, 14, 18, 22, 26]

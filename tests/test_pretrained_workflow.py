@@ -1,18 +1,15 @@
 """The real Snakefile on the Gemma-2-2B study, its downloads replaced by stand-ins in the upstream formats."""
 
 import gzip
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from checkout import REPOSITORY, Checkout
+from checkout import REPOSITORY, Checkout, restored
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contract import CONTRACTS
 from standin_study import build, merged, sae_id
@@ -26,16 +23,7 @@ ANOTHER_ANALYSIS = {  # tables of `bilingual` and `latent`, which the study has 
 }
 LAYER = 1  # the one whose inputs the tests change; no alignment run reads its SAE
 
-
-@contextmanager
-def restored(path: Path) -> Iterator[None]:
-    """A file that a test may change, as it was afterwards, its time too."""
-    content, stat = path.read_bytes(), path.stat()
-    try:
-        yield
-    finally:
-        path.write_bytes(content)
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +116,6 @@ def test_a_new_language_runs_its_own_jobs_and_the_tables(finished: Checkout):
     assert not untouched & set(planned)
 
 
-@pytest.mark.slow
 def test_an_export_cut_in_the_middle_stops_the_layer_in_one_line_and_mends(finished: Checkout, standins: Path):
     folder = standins / "neuronpedia" / MODEL / f"{LAYER}-gemmascope-res-16k" / "activations"
     path = sorted(folder.glob("batch-*.jsonl.gz"))[-1]
@@ -142,7 +129,6 @@ def test_an_export_cut_in_the_middle_stops_the_layer_in_one_line_and_mends(finis
     assert pl.read_parquet(phrases).equals(before)
 
 
-@pytest.mark.slow
 def test_a_broken_record_is_named_by_file_and_line(finished: Checkout, standins: Path):
     folder = standins / "neuronpedia" / MODEL / f"{LAYER}-gemmascope-res-16k" / "activations"
     path = sorted(folder.glob("batch-*.jsonl.gz"))[0]
@@ -155,7 +141,6 @@ def test_a_broken_record_is_named_by_file_and_line(finished: Checkout, standins:
     finished.finish(target)
 
 
-@pytest.mark.slow
 def test_an_sae_of_another_width_stops_before_anything_is_measured(finished: Checkout):
     study = finished.changed_study(f"models.{MODEL}.saes.features", 32)
     line = finished.complaint(f"results/{MODEL}/sae/layer_{LAYER}", study=study)
