@@ -1,7 +1,4 @@
 import shutil
-import threading
-import time
-from _thread import interrupt_main
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from isogloss.config.toy import log_spaced
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import collate, encode_texts
+from isogloss.resume import TrainingState
 from isogloss.sources.world.tokenizer import train_tokenizer
 from isogloss.sources.world.training import learning_rate_factor, next_token_loss, plan_training, train_toy
 from isogloss.sources.world.world import build_world
@@ -90,16 +88,18 @@ def trained(documents, tokenizer, tmp_path_factory) -> Path:
 
 
 def interrupted(folder: Path, *arguments, **changes) -> None:
-    """Train, and send the main thread Ctrl-C as soon as a state has been saved."""
+    """Train, and press Ctrl-C as soon as a state has been saved."""
+    save = TrainingState.save
 
-    def watch() -> None:
-        while not (folder / ".training" / "state.pt").exists():
-            time.sleep(0.005)
-        interrupt_main()
+    def save_and_stop(*state_and_parts) -> None:
+        save(*state_and_parts)
+        raise KeyboardInterrupt
 
-    threading.Thread(target=watch, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, *arguments, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingState, "save", save_and_stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, *arguments, **changes)
+    assert (folder / ".training" / "state.pt").exists()
     assert not (folder / "lm").exists()
     assert not (folder / "training.parquet").exists()
 
