@@ -15,8 +15,11 @@ from isogloss.models.loading import load_base_model, load_tokenizer
 from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer
-from isogloss.sae.topk import QualityMeter, Recipe, SaeTrainer, TopKAutoencoder, geometric_median, save_saelens
-from isogloss.sae.train import _train, interleave, train_saes
+from isogloss.sae.kinds.topk import SaeTrainer, TopKAutoencoder, save_saelens
+from isogloss.sae.quality import QualityMeter
+from isogloss.sae.recipe import Recipe, geometric_median
+from isogloss.sae.train import interleave, train_saes
+from isogloss.sae.trainer import Chunk, train
 from isogloss.tables import read_table, table_metadata, write_table
 from isogloss.text.tokens import is_held_out
 from standins import TEXTS
@@ -243,8 +246,14 @@ def test_the_first_bias_is_the_median_of_all_that_was_read_so_far():
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(1, 40, 4, generator=generator)
     settings = Recipe(8, 2, 40, 16, 40, learning_rate=1e-30, warmup_steps=0, held_out_tokens=1)
-    sae = _train(iter([vectors]), [0], settings, seed=0)[0]
-    assert_close(sae.b_dec.detach(), geometric_median(vectors[0]))
+    trainer = train(
+        lambda _: [Chunk(vectors, 1)],
+        lambda first: SaeTrainer.of(settings, [0], first, seed=0),
+        settings,
+        seed=0,
+        start_from="buffer",
+    )
+    assert_close(trainer.saes[0].b_dec.detach(), geometric_median(unit_norm(vectors[0])))
 
 
 def test_the_recipe_is_that_of_the_config():

@@ -5,7 +5,6 @@ each. Records of a feature may lie in any file, in any order.
 """
 
 import gzip
-import json
 import logging
 import math
 import re
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.jsonl import json_object
 
 logger = logging.getLogger(__name__)
 
@@ -82,12 +82,7 @@ def export_files(folder: str | Path) -> list[Path]:
 
 
 def _record(line: bytes, place: tuple[Path, int], layer: int, features: int) -> Record | Malformed:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise IsoglossError(f"{at(place)}: not JSON ({error}); delete {place[0].parent} and fetch it again") from error
-    if not isinstance(row, dict):
-        raise IsoglossError(f"{at(place)}: not a JSON object; these are no exports of activations")
+    row = json_object(line, at(place), f"delete {place[0].parent} and fetch it again")
     if lacking := [name for name in ("index", "tokens", "values", "maxValue", "maxValueTokenIndex") if name not in row]:
         return Malformed(f"no {', '.join(lacking)}", place)
     _check_source(row, place, layer, features)

@@ -1,13 +1,13 @@
 """Four-choice questions as upstream has them: Belebele, MMMLU with English MMLU, HellaSwag in Okapi's languages."""
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from isogloss.errors import IsoglossError
+from isogloss.jsonl import read_json_lines
 from isogloss.languages import language_table
 from isogloss.sources.okapi import common_questions
 
@@ -64,7 +64,7 @@ def _question(
 def _belebele(data: str, _: str | None, lang: str) -> Iterator[UpstreamQuestion]:
     path = Path(data) / "data" / f"{language_table()[lang].flores}.jsonl"
     seen: set[str] = set()
-    for where, row in _lines(path, "belebele"):
+    for where, row in read_json_lines(path, "belebele"):
         lacking = [field for field in (*BELEBELE_FIELDS, "mc_answer1") if row.get(field) is None]
         if lacking:
             raise IsoglossError(f"{where}: no {lacking[0]!r}; a line of Belebele has one, mend or delete it")
@@ -166,22 +166,6 @@ def _without_markup(text: str) -> str:
     """What lm-eval's tasks of HellaSwag make of a text (their `preprocess`)."""
     text = re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". "))
     return text.replace("  ", " ")
-
-
-def _lines(path: Path, task: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file of JSON lines, each with its place."""
-    if not path.is_file():
-        raise IsoglossError(f"{path}: no such file; {task} needs it in every language")
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, start=1):
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise IsoglossError(f"{where}: not valid JSON ({error}); mend or delete the line") from None
-            if not isinstance(row, dict):
-                raise IsoglossError(f"{where}: not a JSON object; mend or delete the line")
-            yield where, row
 
 
 def _new(name: str, seen: set[str], where: str) -> str:

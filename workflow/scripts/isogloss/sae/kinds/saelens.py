@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isogloss.errors import IsoglossError
-from isogloss.sae.topk import QualityMeter, Recipe, geometric_median
+from isogloss.sae.quality import DenseQualityMeter, QualityMeter
+from isogloss.sae.recipe import Recipe, geometric_median
 
 KINDS = ("jumprelu", "batchtopk", "matryoshka")
 
@@ -72,7 +73,7 @@ class SaelensTrainer:
                 "sae": trainer.sae.state_dict(),
                 "optimizer": trainer.optimizer.state_dict(),
                 "lr_scheduler": trainer.lr_scheduler.state_dict(),
-                "coefficients": {name: its.state_dict() for name, its in trainer.coefficient_schedulers.items()},
+                "coefficients": {name: one.state_dict() for name, one in trainer.coefficient_schedulers.items()},
                 "counts": {name: getattr(trainer, name) for name in _COUNTS},
             }
             for layer, trainer in self._trainers.items()
@@ -81,13 +82,13 @@ class SaelensTrainer:
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
         for layer, trainer in self._trainers.items():
-            its = state[str(layer)]
-            trainer.sae.load_state_dict(its["sae"])
-            trainer.optimizer.load_state_dict(its["optimizer"])
-            trainer.lr_scheduler.load_state_dict(its["lr_scheduler"])
+            saved = state[str(layer)]
+            trainer.sae.load_state_dict(saved["sae"])
+            trainer.optimizer.load_state_dict(saved["optimizer"])
+            trainer.lr_scheduler.load_state_dict(saved["lr_scheduler"])
             for name, scheduler in trainer.coefficient_schedulers.items():
-                scheduler.load_state_dict(its["coefficients"][name])
-            for name, value in its["counts"].items():
+                scheduler.load_state_dict(saved["coefficients"][name])
+            for name, value in saved["counts"].items():
                 setattr(trainer, name, value)
 
     def meter(self, layer: int) -> QualityMeter:
@@ -118,16 +119,6 @@ _COUNTS = (
     "n_forward_passes_since_fired",
     "n_frac_active_samples",
 )
-
-
-class DenseQualityMeter(QualityMeter):
-    """The quality of an SAE of SAELens, whose activations are as wide as the dictionary."""
-
-    def _reconstruct(self, x: Tensor) -> Tensor:
-        activations = self._sae.encode(x)
-        self._active += int((activations > 0).sum())
-        self._seen |= (activations > 0).any(dim=0)
-        return self._sae.decode(activations)
 
 
 def _untrained(kind: str, d_model: int, settings: Recipe, device: torch.device) -> Any:

@@ -1,46 +1,44 @@
-"""TopK sparse autoencoders: one optimiser step, their quality, and their SAELens files (paper C, sec. 2)."""
+"""TopK SAEs: the encoder, one optimiser step and the SAELens files (paper C, sec. 2)."""
 
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-ADAM_EPS = 6.25e-10  # papers.md C.2
+from isogloss.sae.kinds.encoder import Encoder, Weights
+from isogloss.sae.quality import QualityMeter
+from isogloss.sae.recipe import Recipe, geometric_median
+
+ADAM_EPS = 6.25e-10  # of paper C's published code
 
 
-class Recipe(NamedTuple):
-    """How the SAEs of a model are trained; the fields are those of the config's `models.NAME.sae`."""
-
-    features: int
-    k: int
-    tokens: int
-    batch_tokens: int
-    buffer_tokens: int
-    learning_rate: float
-    warmup_steps: int
-    held_out_tokens: int
-    kind: str = "topk"
+def read(cfg: Mapping[str, Any], files: Any) -> Weights:
+    """The encoder's weights from the open safetensors file, times the decoder's norms if the SAE rescales by them."""
+    w_enc, b_enc = files.get_tensor("W_enc").float(), files.get_tensor("b_enc").float()
+    if cfg.get("rescale_acts_by_decoder_norm"):
+        norms = files.get_tensor("W_dec").float().norm(dim=-1)
+        w_enc, b_enc = w_enc * norms, b_enc * norms
+    return Weights(w_enc, b_enc, k=cfg["k"])
 
 
-def geometric_median(
-    points: Float[Tensor, "n d_model"], *, iterations: int = 100, tolerance: float = 1e-5
-) -> Float[Tensor, " d_model"]:
-    """The point with the least summed distance to `points`, by Weiszfeld's iteration."""
-    median = points.mean(dim=0)
-    for _ in range(iterations):
-        weight = 1 / (points - median).norm(dim=1).clamp_min(1e-12)
-        before, median = median, (points * weight[:, None]).sum(dim=0) / weight.sum()
-        if (median - before).norm() < tolerance * before.norm():
-            break
-    return median
+def topk_keeps(encoder: Encoder, whole: Float[Tensor, "*batch features"]) -> Bool[Tensor, "*batch features"]:
+    """Which features a TopK encoder keeps at each position, from z of the whole width; kept ones then pass ReLU.
+
+    All that reach the k-th largest z are kept: of features tied there every one, where `torch.topk`,
+    and so SAELens, picks some. A kept feature's z must be taken from `whole`: from another matrix
+    product, the k-th itself could fall short by a last bit.
+    """
+    assert encoder.k is not None
+    z = whole.detach()
+    return z >= z.topk(encoder.k, dim=-1, sorted=False).values.amin(dim=-1, keepdim=True)
 
 
 def strongest(z: Float[Tensor, "batch features"], k: int) -> tuple[Float[Tensor, "batch k"], Int[Tensor, "batch k"]]:
@@ -105,7 +103,7 @@ class _SparseReconstruction(torch.autograd.Function):
 
 
 class TopKAutoencoder(nn.Module):
-    """z = TopK(relu(W_enc (x - b_dec) + b_enc)), x^ = W_dec z + b_dec (papers.md C.1, eqs. 1 and 2)."""
+    """z = TopK(relu(W_enc (x - b_dec) + b_enc)), x^ = W_dec z + b_dec (paper C, sec. 2, eqs. 1 and 2)."""
 
     def __init__(self, d_model: int, features: int, k: int, *, generator: torch.Generator) -> None:
         super().__init__()
@@ -178,6 +176,28 @@ class SaeTrainer:
             self._adam, lambda step: min(1.0, (step + 1) / max(1, warmup_steps))
         )
 
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        layers: Sequence[int],
+        first: Float[Tensor, "layers held d_model"],
+        *,
+        seed: int,
+        sparse: bool = False,
+    ) -> "SaeTrainer":
+        """The trainer by a recipe."""
+        return cls(
+            layers,
+            first,
+            features=recipe.features,
+            k=recipe.k,
+            learning_rate=recipe.learning_rate,
+            warmup_steps=recipe.warmup_steps,
+            seed=seed,
+            sparse=sparse,
+        )
+
     def step(self, batch: Float[Tensor, "layers batch d_model"]) -> dict[int, float]:
         """One optimiser step for every layer; returns the loss by layer: mean over tokens of ||x - x^||^2 (eq. 3)."""
         self._adam.zero_grad(set_to_none=True)
@@ -205,61 +225,13 @@ class SaeTrainer:
         self._adam.load_state_dict(state["adam"])
         self._schedule.load_state_dict(state["schedule"])
 
-    def meter(self, layer: int) -> "QualityMeter":
+    def meter(self, layer: int) -> QualityMeter:
         """A meter of the SAE of `layer` as it is now."""
         return QualityMeter(self.saes[layer])
 
     def save(self, layer: int, folder: Path, metadata: Mapping[str, Any]) -> None:
         """Write the SAE of `layer` as `save_saelens` does."""
         save_saelens(folder, self.saes[layer], metadata)
-
-
-class Quality(NamedTuple):
-    """How well an SAE does on vectors that it was not trained on."""
-
-    fvu: float  # sum ||x - x^||^2 / sum ||x - mean x||^2, on the vectors as the SAE sees them (unit norm)
-    l0: float  # mean number of active features per token
-    dead_features: int  # features that are active on none of the tokens
-    n_tokens: int
-    loss: float  # mean over tokens of ||x - x^||^2 (eq. 3)
-
-
-class QualityMeter:
-    """Adds up `Quality` over batches in float64; nothing is kept but sums."""
-
-    def __init__(self, sae: Any) -> None:
-        self._sae = sae
-        features, d_model = sae.W_dec.shape
-        self._seen = torch.zeros(features, dtype=torch.bool, device=sae.W_dec.device)
-        self._mean_sum = torch.zeros(d_model, dtype=torch.float64, device=sae.W_dec.device)
-        self._error = self._square = 0.0
-        self._active = self._tokens = 0
-
-    @torch.no_grad()
-    def add(self, x: Float[Tensor, "tokens d_model"]) -> None:
-        """Take a batch into account."""
-        self._error += (x - self._reconstruct(x)).double().square().sum().item()
-        self._square += x.double().square().sum().item()
-        self._mean_sum += x.double().sum(dim=0)
-        self._tokens += len(x)
-
-    def _reconstruct(self, x: Tensor) -> Tensor:
-        """The reconstruction of `x`; counts the features that are active."""
-        values, features = self._sae.encode(x)
-        self._active += int((values > 0).sum())
-        self._seen[features[values > 0]] = True
-        return self._sae.decode(values, features)
-
-    def result(self) -> Quality:
-        """The figures over everything added."""
-        variance = self._square - self._mean_sum.square().sum().item() / self._tokens
-        return Quality(
-            fvu=self._error / variance,
-            l0=self._active / self._tokens,
-            dead_features=int((~self._seen).sum()),
-            n_tokens=self._tokens,
-            loss=self._error / self._tokens,
-        )
 
 
 def save_saelens(folder: Path, sae: TopKAutoencoder, metadata: Mapping[str, Any]) -> None:
