@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import PLACES
+from isogloss.models.architecture import LAYOUTS
 from isogloss.models.loading import best_device
 
 Clustering = Literal["greedy", "components"]
@@ -167,7 +167,7 @@ def input_embeddings(folder: str | Path) -> Float[Tensor, "vocabulary d_model"]:
     folder = Path(folder)
     index = folder / "model.safetensors.index.json"
     files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    names = tuple(f"{embedding}.weight" for _, _, embedding in PLACES)
+    names = tuple(f"{embedding}.weight" for _, _, embedding in LAYOUTS)
     for file in sorted(files):
         if not (folder / file).is_file():
             raise IsoglossError(f"{folder}: no {file} there, so no embeddings to cluster tokens by; fetch the model")

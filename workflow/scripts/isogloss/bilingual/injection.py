@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders, pre_activations
@@ -36,6 +36,16 @@ class Decoding(NamedTuple):
 
     bias: bool  # whether b_dec is added
     rescale: bool  # whether the result, made of unit vectors, is multiplied by ||H||
+
+
+class Models(NamedTuple):
+    """An unfinished model, and what is injected into it."""
+
+    unfinished: nn.Module  # a causal LM
+    full: nn.Module  # fully trained; need not be deeper than the layer
+    layer: int  # 0-based; after this block
+    dictionary: Dictionary
+    decoding: Decoding
 
 
 def load_dictionary(folder: str | Path, layer: int, *, d_model: int, device: torch.device) -> Dictionary:

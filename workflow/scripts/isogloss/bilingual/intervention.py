@@ -4,17 +4,17 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.bilingual.draws import classes_to_inject, distinct_masks, draw_features, read_layer
 from isogloss.bilingual.generation import Injection, continue_greedily
-from isogloss.bilingual.injection import Decoding, Dictionary, load_dictionary
+from isogloss.bilingual.injection import Decoding, Models, load_dictionary
 from isogloss.bilingual.intervention_tables import (
     NONE,
     Documents,
@@ -34,16 +34,6 @@ from isogloss.text.tokens import check_documents
 from isogloss.text.translation_score import score_translations
 
 logger = logging.getLogger(__name__)
-
-
-class Models(NamedTuple):
-    """An unfinished model, and what is injected into it."""
-
-    tokenizer: PreTrainedTokenizerBase
-    unfinished: nn.Module  # with its head
-    full: nn.Module  # fully trained, ends at the layer
-    layer: int
-    dictionary: Dictionary
 
 
 def intervene(
@@ -101,7 +91,7 @@ def intervene(
     documents, a prompt longer than the context, and losses that are not finite.
     """
     folder = Path(sae) / f"layer_{layer}"
-    models = _load(lm, full, folder, layer, getattr(torch, dtype))
+    tokenizer, models = _load(lm, full, folder, layer, Decoding(bias, rescale), getattr(torch, dtype))
     check_documents(evaluation, lm, models.unfinished)
     width = len(models.dictionary.w_dec)
     described = read_layer(features, layer, features=width)
@@ -123,19 +113,9 @@ def intervene(
             sentences=translations["sentences"],
             seed=seed,
         )
-    read = _read_documents(evaluation, languages, documents, models)
-    decoding = Decoding(bias, rescale)
-    losses = document_losses(
-        models.unfinished,
-        models.full,
-        models.dictionary,
-        read.ids,
-        layer=layer,
-        masks=masks,
-        alphas=alphas,
-        decoding=decoding,
-        token_budget=token_budget,
-    )
+    vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
+    read = _read_documents(evaluation, languages, documents, tokenizer.bos_token_id, vocabulary)
+    losses = document_losses(models, read.ids, masks=masks, alphas=alphas, token_budget=token_budget)
     strengths = {float(alpha): number for number, alpha in enumerate(alphas)}
     of_variant = np.stack(
         [
@@ -146,7 +126,7 @@ def intervene(
     _check_finite(of_variant, variants, read, layer)
     translated = [[] for _ in variants]
     if tasks and translations is not None:
-        translated = _translate(models, tasks, variants, masks, decoding, translations["new_tokens"], token_budget)
+        translated = _translate(models, tokenizer, tasks, variants, masks, translations["new_tokens"], token_budget)
     write_results(
         output,
         summary,
@@ -170,7 +150,9 @@ def intervene(
         write_hypotheses(hypotheses, variants, translated, metadata)
 
 
-def _load(lm: str, full: str, sae: Path, layer: int, dtype: torch.dtype) -> Models:
+def _load(
+    lm: str, full: str, sae: Path, layer: int, decoding: Decoding, dtype: torch.dtype
+) -> tuple[PreTrainedTokenizerBase, Models]:
     tokenizer, other = load_tokenizer(lm), load_tokenizer(full)
     if tokenizer.get_vocab() != other.get_vocab() or tokenizer.bos_token_id != other.bos_token_id:
         raise IsoglossError(
@@ -190,7 +172,7 @@ def _load(lm: str, full: str, sae: Path, layer: int, dtype: torch.dtype) -> Mode
         )
     device = next(unfinished.parameters()).device
     dictionary = load_dictionary(sae, layer, d_model=d_model, device=device)
-    return Models(tokenizer, unfinished, finished, layer, dictionary)
+    return tokenizer, Models(unfinished, finished, layer, dictionary, decoding)
 
 
 def _check_step(described: int, step: int, sae: Path, *, same_model: bool) -> None:
@@ -208,7 +190,7 @@ def _check_step(described: int, step: int, sae: Path, *, same_model: bool) -> No
         )
 
 
-def _read_documents(path: str, languages: Sequence[str], most: int, models: Models) -> Documents:
+def _read_documents(path: str, languages: Sequence[str], most: int, bos: Any, vocabulary: int) -> Documents:
     """The first `most` documents of each language, in file order."""
     from isogloss.tables import iter_table
 
@@ -228,8 +210,6 @@ def _read_documents(path: str, languages: Sequence[str], most: int, models: Mode
             raise IsoglossError(f"{path}: no documents of language {lang}; give some under bilingual.documents")
         if count < most:
             logger.info("%s: %d documents, %d were asked for", lang, count, most)
-    vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
-    bos = models.tokenizer.bos_token_id
     for name, ids in zip(read.names, read.ids, strict=True):
         if ids[0] != bos or max(ids) >= vocabulary:
             raise IsoglossError(f"{path}: document {name} was made with another tokenizer; tokenise it again")
@@ -251,41 +231,32 @@ def _check_finite(
 
 def _translate(
     models: Models,
+    tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     variants: Sequence[Variant],
     masks: Sequence[Bool[Tensor, " features"]],
-    decoding: Decoding,
     new_tokens: int,
     token_budget: int,
 ) -> list[list[Translated]]:
     """Every task's translations by each variant."""
     distinct = list(dict.fromkeys((variant.mask, variant.alpha) for variant in variants))
     injections = [None if mask is None else Injection(masks[mask], alpha) for mask, alpha in distinct]
-    stops = stopping_tokens(models.tokenizer)
+    stops = stopping_tokens(tokenizer)
     context = min(context_length(models.unfinished), context_length(models.full))
     translated: list[list[Translated]] = [[] for _ in variants]
     for task in tasks:
-        prompts = encode_texts(models.tokenizer, task.prompts)
+        prompts = encode_texts(tokenizer, task.prompts)
         if (longest := max(map(len, prompts)) + new_tokens) > context:
             raise IsoglossError(
                 f"a prompt from {task.source} into {task.target} and its answer have up to {longest} tokens, the model"
                 f" reads {context}; lower shots or new_tokens of bilingual.intervention.translations"
             )
         continued = continue_greedily(
-            models.unfinished,
-            models.full,
-            models.dictionary,
-            prompts,
-            layer=models.layer,
-            injections=injections,
-            decoding=decoding,
-            stops=stops,
-            new_tokens=new_tokens,
-            token_budget=token_budget,
+            models, prompts, injections=injections, stops=stops, new_tokens=new_tokens, token_budget=token_budget
         )
         results: dict[tuple[int | None, float], Translated] = {}
         for key, ids in zip(distinct, continued, strict=True):
-            texts = [text.strip() for text in models.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            texts = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
             results[key] = Translated(task, texts, score_translations(texts, task.references, task.target))
         for variant, of_variant in zip(variants, translated, strict=True):
             of_variant.append(results[variant.mask, variant.alpha])

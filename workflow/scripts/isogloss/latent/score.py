@@ -1,10 +1,8 @@
 """Stage `latent_score`: one model, one task, some languages; every probed layer's view of the answers."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from isogloss.errors import IsoglossError
 from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
 from isogloss.latent.prompts import load_template
+from isogloss.latent.vectors import write_vectors
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.scoring.continuations import Scored, score_continuations
 from isogloss.scoring.lens import Lens, lens_of
@@ -64,12 +63,12 @@ def score(
         own = of_reference if lang == reference else read_questions(questions, lang)
         template = load_template(task, prompt, reference if instruction == "reference" else lang)
         encoded = encoded_questions(tokenizer, template, own, of_reference, lettered=prompt == "letters")
-        about = {"task": task, "lang": lang, "prompt": prompt}
+        about: dict[str, Any] = {"task": task, "lang": lang, "prompt": prompt}
         held_out, too_long = _score_language(
             lens, encoded, len(own), path, probed, state_layers, token_budget, {**metadata, **about}
         )
-        about |= {"instruction": instruction, "too_long": too_long}
-        _write_states(states[lang], held_out, state_layers, lens.decoder.d_model, about)
+        about |= {"instruction": instruction, "too_long": too_long, "questions": [name for name, _ in held_out]}
+        write_vectors(states[lang], _states_by_layer(held_out, state_layers, lens.decoder.d_model), about)
 
 
 def _score_language(
@@ -207,20 +206,9 @@ def _schema() -> Any:
     )
 
 
-def _write_states(
-    path: str,
-    held_out: Sequence[tuple[str, Float[Tensor, "state_layers d_model"]]],
-    layers: Sequence[int],
-    d_model: int,
-    about: Mapping[str, Any],
-) -> None:
-    from safetensors.torch import save_file
-
-    from isogloss.tables import atomic_path
-
+def _states_by_layer(
+    held_out: Sequence[tuple[str, Float[Tensor, "state_layers d_model"]]], layers: Sequence[int], d_model: int
+) -> dict[int, Float[Tensor, "questions d_model"]]:
     states = [of_question for _, of_question in held_out]
     stacked = torch.stack(states, dim=1) if states else torch.zeros(len(layers), 0, d_model)
-    tensors = {f"layer_{layer}": stacked[number].contiguous() for number, layer in enumerate(layers)}
-    described = {"questions": json.dumps([name for name, _ in held_out])} | {k: str(v) for k, v in about.items()}
-    with atomic_path(Path(path)) as aside:
-        save_file(tensors, aside, metadata=described)
+    return dict(zip(layers, stacked, strict=True))

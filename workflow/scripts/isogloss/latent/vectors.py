@@ -101,8 +101,10 @@ def shared_vectors(own: Sequence[Vectors]) -> Vectors:
     return {layer: torch.stack([vectors[layer] for vectors in own]).mean(dim=0) for layer in own[0]}
 
 
-def write_vectors(path: str, vectors: Vectors, about: Mapping[str, Any]) -> None:
-    """Save `layer_{l}` for each layer as safetensors; metadata that are no strings as JSON."""
+def write_vectors(
+    path: str, vectors: Mapping[int, Float[Tensor, "*vectors d_model"]], about: Mapping[str, Any]
+) -> None:
+    """Save `layer_{l}` for each layer, a vector or several, as safetensors; metadata that are no strings as JSON."""
     from safetensors.torch import save_file
 
     from isogloss.tables import atomic_path
