@@ -54,17 +54,17 @@ def test_every_ordered_pair_of_languages_of_every_task_is_there(results: Path):
 
 
 def test_a_question_that_one_language_lacks_is_asked_in_none(results: Path):
-    asked = pl.read_parquet(results / "latent" / "questions" / "belebele.parquet")
-    assert asked.group_by("lang").len()["len"].to_list() == [QUESTIONS - 1] * len(LANGUAGES["belebele"])
+    questions = pl.read_parquet(results / "latent" / "questions" / "belebele.parquet")
+    assert questions.group_by("lang").len()["len"].to_list() == [QUESTIONS - 1] * len(LANGUAGES["belebele"])
     assert table_metadata(results / "latent" / "questions" / "belebele.parquet")["dropped"] == {"lacking": 1}
 
 
 def test_held_out_questions_make_the_vectors_and_are_not_steered(results: Path):
-    asked = pl.read_parquet(results / "latent" / "questions" / "mmmlu.parquet").filter(lang="es")
+    questions = pl.read_parquet(results / "latent" / "questions" / "mmmlu.parquet").filter(lang="es")
     steered = pl.read_parquet(results / MODEL / "latent" / "steered" / "mmmlu" / "es" / "es.parquet")
-    assert set(steered["question"]) == set(asked.filter(~pl.col("held_out"))["question"])
+    assert set(steered["question"]) == set(questions.filter(~pl.col("held_out"))["question"])
     projected = pl.read_parquet(results / MODEL / "tables" / "projection.parquet").filter(task="mmmlu", lang="es")
-    assert set(projected["question"]) == set(asked.filter("held_out")["question"])
+    assert set(projected["question"]) == set(questions.filter("held_out")["question"])
 
 
 def test_the_unsteered_rows_of_the_sweep_are_the_scores(results: Path):

@@ -75,17 +75,17 @@ def test_tables_say_which_model_and_saes_were_read(results: Path):
 
 def test_every_layer_finds_its_recorded_activations_again(results: Path):
     for layer in range(LAYERS):
-        found = pl.read_parquet(results / "reproduced" / f"{layer}-{layer}.parquet")
-        assert found["layer"].unique().to_list() == [layer]
+        reproduced = pl.read_parquet(results / "reproduced" / f"{layer}-{layer}.parquet")
+        assert reproduced["layer"].unique().to_list() == [layer]
 
 
 def test_no_number_is_missing_where_there_is_a_translation(results: Path):
     for layer in range(LAYERS):
         for lang in ("en", "es", "hi"):
             rows = pl.read_parquet(results / "activations" / "base" / f"{layer}-{layer}" / lang / f"{lang}.parquet")
-            told = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / f"{lang}.parquet")
-            assert rows["phrase"].equals(told["phrase"])
-            assert rows["activation"].is_null().equals(told["text"].is_null())
+            translations = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / f"{lang}.parquet")
+            assert rows["phrase"].equals(translations["phrase"])
+            assert rows["activation"].is_null().equals(translations["text"].is_null())
 
 
 def test_a_changed_sae_reruns_its_own_layer_alone(finished: Checkout, standins: Path):

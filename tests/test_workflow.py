@@ -96,9 +96,9 @@ def test_a_changed_seed_or_share_reaches_everything_below(finished: Checkout):
 @pytest.mark.parametrize(
     ("module", "rules", "untouched"),
     [
-        ("disparity/controls.py", {"controls"}, {"gap", "encode", "align"}),
+        ("disparity/gap_controls.py", {"controls"}, {"gap", "encode", "align"}),
         (
-            "residuals/stream.py",
+            "models/hooks.py",
             {"capture", "encode", "train_sae", "align"},
             {"toy_world", "toy_tokenizer", "train_toy"},
         ),
