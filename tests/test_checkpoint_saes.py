@@ -15,7 +15,7 @@ from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer, draw_distinct
 from isogloss.sae.checkpoint_saes import train_checkpoint_saes
 from isogloss.sae.kinds.topk import SaeTrainer, TopKAutoencoder, strongest
-from isogloss.sae.recipe import geometric_median
+from isogloss.sae.recipe import Recipe, geometric_median
 from isogloss.tables import TableWriter, read_table, write_table
 from isogloss.text.tokens import read_documents, tokenizer_digest
 from standins import tiny_gemma2
@@ -163,8 +163,8 @@ def test_the_strongest_are_those_of_torch(special):
 
 def test_sparse_training_is_dense_adam_to_float_tolerance():
     first = unit_norm(torch.randn(2, 200, 16))
-    common = {"features": 48, "k": 4, "learning_rate": 1e-3, "warmup_steps": 5, "seed": 0}
-    dense, sparse = (SaeTrainer([0, 3], first, **common, sparse=sparse) for sparse in (False, True))
+    recipe = Recipe(48, 4, 1, 1, 1, learning_rate=1e-3, warmup_steps=5, held_out_tokens=1)
+    dense, sparse = (SaeTrainer([0, 3], first, recipe, seed=0, sparse=sparse) for sparse in (False, True))
     for _ in range(20):
         batch = unit_norm(torch.randn(2, 64, 16))
         one, two = dense.step(batch), sparse.step(batch)

@@ -64,7 +64,8 @@ def trained(steps: int) -> tuple[TopKAutoencoder, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     directions = torch.nn.functional.normalize(torch.randn(64, 64, generator=generator), dim=1)
     first = planted(2048, directions, generator)[None]
-    trainer = SaeTrainer([0], first, features=96, k=3, learning_rate=5e-3, warmup_steps=20, seed=0)
+    recipe = Recipe(96, 3, 1, 1, 1, learning_rate=5e-3, warmup_steps=20, held_out_tokens=1)
+    trainer = SaeTrainer([0], first, recipe, seed=0)
     for _ in range(steps):
         trainer.step(planted(256, directions, generator)[None])
     return trainer.saes[0], directions, planted(2000, directions, generator)
@@ -248,7 +249,7 @@ def test_the_first_bias_is_the_median_of_all_that_was_read_so_far():
     settings = Recipe(8, 2, 40, 16, 40, learning_rate=1e-30, warmup_steps=0, held_out_tokens=1)
     trainer = train(
         lambda _: [Chunk(vectors, 1)],
-        lambda first: SaeTrainer.of(settings, [0], first, seed=0),
+        lambda first: SaeTrainer([0], first, settings, seed=0),
         settings,
         seed=0,
         start_from="buffer",

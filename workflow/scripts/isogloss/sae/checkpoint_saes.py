@@ -1,4 +1,4 @@
-"""Stage `checkpoint_saes`: SAEs of several layers of a checkpoint from one pass over tokenised documents (paper C)."""
+"""Stage `train_checkpoint_saes`: SAEs of a checkpoint's layers from one pass over tokenised documents (paper C)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Stage `learning_rate`: the rate that leaves the smallest loss, all rates from one forward (paper C, fig. 11)."""
+"""Stage `search_learning_rate`: the rate of the smallest loss, all rates from one forward (paper C, fig. 11)."""
 
 import logging
 import math

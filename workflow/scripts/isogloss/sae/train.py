@@ -70,7 +70,7 @@ def train_saes(
 
     trainer = train(
         lambda _: chunks(settings.tokens, held_out=False),
-        lambda first: SaeTrainer.of(settings, layers, first, seed=seed),
+        lambda first: SaeTrainer(layers, first, settings, seed=seed),
         settings,
         seed=seed,
         start_from="buffer",

@@ -59,8 +59,8 @@ def make_trainer(
 ) -> LayersTrainer:
     """The trainer of the recipe's kind, with b_dec at the geometric median of `first`."""
     if recipe.kind != "topk":
-        return SaelensTrainer(recipe.kind, layers, first, recipe, seed=seed)
-    return SaeTrainer.of(recipe, layers, first, seed=seed, sparse=True)
+        return SaelensTrainer(layers, first, recipe, seed=seed)
+    return SaeTrainer(layers, first, recipe, seed=seed, sparse=True)
 
 
 class Chunk(NamedTuple):

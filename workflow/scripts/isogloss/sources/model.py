@@ -127,7 +127,7 @@ def _check_shape(path: Path, declared: Mapping[str, int], where: str) -> None:
             " give a causal language model"
         ) from None
     wrong = [
-        f"{CONFIG} has {_told(name, shape[name])}, architecture.{name} says {declared[name]}"
+        f"{CONFIG} has {_described(name, shape[name])}, architecture.{name} says {declared[name]}"
         for name in NOUNS
         if name in shape and shape[name] != declared[name]
     ]
@@ -137,6 +137,6 @@ def _check_shape(path: Path, declared: Mapping[str, int], where: str) -> None:
         )
 
 
-def _told(name: str, value: int) -> str:
+def _described(name: str, value: int) -> str:
     noun = NOUNS[name]
     return f"{noun} {value}" if noun.endswith("width") else f"{value} {noun}"

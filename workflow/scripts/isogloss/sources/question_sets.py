@@ -36,7 +36,7 @@ def read_upstream(task: str, data: str, reference_data: str | None, lang: str) -
     - mmmlu (openai/MMMLU): test/mmlu_{LANGUAGE}-{REGION}.csv, English from the folder `reference_data`
       (cais/mmlu): all/test-*.parquet. An id is the subject and the number that the row has in English.
     - hellaswag (alexandrainst/m_hellaswag): data/{lang}/val.jsonl. Ids are those of
-      `benchmarks.questions`. Texts go through lm-eval's processing, which takes rests of mark-up away; the
+      `sources.okapi`. Texts go through lm-eval's processing, which takes rests of mark-up away; the
       passage is the activity label, and "{passage}: {text}" lm-eval's prompt. (The paper asks the context
       alone, as the layout of its letters does here.)
 

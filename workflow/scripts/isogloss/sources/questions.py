@@ -16,10 +16,10 @@ SPLITS = ("train", "val", "test")
 def fetch_questions(*, source: Mapping[str, Any], task: str, languages: Sequence[str], output: str) -> None:
     """Make the folder `output` with the files of `task` in `languages`, by their names upstream.
 
-    - arc, hellaswag, mmlu: data/LANGUAGE/SPLIT.jsonl, as `benchmarks.questions` reads them. Which splits
+    - arc, hellaswag, mmlu: data/LANGUAGE/SPLIT.jsonl, as `sources.okapi` reads them. Which splits
       a language has is upstream's affair (HellaSwag has no train).
     - belebele: data/FLORES.jsonl; mmmlu: test/mmlu_LANGUAGE-REGION.csv, English left to mmmlu-reference, which is
-      the test split of English MMLU: all/test-*.parquet. `latent.upstream` reads these.
+      the test split of English MMLU: all/test-*.parquet. `sources.question_sets` reads these.
 
     Raises `IsoglossError` for a source of another layout and for a language that it lacks.
     """

@@ -9,13 +9,13 @@ from torch import Tensor
 from isogloss.sae.kinds.encoder import Encoder, Weights
 
 
-def read(_: Mapping[str, Any], files: Any) -> Weights:
+def read_jumprelu(_: Mapping[str, Any], files: Any) -> Weights:
     """The encoder's weights and thresholds from the open safetensors file."""
-    w_enc, b_enc, limits = (files.get_tensor(name).float() for name in ("W_enc", "b_enc", "threshold"))
-    return Weights(w_enc, b_enc, threshold=limits)
+    w_enc, b_enc, threshold = (files.get_tensor(name).float() for name in ("W_enc", "b_enc", "threshold"))
+    return Weights(w_enc, b_enc, threshold=threshold)
 
 
-def threshold(encoder: Encoder, features: Int[Tensor, "*chosen"]) -> Float[Tensor, "*chosen"]:
+def jumprelu_threshold(encoder: Encoder, features: Int[Tensor, "*chosen"]) -> Float[Tensor, "*chosen"]:
     """What z must exceed: each feature's own threshold."""
     assert encoder.threshold is not None
     return encoder.threshold[features]

@@ -27,10 +27,9 @@ class SaelensTrainer:
 
     def __init__(
         self,
-        kind: str,
         layers: Sequence[int],
         first: Float[Tensor, "layers held d_model"],
-        settings: Recipe,
+        recipe: Recipe,
         *,
         seed: int,
     ) -> None:
@@ -41,15 +40,15 @@ class SaelensTrainer:
         for layer, vectors in zip(layers, first, strict=True):
             with torch.random.fork_rng():
                 torch.manual_seed(seed * 1_000_003 + layer)
-                sae = _untrained(kind, vectors.shape[1], settings, vectors.device)
+                sae = _untrained(vectors.shape[1], recipe, vectors.device)
             sae.b_dec.data.copy_(geometric_median(vectors))
             self._trainers[layer] = SAETrainer(
                 SAETrainerConfig(
-                    total_training_samples=settings.tokens,
-                    train_batch_size_samples=settings.batch_tokens,
-                    lr=settings.learning_rate,
-                    lr_end=settings.learning_rate,
-                    lr_warm_up_steps=settings.warmup_steps,
+                    total_training_samples=recipe.tokens,
+                    train_batch_size_samples=recipe.batch_tokens,
+                    lr=recipe.learning_rate,
+                    lr_end=recipe.learning_rate,
+                    lr_warm_up_steps=recipe.warmup_steps,
                     device=str(vectors.device),
                     autocast=vectors.is_cuda,
                 ),
@@ -121,25 +120,24 @@ _COUNTS = (
 )
 
 
-def _untrained(kind: str, d_model: int, settings: Recipe, device: torch.device) -> Any:
+def _untrained(d_model: int, recipe: Recipe, device: torch.device) -> Any:
     import sae_lens
 
-    common = {
+    common: dict[str, Any] = {
         "d_in": d_model,
-        "d_sae": settings.features,
+        "d_sae": recipe.features,
         "dtype": "float32",
         "device": str(device),
         "decoder_init_norm": 1.0,
     }
-    if kind == "jumprelu":
-        config = sae_lens.JumpReLUTrainingSAEConfig(
-            **common, jumprelu_sparsity_loss_mode="quadratic", target_l0=float(settings.k)
-        )
+    k = float(recipe.k)
+    if recipe.kind == "jumprelu":
+        config = sae_lens.JumpReLUTrainingSAEConfig(**common, jumprelu_sparsity_loss_mode="quadratic", target_l0=k)
         return sae_lens.JumpReLUTrainingSAE(config)
-    if kind == "batchtopk":
-        return sae_lens.BatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAEConfig(**common, k=float(settings.k)))
-    if kind == "matryoshka":
-        widths = sorted({max(1, settings.features // part) for part in (8, 4, 2, 1)})
-        config = sae_lens.MatryoshkaBatchTopKTrainingSAEConfig(**common, k=float(settings.k), matryoshka_widths=widths)
+    if recipe.kind == "batchtopk":
+        return sae_lens.BatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAEConfig(**common, k=k))
+    if recipe.kind == "matryoshka":
+        widths = sorted({max(1, recipe.features // part) for part in (8, 4, 2, 1)})
+        config = sae_lens.MatryoshkaBatchTopKTrainingSAEConfig(**common, k=k, matryoshka_widths=widths)
         return sae_lens.MatryoshkaBatchTopKTrainingSAE(config)
-    raise IsoglossError(f"sae.kind {kind!r}; understood are topk, {', '.join(KINDS)}")
+    raise IsoglossError(f"sae.kind {recipe.kind!r}; understood are topk, {', '.join(KINDS)}")

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from isogloss.sae.kinds import jumprelu, standard, topk
 from isogloss.sae.kinds.encoder import Encoder, Weights
+from isogloss.sae.kinds.jumprelu import jumprelu_threshold, read_jumprelu
+from isogloss.sae.kinds.standard import read_standard, standard_threshold
+from isogloss.sae.kinds.topk import read_topk, topk_keeps
 
 
 class Kind(NamedTuple):
@@ -21,7 +23,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "topk": Kind(topk.read, keeps=topk.topk_keeps),
-    "jumprelu": Kind(jumprelu.read, threshold=jumprelu.threshold),
-    "standard": Kind(standard.read, threshold=standard.threshold),
+    "topk": Kind(read_topk, keeps=topk_keeps),
+    "jumprelu": Kind(read_jumprelu, threshold=jumprelu_threshold),
+    "standard": Kind(read_standard, threshold=standard_threshold),
 }

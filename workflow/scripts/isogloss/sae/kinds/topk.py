@@ -20,7 +20,7 @@ from isogloss.sae.recipe import Recipe, geometric_median
 ADAM_EPS = 6.25e-10  # of paper C's published code
 
 
-def read(cfg: Mapping[str, Any], files: Any) -> Weights:
+def read_topk(cfg: Mapping[str, Any], files: Any) -> Weights:
     """The encoder's weights from the open safetensors file, times the decoder's norms if the SAE rescales by them."""
     w_enc, b_enc = files.get_tensor("W_enc").float(), files.get_tensor("b_enc").float()
     if cfg.get("rescale_acts_by_decoder_norm"):
@@ -154,48 +154,23 @@ class SaeTrainer:
         self,
         layers: Sequence[int],
         first: Float[Tensor, "layers held d_model"],
+        recipe: Recipe,
         *,
-        features: int,
-        k: int,
-        learning_rate: float,
-        warmup_steps: int,
         seed: int,
         sparse: bool = False,
     ) -> None:
         self.saes: dict[int, TopKAutoencoder] = {}
         for layer, vectors in zip(layers, first, strict=True):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + layer)
-            sae = TopKAutoencoder(vectors.shape[1], features, k, generator=generator).to(vectors.device)
+            sae = TopKAutoencoder(vectors.shape[1], recipe.features, recipe.k, generator=generator).to(vectors.device)
             sae.b_dec.data.copy_(geometric_median(vectors))
             self.saes[layer] = sae
         self._sparse = sparse
         self._compute = torch.bfloat16 if first.is_cuda else torch.float32
         parameters = [parameter for sae in self.saes.values() for parameter in sae.parameters()]
-        self._adam = torch.optim.Adam(parameters, lr=learning_rate, eps=ADAM_EPS, fused=sparse or None)
+        self._adam = torch.optim.Adam(parameters, lr=recipe.learning_rate, eps=ADAM_EPS, fused=sparse or None)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._adam, lambda step: min(1.0, (step + 1) / max(1, warmup_steps))
-        )
-
-    @classmethod
-    def of(
-        cls,
-        recipe: Recipe,
-        layers: Sequence[int],
-        first: Float[Tensor, "layers held d_model"],
-        *,
-        seed: int,
-        sparse: bool = False,
-    ) -> "SaeTrainer":
-        """The trainer by a recipe."""
-        return cls(
-            layers,
-            first,
-            features=recipe.features,
-            k=recipe.k,
-            learning_rate=recipe.learning_rate,
-            warmup_steps=recipe.warmup_steps,
-            seed=seed,
-            sparse=sparse,
+            self._adam, lambda step: min(1.0, (step + 1) / max(1, recipe.warmup_steps))
         )
 
     def step(self, batch: Float[Tensor, "layers batch d_model"]) -> dict[int, float]:

@@ -1,4 +1,4 @@
-"""Train a small Gemma-2 whose languages' shares of the training tokens are known."""
+"""Stage `train_toy`: a small Gemma-2 whose languages' shares of the training tokens are known."""
 
 import logging
 import math
