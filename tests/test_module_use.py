@@ -55,7 +55,7 @@ def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def calling_workflow(folder: Path, snakefile: str) -> Path:
     """A workflow that imports isogloss with one tiny toy model; it sees that its own configuration stays its own."""
-    folder.mkdir(parents=True)
+    (folder / "isogloss").mkdir(parents=True)  # a folder of that name is no package
     study = read_study(REPOSITORY / "tests" / "studies" / "mini.yaml")
     skewed = study["models"]["skewed"]
     study["models"] = {"skewed": {**skewed, "analyses": [], "training": {**skewed["training"], "tokens": 6000}}}
