@@ -11,7 +11,7 @@ min_version("9.27")
 # A study is a whole configuration: it replaces the default, it is not merged into it.
 if "study" not in config:
 
-    configfile: Path(workflow.current_basedir, "config", "config.yaml")
+    configfile: Path(str(workflow.current_basedir), "config", "config.yaml")
 
 
 include: "workflow/rules/common.smk"

@@ -55,7 +55,7 @@ def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def calling_workflow(folder: Path, snakefile: str) -> Path:
     """A workflow that imports isogloss with one tiny toy model; it sees that its own configuration stays its own."""
-    folder.mkdir(parents=True)
+    (folder / "isogloss").mkdir(parents=True)  # a folder of that name is no package
     study = read_study(REPOSITORY / "tests" / "studies" / "mini.yaml")
     skewed = study["models"]["skewed"]
     study["models"] = {"skewed": {**skewed, "analyses": [], "training": {**skewed["training"], "tokens": 6000}}}
@@ -70,12 +70,6 @@ def calling_workflow(folder: Path, snakefile: str) -> Path:
     return folder
 
 
-def from_github(repository: Path) -> str:
-    """The Snakefile of the newest commit, as Snakemake reads it from GitHub."""
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True)
-    return f'github("{repository.parent.name}/isogloss", path="Snakefile", commit="{head.stdout.strip()}")'
-
-
 def snakemake(python: str | Path, folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Runs Snakemake in `folder` as a user would whose Python finds no checkout."""
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
@@ -83,16 +77,26 @@ def snakemake(python: str | Path, folder: Path, *arguments: str, **variables: st
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True)
 
 
-def on_github(repository: Path, cache: Path) -> dict[str, str]:
-    """Variables that make git take the folder around `repository` for an owner on GitHub."""
-    return {
-        "GIT_CONFIG_COUNT": "2",
-        "GIT_CONFIG_KEY_0": f"url.{repository.parents[1].as_uri()}/.insteadOf",
+def with_gpu(folder: Path) -> dict[str, str]:
+    """Variables of a machine that has a GPU, as far as the rules look."""
+    folder.mkdir()
+    (folder / "nvidia-smi").touch(mode=0o755)
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def on_github(repository: Path, tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """The Snakefile as Snakemake reads it from GitHub, and variables that make git take a folder for GitHub."""
+    hub = tmp_path / "hub"
+    subprocess.run(["git", "clone", "--quiet", "--bare", repository, hub / "someone" / "isogloss"], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True)
+    variables = {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{hub.as_uri()}/.insteadOf",
         "GIT_CONFIG_VALUE_0": "https://github.com/",
-        "GIT_CONFIG_KEY_1": "safe.directory",
-        "GIT_CONFIG_VALUE_1": "*",
-        "XDG_CACHE_HOME": str(cache),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
+    return f'github("someone/isogloss", path="Snakefile", commit="{head.stdout.strip()}")', variables
 
 
 def test_a_workflow_elsewhere_imports_a_checkout_and_its_jobs_the_package_beside_the_rules(
@@ -101,13 +105,8 @@ def test_a_workflow_elsewhere_imports_a_checkout_and_its_jobs_the_package_beside
     python, packages = environment(tmp_path / "environment")
     (packages / "isogloss").mkdir()
     (packages / "isogloss" / "__init__.py").write_text('raise RuntimeError("this is another version")')
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    (tools / "nvidia-smi").touch(mode=0o755)
     folder = calling_workflow(tmp_path / "anderer Ordner ß", repr(str(repository / "Snakefile")))
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-
-    run = snakemake(python, folder, FACTS, PATH=path)
+    run = snakemake(python, folder, FACTS, **with_gpu(tmp_path / "tools"))
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"^Provided resources: .*\bgpu\b.*\b1\b", run.stderr, flags=re.MULTILINE)
     assert len(pl.read_parquet(folder / FACTS)) > 30
@@ -119,23 +118,24 @@ def test_a_workflow_elsewhere_imports_a_checkout_and_its_jobs_the_package_beside
     assert "isogloss_toy_world" not in planned.stdout
 
 
-def test_the_package_that_rules_from_github_need(repository: Path, installed: Path, tmp_path: Path):
-    folder = calling_workflow(tmp_path / "study", from_github(repository))
-    variables = on_github(repository, tmp_path / "cache")
+def test_rules_from_github_take_the_installed_package(
+    on_github: tuple[str, dict[str, str]], installed: Path, tmp_path: Path
+):
+    snakefile, variables = on_github
+    folder = calling_workflow(tmp_path / "study", snakefile)
     alone = snakemake(sys.executable, folder, "--dry-run", **variables)
     assert alone.returncode != 0
-    assert "so the package must be installed" in alone.stderr
+    assert "so the package must be installed" in alone.stdout + alone.stderr
     planned = snakemake(installed, folder, "--dry-run", **variables)
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert "isogloss_toy_world" in planned.stdout
 
 
 @pytest.mark.slow
-def test_a_report_of_rules_from_github(repository: Path, installed: Path, tmp_path: Path):
-    folder = calling_workflow(tmp_path / "study", from_github(repository))
-    (tmp_path / "nvidia-smi").touch(mode=0o755)
-    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    run = snakemake(installed, folder, "--resources", "gpu=3", PATH=path, **on_github(repository, tmp_path / "cache"))
+def test_a_report_of_rules_from_github(on_github: tuple[str, dict[str, str]], installed: Path, tmp_path: Path):
+    snakefile, variables = on_github
+    folder = calling_workflow(tmp_path / "study", snakefile)
+    run = snakemake(installed, folder, "--resources", "gpu=3", **with_gpu(tmp_path / "tools"), **variables)
     assert run.returncode == 0, run.stdout + run.stderr
     assert re.search(r"^Provided resources: .*\bgpu\b.*\b3\b", run.stderr, flags=re.MULTILINE)
     report = (folder / "results" / "report.html").read_text(encoding="utf-8")
@@ -150,7 +150,7 @@ def test_two_copies_in_one_workflow_are_refused(repository: Path, tmp_path: Path
     snakefile.write_text(other + snakefile.read_text())
     run = snakemake(sys.executable, folder, "--dry-run")
     assert run.returncode != 0
-    assert "is imported already" in run.stderr
+    assert "is imported already" in run.stdout + run.stderr
 
 
 def test_results_go_to_another_directory(repository: Path, tmp_path: Path):

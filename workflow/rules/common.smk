@@ -9,13 +9,15 @@ from snakemake.exceptions import WorkflowError
 
 # The package is the copy beside these rules, or the installed one where Snakemake reads the rules from a repository.
 LOCAL = isinstance(workflow.current_basedir, os.PathLike)
-installed = importlib.util.find_spec("isogloss")
+spec = importlib.util.find_spec("isogloss")
+# A mere folder of that name has no origin, such as a clone beside the calling Snakefile.
+installed = spec and spec.origin
 if LOCAL:
     scripts = Path(workflow.current_basedir).parent / "scripts"
-    if installed and not scripts.samefile(Path(installed.origin).parents[1]):
+    if installed and not scripts.samefile(Path(installed).parents[1]):
         # Python would find it before the folder of a job's script, which Snakemake puts last.
         paths = [str(scripts), os.environ.get("PYTHONPATH")]
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+        os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
     sys.path.insert(0, str(scripts))
     import isogloss
 
