@@ -131,7 +131,7 @@ def test_rules_from_github_take_the_installed_package(
     assert "isogloss_toy_world" in planned.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_a_report_of_rules_from_github(on_github: tuple[str, dict[str, str]], installed: Path, tmp_path: Path):
     snakefile, variables = on_github
     folder = calling_workflow(tmp_path / "study", snakefile)
