@@ -10,7 +10,6 @@ from snakemake.exceptions import WorkflowError
 
 from isogloss.config import load_study
 from isogloss.errors import IsoglossError
-from isogloss.report.figures import catalogue
 from isogloss.provenance import code_digest, text_digest
 
 try:
