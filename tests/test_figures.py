@@ -318,6 +318,21 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert not {"alignment_gain", "accuracy_change"} & drawn
 
 
+def test_figures_findings_and_tables_do_not_import_one_another():
+    below = {
+        "shared": set(),
+        "figures": {"shared", "wanted", "entry"},
+        "findings": {"shared"},
+        "tables": {"shared", "entry"},
+        "page": {"shared", "findings", "catalogue", "entry"},
+    }
+    package = REPOSITORY / "workflow/scripts/isogloss/report"
+    for room, allowed in below.items():
+        for path in (package / room).glob("*.py"):
+            imported = set(re.findall(r"^\s*from isogloss\.report\.(\w+)", path.read_text(), flags=re.MULTILINE))
+            assert imported <= allowed | {room}, path
+
+
 def test_the_catalogue_imports_nothing_heavy():
     code = (
         "import sys; from isogloss.report import catalogue, wanted;"

@@ -21,8 +21,8 @@ class Entry(NamedTuple):
     title: str  # short: the report's list shows it
     category: str  # of the report's menu
     needs: Needs
-    tables: tuple[str, ...]  # Parquet tables under results/{model}/tables
-    loss: bool = False  # takes results/{model}/alignment/{run}.parquet of every run, too
+    tables: tuple[str, ...] = ()  # Parquet tables under results/{model}/tables; by default the one of its own name
+    loss: bool = False  # made from results/{model}/alignment/{run}.parquet of every run instead
 
     @property
     def name(self) -> str:

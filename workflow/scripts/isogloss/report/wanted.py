@@ -117,9 +117,9 @@ def runs_for(settings: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def _paths(entry: Entry, settings: Mapping[str, Any], model: str) -> list[str]:
-    tables = [_table(model, name) for name in entry.tables]
-    losses = [f"results/{model}/alignment/{run}.parquet" for run in settings["alignment"]["runs"]]
-    return tables + (losses if entry.loss else [])
+    if entry.loss:
+        return [f"results/{model}/alignment/{run}.parquet" for run in settings["alignment"]["runs"]]
+    return [_table(model, name) for name in entry.tables]
 
 
 def _table(model: str, name: str) -> str:

@@ -16,7 +16,7 @@ from isogloss.report.figures.axes import (
     shape_legend,
     shared_legend,
     zero_line,
-)  # fmt: skip
+)
 from isogloss.report.figures.marks import estimates, span, spot, whiskers
 from isogloss.report.figures.style import DASHES, FAINT, PALETTE, SHAPES, canvas, colour, language_look, marker
 from isogloss.report.shared.context import Context

@@ -17,7 +17,7 @@ from isogloss.report.figures.axes import (
     row_axis,
     shape_legend,
     zero_line,
-)  # fmt: skip
+)
 from isogloss.report.figures.labels import label_points
 from isogloss.report.figures.marks import estimates, spot, strength, trend, whiskers
 from isogloss.report.figures.style import FAINT, INK, canvas, colour, language_look, marker

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -57,48 +57,50 @@ def _over_steps(axes: Axes, rows: pl.DataFrame, column: str, factor: float, code
         whiskers(axes, rows["step"], *values, **points)
 
 
+class Measure(NamedTuple):
+    """What a panel shows over training, a line a layer."""
+
+    column: str
+    label: str  # of the axis, with the unit
+    factor: float = 1
+    code: str = ""  # class of the features; "" where the table has no classes
+
+
 def selectivity_layers(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Share of mixed features and monosemanticity of all features over training, a line a layer (Figs 5, 8, 12-14)."""
-    frame = tables["selectivity"].sort("step")
-    figure, axes = canvas(1, 2, height=4.0)
-    shares, senses = axes[0]
-    _layer_lines(shares, frame.filter(pl.col("class") == "mixed"), "share", 100)
-    _layer_lines(senses, frame.filter(pl.col("class") == "all"), "monosemanticity", 1)
-    shares.set_ylabel("share of mixed features (%)")
-    percent_axis(shares)
-    senses.set_ylabel("monosemanticity of all features (0 to 1)")
-    for panel in axes[0]:
-        step_axis(panel, frame["step"])
-    _depth_bar(figure, axes[0], frame["layer"])
-    return figure
+    mixed = Measure("share", "share of mixed features (%)", 100, "mixed")
+    every = Measure("monosemanticity", "monosemanticity of all features (0 to 1)", code="all")
+    return _by_layer(tables["selectivity"], (mixed, every), height=4.0)
 
 
 def span_length(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Mean number of consecutive tokens on which a feature is active over training, a line a layer (Figs 6, 9)."""
-    frame = tables["selectivity"].filter(pl.col("class") == "all").sort("step")
-    figure, axes = canvas(height=3.8)
-    _layer_lines(axes[0, 0], frame, "span_length", 1)
-    axes[0, 0].set_ylabel("span length of all features (tokens)")
-    step_axis(axes[0, 0], frame["step"])
-    _depth_bar(figure, axes[0], frame["layer"])
-    return figure
+    measure = Measure("span_length", "span length of all features (tokens)", code="all")
+    return _by_layer(tables["selectivity"], (measure,), height=3.8)
 
 
 def sae_training(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Variance unexplained, active features a token and dead features of the SAEs over training, a line a layer."""
-    frame = tables["sae_training"].sort("step")
-    frame = frame.with_columns(dead=pl.col("dead_features") / pl.col("features"))
-    panels = {
-        "fvu": (100, "variance unexplained (%)"),
-        "l0": (1, "active features a token (L0)"),
-        "dead": (100, "dead features (%)"),
-    }
-    figure, axes = canvas(1, 3, height=3.4)
-    for panel, (column, (factor, label)) in zip(axes[0], panels.items(), strict=True):
-        _layer_lines(panel, frame, column, factor)
-        panel.set_ylabel(label)
-        panel.set_ylim(0, max(1.0, 1.08 * panel.get_ylim()[1]))
-        if factor == 100:
+    frame = tables["sae_training"].with_columns(dead=pl.col("dead_features") / pl.col("features"))
+    measures = (
+        Measure("fvu", "variance unexplained (%)", 100),
+        Measure("l0", "active features a token (L0)"),
+        Measure("dead", "dead features (%)", 100),
+    )
+    return _by_layer(frame, measures, height=3.4, least=1.0)
+
+
+def _by_layer(frame: pl.DataFrame, measures: Sequence[Measure], height: float, least: float = 0) -> Figure:
+    """A panel a measure; with `least` its axis begins at zero and is at least so long."""
+    frame = frame.sort("step")
+    figure, axes = canvas(1, len(measures), height=height)
+    for panel, measure in zip(axes[0], measures, strict=True):
+        rows = frame.filter(pl.col("class") == measure.code) if measure.code else frame
+        _layer_lines(panel, rows, measure.column, measure.factor)
+        panel.set_ylabel(measure.label)
+        if least:
+            panel.set_ylim(0, max(least, 1.08 * panel.get_ylim()[1]))
+        if measure.factor == 100:
             percent_axis(panel)
         step_axis(panel, frame["step"])
     _depth_bar(figure, axes[0], frame["layer"])

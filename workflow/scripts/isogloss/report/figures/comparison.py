@@ -15,7 +15,7 @@ from isogloss.report.figures.axes import (
     percent_axis,
     shared_legend,
     zero_line,
-)  # fmt: skip
+)
 from isogloss.report.figures.benchmarks import chance_line, tasks_in_order
 from isogloss.report.figures.marks import curve, estimates, spot, whiskers
 from isogloss.report.figures.style import DASHES, PALETTE, Look, canvas

@@ -15,7 +15,7 @@ from isogloss.report.figures.axes import (
     shape_legend,
     shared_legend,
     zero_line,
-)  # fmt: skip
+)
 from isogloss.report.figures.marks import curve, estimates, span, spot, whiskers
 from isogloss.report.figures.style import (
     DASHES,
@@ -31,7 +31,7 @@ from isogloss.report.figures.style import (
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.wording import GROUP_TITLES, VARIANT_TITLES, named
 
-_FIRST, _SECOND = Look(PALETTE[0], "o"), Look(PALETTE[1], "s", DASHES[1])
+_LOOKS = (Look(PALETTE[0], "o"), Look(PALETTE[1], "s", DASHES[1]))
 
 
 def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
@@ -39,11 +39,11 @@ def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     frame = tables["group_gap"].sort("layer")
     figure, axes = canvas(height=3.9)
     panel = axes[0, 0]
-    for look, (variant, title) in zip((_FIRST, _SECOND), VARIANT_TITLES.items(), strict=True):
-        rows = frame.filter(pl.col("variant") == variant)
-        if not rows.is_empty():
-            label = title + (" (headline)" if variant == context.variant else "")
-            curve(panel, rows["layer"], *estimates(rows, "gap_pct", "ci"), **look._replace(label=label)._asdict())
+    titles = {
+        variant: title + (" (headline)" if variant == context.variant else "")
+        for variant, title in VARIANT_TITLES.items()
+    }
+    _two_lines(panel, frame, "variant", titles, "gap_pct")
     zero_line(panel)
     layer_axis(panel, frame["layer"])
     percent_axis(panel)
@@ -59,15 +59,20 @@ def group_activation(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     figure, axes = canvas(1, len(variants), height=3.9, sharey=True)
     for panel, variant in zip(axes[0], variants, strict=True):
         panel.set_title(VARIANT_TITLES[variant])
-        for look, (group, title) in zip((_FIRST, _SECOND), GROUP_TITLES.items(), strict=True):
-            rows = frame.filter((pl.col("variant") == variant) & (pl.col("group") == group))
-            means = estimates(rows, "mean_activation", "ci")
-            curve(panel, rows["layer"], *means, **look._replace(label=title)._asdict())
+        _two_lines(panel, frame.filter(pl.col("variant") == variant), "group", GROUP_TITLES, "mean_activation")
         layer_axis(panel, frame["layer"])
         panel.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("mean activation (SAE units)")
     shared_legend(figure, axes[0], columns=2)
     return figure
+
+
+def _two_lines(panel: Axes, frame: pl.DataFrame, by: str, titles: Mapping[str, str], column: str) -> None:
+    """A column over layers, a line for each of two values of `by` that has rows."""
+    for look, (value, title) in zip(_LOOKS, titles.items(), strict=True):
+        rows = frame.filter(pl.col(by) == value)
+        if rows.height:
+            curve(panel, rows["layer"], *estimates(rows, column, "ci"), **look._replace(label=title)._asdict())
 
 
 def language_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:

@@ -16,7 +16,7 @@ from isogloss.report.figures.axes import (
     shared_legend,
     tasks_of,
     zero_line,
-)  # fmt: skip
+)
 from isogloss.report.figures.labels import end_labels, free_labels, label_points
 from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
 from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks

@@ -16,7 +16,7 @@ from isogloss.report.figures.axes import (
     legend,
     tasks_of,
     zero_line,
-)  # fmt: skip
+)
 from isogloss.report.figures.marks import estimates, whiskers
 from isogloss.report.figures.style import FAINT, PALETTE, canvas
 from isogloss.report.shared.context import Context

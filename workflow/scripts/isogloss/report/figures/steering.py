@@ -1,7 +1,7 @@
 """Figures of steering (paper B, sec. 4.3): Figs 4, 5 and 7 to 9."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -66,8 +66,6 @@ def shown_layers(layers: Iterable[int], first: int | None) -> list[int]:
 def steering(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Change of accuracy, consistency and transfer against γ, own vectors by layer and controls (Figs 4 and 7)."""
     frame = tables["steering_summary"].filter(pl.col("vector") != "none").sort("gamma")
-    tasks = tasks_of(frame)
-    figure, axes = _grid(len(tasks))
     top = best(frame)
     layers = shown_layers(frame["layer"], top.layer if top else None)
     colours = depth_colours(layers)
@@ -77,33 +75,40 @@ def steering(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     ]
     if top:
         at = f", layer {top.layer}" if len(layers) > 1 else ""
-        lines += [
-            (vector, top.layer, look._replace(label=f"{VECTOR_TITLES[vector]}{at}"))
-            for vector, look in CONTROLS.items()
-        ]
-    for column, task in enumerate(tasks):
-        rows = frame.filter(pl.col("task") == task)
-        for panel, measure in zip(axes[:, column], MEASURES, strict=True):
-            for vector, layer, look in lines:
-                _sweep(panel, rows.filter(pl.col("vector") == vector, pl.col("layer") == layer), measure, look)
-            zero_line(panel)
+        for vector, look in CONTROLS.items():
+            lines.append((vector, top.layer, look._replace(label=f"{VECTOR_TITLES[vector]}{at}")))
+
+    def draw(panel: Axes, rows: pl.DataFrame, measure: str) -> None:
+        for vector, layer, look in lines:
+            _sweep(panel, rows.filter(pl.col("vector") == vector, pl.col("layer") == layer), measure, look)
+
+    figure, columns = _by_task(frame, draw)
+    for panels, rows in columns:
+        for panel in panels:
             panel.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
         if len(gammas := sorted({0.0, *rows["gamma"]})) <= MOST_TICKS:
-            axes[-1, column].set_xticks(gammas)
-        axes[-1, column].set_xlabel(f"γ (above 0: {'to' if len(tasks) > 2 else 'towards the'} reference)")
-        headed(axes[0, column], TASK_TITLES[task])
-    shared_legend(figure, axes.flat, columns=2)
+            panels[-1].set_xticks(gammas)
+        panels[-1].set_xlabel(f"γ (above 0: {'to' if len(columns) > 2 else 'towards the'} reference)")
+    shared_legend(figure, figure.axes, columns=2)
     return figure
 
 
-def _grid(tasks: int) -> tuple[Figure, Any]:
-    """Three rows of panels, one a measure, and a column a task."""
-    height = 7.6 if tasks > 1 else 6.8
-    figure, axes = canvas(len(MEASURES), max(1, tasks), height=height, sharex="col", sharey="row")
+def _by_task(
+    frame: pl.DataFrame, draw: Callable[[Axes, pl.DataFrame, str], None]
+) -> tuple[Figure, list[tuple[list[Axes], pl.DataFrame]]]:
+    """A column of panels a task, one a measure, as `draw` draws a task's rows; returns each column with its rows."""
+    parts = [frame.filter(pl.col("task") == task) for task in tasks_of(frame)]
+    height = 7.6 if len(parts) > 1 else 6.8
+    figure, axes = canvas(len(MEASURES), max(1, len(parts)), height=height, sharex="col", sharey="row")
     for panel, (label, _) in zip(axes[:, 0], MEASURES.values(), strict=True):
         panel.set_ylabel(label)
     figure.align_ylabels()
-    return figure, axes
+    for panels, rows in zip(axes.T, parts, strict=False):
+        for panel, measure in zip(panels, MEASURES, strict=True):
+            draw(panel, rows, measure)
+            zero_line(panel)
+        headed(panels[0], TASK_TITLES[rows["task"][0]])
+    return figure, [(list(panels), rows) for panels, rows in zip(axes.T, parts, strict=False)]
 
 
 def _sweep(panel: Axes, rows: pl.DataFrame, measure: str, look: Look) -> None:
@@ -122,8 +127,6 @@ def _sweep(panel: Axes, rows: pl.DataFrame, measure: str, look: Look) -> None:
 def steering_layers(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Change against the layer steered, at the largest positive and negative γ, beside the random control (Fig. 8)."""
     frame = tables["steering_summary"].filter(pl.col("vector").is_in(["own", "random"])).sort("layer")
-    tasks = tasks_of(frame)
-    figure, axes = _grid(len(tasks))
     strongest = {min(frame["gamma"], default=0.0), max(frame["gamma"], default=0.0)} - {0.0}
     looks = {
         (gamma, vector): Look(
@@ -135,18 +138,18 @@ def steering_layers(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
         for gamma in sorted(strongest, reverse=True)
         for vector in ("own", "random")
     }
-    for column, task in enumerate(tasks):
-        rows = frame.filter(pl.col("task") == task)
-        for panel, measure in zip(axes[:, column], MEASURES, strict=True):
-            for (gamma, vector), look in looks.items():
-                changes = rows.filter(pl.col("vector") == vector, pl.col("gamma") == gamma).drop_nulls(measure)
-                if changes.height:
-                    _over_layers(panel, changes, measure, look, vector == "own")
-            zero_line(panel)
-        crowded_layer_axis(axes[-1, column], rows["layer"], len(tasks))
-        axes[-1, column].set_xlabel("layer steered (0-based)")
-        headed(axes[0, column], TASK_TITLES[task])
-    shared_legend(figure, axes.flat, columns=2)
+
+    def draw(panel: Axes, rows: pl.DataFrame, measure: str) -> None:
+        for (gamma, vector), look in looks.items():
+            changes = rows.filter(pl.col("vector") == vector, pl.col("gamma") == gamma).drop_nulls(measure)
+            if changes.height:
+                _over_layers(panel, changes, measure, look, vector == "own")
+
+    figure, columns = _by_task(frame, draw)
+    for panels, rows in columns:
+        crowded_layer_axis(panels[-1], rows["layer"], len(columns))
+        panels[-1].set_xlabel("layer steered (0-based)")
+    shared_legend(figure, figure.axes, columns=2)
     return figure
 
 

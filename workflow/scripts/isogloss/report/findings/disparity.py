@@ -33,14 +33,10 @@ def group_gap(tables: Tables, context: Context) -> list[str]:
     defined = frame.filter(pl.col("variant") == variant).sort("layer").drop_nulls("gap_pct").to_dicts()
     if not defined:
         return ["No layer has a gap: the mean activation is zero everywhere."]
-    others = (
-        f"high-resource languages other than {name(reference)}"
-        if variant == "without_reference"
-        else f"high-resource languages, {name(reference)} among them"
-    )
+    others = f" other than {name(reference)}" if variant == "without_reference" else f", {name(reference)} among them"
     verdict = {
-        1: f"medium-to-low-resource languages activate the features less than {others}",
-        -1: f"medium-to-low-resource languages activate the features more than {others}",
+        1: f"medium-to-low-resource languages activate the features less than high-resource languages{others}",
+        -1: f"medium-to-low-resource languages activate the features more than high-resource languages{others}",
         0: "the interval includes zero, so no difference between the groups is shown",
     }
     ends = [("first", defined[0]), ("last", defined[-1])] if len(defined) > 1 else [("only", defined[0])]
@@ -55,11 +51,7 @@ def group_gap(tables: Tables, context: Context) -> list[str]:
 
 def variant_phrase(variant: str, reference: str) -> str:
     """How sentences put a variant of the group gap."""
-    return (
-        f"with {name(reference)} left out"
-        if variant == "without_reference"
-        else f"with {name(reference)} as high-resource"
-    )
+    return f"with {name(reference)} {'left out' if variant == 'without_reference' else 'as high-resource'}"
 
 
 def selection(reference: str) -> str:
@@ -216,9 +208,8 @@ def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
 
 def _held_out(rows: Sequence[Mapping[str, Any]], confidence: float) -> str:
     """What the features held out of training gained, by their intervals."""
-    held = sorted(
-        (row for row in rows if row["gain_held_out_pct"] is not None), key=lambda row: row["gain_held_out_pct"]
-    )
+    defined = [row for row in rows if row["gain_held_out_pct"] is not None]
+    held = sorted(defined, key=lambda row: row["gain_held_out_pct"])
     if not held:
         return " No gain of held-out features is defined."
     first, last = (

@@ -16,7 +16,7 @@ from isogloss.report.tables.sheet import (
     decimals,
     sheet,
     whole,
-)  # fmt: skip
+)
 
 SCORES = {"chrf": "chrF", "bleu": "BLEU", "comet": "COMET"}
 """How the intervention's scores of translations are called; higher is better."""
@@ -65,15 +65,12 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
 
 
 SELECTIVITY = sheet(
-    LAYER,
-    Column("class", "class", class_title, numeric=False),
+    LAYER, Column("class", "class", class_title, numeric=False),
     bounded("share", "share of the features that are not silent (%)", SHARE),
     bounded("monosemanticity", "monosemanticity (0 to 1)", FINE),
-    bounded("span_length", "span length (tokens)", decimals(2)),
-    N_FEATURES,
-    _STEP,
+    bounded("span_length", "span length (tokens)", decimals(2)), N_FEATURES, _STEP,
     rows=_last_step,
-)
+)  # fmt: skip
 
 INTERVENTION = Sheet(
     arrange=_side_by_side,
@@ -82,9 +79,6 @@ INTERVENTION = Sheet(
 )
 
 SAE_TRAINING = sheet(
-    _STEP,
-    LAYER,
-    *SAE_COLUMNS,
-    Column("learning_rate", "learning rate", "{:g}".format),
+    _STEP, LAYER, *SAE_COLUMNS, Column("learning_rate", "learning rate", "{:g}".format),
     rows=lambda frame: frame.sort("step", "layer"),
-)
+)  # fmt: skip

@@ -22,7 +22,7 @@ from isogloss.report.tables.sheet import (
     sheet,
     text,
     whole,
-)  # fmt: skip
+)
 
 MOST_PAIRS = 500
 """So many pairs of languages are listed; of more, each language's means."""
@@ -78,60 +78,36 @@ TRANSFER = Sheet(
 ANSWERS = sheet(TASK, LANG, bounded("accuracy", "accuracy (%)", SHARE), QUESTIONS)
 
 TRANSFER_SUMMARY = sheet(
-    TASK,
-    Column("accuracy", "mean accuracy (%)", SHARE),
-    Column("accuracy_sd", "standard deviation over languages (points)", SHARE),
-    _CONSISTENCY,
-    _TRANSFER,
-    _NEGATIVE,
-    LANGUAGES,
-    QUESTIONS,
-)
+    TASK, Column("accuracy", "mean accuracy (%)", SHARE),
+    Column("accuracy_sd", "standard deviation over languages (points)", SHARE), _CONSISTENCY, _TRANSFER, _NEGATIVE,
+    LANGUAGES, QUESTIONS,
+)  # fmt: skip
 
 LATENT = sheet(
-    TASK,
-    LAYER,
-    LANG,
-    _LOG_RATIO,
-    bounded("accuracy_native", "accuracy of native answers (%)", SHARE),
+    TASK, LAYER, LANG, _LOG_RATIO, bounded("accuracy_native", "accuracy of native answers (%)", SHARE),
     bounded("accuracy_reference", "accuracy of reference answers (%)", SHARE),
-    Column("accuracy_letters", "accuracy of letters (%)", SHARE),
-    QUESTIONS,
-)
+    Column("accuracy_letters", "accuracy of letters (%)", SHARE), QUESTIONS,
+)  # fmt: skip
 
 LATENT_CORRELATION = sheet(
-    TASK,
-    text("target", "log ratio against", _TARGETS),
-    bounded("r", "Pearson's r", decimals(2)),
-    text("stars", "stars"),
-    P,
-    P_ADJUSTED,
-    whole("n", "languages"),
+    TASK, text("target", "log ratio against", _TARGETS), bounded("r", "Pearson's r", decimals(2)),
+    text("stars", "stars"), P, P_ADJUSTED, whole("n", "languages"),
     note="Over languages, the reference left out. * p < 0.05, ** p < 0.01, *** p < 0.001.",
-)
+)  # fmt: skip
 
 STEERING_SUMMARY = sheet(
-    TASK,
-    text("vector", "vector", VECTOR_TITLES),
-    whole("layer", "layer steered (0‑based)"),
-    Column("gamma", "multiplier γ", signed),
-    bounded("accuracy_change", "change of accuracy (points)", SHARE),
+    TASK, text("vector", "vector", VECTOR_TITLES), whole("layer", "layer steered (0‑based)"),
+    Column("gamma", "multiplier γ", signed), bounded("accuracy_change", "change of accuracy (points)", SHARE),
     bounded("consistency_change", "change of consistency (ρ)", FINE),
-    bounded("positive_transfer_change", "change of transfer from the reference (points)", SHARE),
-    LANGUAGES,
+    bounded("positive_transfer_change", "change of transfer from the reference (points)", SHARE), LANGUAGES,
     rows=lambda frame: frame.filter(pl.col("vector") != "none"),
     note="Change against no steering, mean over languages. Of many settings, the largest change is too"
     " large by selection; compare it with the controls at the same layer and γ.",
-)
+)  # fmt: skip
 
 LATENT_BY_TEACHING = sheet(
-    TASK,
-    LANG,
-    TAUGHT,
-    bounded("accuracy", "accuracy (%)", SHARE),
+    TASK, LANG, TAUGHT, bounded("accuracy", "accuracy (%)", SHARE),
     bounded("consistency", "consistency with the reference (ρ)", FINE),
-    bounded("positive_transfer", "positive transfer from the reference (%)", SHARE),
-    _LOG_RATIO,
-    bounded("steered_accuracy_change", "change of accuracy when steered (points)", SHARE),
-    QUESTIONS,
-)
+    bounded("positive_transfer", "positive transfer from the reference (%)", SHARE), _LOG_RATIO,
+    bounded("steered_accuracy_change", "change of accuracy when steered (points)", SHARE), QUESTIONS,
+)  # fmt: skip
