@@ -35,7 +35,6 @@ elif not installed:
 
 from isogloss.config import load_study
 from isogloss.errors import IsoglossError
-from isogloss.report.figures import catalogue
 from isogloss.provenance import code_digest, text_digest
 from isogloss.resources import CAPTIONS
 from isogloss.running import record

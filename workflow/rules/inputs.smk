@@ -254,11 +254,6 @@ def benchmark_table_languages(wildcards):
     return [lang for _, lang in benchmark_tables(wildcards.model).values()]
 
 
-def figure_inputs(name):
-    """An input function: the Parquet tables that a figure is drawn from."""
-    return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)
-
-
 def checkpoint_inputs(model, checkpoint):
     """A checkpoint as input: its folder where it is fetched, all of them where the model is trained here."""
     if model in TOYS:

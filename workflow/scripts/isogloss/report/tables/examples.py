@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from isogloss.languages import language_table
-from isogloss.report.figures.classes import LOOKS, class_order, class_title, language_order
-from isogloss.report.wording import named, number
+from isogloss.report.shared.classes import LOOKS, class_order, class_title, language_order
+from isogloss.report.shared.wording import named, number
+from isogloss.report.tables.sheet import Sheet
 
 CONTEXTS = 5  # of a feature in a language
 SHADE = "230,159,0"  # orange, which stays apart from the text for every reader
@@ -32,28 +33,28 @@ font-family:system-ui,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans","Noto Sans CJK
 """  # noqa: E501 (a style sheet)
 
 
-class Place(NamedTuple):
-    """A checkpoint's layer whose features are shown, and why."""
+class Checkpoint(NamedTuple):
+    """A layer of a checkpoint whose features are shown."""
 
     title: str
     step: int
     layer: int
 
 
-def places(frame: pl.DataFrame) -> list[Place]:
+def checkpoints(frame: pl.DataFrame) -> list[Checkpoint]:
     """Early, middle and last step at the middle layer (Fig. 4), then the outer layers at the last step (Fig. 7)."""
     steps, layers = sorted(set(frame["step"])), sorted(set(frame["layer"]))
     middle, last = layers[len(layers) // 2], steps[-1]
     wanted = [
-        Place("Early", steps[0], middle),
-        Place("Middle of training", steps[(len(steps) - 1) // 2], middle),
-        Place("Last step", last, middle),
-        Place("Last step, first layer", last, layers[0]),
-        Place("Last step, last layer", last, layers[-1]),
+        Checkpoint("Early", steps[0], middle),
+        Checkpoint("Middle of training", steps[(len(steps) - 1) // 2], middle),
+        Checkpoint("Last step", last, middle),
+        Checkpoint("Last step, first layer", last, layers[0]),
+        Checkpoint("Last step, last layer", last, layers[-1]),
     ]
-    seen: dict[tuple[int, int], Place] = {}
-    for place in wanted if len(steps) > 1 else wanted[2:]:
-        seen.setdefault((place.step, place.layer), place)
+    seen: dict[tuple[int, int], Checkpoint] = {}
+    for one in wanted if len(steps) > 1 else wanted[2:]:
+        seen.setdefault((one.step, one.layer), one)
     return list(seen.values())
 
 
@@ -61,29 +62,29 @@ def body(frame: pl.DataFrame) -> str:
     """The examples as HTML: no script, every text of the data escaped."""
     if not frame.height:
         return "<p>No feature was active, or bilingual.examples_per_class is 0: there are no examples.</p>"
-    shown = places(frame)
-    links = "".join(f'<a href="#p{i}">{escape(_heading(place))}</a>' for i, place in enumerate(shown))
+    shown = checkpoints(frame)
+    links = "".join(f'<a href="#p{i}">{escape(_heading(one))}</a>' for i, one in enumerate(shown))
     sections = (
-        f'<h2 id="p{i}">{escape(_heading(place))}</h2>\n' + "\n".join(_features(frame, place))
-        for i, place in enumerate(shown)
+        f'<h2 id="p{i}">{escape(_heading(one))}</h2>\n' + "\n".join(_features(frame, one))
+        for i, one in enumerate(shown)
     )
     return f"<nav>{links}</nav>\n" + "\n".join(sections)
 
 
-def _heading(place: Place) -> str:
-    return f"{place.title}: step {place.step:,}, decoder layer {place.layer}"
+def _heading(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.title}: step {checkpoint.step:,}, decoder layer {checkpoint.layer}"
 
 
-def _features(frame: pl.DataFrame, place: Place) -> Iterator[str]:
+def _features(frame: pl.DataFrame, checkpoint: Checkpoint) -> Iterator[str]:
     """The features of a checkpoint's layer, class by class."""
-    rows = frame.filter(pl.col("step") == place.step, pl.col("layer") == place.layer)
+    rows = frame.filter(pl.col("step") == checkpoint.step, pl.col("layer") == checkpoint.layer)
     langs = language_order(frame["lang"])
     if not rows.height:
         yield '<p class="no">No feature is shown here.</p>'
     for code in class_order(rows["class"]):
-        its = rows.filter(pl.col("class") == code)
-        for feature in sorted(set(its["feature"])):
-            yield _feature(its.filter(pl.col("feature") == feature).sort("rank"), langs)
+        members = rows.filter(pl.col("class") == code)
+        for feature in sorted(set(members["feature"])):
+            yield _feature(members.filter(pl.col("feature") == feature).sort("rank"), langs)
 
 
 def _feature(rows: pl.DataFrame, langs: Sequence[str]) -> str:
@@ -135,9 +136,17 @@ def _shaded(row: dict[str, Any], peak: float) -> str:
 def _whole(tokens: Sequence[str], activations: Sequence[float]) -> Iterator[tuple[str, float]]:
     """Tokens with their activations; those that end within a character joined with the one that completes it."""
     value = 0.0
-    for place, (token, activation) in enumerate(zip(tokens, activations, strict=True)):
+    for at, (token, activation) in enumerate(zip(tokens, activations, strict=True)):
         value = max(value, activation)
-        if token == PART and place < len(tokens) - 1:
+        if token == PART and at < len(tokens) - 1:
             continue
         yield token, value
         value = 0.0
+
+
+EXAMPLES = Sheet(
+    body=body,
+    style=STYLE,
+    note="Shade: activation as a share of the largest shown of the feature (hover for it); underlined: the"
+    " strongest token of a context. A feature's class is of all its activations, not of these contexts.",
+)

@@ -15,7 +15,6 @@ class Transfer(NamedTuple):
     low: float  # interval of the difference of the two
     high: float
     languages: int
-    questions: tuple[int, int]  # about facts taught in the reference only, about untaught ones
 
     @property
     def difference(self) -> float:
@@ -26,11 +25,10 @@ class Transfer(NamedTuple):
 def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Transfer]:
     """The base model's transfer by task, from `accuracy_by_teaching`; empty where no fact was left untaught.
 
-    Guessing is not chance: a model that learned which answers are common is off 1 / choices on facts
-    that it never read. Hence the untaught facts as the null. The interval of the difference is
-    Newcombe's for independent proportions. A question is asked in every language, so its answers are
-    pooled into one mean, and questions are counted, not answers: the interval errs on the wide side
-    unless the languages' answers agree.
+    Guessing is not chance: a model that learned which answers are common is off 1 / choices on facts that it never
+    read. Hence the untaught facts as the null. The interval of the difference is Newcombe's for independent
+    proportions. A question is asked in every language, so its answers are pooled into one mean, and questions are
+    counted, not answers: the interval errs on the wide side unless the languages' answers agree.
     """
     from statsmodels.stats.proportion import confint_proportions_2indep  # seconds, which only this figure waits for
 
@@ -41,28 +39,13 @@ def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Tr
         languages=pl.col("lang").n_unique(),
     )
     by_class = {(row["task"], row["taught"]): row for row in pooled.iter_rows(named=True)}
-    found: list[Transfer] = []
+    out: list[Transfer] = []
     for task in others["task"].unique(maintain_order=True):
         taught, untaught = by_class.get((task, "reference")), by_class.get((task, "none"))
-        if taught and untaught:
-            low, high = confint_proportions_2indep(
-                taught["accuracy"] * taught["questions"],
-                taught["questions"],
-                untaught["accuracy"] * untaught["questions"],
-                untaught["questions"],
-                method="newcomb",
-                compare="diff",
-                alpha=1 - confidence,
-            )
-            found.append(
-                Transfer(
-                    task,
-                    taught["accuracy"],
-                    untaught["accuracy"],
-                    float(np.asarray(low)),
-                    float(np.asarray(high)),
-                    taught["languages"],
-                    (taught["questions"], untaught["questions"]),
-                )
-            )
-    return found
+        if not (taught and untaught):
+            continue
+        right = [part for row in (taught, untaught) for part in (row["accuracy"] * row["questions"], row["questions"])]
+        bounds = confint_proportions_2indep(*right, method="newcomb", compare="diff", alpha=1 - confidence)
+        low, high = (float(np.asarray(bound)) for bound in bounds)
+        out.append(Transfer(task, taught["accuracy"], untaught["accuracy"], low, high, taught["languages"]))
+    return out

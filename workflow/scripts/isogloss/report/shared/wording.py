@@ -11,6 +11,11 @@ TASK_TITLES = {
     "belebele": "Belebele",
     "mmmlu": "MMMLU",
 }
+CHANCE = 0.25
+"""Accuracy of guessing at paper B's questions, which have four choices each."""
+
+VARIANT_TITLES = {"with_reference": "reference in high-resource", "without_reference": "reference left out"}
+GROUP_TITLES = {"high_resource": "high-resource", "medium_low_resource": "medium-to-low-resource"}
 VECTOR_TITLES = {
     "own": "own vector",
     "random": "random direction (control)",

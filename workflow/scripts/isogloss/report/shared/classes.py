@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from isogloss.languages import in_order, language_table
-from isogloss.report.wording import name, named
+from isogloss.report.shared.wording import name, named
 
 
-class Look(NamedTuple):
+class ClassLook(NamedTuple):
     """How a class is drawn."""
 
     colour: str
@@ -20,7 +20,11 @@ class Look(NamedTuple):
 
 
 # No language's colours: the violet is the farthest from all of them, also as colour-blind readers see them.
-LOOKS = {"mixed": Look("#6600cc", "d"), "random": Look("#8a8a8a", "s", filled=False), "all": Look("#6b6b6b", "")}
+LOOKS = {
+    "mixed": ClassLook("#6600cc", "d"),
+    "random": ClassLook("#8a8a8a", "s", filled=False),
+    "all": ClassLook("#6b6b6b", ""),
+}
 _TITLES = {"mixed": "mixed", "random": "random features (control)", "all": "all features", "silent": "silent"}
 _LAST = ("mixed", "random", "all", "silent")
 

@@ -21,7 +21,7 @@ def over_languages(frame: pl.DataFrame, column: str, confidence: float, by: Sequ
     )
     groups = zip(rows["mean"], rows["sd"], rows["n"], strict=True)
     intervals = [student_interval(mean, sd, n, confidence) for mean, sd, n in groups]
-    ends = {
-        name: pl.Series(name, [getattr(its, name) for its in intervals], dtype=pl.Float64) for name in ("low", "high")
-    }
-    return rows.with_columns(**ends).drop("sd")
+    return rows.with_columns(
+        low=pl.Series([interval.low for interval in intervals], dtype=pl.Float64),
+        high=pl.Series([interval.high for interval in intervals], dtype=pl.Float64),
+    ).drop("sd")
