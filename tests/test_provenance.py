@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from isogloss import provenance
-from isogloss.report.figures import catalogue
+from isogloss.report import catalogue
 
 REPOSITORY = Path(__file__).parents[1]
 REPORT = {"figure", "html_table", "overview"}  # stages that draw, typeset and write

@@ -70,3 +70,22 @@ def test_all_languages_of_the_default_study_in_a_job_each(default: Checkout):
     assert planned["encode"] == 5
     assert planned["benchmark"] == 2 + 2  # a run that is benchmarked in no language has none
     assert planned["latent_score"] == planned["steer"] == 1
+
+
+def test_a_job_stops_if_its_code_was_edited_after_the_run_began(default: Checkout):
+    script = default.folder / "workflow" / "scripts" / "toy_world.py"
+    original = script.read_text(encoding="utf-8")
+    edit = (  # by the first job, before the second starts
+        "from pathlib import Path\n"
+        "module = Path(snakemake.scriptdir, 'isogloss', 'sources', 'world', 'tokenizer.py')\n"
+        "module.write_text(module.read_text().replace('vocab_size=vocabulary', 'vocab_size=vocabulary + 1'))\n"
+    )
+    script.write_text(edit + original, encoding="utf-8")
+    module = default.folder / "workflow" / "scripts" / "isogloss" / "sources" / "world" / "tokenizer.py"
+    source = module.read_text(encoding="utf-8")
+    line = default.complaint("results/skewed/tokenizer")
+    assert line.startswith("isogloss: toy_tokenizer: the code of this stage was edited after the run began, so nothing")
+    assert (default.folder / "results" / "world" / "facts.parquet").is_file()
+    assert not (default.folder / "results" / "skewed" / "tokenizer").exists()
+    module.write_text(source, encoding="utf-8")
+    script.write_text(original, encoding="utf-8")

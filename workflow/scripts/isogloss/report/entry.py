@@ -29,11 +29,6 @@ class Entry(NamedTuple):
         """What the figure or table and its caption are called."""
         return self.drawing.partition(":")[2].lower()
 
-    @property
-    def module(self) -> str:
-        """The module that makes it."""
-        return self.drawing.partition(":")[0]
-
 
 class Finding(NamedTuple):
     """Sentences of the landing page, and the key figure that stands below them."""
@@ -44,11 +39,6 @@ class Finding(NamedTuple):
     tables: tuple[str, ...]
     figure: str = ""  # name in the catalogue
     alternative: str = ""  # what a reader who cannot see the figure is told
-
-    @property
-    def module(self) -> str:
-        """The module that makes it."""
-        return self.function.partition(":")[0]
 
 
 def load(name: str) -> Any:
