@@ -37,24 +37,19 @@ def stage_of(rule: str) -> str:
     return next((stage for stage, rules in STAGES.items() if rule in rules.split()), rule)
 
 
-def count_jobs(study: Path, root: Path, *, whole: bool) -> dict[str, int]:
-    """Jobs by rule, as a dry run of the workflow in `root` on `study` counts them.
+def count_jobs(study: Path, root: Path) -> dict[str, int]:
+    """Jobs by rule of the whole study, whether or not there are results, by a dry run of the workflow in `root`.
 
-    `whole`: of the whole study, whether or not there are results; otherwise of what is left to run.
     Raises `IsoglossError` with Snakemake's own words where the dry run fails.
     """
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nolock", "--cores", "1"]
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--nolock", "--cores", "1"]
     command += ["--configfile", str(study.absolute()), "--quiet", "rules", "host", "reason"]
-    command += ["--forceall"] if whole else ["--rerun-incomplete"]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if run.returncode:
         lines = [line.strip() for line in (run.stdout + run.stderr).splitlines()]
         message = [line for line in lines if line and not line.startswith(("File ", "host:"))]
         raise IsoglossError(f"{study}: snakemake -n fails: {' '.join(message[:4])}")
-    jobs = job_stats(run.stdout + run.stderr)
-    if whole and not jobs:
-        raise IsoglossError(f"{study}: snakemake -n counts no job at all; run it yourself to see why")
-    return jobs
+    return job_stats(run.stdout + run.stderr)
 
 
 def job_stats(output: str) -> dict[str, int]:

@@ -2,9 +2,9 @@
 
 import math
 
-from isogloss.plan.study_plan import BlockSizes, Plan, StagePlan
+from isogloss.plan.study_plan import BlockSize, Plan, StagePlan
 
-_HEADS = ("stage", "jobs", "tokens", "forward FLOP", "SAE FLOP", "kept", "GPU h", "CPU h")
+_HEADS = ("stage", "jobs", "tokens", "forward FLOP", "SAE FLOP", "read", "kept", "GPU h", "CPU h")
 _PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
 
@@ -17,7 +17,8 @@ def plan_text(plan: Plan) -> str:
     rule = "-" * len(head)
     parts = [f"plan of {plan.study}", "", head, rule, *lines, rule, total]
     if plan.block_sizes:
-        parts += ["", "encode jobs by compute.layers_per_job", *map(_block_sizes, plan.block_sizes)]
+        parts += ["", "encode jobs by compute.layers_per_job", *map(_block_size, plan.block_sizes)]
+        parts += [f"  {name}: {_break_even(changes)}" for name, changes in plan.break_even.items()]
     return "\n".join([*parts, "", "counted and assumed", *(f"  {note}" for note in plan.notes)]) + "\n"
 
 
@@ -38,19 +39,20 @@ def hours(value: float) -> str:
 
 
 def _row(stage: StagePlan) -> tuple[str, ...]:
-    flops = amount(stage.forward_flops), amount(stage.sae_flops)
-    sizes = amount(stage.tokens), *flops, amount(stage.kept_bytes, "B")
-    return stage.stage, f"{stage.jobs:,}" if stage.jobs else "-", *sizes, hours(stage.gpu_hours), hours(stage.cpu_hours)
+    amounts = map(amount, (stage.tokens, stage.forward_flops, stage.sae_flops))
+    sizes = amount(stage.read_bytes, "B"), amount(stage.kept_bytes, "B")
+    return stage.stage, f"{stage.jobs:,}", *amounts, *sizes, hours(stage.gpu_hours), hours(stage.cpu_hours)
 
 
-def _block_sizes(sizes: BlockSizes) -> str:
-    lines = [
-        f"  {sizes.model}, {each.layers_per_job}: {each.jobs:,} jobs, {hours(each.load_hours)} GPU h of loads,"
-        f" {hours(each.work_hours)} h of encoding; one SAE changed reruns {hours(each.rerun_hours)} h"
-        for each in (sizes.one_layer, sizes.all_layers)
-    ]
-    changes = "never cheaper"
-    if sizes.break_even is not None:
-        number = math.ceil(sizes.break_even)
-        changes = f"cheaper from {number:,} changed SAE{'s' if number > 1 else ''} on"
-    return "\n".join([*lines, f"  {sizes.model}: 1 is {changes}; this study has {sizes.setting}"])
+def _block_size(size: BlockSize) -> str:
+    return (
+        f"  {size.model}, {size.layers_per_job}: {size.jobs:,} jobs, {hours(size.load_hours)} GPU h of loads,"
+        f" {hours(size.work_hours)} h of encoding; one SAE changed reruns {hours(size.rerun_hours)} h"
+    )
+
+
+def _break_even(changes: float | None) -> str:
+    if changes is None:
+        return "1 is never cheaper"
+    number = math.ceil(changes)
+    return f"1 is cheaper from {number:,} changed SAE{'s' if number > 1 else ''} on"
