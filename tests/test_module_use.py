@@ -167,10 +167,10 @@ def test_results_go_to_another_directory(repository: Path, tmp_path: Path):
 def test_the_installed_package_carries_its_resources(installed: Path, tmp_path: Path):
     code = (
         "import isogloss, sys\n"
-        "from isogloss.languages import language_table, told_languages\n"
+        "from isogloss.languages import language_table, world_languages\n"
         "from isogloss.latent.prompts import load_template\n"
         "from isogloss.resources import CAPTIONS\n"
-        "assert language_table()['en'].name == 'English' and 'hi' in told_languages()\n"
+        "assert language_table()['en'].name == 'English' and 'hi' in world_languages()\n"
         "assert load_template('belebele', 'letters', 'en').layout\n"
         "assert (CAPTIONS / 'style.css').is_file() and (CAPTIONS / 'training.rst').is_file()\n"
         "print(isogloss.__version__, isogloss.__file__)\n"

@@ -35,7 +35,7 @@ def language_table() -> dict[str, Language]:
         return {row["code"]: Language(**row) for row in rows}
 
 
-def told_languages() -> list[str]:
+def world_languages() -> list[str]:
     """The languages that the toy world can be told in: those with templates in `resources/world`."""
     return [code for code in language_table() if (RESOURCES / "world" / f"{code}.yaml").is_file()]
 

@@ -92,4 +92,4 @@ def _fetched(inputs: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """Id and commit of each input folder that was fetched."""
     records = {path: Path(path, "fetched.json") for path in inputs}
     known = {path: json.loads(record.read_text()) for path, record in records.items() if record.is_file()}
-    return {path: {key: its.get(key) for key in ("id", "revision")} for path, its in known.items()}
+    return {path: {key: record.get(key) for key in ("id", "revision")} for path, record in known.items()}

@@ -6,14 +6,14 @@ from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
 from isogloss.config.model import AnalysedModel, SaeRecipe, Shape
-from isogloss.languages import in_order, told_languages
+from isogloss.languages import in_order, world_languages
 
 
 class World(Section):
     """The toy world: facts from Unicode CLDR, told by our templates in ten languages."""
 
     languages: list[str] = Field(
-        default_factory=told_languages, min_length=2, description="languages that the world is told in"
+        default_factory=world_languages, min_length=2, description="languages that the world is told in"
     )
     territories: Positive = Field(default=240, description="number of countries and territories, drawn by the seed")
     english_only: Annotated[float, Field(ge=0, lt=1)] = Field(
@@ -35,10 +35,10 @@ class World(Section):
     @field_validator("languages")
     @classmethod
     def _check(cls, codes: list[str]) -> list[str]:
-        untold = [code for code in codes if known_language(code) not in told_languages()]
+        untold = [code for code in codes if known_language(code) not in world_languages()]
         if untold:
             raise ValueError(
-                f"no templates for {', '.join(untold)}; allowed: {', '.join(told_languages())}, or write"
+                f"no templates for {', '.join(untold)}; allowed: {', '.join(world_languages())}, or write"
                 f" resources/world/{untold[0]}.yaml"
             )
         return in_order(distinct(codes))
