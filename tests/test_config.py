@@ -112,6 +112,24 @@ def test_a_language_that_the_world_lacks():
         load_study(config)
 
 
+def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
+    study = load_study(DEFAULT)
+    expected = study.model_dump(mode="json")
+    for key in ("token_budget", "layers_per_job", "tasks_per_job", "languages_per_job"):
+        del expected["compute"][key]
+    for section in (expected["alignment"], expected["bilingual"]):
+        del section["resume_every"]
+    for model in expected["models"].values():
+        del model["training"]["resume_every"]
+    del expected["bilingual"]["layers_per_job"]
+    assert study.numbers() == expected
+    assert study.compute.numbers() == {"dtype": "float32"}
+    for path in STUDIES:
+        study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")))
+        for model, numbers in zip(study.models.values(), study.numbers()["models"].values(), strict=True):
+            assert numbers == model.model_dump(mode="json")  # sections by step and by name
+
+
 def test_schema_and_key_reference_are_up_to_date():
     hint = "run `make schema`"
     assert schema.SCHEMA.read_text(encoding="utf-8") == schema.json_schema(), hint

@@ -53,7 +53,7 @@ rule train_toy:
         shares=model_setting("shares"),
         architecture=model_setting("architecture"),
         training=training_settings,
-        kept_steps=lambda wildcards: STUDY.models[wildcards.model].training.kept_steps,
+        kept_steps=lambda wildcards: STUDY.models[wildcards.model].kept_steps,
         state_folder="results/{model}/.training",
     message:
         "Train the language model {wildcards.model}"

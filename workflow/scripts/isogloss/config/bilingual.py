@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import Positive, Section, distinct, known_language
+from isogloss.config.base import SPEED_ONLY, Positive, Section, distinct, known_language
 from isogloss.config.pretrained import Source
 
 Rate = Annotated[float, Field(gt=0)]
@@ -109,10 +109,14 @@ class Bilingual(Section):
         description="rates to search over, at the last checkpoint and the middle layer; absent: the recipe's own rate",
     )
     layers_per_job: Positive | Literal["all"] = Field(
-        default="all", description="layers whose SAEs one job trains from one forward; their memory adds up"
+        default="all",
+        description="layers whose SAEs one job trains from one forward; their memory adds up",
+        json_schema_extra=SPEED_ONLY,
     )
     resume_every: Positive = Field(
-        default=500, description="batches between saves of the state that a killed training resumes from"
+        default=500,
+        description="batches between saves of the state that a killed training resumes from",
+        json_schema_extra=SPEED_ONLY,
     )
     intervention: Intervention | None = Field(default=Intervention(), description="null: none")
 

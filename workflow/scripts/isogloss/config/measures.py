@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import Fraction, Name, Positive, Section, distinct, known_language
+from isogloss.config.base import SPEED_ONLY, Fraction, Name, Positive, Section, distinct, known_language
 from isogloss.config.model import Task
 from isogloss.config.pretrained import Source
 from isogloss.languages import in_order
@@ -125,11 +125,19 @@ class Translation(Section):
 class Compute(Section):
     """Batch and job sizes, which change no number beyond float tolerance, and the compute type, which does."""
 
-    token_budget: Positive = Field(default=8192, description="tokens of a forward batch, padding included")
-    layers_per_job: Literal["all"] | Positive = Field(default="all", description="layers that one encode job takes")
-    tasks_per_job: Literal["all"] | Positive = Field(default="all", description="benchmark tasks that one job takes")
+    token_budget: Positive = Field(
+        default=8192, description="tokens of a forward batch, padding included", json_schema_extra=SPEED_ONLY
+    )
+    layers_per_job: Literal["all"] | Positive = Field(
+        default="all", description="layers that one encode job takes", json_schema_extra=SPEED_ONLY
+    )
+    tasks_per_job: Literal["all"] | Positive = Field(
+        default="all", description="benchmark tasks that one job takes", json_schema_extra=SPEED_ONLY
+    )
     languages_per_job: Literal["all"] | Positive = Field(
-        default=1, description="languages that a job of capture, encode, benchmark, latent_score or steer takes"
+        default=1,
+        description="languages that a job of capture, encode, benchmark, latent_score or steer takes",
+        json_schema_extra=SPEED_ONLY,
     )
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
 
@@ -218,7 +226,9 @@ class Alignment(Section):
         default="all", description="linear maps of a decoder layer that get LoRA matrices, by name"
     )
     resume_every: Positive = Field(
-        default=25, description="steps between saves of the state that a killed run resumes from"
+        default=25,
+        description="steps between saves of the state that a killed run resumes from",
+        json_schema_extra=SPEED_ONLY,
     )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import Fraction, Positive, Section, distinct, known_language
+from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
 from isogloss.config.model import AnalysedModel, SaeRecipe, Shape
 from isogloss.languages import in_order, told_languages
 
@@ -79,14 +79,10 @@ class Training(Section):
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=50, description="steps of linear warm-up")
     checkpoints: Positive = Field(default=6, description="checkpoints kept, at log-spaced steps, the last included")
     resume_every: Positive = Field(
-        default=200, description="steps between saves of the state that a killed run resumes from"
+        default=200,
+        description="steps between saves of the state that a killed run resumes from",
+        json_schema_extra=SPEED_ONLY,
     )
-
-    @property
-    def kept_steps(self) -> list[int]:
-        """The steps of all kept checkpoints but the last: log-spaced from the first step to the least possible last."""
-        least = self.tokens // self.batch_tokens
-        return log_spaced(least, self.checkpoints)[:-1]
 
 
 def log_spaced(steps: int, count: int) -> list[int]:
@@ -121,6 +117,12 @@ class ToyModel(AnalysedModel):
         return shares
 
     @property
+    def kept_steps(self) -> list[int]:
+        """The steps of all kept checkpoints but the last: log-spaced from the first step to the least possible last."""
+        least = self.training.tokens // self.training.batch_tokens
+        return log_spaced(least, self.training.checkpoints)[:-1]
+
+    @property
     def checkpoint_list(self) -> list[str]:
         """The kept checkpoints as their folders' names, in order; the last is the finished model."""
-        return [*(f"step{step}" for step in self.training.kept_steps), FINAL]
+        return [*(f"step{step}" for step in self.kept_steps), FINAL]
