@@ -3,6 +3,50 @@
 #   out: a PEFT adapter a run, its loss terms, gain and retention
 
 
+def alignment_settings():
+    """What all runs share, without what changes no number."""
+    return {
+        key: value
+        for key, value in config["alignment"].items()
+        if key not in ("runs", "resume_every")
+    }
+
+
+def target_block(wildcards):
+    """The layer block that holds a run's target layer."""
+    target = RUNS[wildcards.run].target_layer
+    limits = [
+        (block, *map(int, block.split("-"))) for block in model_blocks(wildcards.model)
+    ]
+    return next(block for block, first, last in limits if first <= target <= last)
+
+
+def target_sae(wildcards):
+    """The SAE that a run reads."""
+    return sae_folders(wildcards.model, [RUNS[wildcards.run].target_layer])
+
+
+def target_phrases(wildcards):
+    """The phrases that a run trains on."""
+    return phrase_tables(wildcards.model, [RUNS[wildcards.run].target_layer])
+
+
+def run_translations(wildcards):
+    """The translations that a run trains on; the reference's text is in the phrases."""
+    return [
+        f"results/{wildcards.model}/translations/{target_block(wildcards)}/{lang}.parquet"
+        for lang in RUNS[wildcards.run].languages
+    ]
+
+
+def run_recorded(wildcards):
+    """The reference's recorded activations, where a run takes them from the phrase alone."""
+    if STUDY.alignment.recorded == "corpus":
+        return []
+    block = target_block(wildcards)
+    return list(activation_tables(wildcards.model, "base", [REFERENCE], [block]))
+
+
 rule align:
     input:
         lm="results/{model}/lm",
@@ -39,6 +83,25 @@ rule align:
         "Align {wildcards.model} ({wildcards.run})"
     script:
         "../scripts/align.py"
+
+
+def gain_base(model):
+    """The base model's tables in the languages that any run is measured in, each with its language."""
+    measured = [
+        lang
+        for lang in LANGUAGES
+        if any(lang in run_languages(run) for run in runs_of(model))
+    ]
+    return activation_tables(model, "base", measured)
+
+
+def gain_adapted(model):
+    """The adapters' tables, each with its run and language."""
+    return {
+        path: (run, lang)
+        for run in runs_of(model)
+        for path, lang in activation_tables(model, run, run_languages(run)).items()
+    }
 
 
 rule gain:

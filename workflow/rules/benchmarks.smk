@@ -3,6 +3,45 @@
 #   out: log-probabilities of every question, accuracy with paired tests, correlation with the gap
 
 
+def task_settings(wildcards, key):
+    """One setting of each of a block's tasks."""
+    return {
+        task: config["benchmarks"]["tasks"][task][key]
+        for task in wildcards.tasks.split("+")
+    }
+
+
+def benchmark_languages(model, adapter):
+    """The languages in which an adapter is benchmarked."""
+    if adapter == "base" or RUNS[adapter].benchmark is None:
+        return LANGUAGES
+    return RUNS[adapter].benchmark
+
+
+def benchmarked_languages(wildcards):
+    """The languages that a benchmark job takes."""
+    languages = benchmark_languages(wildcards.model, wildcards.adapter)
+    return language_blocks(languages)[wildcards.langs]
+
+
+def question_languages(wildcards):
+    """The languages whose common questions are asked."""
+    return STUDY.world.languages if wildcards.model in TOYS else LANGUAGES
+
+
+def question_folders(wildcards):
+    """The folder of each of a block's tasks, in the layout of the upstream data sets."""
+    parent = f"{WORLD}/benchmarks" if wildcards.model in TOYS else "results/benchmarks"
+    return {task: f"{parent}/m_{task}" for task in wildcards.tasks.split("+")}
+
+
+def question_files(wildcards):
+    """The questions of a block's tasks as inputs."""
+    if wildcards.model in TOYS:
+        return world_benchmarks(STUDY.world.languages, wildcards.tasks.split("+"))
+    return list(question_folders(wildcards).values())
+
+
 rule benchmark:
     input:
         lm="results/{model}/lm",
@@ -32,6 +71,44 @@ rule benchmark:
         "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}: {wildcards.tasks}"
     script:
         "../scripts/benchmark.py"
+
+
+def task_blocks(model):
+    """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
+    tasks = [
+        task
+        for task in STUDY.benchmarks.tasks
+        if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)
+    ]
+    return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
+
+
+def benchmark_tables(model):
+    """The benchmark jobs' tables of a model, each with its adapter and language."""
+    return {
+        path: (adapter, Path(path).stem)
+        for adapter in ("base", *runs_of(model))
+        for tasks in task_blocks(model)
+        for path in language_files(
+            f"results/{model}/benchmarks/{adapter}/{tasks}",
+            benchmark_languages(model, adapter),
+        )
+    }
+
+
+def benchmark_adapters(wildcards):
+    """The adapter of each of `benchmark_tables`."""
+    return [adapter for adapter, _ in benchmark_tables(wildcards.model).values()]
+
+
+def benchmark_table_languages(wildcards):
+    """The language of each of `benchmark_tables`."""
+    return [lang for _, lang in benchmark_tables(wildcards.model).values()]
+
+
+def world_facts(wildcards):
+    """What the world's questions are about; nothing for other questions."""
+    return f"{WORLD}/facts.parquet" if wildcards.model in TOYS else []
 
 
 rule accuracy:

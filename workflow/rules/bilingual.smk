@@ -3,6 +3,11 @@
 #   out: token tables, one SAE a checkpoint and layer, every feature classed, injections into an unfinished model
 
 
+def checkpoint_source(wildcards):
+    """Where a pretrained model's checkpoint is."""
+    return setting(wildcards, "checkpoints")[wildcards.checkpoint.removeprefix("step")]
+
+
 rule fetch_checkpoint:
     input:
         lambda wildcards: local_files(checkpoint_source(wildcards)["folder"]),
@@ -25,6 +30,23 @@ rule fetch_checkpoint:
         "../scripts/fetch_model.py"
 
 
+def document_source(wildcards):
+    """Where documents of a language are."""
+    return config["bilingual"]["documents"][wildcards.lang]
+
+
+def documents_needed():
+    """How many documents of each language are kept: enough for every model, a third of them too short."""
+    tokens = max(
+        (model.sae.tokens for model in STUDY.models.values() if model.sae), default=0
+    )
+    a_document = STUDY.bilingual.tokens_per_document - 1
+    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(
+        STUDY.bilingual_languages
+    )
+    return int(1.5 * a_language / a_document) + 100
+
+
 rule fetch_documents:
     input:
         lambda wildcards: local_files(document_source(wildcards)["folder"]),
@@ -45,6 +67,29 @@ rule fetch_documents:
         "Fetch documents in {wildcards.lang}"
     script:
         "../scripts/fetch_documents.py"
+
+
+def checkpoints(model):
+    """The checkpoints of a model, in order; the last is the finished model."""
+    return STUDY.models[model].checkpoint_list
+
+
+def checkpoint_inputs(model, checkpoint):
+    """A checkpoint as input: its folder where it is fetched, all of them where the model is trained here."""
+    if model in TOYS:
+        return f"results/{model}/checkpoints"
+    return f"results/{model}/checkpoints/{checkpoint}"
+
+
+def finished_checkpoint(wildcards):
+    """The finished model."""
+    return checkpoint_inputs(wildcards.model, checkpoints(wildcards.model)[-1])
+
+
+def bilingual_documents(wildcards):
+    """The documents of the classed languages, in their order."""
+    folder = f"{WORLD}/documents" if wildcards.model in TOYS else "results/documents"
+    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
 
 
 rule tokenise:
@@ -72,6 +117,11 @@ rule tokenise:
         "Tokenise the documents for {wildcards.model}"
     script:
         "../scripts/tokenise.py"
+
+
+def middle(items):
+    """The middle item, the later one of two."""
+    return items[len(items) // 2]
 
 
 rule search_learning_rate:
@@ -104,6 +154,18 @@ rule search_learning_rate:
         "../scripts/search_learning_rate.py"
 
 
+def checkpoint_folder(wildcards):
+    """The wildcards' checkpoint."""
+    return checkpoint_inputs(wildcards.model, wildcards.checkpoint)
+
+
+def searched_rates(wildcards):
+    """The search of the learning rate, where one is asked for."""
+    if not STUDY.bilingual.learning_rates:
+        return []
+    return f"results/{wildcards.model}/tables/learning_rates.parquet"
+
+
 rule train_checkpoint_saes:
     input:
         checkpoint=checkpoint_folder,
@@ -134,6 +196,30 @@ rule train_checkpoint_saes:
         "Train the SAEs of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}, from one forward"
     script:
         "../scripts/train_checkpoint_saes.py"
+
+
+def embeddings_model(model):
+    """The model whose input embeddings cluster tokens."""
+    return STUDY.bilingual.embeddings or model
+
+
+def embeddings_checkpoint(wildcards):
+    """The finished model whose input embeddings cluster tokens."""
+    model = embeddings_model(wildcards.model)
+    return checkpoint_inputs(model, checkpoints(model)[-1])
+
+
+def feature_settings():
+    """How features are described."""
+    keys = (
+        "threshold",
+        "pattern_threshold",
+        "similarity",
+        "clustering",
+        "single_token",
+        "examples_per_class",
+    )
+    return {key: config["bilingual"][key] for key in keys}
 
 
 rule describe_features:
@@ -170,6 +256,20 @@ rule describe_features:
         "../scripts/describe_features.py"
 
 
+def bilingual_blocks(model):
+    """The layer blocks whose SAEs are trained together."""
+    return blocks(STUDY.models[model].layer_list, STUDY.bilingual.layers_per_job)
+
+
+def checkpoint_tables(model, name):
+    """A table of every checkpoint and block of layers."""
+    return [
+        f"results/{model}/bilingual/{checkpoint}/{block}/{name}.parquet"
+        for checkpoint in checkpoints(model)
+        for block in bilingual_blocks(model)
+    ]
+
+
 rule selectivity:
     input:
         features=lambda wildcards: checkpoint_tables(wildcards.model, "features"),
@@ -196,6 +296,51 @@ rule selectivity:
         "Count the features of {wildcards.model} by class"
     script:
         "../scripts/selectivity.py"
+
+
+def intervention_block(wildcards):
+    """Checkpoint and block of the SAE whose features are injected, as a path."""
+    layer = STUDY.intervention_place(wildcards.model)[1]
+    limits = [
+        (block, *map(int, block.split("-")))
+        for block in bilingual_blocks(wildcards.model)
+    ]
+    block = next(block for block, first, last in limits if first <= layer <= last)
+    return f"{checkpoints(wildcards.model)[-1]}/{block}"
+
+
+def translation_segments(wildcards):
+    """The parallel sentences that an injected model translates, by language; nothing if none is asked for."""
+    told = (config["bilingual"]["intervention"] or {}).get("translations")
+    if not told:
+        return []
+    folder = told["folder"] or f"{WORLD}/segments"
+    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
+
+
+def intervention_settings():
+    """What is injected and how; where is a model's affair."""
+    settings = {**(config["bilingual"]["intervention"] or {})}
+    if told := settings.get("translations"):
+        settings["translations"] = {key: told[key] for key in told if key != "comet"}
+    return {
+        key: value for key, value in settings.items() if key not in ("step", "layer")
+    }
+
+
+def comet_model():
+    """The folder of the COMET model that scores translations; None if none does."""
+    told = (config["bilingual"]["intervention"] or {}).get("translations")
+    return told["comet"] if told else None
+
+
+def intervention_outputs():
+    """What an injection writes: final tables, or tables and translations that COMET completes."""
+    names = ["intervention", "intervention_summary"]
+    if not comet_model():
+        return {name: f"results/{{model}}/tables/{name}.parquet" for name in names}
+    names.append("hypotheses")
+    return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
 
 
 rule intervene:

@@ -128,25 +128,6 @@ def model_blocks(model):
     return blocks(STUDY.models[model].layer_list, STUDY.compute.layers_per_job)
 
 
-def local_files(folder, inside=""):
-    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
-    if not folder:
-        return []
-    return sorted(
-        str(path) for path in Path(folder, inside).glob("*") if path.is_file()
-    )
-
-
-def task_blocks(model):
-    """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
-    tasks = [
-        task
-        for task in STUDY.benchmarks.tasks
-        if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)
-    ]
-    return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
-
-
 def layers_of(wildcards):
     """The analysed layers of the wildcards' model."""
     return STUDY.models[wildcards.model].layer_list
@@ -165,15 +146,6 @@ def model_setting(path):
     return lambda wildcards: setting(wildcards, path)
 
 
-def training_settings(wildcards):
-    """How the wildcards' model is trained, without what changes no number."""
-    return {
-        key: value
-        for key, value in setting(wildcards, "training").items()
-        if key != "resume_every"
-    }
-
-
 def run_languages(run):
     """The languages that a run is measured in: the reference and those that it aligns."""
     return [
@@ -186,175 +158,8 @@ def adapter_languages(adapter):
     return LANGUAGES if adapter == "base" else run_languages(adapter)
 
 
-def phrase_settings(*more):
-    """What the phrases of every model follow, and the keys that one kind of model reads alone."""
-    keys = ("threshold", "window", "feature_stride", "per_feature", *more)
-    return {key: config["phrases"][key] for key in keys}
-
-
-def sae_id(wildcards):
-    """The SAE of a layer, by its id."""
-    return STUDY.models[wildcards.model].saes.ids[int(wildcards.layer)]
-
-
-def export_source(wildcards):
-    """Neuronpedia's name of a layer's SAE."""
-    return STUDY.models[wildcards.model].neuronpedia.source.format(
-        layer=wildcards.layer
-    )
-
-
-def translator(lang, direction):
-    """The OPUS-MT model into a language, or back from it; None without one."""
-    models = "models" if direction == "to" else "back_models"
-    return config["translation"][models].get(lang)
-
-
-def translator_target(lang, direction):
-    """The language code that a translator's input begins with, if it needs one."""
-    return (translator(lang, direction) or {}).get("target")
-
-
-def translation_settings():
-    """What all translations share."""
-    keys = ("backend", "engine", "compute_type", "beam_size", "minimum_chrf")
-    return {key: config["translation"][key] for key in keys}
-
-
-def alignment_settings():
-    """What all runs share, without what changes no number."""
-    return {
-        key: value
-        for key, value in config["alignment"].items()
-        if key not in ("runs", "resume_every")
-    }
-
-
-def task_settings(wildcards, key):
-    """One setting of each of a block's tasks."""
-    return {
-        task: config["benchmarks"]["tasks"][task][key]
-        for task in wildcards.tasks.split("+")
-    }
-
-
-def benchmark_languages(model, adapter):
-    """The languages in which an adapter is benchmarked."""
-    if adapter == "base" or RUNS[adapter].benchmark is None:
-        return LANGUAGES
-    return RUNS[adapter].benchmark
-
-
-def question_languages(wildcards):
-    """The languages whose common questions are asked."""
-    return STUDY.world.languages if wildcards.model in TOYS else LANGUAGES
-
-
-def middle(items):
-    """The middle item, the later one of two."""
-    return items[len(items) // 2]
-
-
-def checkpoints(model):
-    """The checkpoints of a model, in order; the last is the finished model."""
-    return STUDY.models[model].checkpoint_list
-
-
-def checkpoint_source(wildcards):
-    """Where a pretrained model's checkpoint is."""
-    return setting(wildcards, "checkpoints")[wildcards.checkpoint.removeprefix("step")]
-
-
-def document_source(wildcards):
-    """Where documents of a language are."""
-    return config["bilingual"]["documents"][wildcards.lang]
-
-
-def documents_needed():
-    """How many documents of each language are kept: enough for every model, a third of them too short."""
-    tokens = max(
-        (model.sae.tokens for model in STUDY.models.values() if model.sae), default=0
-    )
-    a_document = STUDY.bilingual.tokens_per_document - 1
-    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(
-        STUDY.bilingual_languages
-    )
-    return int(1.5 * a_language / a_document) + 100
-
-
-def feature_settings():
-    """How features are described."""
-    keys = (
-        "threshold",
-        "pattern_threshold",
-        "similarity",
-        "clustering",
-        "single_token",
-        "examples_per_class",
-    )
-    return {key: config["bilingual"][key] for key in keys}
-
-
-def intervention_settings():
-    """What is injected and how; where is a model's affair."""
-    settings = {**(config["bilingual"]["intervention"] or {})}
-    if told := settings.get("translations"):
-        settings["translations"] = {key: told[key] for key in told if key != "comet"}
-    return {
-        key: value for key, value in settings.items() if key not in ("step", "layer")
-    }
-
-
-def comet_model():
-    """The folder of the COMET model that scores translations; None if none does."""
-    told = (config["bilingual"]["intervention"] or {}).get("translations")
-    return told["comet"] if told else None
-
-
-def intervention_outputs():
-    """What an injection writes: final tables, or tables and translations that COMET completes."""
-    names = ["intervention", "intervention_summary"]
-    if not comet_model():
-        return {name: f"results/{{model}}/tables/{name}.parquet" for name in names}
-    names.append("hypotheses")
-    return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
-
-
-def embeddings_model(model):
-    """The model whose input embeddings cluster tokens."""
-    return STUDY.bilingual.embeddings or model
-
-
-def steering_settings():
-    """What steers and how far, without where; nothing if nothing steers."""
-    settings = config["latent"]["steering"] or {}
-    keys = ("gammas", "random", "generation")
-    return {key: settings[key] for key in keys if key in settings}
-
-
-def steer_outputs():
-    """What a sweep writes; answers only if some are generated."""
-    kinds = ["steered", "vectors"]
-    if (config["latent"]["steering"] or {}).get("generation"):
-        kinds.append("generated")
-    return {
-        kind: directory(f"results/{{model}}/latent/{kind}/{{task}}/{{langs}}")
-        for kind in kinds
-    }
-
-
-def lens_settings():
-    """How prompts are put and hidden states are read."""
-    keys = ("instruction", "final_norm", "softcap")
-    return {key: config["latent"][key] for key in keys}
-
-
-def latent_names(reference=True):
-    """The data set and the language of each of `latent_measurements`."""
-    told = latent_measurements(reference)
-    return {"tasks": [task for task, _ in told], "langs": [lang for _, lang in told]}
-
-
-def latent_prompts():
-    """How the questions of each data set are put."""
-    return {task: told.prompt for task, told in STUDY.latent.tasks.items()}
+def adapter_folder(wildcards):
+    """The adapter's folder as an input, nothing for the base model."""
+    if wildcards.adapter == "base":
+        return []
+    return f"results/{wildcards.model}/adapters/{wildcards.adapter}"

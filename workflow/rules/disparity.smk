@@ -3,6 +3,19 @@
 #   out: own-feature activations a block of layers and language, gap tables and their controls
 
 
+def encoded_languages(wildcards):
+    """The languages that an encode job takes."""
+    return language_blocks(adapter_languages(wildcards.adapter))[wildcards.langs]
+
+
+def block_translations(wildcards):
+    """The phrases that an encode job reads, a table a language."""
+    return [
+        translation_table(wildcards.model, wildcards.block, lang)
+        for lang in encoded_languages(wildcards)
+    ]
+
+
 rule encode:
     input:
         lm="results/{model}/lm",
@@ -32,6 +45,28 @@ rule encode:
         "Encode the phrases of {wildcards.model} ({wildcards.adapter}), layers {wildcards.block}, {wildcards.langs}"
     script:
         "../scripts/encode.py"
+
+
+def activation_tables(model, adapter, languages, block_list=None):
+    """The encode jobs' tables in some languages, each with its language, block after block (default: all blocks)."""
+    return {
+        path: Path(path).stem
+        for block in block_list or model_blocks(model)
+        for path in language_files(
+            f"results/{model}/activations/{adapter}/{block}", adapter_languages(adapter)
+        )
+        if Path(path).stem in languages
+    }
+
+
+def base_activations(wildcards):
+    """The base model's activations in every language."""
+    return list(activation_tables(wildcards.model, "base", LANGUAGES))
+
+
+def base_activation_languages(wildcards):
+    """The language of each of `base_activations`."""
+    return list(activation_tables(wildcards.model, "base", LANGUAGES).values())
 
 
 rule gap:

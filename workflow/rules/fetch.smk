@@ -5,6 +5,15 @@
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
 
 
+def local_files(folder, inside=""):
+    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
+    if not folder:
+        return []
+    return sorted(
+        str(path) for path in Path(folder, inside).glob("*") if path.is_file()
+    )
+
+
 rule fetch_model:
     input:
         lambda wildcards: local_files(setting(wildcards, "source.folder")),
@@ -25,6 +34,11 @@ rule fetch_model:
         "Fetch the language model {wildcards.model}"
     script:
         "../scripts/fetch_model.py"
+
+
+def sae_id(wildcards):
+    """The SAE of a layer, by its id."""
+    return STUDY.models[wildcards.model].saes.ids[int(wildcards.layer)]
 
 
 rule fetch_sae:
@@ -55,6 +69,13 @@ rule fetch_sae:
         "../scripts/fetch_sae.py"
 
 
+def export_source(wildcards):
+    """Neuronpedia's name of a layer's SAE."""
+    return STUDY.models[wildcards.model].neuronpedia.source.format(
+        layer=wildcards.layer
+    )
+
+
 rule fetch_exports:
     input:
         lambda wildcards: local_files(
@@ -78,6 +99,17 @@ rule fetch_exports:
         "Fetch the exported activations of {wildcards.model}, layer {wildcards.layer}"
     script:
         "../scripts/fetch_exports.py"
+
+
+def translator(lang, direction):
+    """The OPUS-MT model into a language, or back from it; None without one."""
+    models = "models" if direction == "to" else "back_models"
+    return config["translation"][models].get(lang)
+
+
+def translator_target(lang, direction):
+    """The language code that a translator's input begins with, if it needs one."""
+    return (translator(lang, direction) or {}).get("target")
 
 
 rule fetch_translator:

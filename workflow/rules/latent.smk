@@ -3,6 +3,33 @@
 #   out: answers and their latent probabilities, hidden states, steering vectors, transfer, log ratios, sweeps
 
 
+def latent_source(wildcards):
+    """Where the questions of a data set are fetched from."""
+    name, _, reference = wildcards.source.partition("-")
+    return config["latent"]["tasks"][name][
+        "reference_source" if reference else "source"
+    ]
+
+
+def latent_source_languages(wildcards):
+    """The languages that are fetched of a data set."""
+    name, _, reference = wildcards.source.partition("-")
+    languages = STUDY.latent_languages(name)
+    if name != "mmmlu":
+        return languages
+    return [lang for lang in languages if (lang == REFERENCE) == bool(reference)]
+
+
+def latent_source_files(wildcards):
+    """The files of a local data set: a change there runs its fetch again."""
+    folder = latent_source(wildcards)["folder"]
+    inside = {"belebele": ["data"], "mmmlu": ["test"], "mmmlu-reference": ["all"]}.get(
+        wildcards.source,
+        [f"data/{lang}" for lang in latent_source_languages(wildcards)],
+    )
+    return [path for part in inside for path in local_files(folder, part)]
+
+
 rule fetch_parallel_questions:
     input:
         latent_source_files,
@@ -23,6 +50,22 @@ rule fetch_parallel_questions:
         "Fetch the parallel questions of {wildcards.source}"
     script:
         "../scripts/fetch_parallel_questions.py"
+
+
+def parallel_sources(wildcards):
+    """The data set that parallel questions are read from; the toy world's own, or one fetched."""
+    if wildcards.place != "latent":
+        return world_benchmarks(
+            STUDY.latent_languages(wildcards.task), [wildcards.task]
+        )
+    return f"results/latent/sources/{wildcards.task}"
+
+
+def reference_sources(wildcards):
+    """English questions for a data set that has none."""
+    if wildcards.task != "mmmlu":
+        return []
+    return "results/latent/sources/mmmlu-reference"
 
 
 rule parallel_questions:
@@ -50,6 +93,34 @@ rule parallel_questions:
         "Line up the questions of {wildcards.task} in all languages"
     script:
         "../scripts/parallel_questions.py"
+
+
+def latent_questions(model, task):
+    """The table of parallel questions of a data set."""
+    place = f"{WORLD}/latent" if model in TOYS else "results/latent"
+    return f"{place}/questions/{task}.parquet"
+
+
+def parallel_questions(wildcards):
+    """The table of parallel questions that a model is asked."""
+    return latent_questions(wildcards.model, wildcards.task)
+
+
+def latent_task_languages(task, reference=True):
+    """The languages of a data set of paper B, with or without the reference."""
+    languages = STUDY.latent_languages(task)
+    return [lang for lang in languages if reference or lang != REFERENCE]
+
+
+def scored_languages(wildcards):
+    """The languages that a latent_score job takes."""
+    return language_blocks(latent_task_languages(wildcards.task))[wildcards.langs]
+
+
+def lens_settings():
+    """How prompts are put and hidden states are read."""
+    keys = ("instruction", "final_norm", "softcap")
+    return {key: config["latent"][key] for key in keys}
 
 
 rule latent_score:
@@ -82,6 +153,38 @@ rule latent_score:
         "Ask {wildcards.model} {wildcards.task} in {wildcards.langs}, every layer's lens on the answers"
     script:
         "../scripts/latent_score.py"
+
+
+def latent_measurements(reference=True):
+    """Each data set and language of paper B, with or without the reference."""
+    return [
+        (task, lang)
+        for task in STUDY.latent.tasks
+        for lang in latent_task_languages(task, reference)
+    ]
+
+
+def score_tables(wildcards):
+    """The scores of each of `latent_measurements`."""
+    return [
+        path
+        for task in STUDY.latent.tasks
+        for path in language_files(
+            f"results/{wildcards.model}/latent/scores/{task}",
+            latent_task_languages(task),
+        )
+    ]
+
+
+def latent_names(reference=True):
+    """The data set and the language of each of `latent_measurements`."""
+    told = latent_measurements(reference)
+    return {"tasks": [task for task, _ in told], "langs": [lang for _, lang in told]}
+
+
+def latent_prompts():
+    """How the questions of each data set are put."""
+    return {task: told.prompt for task, told in STUDY.latent.tasks.items()}
 
 
 rule transfer:
@@ -142,6 +245,58 @@ rule latent_process:
         "../scripts/latent_process.py"
 
 
+def state_files(model, task):
+    """The hidden states of the held-out questions, by language."""
+    languages = latent_task_languages(task)
+    folder = f"results/{model}/latent/states/{task}"
+    files = language_files(folder, languages, "safetensors")
+    return dict(zip(languages, files, strict=True))
+
+
+def steered_languages(wildcards):
+    """The languages that a steer job takes."""
+    languages = latent_task_languages(wildcards.task, reference=False)
+    return language_blocks(languages)[wildcards.langs]
+
+
+def control_languages(wildcards):
+    """The language whose vector is the control, by language that is steered: the next; none without a third."""
+    others = latent_task_languages(wildcards.task, reference=False)
+    if not STUDY.latent.steering.other or len(others) < 2:
+        return {}
+    return {
+        lang: others[(others.index(lang) + 1) % len(others)]
+        for lang in steered_languages(wildcards)
+    }
+
+
+def steering_states(wildcards):
+    """The states that steering vectors of a job are made of, by language."""
+    steered, controls = steered_languages(wildcards), control_languages(wildcards)
+    needed = {REFERENCE, *steered, *controls.values()}
+    files = state_files(wildcards.model, wildcards.task)
+    shared = STUDY.latent.steering.shared
+    return {lang: files[lang] for lang in files if shared or lang in needed}
+
+
+def steering_settings():
+    """What steers and how far, without where; nothing if nothing steers."""
+    settings = config["latent"]["steering"] or {}
+    keys = ("gammas", "random", "generation")
+    return {key: settings[key] for key in keys if key in settings}
+
+
+def steer_outputs():
+    """What a sweep writes; answers only if some are generated."""
+    kinds = ["steered", "vectors"]
+    if (config["latent"]["steering"] or {}).get("generation"):
+        kinds.append("generated")
+    return {
+        kind: directory(f"results/{{model}}/latent/{kind}/{{task}}/{{langs}}")
+        for kind in kinds
+    }
+
+
 rule steer:
     input:
         lm="results/{model}/lm",
@@ -177,6 +332,32 @@ rule steer:
         "../scripts/steer.py"
 
 
+def steered_tables(wildcards):
+    """The sweeps of each of `latent_measurements` but the reference's; nothing if nothing steers."""
+    if not STUDY.latent.steering:
+        return []
+    return [
+        path
+        for task in STUDY.latent.tasks
+        for path in language_files(
+            f"results/{wildcards.model}/latent/steered/{task}",
+            latent_task_languages(task, reference=False),
+        )
+    ]
+
+
+def scored_without_reference(wildcards):
+    """The scores of each data set and language but the reference."""
+    tables = score_tables(wildcards)
+    return [path for path in tables if Path(path).stem != REFERENCE]
+
+
+def latent_reference_scores(wildcards):
+    """The scores of each data set in the reference."""
+    tables = score_tables(wildcards)
+    return [path for path in tables if Path(path).stem == REFERENCE]
+
+
 rule steering:
     input:
         steered=in_folders(steered_tables),
@@ -204,6 +385,15 @@ rule steering:
         "Compute what steering changes in {wildcards.model}"
     script:
         "../scripts/steering.py"
+
+
+def projected_states(wildcards):
+    """The hidden states of each of `latent_measurements`."""
+    return [
+        path
+        for task in STUDY.latent.tasks
+        for path in state_files(wildcards.model, task).values()
+    ]
 
 
 rule projection:

@@ -28,6 +28,15 @@ rule toy_tokenizer:
         "../scripts/toy_tokenizer.py"
 
 
+def training_settings(wildcards):
+    """How the wildcards' model is trained, without what changes no number."""
+    return {
+        key: value
+        for key, value in setting(wildcards, "training").items()
+        if key != "resume_every"
+    }
+
+
 rule train_toy:
     input:
         documents=rules.toy_world.output.documents,
@@ -91,3 +100,15 @@ rule train_sae:
         "Train the SAEs of {wildcards.model}: all layers from one forward"
     script:
         "../scripts/train_sae.py"
+
+
+def sae_folders(model, layers):
+    """The SAEs of some layers as inputs: a folder each where they are fetched, one for all where they train together."""
+    if model in TOYS:
+        return [f"results/{model}/sae"]
+    return [f"results/{model}/sae/layer_{layer}" for layer in layers]
+
+
+def block_saes(wildcards):
+    """The SAEs of a block."""
+    return sae_folders(wildcards.model, block_layers(wildcards))

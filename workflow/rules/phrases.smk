@@ -3,6 +3,29 @@
 #   out: phrases of the reference language, recorded activations found again, translations a block of layers and language
 
 
+def phrase_settings(*more):
+    """What the phrases of every model follow, and the keys that one kind of model reads alone."""
+    keys = ("threshold", "window", "feature_stride", "per_feature", *more)
+    return {key: config["phrases"][key] for key in keys}
+
+
+def phrase_tables(model, layers):
+    """The tables that hold the phrases of some layers."""
+    if model in TOYS:
+        return [f"results/{model}/phrases/all.parquet"]
+    return [f"results/{model}/phrases/layer_{layer}.parquet" for layer in layers]
+
+
+def block_phrases(wildcards):
+    """The phrases of a block's layers."""
+    return phrase_tables(wildcards.model, block_layers(wildcards))
+
+
+def model_phrases(wildcards):
+    """The phrases of all layers."""
+    return phrase_tables(wildcards.model, layers_of(wildcards))
+
+
 rule phrases:
     input:
         lm="results/{model}/lm",
@@ -95,6 +118,23 @@ rule reproduce:
         "../scripts/reproduce.py"
 
 
+def reproduced(model, block_list):
+    """What must have been found again before a model is measured: recorded activations, where there are any."""
+    if model in TOYS:
+        return []
+    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list]
+
+
+def block_reproduced(wildcards):
+    """The recorded activations of a block."""
+    return reproduced(wildcards.model, [wildcards.block])
+
+
+def model_reproduced(wildcards):
+    """The recorded activations of all layers."""
+    return reproduced(wildcards.model, model_blocks(wildcards.model))
+
+
 rule phrase_counts:
     input:
         counts=lambda wildcards: [
@@ -120,6 +160,31 @@ rule phrase_counts:
         "Count the phrases of {wildcards.model}"
     script:
         "../scripts/phrase_counts.py"
+
+
+def translator_folder(wildcards, direction):
+    """The translator as an input; nothing for the reference, a translation memory, or a direction without a model."""
+    backend = STUDY.translation.backend
+    if (
+        wildcards.lang == REFERENCE
+        or backend != "opus-mt"
+        or not translator(wildcards.lang, direction)
+    ):
+        return []
+    return f"results/translators/{direction}/{wildcards.lang}"
+
+
+def world_segments(wildcards):
+    """The world's parallel segments, where they are the translation memory."""
+    if STUDY.translation.backend != "parallel":
+        return []
+    return f"{WORLD}/segments/{wildcards.lang}.parquet"
+
+
+def translation_settings():
+    """What all translations share."""
+    keys = ("backend", "engine", "compute_type", "beam_size", "minimum_chrf")
+    return {key: config["translation"][key] for key in keys}
 
 
 rule translate:
@@ -150,6 +215,20 @@ rule translate:
         "Translate the phrases of {wildcards.model}, layers {wildcards.block}, into {wildcards.lang}"
     script:
         "../scripts/translate.py"
+
+
+def translation_table(model, block, lang):
+    """The phrases of a block in a language."""
+    return f"results/{model}/translations/{block}/{lang}.parquet"
+
+
+def every_translation(wildcards):
+    """The phrases of all layers in all languages."""
+    return [
+        f"results/{wildcards.model}/translations/{block}/{lang}.parquet"
+        for lang in LANGUAGES
+        for block in model_blocks(wildcards.model)
+    ]
 
 
 rule translation_quality:

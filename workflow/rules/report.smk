@@ -3,6 +3,12 @@
 #   out: an SVG a figure, an HTML page a table, the landing page, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
 
+
+def figure_inputs(name):
+    """An input function: the Parquet tables that a figure is drawn from."""
+    return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)
+
+
 for name, entry in catalogue.FIGURES.items():
 
     rule:

@@ -3,6 +3,22 @@
 #   out: mean-pooled residuals a language, similarity tables
 
 
+def captured_languages(wildcards):
+    """The languages that a capture job takes."""
+    return language_blocks(LANGUAGES)[wildcards.langs]
+
+
+def captured_translations(wildcards):
+    """The phrases that a capture job reads: of each of its languages, a table a block of layers."""
+    return {
+        lang: [
+            translation_table(wildcards.model, block, lang)
+            for block in model_blocks(wildcards.model)
+        ]
+        for lang in captured_languages(wildcards)
+    }
+
+
 rule capture:
     input:
         lm="results/{model}/lm",
@@ -32,6 +48,11 @@ rule capture:
         "Capture mean-pooled residuals of {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}"
     script:
         "../scripts/capture.py"
+
+
+def residual_tables(wildcards):
+    """The base model's residuals in every language."""
+    return language_files(f"results/{wildcards.model}/residuals/base", LANGUAGES)
 
 
 rule similarity:

@@ -3,6 +3,16 @@
 #   out: facts, documents, parallel segments, benchmarks in the upstream schemas
 
 
+def world_benchmarks(languages, tasks):
+    """The world's benchmark files in the layout of the upstream data sets."""
+    return [
+        f"{WORLD}/benchmarks/m_{task}/data/{lang}/{split}.jsonl"
+        for task in tasks
+        for lang in languages
+        for split in ("train", "val", "test")
+    ]
+
+
 rule toy_world:
     output:
         facts=f"{WORLD}/facts.parquet",

@@ -1,6 +1,6 @@
 """What every section of the configuration is made of: base class, number types, checks of language codes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -22,6 +22,13 @@ class Section(BaseModel):
     def numbers(self) -> dict[str, Any]:
         """The section as plain values, here and in the sections within without the fields that change no number."""
         return _numbers(self, self.model_dump(mode="json"))
+
+    def only(self, *fields: str) -> Self:
+        """The section with these fields alone, for a rule that depends on no other: reading one is an AttributeError."""
+        part = self.model_copy()
+        for left_out in set(type(self).model_fields) - set(fields):
+            del part.__dict__[left_out]
+        return part
 
 
 def _numbers(value: Any, plain: Any) -> Any:
