@@ -7,6 +7,7 @@ error codes) and what a bucket answers (paged listing, ranges), and can break of
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -21,12 +22,12 @@ from xml.sax.saxutils import escape
 
 LARGE = (".safetensors", ".npz", ".bin", ".gz", ".spm")  # kept by Git LFS upstream
 RUNNER = """
-import importlib, json, logging, sys
+import importlib, json, logging, pickle, sys
 from isogloss.errors import IsoglossError
 logging.basicConfig(level=logging.WARNING)
 module, name = sys.argv[1].split(":")
 function, lines = getattr(importlib.import_module(module), name), []
-for arguments in json.loads(sys.argv[2]):
+for arguments in pickle.loads(bytes.fromhex(sys.argv[2])):
     try:
         lines.append(function(**arguments) or "")
     except IsoglossError as error:
@@ -91,7 +92,7 @@ def environment(url: str, cache: Path, **more: str) -> dict[str, str]:
 
 def command(function: str, *calls: Mapping[str, Any]) -> list[str]:
     """How to call `module:function` with each set of arguments, in a process of its own."""
-    return [sys.executable, "-c", RUNNER, function, json.dumps(calls)]
+    return [sys.executable, "-c", RUNNER, function, pickle.dumps(calls).hex()]
 
 
 def call(function: str, url: str, cache: Path, *calls: Mapping[str, Any], **env: str) -> list[str]:

@@ -24,6 +24,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from isogloss.config.measures import Compute
 from isogloss.disparity.align import align
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
@@ -262,8 +263,7 @@ def test_encode_is_the_largest_activation_on_a_texts_own_tokens(
         translations={"es": str(translations(tmp_path / "es.parquet", 64))},
         outputs={"es": str(tmp_path / "out.parquet")},
         layers=list(range(LAYERS)),
-        token_budget=128,
-        dtype="float32",
+        compute=Compute(token_budget=128),
         seed=0,
         metadata={},
     )
@@ -289,8 +289,7 @@ def test_capture_is_the_mean_over_a_texts_own_tokens(lm: Path, family: str, tmp_
         outputs={"es": str(tmp_path / "out.parquet")},
         layers=list(range(LAYERS)),
         feature_stride=2,
-        token_budget=128,
-        dtype="float32",
+        compute=Compute(token_budget=128),
         metadata={},
     )
     full, found = whole_model(lm), read_table(tmp_path / "out.parquet")

@@ -12,6 +12,7 @@ import pytest
 
 import hub as server
 from hub import Hub
+from isogloss.config.pretrained import Neuronpedia
 from isogloss.errors import IsoglossError
 from isogloss.sources.exports import fetch_exports
 
@@ -33,14 +34,17 @@ def hub() -> Iterator[Hub]:
 
 
 def arguments(tmp_path: Path, hub: Hub | None = None, **changed: Any) -> dict[str, Any]:
-    return {
+    settings = {
         "url": hub.url if hub else "http://127.0.0.1:9",
         "folder": None,
         "model": "gemma-2-2b",
+    } | changed
+    return {
+        "neuronpedia": Neuronpedia(**settings),
         "source": "12-gemmascope-res-16k",
         "output": str(tmp_path / "out"),
         "downloads": str(tmp_path / "downloads"),
-    } | changed
+    }
 
 
 def call(hub: Hub, tmp_path: Path, **env: str) -> str:

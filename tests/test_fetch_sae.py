@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import hub as server
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.sae.autoencoder import activations, load_encoder
 from isogloss.sources.sae import fetch_sae
@@ -49,7 +50,10 @@ def fetch(tmp_path: Path, folder: Path | None, **changed: Any) -> Path:
         "d_model": D_MODEL,
         "output": str(output),
     }
-    fetch_sae(**(arguments | changed))
+    arguments |= changed
+    if arguments["source"]:
+        arguments["source"] = Source(**arguments["source"])
+    fetch_sae(**arguments)
     return output
 
 

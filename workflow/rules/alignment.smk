@@ -3,15 +3,6 @@
 #   out: a PEFT adapter a run, its loss terms, gain and retention
 
 
-def alignment_settings():
-    """What all runs share, without what changes no number."""
-    return {
-        key: value
-        for key, value in config["alignment"].items()
-        if key not in ("runs", "resume_every")
-    }
-
-
 def target_block(wildcards):
     """The layer block that holds a run's target layer."""
     target = RUNS[wildcards.run].target_layer
@@ -65,20 +56,18 @@ rule align:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
-        resume_every=STUDY.alignment.resume_every,
     params:
-        **alignment_settings(),
+        **sections(
+            alignment=STUDY.alignment.without("runs"),
+            run=lambda wildcards: RUNS[wildcards.run].without("benchmark"),
+            compute=STUDY.compute,
+        ),
         code=code("align"),
         seed=STUDY.seed,
         sae_folder="results/{model}/sae",
         state_folder="results/{model}/.alignment/{run}",
         model_name="{model}",
         reference_activations=run_recorded,
-        languages=lambda wildcards: RUNS[wildcards.run].languages,
-        target_layer=lambda wildcards: RUNS[wildcards.run].target_layer,
-        tuned_layers=lambda wildcards: RUNS[wildcards.run].tuned_layers,
-        dtype=STUDY.compute.dtype,
     message:
         "Align {wildcards.model} ({wildcards.run})"
     script:
@@ -117,6 +106,7 @@ rule gain:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("gain"),
         seed=STUDY.seed,
         reference=REFERENCE,
@@ -132,8 +122,6 @@ rule gain:
         target_layers={run: settings.target_layer for run, settings in RUNS.items()},
         held_out=STUDY.alignment.held_out,
         minimum_phrases=STUDY.gap.minimum_phrases,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute gain and retention of the alignment of {wildcards.model}"
     script:

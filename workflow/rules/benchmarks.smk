@@ -5,10 +5,8 @@
 
 def task_settings(wildcards, key):
     """One setting of each of a block's tasks."""
-    return {
-        task: config["benchmarks"]["tasks"][task][key]
-        for task in wildcards.tasks.split("+")
-    }
+    tasks = wildcards.tasks.split("+")
+    return {task: getattr(STUDY.benchmarks.tasks[task], key) for task in tasks}
 
 
 def benchmark_languages(model, adapter):
@@ -57,8 +55,8 @@ rule benchmark:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(compute=STUDY.compute),
         code=code("benchmark"),
         seed=STUDY.seed,
         folders=question_folders,
@@ -66,7 +64,6 @@ rule benchmark:
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
         common_languages=question_languages,
-        dtype=STUDY.compute.dtype,
     message:
         "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}: {wildcards.tasks}"
     script:
@@ -124,6 +121,7 @@ rule accuracy:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("confidence", "correction")),
         code=code("accuracy"),
         seed=STUDY.seed,
         answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
@@ -132,8 +130,6 @@ rule accuracy:
         metrics={
             task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
         },
-        confidence=STUDY.statistics.confidence,
-        correction=STUDY.statistics.correction,
     message:
         "Compute the accuracies of {wildcards.model}"
     script:
@@ -183,10 +179,9 @@ rule correlation:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("confidence", "correction")),
         code=code("correlation"),
         reference=REFERENCE,
-        confidence=STUDY.statistics.confidence,
-        correction=STUDY.statistics.correction,
     message:
         "Correlate gap and accuracy of {wildcards.model} over languages"
     script:

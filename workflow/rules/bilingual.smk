@@ -5,12 +5,13 @@
 
 def checkpoint_source(wildcards):
     """Where a pretrained model's checkpoint is."""
-    return setting(wildcards, "checkpoints")[wildcards.checkpoint.removeprefix("step")]
+    step = int(wildcards.checkpoint.removeprefix("step"))
+    return model_of(wildcards).checkpoints[step]
 
 
 rule fetch_checkpoint:
     input:
-        lambda wildcards: local_files(checkpoint_source(wildcards)["folder"]),
+        lambda wildcards: folder_files(checkpoint_source(wildcards).folder),
     output:
         directory("results/{model}/checkpoints/{checkpoint}"),
     log:
@@ -21,9 +22,8 @@ rule fetch_checkpoint:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=checkpoint_source, architecture=model_setting("architecture")),
         code=code("fetch_model"),
-        source=checkpoint_source,
-        architecture=model_setting("architecture"),
     message:
         "Fetch the checkpoint {wildcards.checkpoint} of {wildcards.model}"
     script:
@@ -32,7 +32,7 @@ rule fetch_checkpoint:
 
 def document_source(wildcards):
     """Where documents of a language are."""
-    return config["bilingual"]["documents"][wildcards.lang]
+    return STUDY.bilingual.documents[wildcards.lang]
 
 
 def documents_needed():
@@ -49,7 +49,7 @@ def documents_needed():
 
 rule fetch_documents:
     input:
-        lambda wildcards: local_files(document_source(wildcards)["folder"]),
+        lambda wildcards: folder_files(document_source(wildcards).folder),
     output:
         "results/documents/{lang}.parquet",
     log:
@@ -60,8 +60,8 @@ rule fetch_documents:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=document_source),
         code=code("fetch_documents"),
-        source=document_source,
         documents=documents_needed(),
     message:
         "Fetch documents in {wildcards.lang}"
@@ -106,13 +106,15 @@ rule tokenise:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(
+            settings=STUDY.bilingual.only(
+                "tokens_per_document", "minimum_tokens", "evaluation_tokens"
+            )
+        ),
         code=code("tokenise"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        tokens_per_document=STUDY.bilingual.tokens_per_document,
-        minimum_tokens=STUDY.bilingual.minimum_tokens,
         training_tokens=model_setting("sae.tokens"),
-        evaluation_tokens=STUDY.bilingual.evaluation_tokens,
     message:
         "Tokenise the documents for {wildcards.model}"
     script:
@@ -139,15 +141,13 @@ rule search_learning_rate:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("search_learning_rate"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: middle(layers_of(wildcards)),
         rates=STUDY.bilingual.learning_rates,
-        sae=model_setting("sae"),
-        dtype=STUDY.compute.dtype,
     message:
         "Search the learning rate of the SAEs of {wildcards.model}"
     script:
@@ -183,14 +183,15 @@ rule train_checkpoint_saes:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
-        resume_every=STUDY.bilingual.resume_every,
     params:
+        **sections(
+            sae=model_setting("sae"),
+            bilingual=STUDY.bilingual.only("resume_every"),
+            compute=STUDY.compute,
+        ),
         code=code("train_checkpoint_saes"),
         seed=STUDY.seed,
         layers=block_layers,
-        sae=model_setting("sae"),
-        dtype=STUDY.compute.dtype,
         state_folder="results/{model}/bilingual/{checkpoint}/{block}/.training",
     message:
         "Train the SAEs of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}, from one forward"
@@ -207,19 +208,6 @@ def embeddings_checkpoint(wildcards):
     """The finished model whose input embeddings cluster tokens."""
     model = embeddings_model(wildcards.model)
     return checkpoint_inputs(model, checkpoints(model)[-1])
-
-
-def feature_settings():
-    """How features are described."""
-    keys = (
-        "threshold",
-        "pattern_threshold",
-        "similarity",
-        "clustering",
-        "single_token",
-        "examples_per_class",
-    )
-    return {key: config["bilingual"][key] for key in keys}
 
 
 rule describe_features:
@@ -239,9 +227,18 @@ rule describe_features:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **feature_settings(),
+        **sections(
+            settings=STUDY.bilingual.only(
+                "threshold",
+                "pattern_threshold",
+                "similarity",
+                "clustering",
+                "single_token",
+                "examples_per_class",
+            ),
+            compute=STUDY.compute,
+        ),
         code=code("describe_features"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
@@ -249,7 +246,6 @@ rule describe_features:
             embeddings_model(wildcards.model)
         )[-1],
         layers=block_layers,
-        dtype=STUDY.compute.dtype,
     message:
         "Describe the features of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}"
     script:
@@ -287,11 +283,10 @@ rule selectivity:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("selectivity"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Count the features of {wildcards.model} by class"
     script:
@@ -311,27 +306,27 @@ def intervention_block(wildcards):
 
 def translation_segments(wildcards):
     """The parallel sentences that an injected model translates, by language; nothing if none is asked for."""
-    told = (config["bilingual"]["intervention"] or {}).get("translations")
-    if not told:
+    translations = STUDY.bilingual.intervention.translations
+    if translations is None:
         return []
-    folder = told["folder"] or f"{WORLD}/segments"
+    folder = translations.folder or f"{WORLD}/segments"
     return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
 
 
 def intervention_settings():
-    """What is injected and how; where is a model's affair."""
-    settings = {**(config["bilingual"]["intervention"] or {})}
-    if told := settings.get("translations"):
-        settings["translations"] = {key: told[key] for key in told if key != "comet"}
-    return {
-        key: value for key, value in settings.items() if key not in ("step", "layer")
-    }
+    """What is injected and how, without where, which is a model's affair, and COMET, which comes after it."""
+    settings = STUDY.bilingual.intervention
+    if settings is None:
+        return None
+    translations = settings.translations and settings.translations.without("comet")
+    part = settings.without("step", "layer")
+    return part.model_copy(update={"translations": translations})
 
 
 def comet_model():
     """The folder of the COMET model that scores translations; None if none does."""
-    told = (config["bilingual"]["intervention"] or {}).get("translations")
-    return told["comet"] if told else None
+    settings = STUDY.bilingual.intervention
+    return settings and settings.translations and settings.translations.comet
 
 
 def intervention_outputs():
@@ -363,18 +358,18 @@ rule intervene:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **intervention_settings(),
+        **sections(
+            settings=intervention_settings(),
+            statistics=STUDY.statistics.only("bootstrap", "confidence"),
+            compute=STUDY.compute,
+        ),
         code=code("intervene"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: STUDY.intervention_place(wildcards.model)[0],
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: STUDY.intervention_place(wildcards.model)[1],
         languages=STUDY.bilingual_languages,
-        dtype=STUDY.compute.dtype,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Inject features of the finished {wildcards.model} into an unfinished one"
     script:
@@ -387,8 +382,8 @@ if comet_model():
         input:
             **intervention_outputs(),
             model=[
-                *local_files(comet_model()),
-                *local_files(comet_model(), "checkpoints"),
+                *folder_files(comet_model()),
+                *folder_files(comet_model(), "checkpoints"),
             ],
         output:
             intervention="results/{model}/tables/intervention.parquet",

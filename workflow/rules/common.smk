@@ -1,6 +1,7 @@
 # Names, paths and small helpers that all stages use. Imports nothing heavy, since each cluster job parses this.
 import shutil
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
@@ -116,11 +117,7 @@ def in_folders(files):
 def block_layers(wildcards):
     """The analysed layers of a block."""
     first, last = map(int, wildcards.block.split("-"))
-    return [
-        layer
-        for layer in STUDY.models[wildcards.model].layer_list
-        if first <= layer <= last
-    ]
+    return [layer for layer in layers_of(wildcards) if first <= layer <= last]
 
 
 def model_blocks(model):
@@ -128,22 +125,19 @@ def model_blocks(model):
     return blocks(STUDY.models[model].layer_list, STUDY.compute.layers_per_job)
 
 
+def model_of(wildcards):
+    """The configuration of the wildcards' model."""
+    return STUDY.models[wildcards.model]
+
+
 def layers_of(wildcards):
     """The analysed layers of the wildcards' model."""
-    return STUDY.models[wildcards.model].layer_list
-
-
-def setting(wildcards, path):
-    """A part of the wildcards' model's configuration as plain values, by dotted path."""
-    value = config["models"][wildcards.model]
-    for key in path.split("."):
-        value = value[key]
-    return value
+    return model_of(wildcards).layer_list
 
 
 def model_setting(path):
-    """An input function for `params`: `setting` with the path fixed."""
-    return lambda wildcards: setting(wildcards, path)
+    """An input function for `params`: a part of the configuration of the wildcards' model, by dotted path."""
+    return lambda wildcards: attrgetter(path)(model_of(wildcards))
 
 
 def run_languages(run):
@@ -163,3 +157,17 @@ def adapter_folder(wildcards):
     if wildcards.adapter == "base":
         return []
     return f"results/{wildcards.model}/adapters/{wildcards.adapter}"
+
+
+def sections(**parts):
+    """Params that hand sections of the config on, whole and typed, or functions of the wildcards that give them.
+
+    Snakemake compares plain values only: the NAME_numbers beside each, the fields that change numbers.
+    """
+
+    def numbers(part):
+        if callable(part):
+            return lambda wildcards: numbers(part(wildcards))
+        return part and part.numbers()
+
+    return parts | {f"{name}_numbers": numbers(part) for name, part in parts.items()}

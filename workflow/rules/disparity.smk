@@ -33,14 +33,13 @@ rule encode:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(compute=STUDY.compute),
         code=code("encode"),
         seed=STUDY.seed,
         sae_folder="results/{model}/sae",
         layers=block_layers,
         langs=encoded_languages,
-        dtype=STUDY.compute.dtype,
     message:
         "Encode the phrases of {wildcards.model} ({wildcards.adapter}), layers {wildcards.block}, {wildcards.langs}"
     script:
@@ -84,17 +83,12 @@ rule gap:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(languages=STUDY.languages, statistics=STUDY.statistics),
         code=code("gap"),
         seed=STUDY.seed,
         activations=base_activations,
         langs=base_activation_languages,
-        high_resource=STUDY.languages.high_resource,
-        medium_low_resource=STUDY.languages.medium_low_resource,
-        reference=REFERENCE,
         minimum_phrases=STUDY.gap.minimum_phrases,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
-        correction=STUDY.statistics.correction,
     message:
         "Compute the activation gaps of {wildcards.model}"
     script:
@@ -113,14 +107,13 @@ rule controls:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("controls"),
         seed=STUDY.seed,
         activations=base_activations,
         langs=base_activation_languages,
         reference=REFERENCE,
         minimum_phrases=STUDY.gap.minimum_phrases,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute the controls of the gap of {wildcards.model}"
     script:

@@ -3,9 +3,10 @@
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
+from isogloss.languages import language_table
 
 
-def local_files(folder, inside=""):
+def folder_files(folder, inside=""):
     """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
     if not folder:
         return []
@@ -16,7 +17,7 @@ def local_files(folder, inside=""):
 
 rule fetch_model:
     input:
-        lambda wildcards: local_files(setting(wildcards, "source.folder")),
+        lambda wildcards: folder_files(model_of(wildcards).source.folder),
     output:
         directory("results/{model}/lm"),
     log:
@@ -27,9 +28,10 @@ rule fetch_model:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(
+            source=model_setting("source"), architecture=model_setting("architecture")
+        ),
         code=code("fetch_model"),
-        source=model_setting("source"),
-        architecture=model_setting("architecture"),
     message:
         "Fetch the language model {wildcards.model}"
     script:
@@ -38,14 +40,18 @@ rule fetch_model:
 
 def sae_id(wildcards):
     """The SAE of a layer, by its id."""
-    return STUDY.models[wildcards.model].saes.ids[int(wildcards.layer)]
+    return model_of(wildcards).saes.ids[int(wildcards.layer)]
+
+
+def sae_files(wildcards):
+    """The files of a layer's SAE, if it is local."""
+    source = model_of(wildcards).saes.source
+    return folder_files(source and source.folder, sae_id(wildcards))
 
 
 rule fetch_sae:
     input:
-        lambda wildcards: local_files(
-            (setting(wildcards, "saes.source") or {}).get("folder"), sae_id(wildcards)
-        ),
+        sae_files,
     output:
         directory("results/{model}/sae/layer_{layer}"),
     log:
@@ -56,8 +62,8 @@ rule fetch_sae:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=model_setting("saes.source")),
         code=code("fetch_sae"),
-        source=model_setting("saes.source"),
         release=model_setting("saes.release"),
         sae_id=sae_id,
         kind=model_setting("saes.kind"),
@@ -71,17 +77,19 @@ rule fetch_sae:
 
 def export_source(wildcards):
     """Neuronpedia's name of a layer's SAE."""
-    return STUDY.models[wildcards.model].neuronpedia.source.format(
-        layer=wildcards.layer
-    )
+    return model_of(wildcards).neuronpedia.source.format(layer=wildcards.layer)
+
+
+def export_files(wildcards):
+    """The files of a layer's exports, if they are local."""
+    neuronpedia = model_of(wildcards).neuronpedia
+    inside = f"{neuronpedia.model}/{export_source(wildcards)}/activations"
+    return folder_files(neuronpedia.folder, inside)
 
 
 rule fetch_exports:
     input:
-        lambda wildcards: local_files(
-            setting(wildcards, "neuronpedia.folder"),
-            f"{setting(wildcards, 'neuronpedia.model')}/{export_source(wildcards)}/activations",
-        ),
+        export_files,
     output:
         directory("results/{model}/neuronpedia/layer_{layer}"),
     log:
@@ -92,7 +100,7 @@ rule fetch_exports:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        neuronpedia=model_setting("neuronpedia"),
+        **sections(neuronpedia=model_setting("neuronpedia")),
         source=export_source,
         downloads="results/{model}/.downloads/layer_{layer}",
     message:
@@ -103,20 +111,25 @@ rule fetch_exports:
 
 def translator(lang, direction):
     """The OPUS-MT model into a language, or back from it; None without one."""
-    models = "models" if direction == "to" else "back_models"
-    return config["translation"][models].get(lang)
+    translation = STUDY.translation
+    models = translation.models if direction == "to" else translation.back_models
+    return models.get(lang)
 
 
 def translator_target(lang, direction):
     """The language code that a translator's input begins with, if it needs one."""
-    return (translator(lang, direction) or {}).get("target")
+    model = translator(lang, direction)
+    return model and model.target
+
+
+def translator_source(wildcards):
+    """Where a translator is."""
+    return translator(wildcards.lang, wildcards.direction).source
 
 
 rule fetch_translator:
     input:
-        lambda wildcards: local_files(
-            translator(wildcards.lang, wildcards.direction)["source"]["folder"]
-        ),
+        lambda wildcards: folder_files(translator_source(wildcards).folder),
     output:
         directory("results/translators/{direction}/{lang}"),
     log:
@@ -125,10 +138,8 @@ rule fetch_translator:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=translator_source),
         code=code("fetch_translator"),
-        source=lambda wildcards: translator(wildcards.lang, wildcards.direction)[
-            "source"
-        ],
         target=lambda wildcards: translator_target(wildcards.lang, wildcards.direction),
         engine=STUDY.translation.engine,
         compute_type=STUDY.translation.compute_type,
@@ -139,15 +150,22 @@ rule fetch_translator:
         "../scripts/fetch_translator.py"
 
 
+def flores_codes(languages):
+    """The FLORES-200 code of each language, by which Belebele's files are named."""
+    return {lang: language_table()[lang].flores for lang in languages}
+
+
+def question_source(wildcards):
+    """Where the questions of a task are."""
+    return STUDY.benchmarks.sources[wildcards.task]
+
+
 rule fetch_questions:
     input:
         lambda wildcards: [
             path
             for lang in LANGUAGES
-            for path in local_files(
-                config["benchmarks"]["sources"][wildcards.task]["folder"],
-                f"data/{lang}",
-            )
+            for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
         ],
     output:
         directory("results/benchmarks/m_{task}"),
@@ -159,9 +177,9 @@ rule fetch_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=question_source),
         code=code("fetch_questions"),
-        source=lambda wildcards: config["benchmarks"]["sources"][wildcards.task],
-        languages=LANGUAGES,
+        languages=flores_codes(LANGUAGES),
     message:
         "Fetch the questions of {wildcards.task}"
     script:

@@ -6,9 +6,8 @@
 def latent_source(wildcards):
     """Where the questions of a data set are fetched from."""
     name, _, reference = wildcards.source.partition("-")
-    return config["latent"]["tasks"][name][
-        "reference_source" if reference else "source"
-    ]
+    task = STUDY.latent.tasks[name]
+    return task.reference_source if reference else task.source
 
 
 def latent_source_languages(wildcards):
@@ -22,12 +21,12 @@ def latent_source_languages(wildcards):
 
 def latent_source_files(wildcards):
     """The files of a local data set: a change there runs its fetch again."""
-    folder = latent_source(wildcards)["folder"]
+    languages = latent_source_languages(wildcards)
     inside = {"belebele": ["data"], "mmmlu": ["test"], "mmmlu-reference": ["all"]}.get(
-        wildcards.source,
-        [f"data/{lang}" for lang in latent_source_languages(wildcards)],
+        wildcards.source, [f"data/{lang}" for lang in languages]
     )
-    return [path for part in inside for path in local_files(folder, part)]
+    folder = latent_source(wildcards).folder
+    return [path for part in inside for path in folder_files(folder, part)]
 
 
 rule fetch_parallel_questions:
@@ -43,9 +42,9 @@ rule fetch_parallel_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=latent_source),
         code=code("fetch_parallel_questions"),
-        source=latent_source,
-        languages=latent_source_languages,
+        languages=lambda wildcards: flores_codes(latent_source_languages(wildcards)),
     message:
         "Fetch the parallel questions of {wildcards.source}"
     script:
@@ -54,7 +53,7 @@ rule fetch_parallel_questions:
 
 def parallel_sources(wildcards):
     """The data set that parallel questions are read from; the toy world's own, or one fetched."""
-    if wildcards.place != "latent":
+    if wildcards.origin != "latent":
         return world_benchmarks(
             STUDY.latent_languages(wildcards.task), [wildcards.task]
         )
@@ -73,19 +72,19 @@ rule parallel_questions:
         data=parallel_sources,
         reference_data=reference_sources,
     output:
-        "results/{place}/questions/{task}.parquet",
+        "results/{origin}/questions/{task}.parquet",
     log:
-        "results/{place}/logs/parallel_questions/{task}.log",
+        "results/{origin}/logs/parallel_questions/{task}.log",
     benchmark:
-        "results/{place}/usage/parallel_questions/{task}.tsv"
+        "results/{origin}/usage/parallel_questions/{task}.tsv"
     wildcard_constraints:
-        place="latent|world/latent",
+        origin="latent|world/latent",
     conda:
         "../../envs/isogloss.yaml"
     params:
         code=code("parallel_questions"),
         seed=STUDY.seed,
-        languages=lambda wildcards: STUDY.latent_languages(wildcards.task),
+        languages=lambda wildcards: flores_codes(STUDY.latent_languages(wildcards.task)),
         reference=REFERENCE,
         questions=lambda wildcards: STUDY.latent.tasks[wildcards.task].questions,
         held_out=STUDY.latent.held_out,
@@ -97,8 +96,8 @@ rule parallel_questions:
 
 def latent_questions(model, task):
     """The table of parallel questions of a data set."""
-    place = f"{WORLD}/latent" if model in TOYS else "results/latent"
-    return f"{place}/questions/{task}.parquet"
+    origin = f"{WORLD}/latent" if model in TOYS else "results/latent"
+    return f"{origin}/questions/{task}.parquet"
 
 
 def parallel_questions(wildcards):
@@ -117,12 +116,6 @@ def scored_languages(wildcards):
     return language_blocks(latent_task_languages(wildcards.task))[wildcards.langs]
 
 
-def lens_settings():
-    """How prompts are put and hidden states are read."""
-    keys = ("instruction", "final_norm", "softcap")
-    return {key: config["latent"][key] for key in keys}
-
-
 rule latent_score:
     input:
         lm="results/{model}/lm",
@@ -138,9 +131,11 @@ rule latent_score:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **lens_settings(),
+        **sections(
+            settings=STUDY.latent.only("instruction", "final_norm", "softcap"),
+            compute=STUDY.compute,
+        ),
         code=code("latent_score"),
         seed=STUDY.seed,
         langs=scored_languages,
@@ -148,7 +143,6 @@ rule latent_score:
         prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
         layers=lambda wildcards: STUDY.probed_layers(wildcards.model),
         state_layers=lambda wildcards: STUDY.state_layers(wildcards.model),
-        dtype=STUDY.compute.dtype,
     message:
         "Ask {wildcards.model} {wildcards.task} in {wildcards.langs}, every layer's lens on the answers"
     script:
@@ -178,13 +172,16 @@ def score_tables(wildcards):
 
 def latent_names(reference=True):
     """The data set and the language of each of `latent_measurements`."""
-    told = latent_measurements(reference)
-    return {"tasks": [task for task, _ in told], "langs": [lang for _, lang in told]}
+    measurements = latent_measurements(reference)
+    return {
+        "tasks": [task for task, _ in measurements],
+        "langs": [lang for _, lang in measurements],
+    }
 
 
 def latent_prompts():
     """How the questions of each data set are put."""
-    return {task: told.prompt for task, told in STUDY.latent.tasks.items()}
+    return {task: settings.prompt for task, settings in STUDY.latent.tasks.items()}
 
 
 rule transfer:
@@ -202,13 +199,12 @@ rule transfer:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("transfer"),
         scores=score_tables,
         seed=STUDY.seed,
         prompts=latent_prompts(),
         reference=REFERENCE,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute the consistency of {wildcards.model} and transfer between all pairs of languages"
     script:
@@ -231,14 +227,12 @@ rule latent_process:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
+        **sections(statistics=STUDY.statistics),
         code=code("latent_process"),
         scores=score_tables,
         seed=STUDY.seed,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
-        correction=STUDY.statistics.correction,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute which language the layers of {wildcards.model} work in"
     script:
@@ -280,21 +274,19 @@ def steering_states(wildcards):
 
 
 def steering_settings():
-    """What steers and how far, without where; nothing if nothing steers."""
-    settings = config["latent"]["steering"] or {}
-    keys = ("gammas", "random", "generation")
-    return {key: settings[key] for key in keys if key in settings}
+    """What steers and how far, without where; None if nothing steers."""
+    steering = STUDY.latent.steering
+    return steering and steering.without("layers", "other")
 
 
 def steer_outputs():
     """What a sweep writes; answers only if some are generated."""
+    steering = STUDY.latent.steering
     kinds = ["steered", "vectors"]
-    if (config["latent"]["steering"] or {}).get("generation"):
+    if steering and steering.generation:
         kinds.append("generated")
-    return {
-        kind: directory(f"results/{{model}}/latent/{kind}/{{task}}/{{langs}}")
-        for kind in kinds
-    }
+    folder = "results/{{model}}/latent/{}/{{task}}/{{langs}}"
+    return {kind: directory(folder.format(kind)) for kind in kinds}
 
 
 rule steer:
@@ -312,20 +304,17 @@ rule steer:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **steering_settings(),
+        **sections(settings=steering_settings(), compute=STUDY.compute),
         code=code("steer"),
         seed=STUDY.seed,
         langs=steered_languages,
         states=steering_states,
         controls=control_languages,
-        shared=STUDY.latent.steering and STUDY.latent.steering.shared,
         reference=REFERENCE,
         prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
         instruction=STUDY.latent.instruction,
         layers=lambda wildcards: STUDY.steered_layers(wildcards.model),
-        dtype=STUDY.compute.dtype,
     message:
         "Steer {wildcards.model} towards the reference: {wildcards.task} in {wildcards.langs}"
     script:
@@ -373,14 +362,13 @@ rule steering:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(reference=False),
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("steering"),
         steered=steered_tables,
         scores=scored_without_reference,
         reference_scores=latent_reference_scores,
         seed=STUDY.seed,
         prompts=latent_prompts(),
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute what steering changes in {wildcards.model}"
     script:
@@ -434,6 +422,7 @@ rule latent_by_teaching:
         "../../envs/isogloss.yaml"
     params:
         **latent_names(),
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("latent_by_teaching"),
         seed=STUDY.seed,
         scores=score_tables,
@@ -442,8 +431,6 @@ rule latent_by_teaching:
         prompts=latent_prompts(),
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute transfer in {wildcards.model} by where facts were taught"
     script:

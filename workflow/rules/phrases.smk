@@ -3,12 +3,6 @@
 #   out: phrases of the reference language, recorded activations found again, translations a block of layers and language
 
 
-def phrase_settings(*more):
-    """What the phrases of every model follow, and the keys that one kind of model reads alone."""
-    keys = ("threshold", "window", "feature_stride", "per_feature", *more)
-    return {key: config["phrases"][key] for key in keys}
-
-
 def phrase_tables(model, layers):
     """The tables that hold the phrases of some layers."""
     if model in TOYS:
@@ -45,12 +39,10 @@ rule phrases:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **phrase_settings("corpus_tokens"),
+        **sections(settings=STUDY.phrases.without("check"), compute=STUDY.compute),
         code=code("phrases"),
         layers=layers_of,
-        dtype=STUDY.compute.dtype,
     message:
         "Find the phrases that make the features of {wildcards.model} fire"
     script:
@@ -74,7 +66,7 @@ rule exported_phrases:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **phrase_settings(),
+        **sections(settings=STUDY.phrases.without("check", "corpus_tokens")),
         code=code("exported_phrases"),
         features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
@@ -104,14 +96,11 @@ rule reproduce:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(check=STUDY.phrases.check.without("records"), compute=STUDY.compute),
         code=code("reproduce"),
         sae_folder="results/{model}/sae",
         layers=block_layers,
-        correlation=STUDY.phrases.check.correlation,
-        same_peak=STUDY.phrases.check.same_peak,
-        dtype=STUDY.compute.dtype,
     message:
         "Measure recorded activations of {wildcards.model} again, layers {wildcards.block}"
     script:
@@ -181,12 +170,6 @@ def world_segments(wildcards):
     return f"{WORLD}/segments/{wildcards.lang}.parquet"
 
 
-def translation_settings():
-    """What all translations share."""
-    keys = ("backend", "engine", "compute_type", "beam_size", "minimum_chrf")
-    return {key: config["translation"][key] for key in keys}
-
-
 rule translate:
     input:
         phrases=block_phrases,
@@ -204,7 +187,7 @@ rule translate:
     resources:
         gpu=lambda wildcards: int(bool(translator_folder(wildcards, "to"))),
     params:
-        **translation_settings(),
+        **sections(settings=STUDY.translation.without("models", "back_models")),
         code=code("translate"),
         reference=REFERENCE,
         layers=block_layers,
@@ -243,13 +226,12 @@ rule translation_quality:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("translation_quality"),
         seed=STUDY.seed,
         langs=lambda wildcards: [
             Path(path).stem for path in every_translation(wildcards)
         ],
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Count the translations of {wildcards.model}"
     script:

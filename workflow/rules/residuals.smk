@@ -37,13 +37,12 @@ rule capture:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(compute=STUDY.compute),
         code=code("capture"),
         translations=captured_translations,
         layers=layers_of,
         feature_stride=STUDY.similarity.feature_stride,
-        dtype=STUDY.compute.dtype,
     message:
         "Capture mean-pooled residuals of {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}"
     script:
@@ -69,13 +68,12 @@ rule similarity:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("similarity"),
         seed=STUDY.seed,
         residuals=residual_tables,
         langs=LANGUAGES,
         reference=REFERENCE,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compare the residuals of {wildcards.model} across languages"
     script:

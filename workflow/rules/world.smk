@@ -30,13 +30,13 @@ rule toy_world:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **config["world"],
+        **sections(world=STUDY.world),
         code=code("toy_world"),
         wordings=text_digest(Path(workflow.basedir, "resources", "world")),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),
         reference=REFERENCE,
     message:
-        "Tell the toy world in {params.languages}"
+        "Tell the toy world in {params.world.languages}"
     script:
         "../scripts/toy_world.py"

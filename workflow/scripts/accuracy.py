@@ -9,7 +9,6 @@ with stage(snakemake):
         facts=snakemake.input.get("facts") or None,
         accuracy=snakemake.output[0],
         metrics=snakemake.params.metrics,
-        confidence=snakemake.params.confidence,
-        correction=snakemake.params.correction,
+        statistics=snakemake.params.statistics,
         metadata=provenance(snakemake),
     )

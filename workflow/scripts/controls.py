@@ -8,8 +8,7 @@ with stage(snakemake):
         activation_controls=snakemake.output[0],
         reference=snakemake.params.reference,
         minimum_phrases=snakemake.params.minimum_phrases,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

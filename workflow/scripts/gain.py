@@ -13,8 +13,7 @@ with stage(snakemake):
         reference=snakemake.params.reference,
         held_out=snakemake.params.held_out,
         minimum_phrases=snakemake.params.minimum_phrases,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

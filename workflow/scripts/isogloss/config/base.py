@@ -23,12 +23,16 @@ class Section(BaseModel):
         """The section as plain values, here and in the sections within without the fields that change no number."""
         return _numbers(self, self.model_dump(mode="json"))
 
-    def only(self, *fields: str) -> Self:
-        """The section with these fields alone, for a rule that depends on no other: reading one is an AttributeError."""
+    def without(self, *fields: str) -> Self:
+        """The section for a rule that doesn't depend on these fields: reading one is an AttributeError."""
         part = self.model_copy()
-        for left_out in set(type(self).model_fields) - set(fields):
-            del part.__dict__[left_out]
+        for field in fields:
+            object.__delattr__(part, field)  # a section is frozen
         return part
+
+    def only(self, *fields: str) -> Self:
+        """The section for a rule that depends on these fields alone."""
+        return self.without(*(type(self).model_fields.keys() - fields))
 
 
 def _numbers(value: Any, plain: Any) -> Any:

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import polars as pl
 import pyarrow as pa
 from tqdm import tqdm
 
+from isogloss.config.measures import Translation as TranslationSettings
 from isogloss.errors import IsoglossError
 from isogloss.tables import TableWriter, iter_tables, open_table, table_metadata
 from isogloss.text.segments import read_segments
@@ -175,16 +176,12 @@ def translate(
     output: str,
     lang: str,
     reference: str,
-    backend: Literal["parallel", "opus-mt"],
+    settings: TranslationSettings,
     segments: str | None,
     translator: str | None,
     back_translator: str | None,
     target: str | None,
     back_target: str | None,
-    engine: Literal["ctranslate2", "transformers"],
-    compute_type: str,
-    beam_size: int,
-    minimum_chrf: float | None,
     state_folder: str,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -208,6 +205,7 @@ def translate(
     language code makes them; for phrases that are not there; and what the backend raises.
     """
     machine: Translator
+    backend = settings.backend
     if lang == reference:
         machine = Original()
     elif backend == "parallel":
@@ -218,10 +216,10 @@ def translate(
             back_translator,
             target=target,
             back_target=back_target,
-            engine=engine,
-            compute_type=compute_type,
-            beam_size=beam_size,
-            minimum_chrf=minimum_chrf,
+            engine=settings.engine,
+            compute_type=settings.compute_type,
+            beam_size=settings.beam_size,
+            minimum_chrf=settings.minimum_chrf,
         )
     layers = sorted(layers)
     total = sum(len(rows) for rows in _rows(phrases, layers, ["layer"]))

@@ -13,8 +13,8 @@ import polars as pl
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
-from isogloss.languages import in_order
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, percentile_interval
 from isogloss.tables import open_table, write_table
 from isogloss.tables.contract import SIMILARITY, SIMILARITY_PAIRS
@@ -77,14 +77,14 @@ def measure_similarity(
     similarity: str,
     similarity_pairs: str,
     reference: str,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write the cosines with the reference and of all pairs (paper A, sec. 2.2, eq. A1; Fig. 1; app. C.1).
 
-    `residuals` are the tables of mean-pooled residuals, one for each of `langs`, rows in one order.
+    `residuals` are the tables of mean-pooled residuals, one for each of `langs`, rows in one order. The
+    tables' languages are in the order of `langs`.
     `cosine` is the mean over phrases of cos(h_reference, h_lang), layer by layer. `cosine_shuffled`
     pairs each text with the reference's residual of *another* phrase (a seeded derangement within
     1024 rows of the file; `n_shuffled` counts the pairs): what a cosine is worth at that layer,
@@ -100,7 +100,7 @@ def measure_similarity(
     unknown, or no phrase of a layer is left.
     """
     paths = dict(zip(langs, residuals, strict=True))
-    names = in_order(list(paths))
+    names, bootstrap, confidence = list(paths), statistics.bootstrap, statistics.confidence
     if reference not in paths:
         raise IsoglossError(f"no residuals of the reference {reference}; capture it before the similarity")
     origin = names.index(reference)
