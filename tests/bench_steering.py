@@ -14,8 +14,8 @@ import torch
 from torch.testing import assert_close
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from isogloss.bilingual.injection import changed_after
 from isogloss.models.batching import collate
+from isogloss.models.hooks import changed_after
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
 from isogloss.scoring.sweep import Addition, steered_scores

@@ -26,7 +26,8 @@ from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.scoring import continuations as scoring
 from isogloss.scoring.continuations import Scored, score_continuations
 from isogloss.scoring.lens import lens_logits, lens_of
-from isogloss.scoring.packing import packs, tree_of
+from isogloss.scoring.packing import packs
+from isogloss.scoring.trees import tree_of
 from standins import FAMILIES, TEXTS, tiny_model
 
 SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}

@@ -8,22 +8,21 @@ from torch.nn import functional
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
 
-from isogloss.bilingual.generation import Injection, continue_greedily, stopping_tokens
+from isogloss.bilingual.generation import Injection, continue_greedily
 from isogloss.bilingual.injection import (
     Decoding,
+    Models,
     add_scaled,
-    changed_after,
     decode_masked,
     encode_sparsely,
     load_dictionary,
-    logits_of,
-    output_after,
-    resumed_after,
 )
 from isogloss.bilingual.perplexity import document_losses, token_losses
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.models.batching import collate
+from isogloss.models.decoding import stopping_tokens
+from isogloss.models.hooks import changed_after, head_logits, output_after, resumed_after
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.sae.autoencoder import unit_norm
 from standins import FAMILIES, tiny_gemma2, tiny_model, tiny_sae, tiny_tokenizer
@@ -121,7 +120,7 @@ def test_going_on_from_a_layer_is_the_whole_forward_in_every_architecture(tmp_pa
                 hooked = model(**inputs).logits
             assert torch.equal(resumed, hooked)
             assert torch.equal(resumed, plain) == (alpha == 0)
-            assert torch.equal(logits_of(model, hidden.flatten(0, 1)), resumed.flatten(0, 1))
+            assert torch.equal(head_logits(model, hidden.flatten(0, 1)), resumed.flatten(0, 1))
         assert torch.equal(model(**inputs).logits, plain)  # nothing is left behind
 
 
@@ -134,19 +133,13 @@ def pair(tmp_path_factory):
     return load_causal_model(mid), load_base_model(full, last_layer=1), dictionary, folder
 
 
-def losses(pair, masks, alphas, *, ids=DOCUMENTS, token_budget=8192, decoding=EVERYTHING):
+def models_of(pair, decoding=EVERYTHING) -> Models:
     model, full, dictionary, _ = pair
-    return document_losses(
-        model,
-        full,
-        dictionary,
-        ids,
-        layer=1,
-        masks=masks,
-        alphas=alphas,
-        decoding=decoding,
-        token_budget=token_budget,
-    )
+    return Models(model, full, 1, dictionary, decoding)
+
+
+def losses(pair, masks, alphas, *, ids=DOCUMENTS, token_budget=8192, decoding=EVERYTHING):
+    return document_losses(models_of(pair, decoding), ids, masks=masks, alphas=alphas, token_budget=token_budget)
 
 
 def masks_of(count: int) -> list[torch.Tensor]:
@@ -199,14 +192,10 @@ def test_full_reconstruction_of_a_model_injected_into_itself_is_the_equation(pai
     model = load_causal_model(folder / "full")
     theirs = SAE.load_from_disk(folder / "sae", device="cpu")
     found = document_losses(
-        model,
-        load_base_model(folder / "full", last_layer=1),
-        dictionary,
+        Models(model, load_base_model(folder / "full", last_layer=1), 1, dictionary, EVERYTHING),
         DOCUMENTS,
-        layer=1,
         masks=[torch.ones(64, dtype=torch.bool)],
         alphas=[1.0],
-        decoding=EVERYTHING,
         token_budget=512,
     )
 
@@ -234,15 +223,12 @@ def test_a_feature_that_speaks_for_a_token_makes_documents_with_it_likelier(tmp_
     encoder = encoder._replace(b_enc=b_enc, w_enc=torch.zeros_like(encoder.w_enc))
     w_dec = dictionary.w_dec.clone()
     w_dec[5] = direction
+    dictionary = dictionary._replace(encoder=encoder, w_dec=w_dec)
     found = document_losses(
-        model,
-        load_base_model(tmp_path / "lm"),
-        dictionary._replace(encoder=encoder, w_dec=w_dec),
+        Models(model, load_base_model(tmp_path / "lm"), 2, dictionary, Decoding(bias=False, rescale=True)),
         [[0, 77, 77, 77, 77], [0, 10, 20, 30, 40, 50]],
-        layer=2,
         masks=[torch.arange(64) == 5, torch.arange(64) != 5],
         alphas=[0.5, 1.0],
-        decoding=Decoding(bias=False, rescale=True),
         token_budget=512,
     )
     with_token, without = (found.injected[0] - found.plain).T
@@ -282,19 +268,15 @@ def either_pair(request, pair, tmp_path):
 
 
 def test_generation_with_caches_and_padding_is_the_naive_one(either_pair):
-    pair = model, full, dictionary, folder = either_pair
+    pair, folder = either_pair, either_pair[3]
     stops = stopping_tokens(load_tokenizer(folder / "mid"))
     prompts = [[2, *range(30, 52)], [2, 90, 91], [2, *range(100, 107)], [2, 5]]  # longer than the window of 16, too
     first, second = masks_of(2)
     injections = [None, Injection(first, 0.6), Injection(second, 0.6), Injection(first, 0.0)]
     found = continue_greedily(
-        model,
-        full,
-        dictionary,
+        models_of(pair),
         prompts,
-        layer=1,
         injections=injections,
-        decoding=EVERYTHING,
         stops=stops,
         new_tokens=24,
         token_budget=5000,  # all in one batch
@@ -309,18 +291,17 @@ def test_generation_with_caches_and_padding_is_the_naive_one(either_pair):
 
 
 def test_a_translation_ends_at_a_line_break_or_eos(pair):
-    model, full, dictionary, folder = pair
-    tokenizer = load_tokenizer(folder / "mid")
+    tokenizer = load_tokenizer(pair[3] / "mid")
     stops = stopping_tokens(tokenizer)
     assert stops[tokenizer.eos_token_id]
     assert stops[tokenizer("\n", add_special_tokens=False)["input_ids"]].all()  # type: ignore[index]
     assert not stops[tokenizer("a b", add_special_tokens=False)["input_ids"]].any()  # type: ignore[index]
-    settings = {"layer": 1, "injections": [None], "decoding": EVERYTHING, "new_tokens": 6, "token_budget": 64}
-    said = continue_greedily(model, full, dictionary, [[2, 40]], stops=torch.zeros(320) > 0, **settings)[0][0]
+    settings = {"injections": [None], "new_tokens": 6, "token_budget": 64}
+    said = continue_greedily(models_of(pair), [[2, 40]], stops=torch.zeros(320) > 0, **settings)[0][0]
     assert len(said) == 6
     later = torch.zeros(320, dtype=torch.bool)
     later[said[3]] = True
-    stopped = continue_greedily(model, full, dictionary, [[2, 40]], stops=later, **settings)[0][0]
+    stopped = continue_greedily(models_of(pair), [[2, 40]], stops=later, **settings)[0][0]
     assert stopped == said[: said.index(said[3])]
 
 

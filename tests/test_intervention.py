@@ -11,14 +11,16 @@ import torch
 from isogloss.bilingual.draws import Draw, distinct_masks, draw_features, read_layer
 from isogloss.bilingual.intervention import intervene
 from isogloss.bilingual.intervention_tables import Variant, summarise
-from isogloss.bilingual.translation_score import score_translations, translation_tasks
+from isogloss.bilingual.translation_tasks import translation_tasks
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.tables import read_table, table_metadata, write_table
+from isogloss.text.translation_score import score_translations
 from standins import TEXTS, tiny_gemma2, tiny_model, tiny_sae
 
 CLASSES = ["en"] * 20 + ["ja"] * 12 + ["mixed"] * 8 + ["silent"] * 24
+NAMES = {"en": "English", "ja": "Japanese"}
 SENTENCES = {
     "en": ["Vienna is a city", "Tea is hot", "The sea is wide", "Two and two", "A red house", "Good evening"],
     "ja": ["ウィーンは都市", "お茶は熱い", "海は広い", "二足す二", "赤い家", "こんばんは"],
@@ -222,6 +224,7 @@ def test_an_empty_class_is_left_out_and_named_unless_it_was_asked_for(world, tmp
 def test_translations_both_ways_are_scored_and_written_for_comet(world, tmp_path):
     translations = {
         "segments": {lang: str(world / f"{lang}.parquet") for lang in SENTENCES},
+        "names": NAMES,
         "shots": 2,
         "sentences": 3,
         "new_tokens": 5,
@@ -259,7 +262,7 @@ def test_prompts_hold_their_examples_and_never_what_is_tested(tmp_path):
         table = pl.DataFrame({"segment": [f"s{number}" for number in range(7)], "text": texts})
         paths[lang] = str(tmp_path / f"{lang}.parquet")
         write_table(paths[lang], table)
-    there, back = translation_tasks(paths, ["en", "ja"], shots=2, sentences=3, seed=0)
+    there, back = translation_tasks(paths, NAMES, shots=2, sentences=3, seed=0)
     assert (there.source, there.target, back.source, back.target) == ("en", "ja", "ja", "en")
     assert there.segments == back.segments
     assert there.texts == back.references
@@ -274,13 +277,13 @@ def test_prompts_hold_their_examples_and_never_what_is_tested(tmp_path):
             assert japanese.removeprefix("Japanese: ") == SENTENCES["ja"][place]
         assert reference not in prompt
         assert prompt.count(text) == 1
-    other = translation_tasks(paths, ["en", "ja"], shots=2, sentences=3, seed=1)
+    other = translation_tasks(paths, NAMES, shots=2, sentences=3, seed=1)
     assert other[0].segments != there.segments
-    assert len(translation_tasks(paths, ["en", "ja"], shots=2, sentences=99, seed=0)[0].segments) == 4
+    assert len(translation_tasks(paths, NAMES, shots=2, sentences=99, seed=0)[0].segments) == 4
     with pytest.raises(IsoglossError, match=r"only 6 segments are in all of en, ja, and 6 of them are examples"):
-        translation_tasks(paths, ["en", "ja"], shots=6, sentences=1, seed=0)
+        translation_tasks(paths, NAMES, shots=6, sentences=1, seed=0)
     with pytest.raises(IsoglossError, match="language es: no parallel segments"):
-        translation_tasks(paths, ["en", "es"], shots=1, sentences=1, seed=0)
+        translation_tasks(paths, {"en": "English", "es": "Spanish"}, shots=1, sentences=1, seed=0)
 
 
 def test_scores_are_those_of_sacrebleu_and_japanese_is_counted_in_characters():
@@ -380,6 +383,6 @@ def test_bfloat16_gives_nearly_the_same_perplexities(world, tmp_path):
 
 def test_a_prompt_longer_than_the_context_is_refused(world, tmp_path):
     segments = {lang: str(world / f"{lang}.parquet") for lang in SENTENCES}
-    translations = {"segments": segments, "shots": 2, "sentences": 1, "new_tokens": 500}
+    translations = {"segments": segments, "names": NAMES, "shots": 2, "sentences": 1, "new_tokens": 500}
     with pytest.raises(IsoglossError, match="the model reads 512; lower shots or new_tokens"):
         run(world, tmp_path, translations=translations)

@@ -26,7 +26,6 @@ WORDS = {
 }
 PLACES = ["Austria", "India", "Japan", "Peru", "Chad", "Mali"]
 DEFAULTS: dict[str, Any] = {
-    "adapter": None,
     "reference": "en",
     "task": "mmmlu",
     "prompt": "letters",

@@ -12,18 +12,18 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 import standins
-from isogloss.bilingual.generation import stopping_tokens
-from isogloss.bilingual.injection import changed_after
-from isogloss.bilingual.translation_score import score_translations
 from isogloss.errors import IsoglossError
 from isogloss.latent import steer as stage
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
 from isogloss.latent.score import score
 from isogloss.latent.steer import steer
 from isogloss.latent.steered_answers import continue_steered
+from isogloss.models.decoding import stopping_tokens
+from isogloss.models.hooks import changed_after
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.sources.parallel_questions import read_questions
 from isogloss.tables import TableWriter, read_table, table_metadata
+from isogloss.text.translation_score import score_translations
 from standins import FAMILIES, tiny_model
 
 WORDS = {
@@ -75,7 +75,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     questions = write_questions(folder / "questions.parquet")
     for prompt in ("letters", "cloze"):
         score(
-            lm=str(lm), adapter=None, questions=questions, prompt=prompt, layers=[2], state_layers=[0, 1, 2],
+            lm=str(lm), questions=questions, prompt=prompt, layers=[2], state_layers=[0, 1, 2],
             final_norm=True, softcap=True, scores={lang: str(folder / f"{prompt}-{lang}.parquet") for lang in WORDS},
             states={lang: str(folder / f"{prompt}-{lang}.safetensors") for lang in WORDS}, **SETTINGS,
         )  # fmt: skip

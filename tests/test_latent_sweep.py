@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, MistralConfig, Qwen2Config
 
-from isogloss.bilingual.injection import changed_after
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
+from isogloss.models.hooks import changed_after
 from isogloss.models.loading import load_causal_model
 from isogloss.scoring import sweep
 from isogloss.scoring.continuations import score_continuations

@@ -23,7 +23,7 @@ def digest(*modules: str) -> str:
 def test_edits_count_transitively_and_comments_do_not(package: Path):
     before = digest("isogloss.models.hooks")
     languages = digest("isogloss.languages")
-    module = package / "models" / "architecture.py"  # imported by residuals.stream
+    module = package / "models" / "architecture.py"  # imported by models.hooks
     source = module.read_text()
     module.write_text("# a comment\n" + source.replace('"""The one place', '"""The only place'))
     assert digest("isogloss.models.hooks") == before

@@ -2,6 +2,8 @@
 #   in:  checkpoints of a language model, documents of two or more languages
 #   out: token tables, one SAE a checkpoint and layer, every feature classed, injections into an unfinished model
 
+from isogloss.languages import language_table
+
 
 def checkpoint_source(wildcards):
     """Where a pretrained model's checkpoint is."""
@@ -338,6 +340,14 @@ def intervention_outputs():
     return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
 
 
+def prompt_names():
+    """What prompts call the languages that are translated between; nothing without translations."""
+    intervention = STUDY.bilingual.intervention
+    if intervention is None or intervention.translations is None:
+        return {}
+    return {lang: language_table()[lang].name for lang in STUDY.bilingual_languages}
+
+
 rule intervene:
     input:
         checkpoint=lambda wildcards: checkpoint_inputs(
@@ -370,6 +380,7 @@ rule intervene:
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: STUDY.intervention_place(wildcards.model)[1],
         languages=STUDY.bilingual_languages,
+        language_names=prompt_names(),
     message:
         "Inject features of the finished {wildcards.model} into an unfinished one"
     script:

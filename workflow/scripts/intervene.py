@@ -8,8 +8,8 @@ with stage(snakemake):
     translations = snakemake.params.get("translations")
     if translations:
         segments = dict(zip(snakemake.params.languages, snakemake.input.segments, strict=True))
-        asked = {key: translations[key] for key in ("shots", "sentences", "new_tokens")}
-        translations = {"segments": segments, **asked}
+        settings = {key: translations[key] for key in ("shots", "sentences", "new_tokens")}
+        translations = {"segments": segments, "names": snakemake.params.language_names, **settings}
     intervene(
         lm=lm,
         full=full,

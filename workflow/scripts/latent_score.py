@@ -4,7 +4,6 @@ from isogloss.stage import language_files, provenance, stage
 with stage(snakemake):
     score(
         lm=snakemake.input.lm,
-        adapter=None,
         questions=snakemake.input.questions,
         reference=snakemake.params.reference,
         task=snakemake.wildcards.task,

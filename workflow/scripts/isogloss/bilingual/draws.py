@@ -27,7 +27,7 @@ class Draw(NamedTuple):
     """Features that one repeat injects."""
 
     name: str  # class
-    n_features: int  # as asked for
+    n_features: int  # as configured
     repeat: int
     features: Int[np.ndarray, " used"]  # ascending; the whole class if it has no more
 
@@ -59,23 +59,23 @@ def read_layer(paths: Sequence[str], layer: int, *, features: int) -> DescribedL
             " this SAE again"
         )
     number, name = rows["feature"].to_numpy(), rows["class"].to_numpy()
-    members = {str(its): number[name == its] for its in np.unique(name) if its != SILENT}
+    members = {str(each): number[name == each] for each in np.unique(name) if each != SILENT}
     return DescribedLayer(steps[0], {**members, RANDOM: number[name != SILENT]})
 
 
 def classes_to_inject(
-    described: DescribedLayer, asked: Sequence[str] | None, languages: Sequence[str], layer: int
+    described: DescribedLayer, classes: Sequence[str] | None, languages: Sequence[str], layer: int
 ) -> tuple[list[str], list[str]]:
-    """The classes that are injected, and those left out: if none are `asked` for, any that has no features.
+    """The classes that are injected, and those left out: if `classes` is None, any that has no features.
 
-    Raises `IsoglossError` for a class that is not there but was asked for, and if none is left.
+    Raises `IsoglossError` for one of `classes` that is not there or empty, and if none is left.
     """
     known = [*languages, MIXED, RANDOM]
-    names = known if asked is None else list(asked)
+    names = known if classes is None else list(classes)
     if unknown := [name for name in names if name not in known]:
         raise IsoglossError(f"bilingual.intervention.classes: {unknown[0]!r} is none of {', '.join(known)}")
     empty = [name for name in names if not len(described.members.get(name, ()))]
-    if empty and (asked is not None or len(empty) == len(names)):
+    if empty and (classes is not None or len(empty) == len(names)):
         raise IsoglossError(
             f"layer {layer}, step {described.step}: class {empty[0]} has no features to inject; leave it out of"
             " bilingual.intervention.classes, or choose another layer"
@@ -92,9 +92,9 @@ def draw_features(
 
     A repeat shuffles a class once: of its draws the smaller is part of the larger.
     """
-    for name, its in members.items():
+    for name, features in members.items():
         for repeat in range(repeats):
-            order = np.random.default_rng([seed, repeat, *name.encode()]).permutation(its)
+            order = np.random.default_rng([seed, repeat, *name.encode()]).permutation(features)
             for n in n_features:
                 yield Draw(name, n, repeat, np.sort(order[:n]))
 
@@ -104,14 +104,14 @@ def distinct_masks(
 ) -> tuple[list[Bool[Tensor, " features"]], list[int]]:
     """The mask m of every different set of features, and which of them each draw has."""
     masks: list[Tensor] = []
-    place: dict[bytes, int] = {}
+    numbers: dict[bytes, int] = {}
     which: list[int] = []
     for draw in draws:
         key = draw.features.astype(np.int64).tobytes()
-        if key not in place:
-            place[key] = len(masks)
+        if key not in numbers:
+            numbers[key] = len(masks)
             mask = torch.zeros(features, dtype=torch.bool)
             mask[torch.from_numpy(draw.features.astype(np.int64))] = True
             masks.append(mask.to(device))
-        which.append(place[key])
+        which.append(numbers[key])
     return masks, which

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import PLACES
+from isogloss.models.architecture import LAYOUTS
 from isogloss.models.loading import best_device
 
 Clustering = Literal["greedy", "components"]
@@ -29,10 +29,10 @@ class Entropies(NamedTuple):
 
     def monosemanticity(self, single_token: float) -> Float[np.ndarray, " features"]:
         """1 - SE / TE (eq. 6), and `single_token` where TE = 0: one token alone fires the feature."""
-        found = np.where(np.isnan(self.token), np.nan, single_token)
+        without_ratio = np.where(np.isnan(self.token), np.nan, single_token)
         ratio = np.divide(self.semantic, self.token, out=np.ones_like(self.token), where=self.token > 0)
         # Sums in another order may make SE larger than TE by a last bit.
-        return np.where(self.token > 0, np.clip(1 - ratio, 0, 1), found)
+        return np.where(self.token > 0, np.clip(1 - ratio, 0, 1), without_ratio)
 
 
 def entropies(
@@ -53,8 +53,8 @@ def entropies(
     feature, token, count = feature[order], token[order], count[order]
     cluster = clusters(feature, token, embeddings=embeddings, similarity=similarity, clustering=clustering)
     stride = int(cluster.max(initial=0)) + 1
-    keys, place = np.unique(feature * stride + cluster, return_inverse=True)
-    merged = np.bincount(place, weights=count, minlength=len(keys))
+    keys, key_of = np.unique(feature * stride + cluster, return_inverse=True)
+    merged = np.bincount(key_of, weights=count, minlength=len(keys))
     return Entropies(
         token=_entropy(feature, count.astype(np.float64), features),
         semantic=_entropy(keys // stride, merged, features),
@@ -92,7 +92,7 @@ def clusters(
     if not len(feature):
         return label
     device = best_device()
-    used, place = np.unique(token, return_inverse=True)
+    used, unit_of = np.unique(token, return_inverse=True)
     units = torch.nn.functional.normalize(embeddings[torch.from_numpy(used)].to(device).float(), dim=1)
     starts = np.flatnonzero(np.concatenate([[True], feature[1:] != feature[:-1]]))
     sizes = np.diff(np.concatenate([starts, [len(feature)]]))
@@ -101,8 +101,8 @@ def clusters(
         width = int(sizes[batch].max())
         real = np.arange(width) < sizes[batch][:, None]
         pair = np.where(real, starts[batch][:, None] + np.arange(width), 0)
-        its = units[torch.from_numpy(place[pair]).to(device)]
-        label[pair[real]] = find(its, torch.from_numpy(real).to(device), similarity).cpu().numpy()[real]
+        of_pair = units[torch.from_numpy(unit_of[pair]).to(device)]
+        label[pair[real]] = find(of_pair, torch.from_numpy(real).to(device), similarity).cpu().numpy()[real]
     return label
 
 
@@ -167,7 +167,7 @@ def input_embeddings(folder: str | Path) -> Float[Tensor, "vocabulary d_model"]:
     folder = Path(folder)
     index = folder / "model.safetensors.index.json"
     files = set(json.loads(index.read_text())["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    names = tuple(f"{embedding}.weight" for _, _, embedding in PLACES)
+    names = tuple(f"{embedding}.weight" for _, _, embedding in LAYOUTS)
     for file in sorted(files):
         if not (folder / file).is_file():
             raise IsoglossError(f"{folder}: no {file} there, so no embeddings to cluster tokens by; fetch the model")

@@ -58,9 +58,9 @@ def choose_features(
     names = np.array(classes)
     chosen: dict[int, str] = {}
     for name in sorted(set(classes) - {SILENT}):
-        its = np.flatnonzero(names == name)
-        strong = (n_activations[its] >= np.median(n_activations[its])) & (n_tokens_distinct[its] > 1)
-        pool = its[strong] if strong.sum() >= per_class else its
+        members = np.flatnonzero(names == name)
+        strong = (n_activations[members] >= np.median(n_activations[members])) & (n_tokens_distinct[members] > 1)
+        pool = members[strong] if strong.sum() >= per_class else members
         pool = pool[np.lexsort((pool, -n_activations[pool], -monosemanticity[pool]))]
         top = pool[: (per_class + 1) // 2]
         others = pool[len(top) :]
@@ -98,7 +98,7 @@ def _strongest(entries: np.ndarray) -> np.ndarray:
 
 
 def _rank(entries: np.ndarray) -> Int[np.ndarray, " entries"]:
-    """The place of each entry among those of its feature and language, which stand together."""
+    """The rank of each entry among those of its feature and language, which stand together."""
     if not len(entries):
         return np.zeros(0, dtype=np.int64)
     group = entries["feature"].astype(np.int64) << 32 | entries["language"]
@@ -108,11 +108,11 @@ def _rank(entries: np.ndarray) -> Int[np.ndarray, " entries"]:
 
 def sources(documents: Iterator[Documents], wanted: set[int]) -> dict[int, Source]:
     """The documents at the rows `wanted` of a table of tokens."""
-    found: dict[int, Source] = {}
+    by_row: dict[int, Source] = {}
     for group in documents:
         for row in sorted(wanted.intersection(range(group.first, group.first + len(group.ids)))):
-            found[row] = Source(group.names[row - group.first], group.ids[row - group.first])
-    return found
+            by_row[row] = Source(group.names[row - group.first], group.ids[row - group.first])
+    return by_row
 
 
 def distinct_contexts(contexts: Sequence[Context], documents: Mapping[int, Source]) -> list[Context]:
@@ -160,12 +160,12 @@ def context_activations(
             here = [number for number in of_layer[layer] if contexts[number].document in local]
             size = max(1, _LARGEST // (residual.shape[1] * len(encoder.b_enc)))
             for start in range(0, len(here), size):
-                its = here[start : start + size]
-                features, slot = np.unique([contexts[number].feature for number in its], return_inverse=True)
-                streams = residual[[local[contexts[number].document] for number in its]]
+                part = here[start : start + size]
+                features, slot = np.unique([contexts[number].feature for number in part], return_inverse=True)
+                streams = residual[[local[contexts[number].document] for number in part]]
                 whole = activations(encoder, streams, torch.from_numpy(features).to(residual.device))
-                own = whole[torch.arange(len(its)), :, torch.from_numpy(slot)].cpu()  # [contexts, pos]
-                for number, line in zip(its, own, strict=True):
+                own = whole[torch.arange(len(part)), :, torch.from_numpy(slot)].cpu()  # [contexts, pos]
+                for number, line in zip(part, own, strict=True):
                     first, stop = _window(contexts[number], documents[contexts[number].document].ids)
                     values[number] = line[first:stop].tolist()
 

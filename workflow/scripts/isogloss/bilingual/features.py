@@ -1,4 +1,4 @@
-"""Stage `features`: language, concept and span of every SAE feature of a checkpoint (paper C, secs. 3.2 to 3.4)."""
+"""Stage `describe_features`: language, concept and span of a checkpoint's SAE features (paper C, secs. 3.2 to 3.4)."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,21 +1,15 @@
 """Features of one model added to the residual stream of another (paper C, sec. 5.1, eq. 7)."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
-from isogloss.models.batching import Batch
-from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders, pre_activations
 
 _ENTRIES = 2**24  # entries of E(H) that are held dense at a time
@@ -38,10 +32,20 @@ class Codes(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """What D is; the paper leaves both open (papers.md C.1)."""
+    """What D is; the paper leaves both open (resources/papers.md, paper C, sec. 5.1)."""
 
     bias: bool  # whether b_dec is added
     rescale: bool  # whether the result, made of unit vectors, is multiplied by ||H||
+
+
+class Models(NamedTuple):
+    """An unfinished model, and what is injected into it."""
+
+    unfinished: nn.Module  # a causal LM
+    full: nn.Module  # fully trained; need not be deeper than the layer
+    layer: int  # 0-based; after this block
+    dictionary: Dictionary
+    decoding: Decoding
 
 
 def load_dictionary(folder: str | Path, layer: int, *, d_model: int, device: torch.device) -> Dictionary:
@@ -72,8 +76,8 @@ def encode_sparsely(encoder: Encoder, residual: Float[Tensor, "tokens d_model"])
             parts.append((values, features))
     widest = max(values.shape[1] for values, _ in parts)
     values, features = (
-        torch.cat([functional.pad(part[place], (0, widest - part[place].shape[1])) for part in parts])
-        for place in (0, 1)
+        torch.cat([functional.pad(part, (0, widest - part.shape[1])) for part in column])
+        for column in zip(*parts, strict=True)
     )
     norms = residual.float().norm(dim=1) if encoder.unit_norm_input else torch.ones_like(values[:, 0])
     return Codes(values, features, norms)
@@ -103,78 +107,3 @@ def add_scaled(
     changed = residual.clone()
     changed[content] = (residual[content].float() + alpha * decoded).to(residual.dtype)
     return changed
-
-
-@contextmanager
-def read_after(model: nn.Module, layer: int) -> Iterator[list[Any]]:
-    """While open, what `layer` gives out is put into the list, as it gives it."""
-    outputs: list[Any] = []
-    handle = decoder_of(model).layers[layer].register_forward_hook(lambda _, __, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-def output_after(model: nn.Module, batch: Batch, layer: int) -> Any:
-    """What `layer` gives out for a batch, by a forward that goes no deeper."""
-    with read_after(model, layer) as outputs:
-        visit_residuals(model, batch, [layer], lambda *_: None)
-    return outputs[0]
-
-
-@contextmanager
-def changed_after(
-    model: nn.Module, layer: int, change: Callable[[Float[Tensor, "batch pos d_model"]], Tensor]
-) -> Iterator[None]:
-    """While open, the hidden states after `layer` are what `change` makes of them."""
-
-    def hook(_module: nn.Module, _inputs: object, output: Any) -> Any:
-        return with_hidden(output, change(hidden_of(output)))
-
-    handle = decoder_of(model).layers[layer].register_forward_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def resumed_after(model: nn.Module, layer: int, output: Any) -> Iterator[None]:
-    """While open, a forward of `model` goes on from `output` of `layer`, and the layers up to it compute nothing.
-
-    Masks, positions and the layers above stay the model's own affair, so that this holds for every
-    architecture that is understood; only without key/value cache.
-    """
-    layers = decoder_of(model).layers[: layer + 1]
-    for block in layers:
-        block.forward = lambda *_, **__: output
-    try:
-        yield
-    finally:
-        for block in layers:
-            block.__dict__.pop("forward", None)
-
-
-def body_of(model: nn.Module) -> nn.Module:
-    """The causal LM without its head."""
-    body = model.base_model
-    assert isinstance(body, nn.Module)
-    return body
-
-
-@contextmanager
-def _head_alone(model: nn.Module, hidden: Float[Tensor, "tokens d_model"]) -> Iterator[None]:
-    body = body_of(model)
-    body.forward = lambda *_, **__: BaseModelOutputWithPast(last_hidden_state=hidden[None])  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        del body.__dict__["forward"]
-
-
-def logits_of(model: nn.Module, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens vocabulary"]:
-    """The causal LM's own head on final hidden states: with soft-capping and scales, where it has them."""
-    with _head_alone(model, hidden):
-        dummy = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
-        return model(input_ids=dummy, use_cache=False).logits[0]

@@ -4,17 +4,17 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.bilingual.draws import classes_to_inject, distinct_masks, draw_features, read_layer
-from isogloss.bilingual.generation import Injection, continue_greedily, stopping_tokens
-from isogloss.bilingual.injection import Decoding, Dictionary, load_dictionary
+from isogloss.bilingual.generation import Injection, continue_greedily
+from isogloss.bilingual.injection import Decoding, Models, load_dictionary
 from isogloss.bilingual.intervention_tables import (
     NONE,
     Documents,
@@ -24,24 +24,16 @@ from isogloss.bilingual.intervention_tables import (
     write_results,
 )
 from isogloss.bilingual.perplexity import document_losses
-from isogloss.bilingual.translation_score import Task, score_translations, translation_tasks
+from isogloss.bilingual.translation_tasks import Task, translation_tasks
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
+from isogloss.models.decoding import stopping_tokens
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
 from isogloss.text.tokens import check_documents
+from isogloss.text.translation_score import score_translations
 
 logger = logging.getLogger(__name__)
-
-
-class Models(NamedTuple):
-    """An unfinished model, and what is injected into it."""
-
-    tokenizer: PreTrainedTokenizerBase
-    unfinished: nn.Module  # with its head
-    full: nn.Module  # fully trained, ends at the layer
-    layer: int
-    dictionary: Dictionary
 
 
 def intervene(
@@ -83,11 +75,11 @@ def intervene(
 
     `perplexity` is the mean over the first `documents` documents of a language in `evaluation` of exp(mean
     negative log-likelihood of a document's tokens, BOS apart); lang `all` is the mean over all documents
-    (papers.md C.3), and `n` counts documents. With `translations` (`segments`: a table by language, `shots`,
-    `sentences`, `new_tokens`), `chrf` and `bleu` are those of greedy few-shot translation into lang: into each
-    other language from the first of `languages`, and into the first the mean over the others. Then a table of
-    every translation, which COMET reads, is written to the path `hypotheses`, if there is one. Scores that
-    are not computed are null.
+    (resources/papers.md, paper C, sec. 5.2), and `n` counts documents. With `translations` (`segments`: a table
+    by language, `names`: of all languages, for the prompts, `shots`, `sentences`, `new_tokens`), `chrf` and `bleu`
+    are those of greedy few-shot translation into lang: into each other language from the first of `languages`, and
+    into the first the mean over the others. Then a table of every translation, which COMET reads, is written to the
+    path `hypotheses`, if there is one. Scores that are not computed are null.
 
     In `summary`, `change` is the perplexity minus that of `none`, with a paired bootstrap interval over
     documents, the repeats of a draw averaged first; the language versions of a document are drawn
@@ -99,52 +91,42 @@ def intervene(
     documents, a prompt longer than the context, and losses that are not finite.
     """
     folder = Path(sae) / f"layer_{layer}"
-    models = _load(lm, full, folder, layer, getattr(torch, dtype))
+    tokenizer, models = _load(lm, full, folder, layer, Decoding(bias, rescale), getattr(torch, dtype))
     check_documents(evaluation, lm, models.unfinished)
     width = len(models.dictionary.w_dec)
     described = read_layer(features, layer, features=width)
     _check_step(described.step, step, folder, same_model=Path(lm).resolve() == Path(full).resolve())
     chosen, left_out = classes_to_inject(described, classes, languages, layer)
     draws = list(draw_features({name: described.members[name] for name in chosen}, n_features, repeats, seed))
-    masks, places = distinct_masks(draws, width, models.dictionary.w_dec.device)
+    masks, mask_of_draw = distinct_masks(draws, width, models.dictionary.w_dec.device)
     variants = [Variant(NONE, 0.0, 0, 0, 0, None)] + [
-        Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), place)
-        for draw, place in zip(draws, places, strict=True)
+        Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), mask)
+        for draw, mask in zip(draws, mask_of_draw, strict=True)
         for alpha in alphas
     ]
     tasks: list[Task] = []
     if translations is not None:
         tasks = translation_tasks(
             translations["segments"],
-            languages,
+            translations["names"],
             shots=translations["shots"],
             sentences=translations["sentences"],
             seed=seed,
         )
-    read = _read_documents(evaluation, languages, documents, models)
-    decoding = Decoding(bias, rescale)
-    losses = document_losses(
-        models.unfinished,
-        models.full,
-        models.dictionary,
-        read.ids,
-        layer=layer,
-        masks=masks,
-        alphas=alphas,
-        decoding=decoding,
-        token_budget=token_budget,
-    )
+    vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
+    read = _read_documents(evaluation, languages, documents, tokenizer.bos_token_id, vocabulary)
+    losses = document_losses(models, read.ids, masks=masks, alphas=alphas, token_budget=token_budget)
     strengths = {float(alpha): number for number, alpha in enumerate(alphas)}
     of_variant = np.stack(
         [
-            (losses.plain if its.place is None else losses.injected[its.place, strengths[its.alpha]]).numpy()
-            for its in variants
+            (losses.plain if each.mask is None else losses.injected[each.mask, strengths[each.alpha]]).numpy()
+            for each in variants
         ]
     )
     _check_finite(of_variant, variants, read, layer)
     translated = [[] for _ in variants]
     if tasks and translations is not None:
-        translated = _translate(models, tasks, variants, masks, decoding, translations["new_tokens"], token_budget)
+        translated = _translate(models, tokenizer, tasks, variants, masks, translations["new_tokens"], token_budget)
     write_results(
         output,
         summary,
@@ -168,7 +150,9 @@ def intervene(
         write_hypotheses(hypotheses, variants, translated, metadata)
 
 
-def _load(lm: str, full: str, sae: Path, layer: int, dtype: torch.dtype) -> Models:
+def _load(
+    lm: str, full: str, sae: Path, layer: int, decoding: Decoding, dtype: torch.dtype
+) -> tuple[PreTrainedTokenizerBase, Models]:
     tokenizer, other = load_tokenizer(lm), load_tokenizer(full)
     if tokenizer.get_vocab() != other.get_vocab() or tokenizer.bos_token_id != other.bos_token_id:
         raise IsoglossError(
@@ -188,7 +172,7 @@ def _load(lm: str, full: str, sae: Path, layer: int, dtype: torch.dtype) -> Mode
         )
     device = next(unfinished.parameters()).device
     dictionary = load_dictionary(sae, layer, d_model=d_model, device=device)
-    return Models(tokenizer, unfinished, finished, layer, dictionary)
+    return tokenizer, Models(unfinished, finished, layer, dictionary, decoding)
 
 
 def _check_step(described: int, step: int, sae: Path, *, same_model: bool) -> None:
@@ -206,7 +190,7 @@ def _check_step(described: int, step: int, sae: Path, *, same_model: bool) -> No
         )
 
 
-def _read_documents(path: str, languages: Sequence[str], most: int, models: Models) -> Documents:
+def _read_documents(path: str, languages: Sequence[str], most: int, bos: Any, vocabulary: int) -> Documents:
     """The first `most` documents of each language, in file order."""
     from isogloss.tables import iter_table
 
@@ -226,8 +210,6 @@ def _read_documents(path: str, languages: Sequence[str], most: int, models: Mode
             raise IsoglossError(f"{path}: no documents of language {lang}; give some under bilingual.documents")
         if count < most:
             logger.info("%s: %d documents, %d were asked for", lang, count, most)
-    vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
-    bos = models.tokenizer.bos_token_id
     for name, ids in zip(read.names, read.ids, strict=True):
         if ids[0] != bos or max(ids) >= vocabulary:
             raise IsoglossError(f"{path}: document {name} was made with another tokenizer; tokenise it again")
@@ -239,55 +221,43 @@ def _check_finite(
 ) -> None:
     broken = np.argwhere(~np.isfinite(losses))
     if len(broken):
-        variant, document = broken[0]
-        its = variants[variant]
+        number, document = broken[0]
+        variant = variants[number]
         raise IsoglossError(
-            f"layer {layer}, class {its.name}, alpha {its.alpha}, document {read.names[document]} in"
+            f"layer {layer}, class {variant.name}, alpha {variant.alpha}, document {read.names[document]} in"
             f" {read.langs[document]}: the loss is not finite; try compute.dtype float32"
         )
 
 
 def _translate(
     models: Models,
+    tokenizer: PreTrainedTokenizerBase,
     tasks: Sequence[Task],
     variants: Sequence[Variant],
     masks: Sequence[Bool[Tensor, " features"]],
-    decoding: Decoding,
     new_tokens: int,
     token_budget: int,
 ) -> list[list[Translated]]:
     """Every task's translations by each variant."""
-    distinct = list(dict.fromkeys((its.place, its.alpha) for its in variants))
-    injections = [None if place is None else Injection(masks[place], alpha) for place, alpha in distinct]
-    stops = stopping_tokens(models.tokenizer)
+    distinct = list(dict.fromkeys((variant.mask, variant.alpha) for variant in variants))
+    injections = [None if mask is None else Injection(masks[mask], alpha) for mask, alpha in distinct]
+    stops = stopping_tokens(tokenizer)
     context = min(context_length(models.unfinished), context_length(models.full))
     translated: list[list[Translated]] = [[] for _ in variants]
     for task in tasks:
-        prompts = encode_texts(models.tokenizer, task.prompts)
+        prompts = encode_texts(tokenizer, task.prompts)
         if (longest := max(map(len, prompts)) + new_tokens) > context:
             raise IsoglossError(
                 f"a prompt from {task.source} into {task.target} and its answer have up to {longest} tokens, the model"
                 f" reads {context}; lower shots or new_tokens of bilingual.intervention.translations"
             )
-        said = continue_greedily(
-            models.unfinished,
-            models.full,
-            models.dictionary,
-            prompts,
-            layer=models.layer,
-            injections=injections,
-            decoding=decoding,
-            stops=stops,
-            new_tokens=new_tokens,
-            token_budget=token_budget,
+        continued = continue_greedily(
+            models, prompts, injections=injections, stops=stops, new_tokens=new_tokens, token_budget=token_budget
         )
-        texts = [
-            [text.strip() for text in models.tokenizer.batch_decode(its, skip_special_tokens=True)] for its in said
-        ]
-        results = {
-            key: Translated(task, its, score_translations(its, task.references, task.target))
-            for key, its in zip(distinct, texts, strict=True)
-        }
-        for place, its in enumerate(variants):
-            translated[place].append(results[its.place, its.alpha])
+        results: dict[tuple[int | None, float], Translated] = {}
+        for key, ids in zip(distinct, continued, strict=True):
+            texts = [text.strip() for text in tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            results[key] = Translated(task, texts, score_translations(texts, task.references, task.target))
+        for variant, of_variant in zip(variants, translated, strict=True):
+            of_variant.append(results[variant.mask, variant.alpha])
     return translated

@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float
 
 from isogloss.bilingual.draws import RANDOM
-from isogloss.bilingual.translation_score import Task, TranslationScore
+from isogloss.bilingual.translation_tasks import Task
 from isogloss.stats import UNDEFINED, hierarchical_bootstrap, percentile_interval
+from isogloss.text.translation_score import TranslationScore
 
 NONE, ALL = "none", "all"
 _CHANGES = ("change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high")
@@ -30,7 +31,7 @@ class Variant(NamedTuple):
     n_features: int
     repeat: int
     n_used: int
-    place: int | None  # of its mask among the distinct ones; None: nothing is injected
+    mask: int | None  # its number among the distinct ones; None: nothing is injected
 
 
 class Translated(NamedTuple):
@@ -59,12 +60,12 @@ def write_results(
     from isogloss.tables import write_table
     from isogloss.tables.contract import INTERVENTION
 
-    scores = [_scores(its) for its in translated]
+    scores = [_scores(directions) for directions in translated]
     rows: list[dict[str, Any]] = []
     totals: list[dict[str, Any]] = []
     for lang in [*languages, ALL]:
-        here = np.array([lang in (its, ALL) for its in read.langs])
-        names = [name for name, its in zip(read.names, here, strict=True) if its]
+        here = np.array([lang in (of_document, ALL) for of_document in read.langs])
+        names = [name for name, is_here in zip(read.names, here, strict=True) if is_here]
         for variant, values, score in zip(variants, perplexities[:, here], scores, strict=True):
             rows.append(
                 {
@@ -81,7 +82,8 @@ def write_results(
         ]
     integers = {"step": pl.Int64} | dict.fromkeys(["layer", "n_features", "repeat", "repeats", "n_used", "n"], pl.Int32)
     floats = dict.fromkeys(["chrf", "bleu", "comet", *_CHANGES], pl.Float64)
-    order = {(its.name, its.alpha, its.n_features, its.repeat): number for number, its in enumerate(variants)}
+    keys = [(variant.name, variant.alpha, variant.n_features, variant.repeat) for variant in variants]
+    order = {key: number for number, key in enumerate(keys)}
     rows.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], row["repeat"]])
     totals.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], 0])
     for path, table, contract in ((output, rows, INTERVENTION), (summary, totals, None)):
@@ -119,8 +121,8 @@ def summarise(
     `perplexities` are those of one language's documents, or of all; equal `names` are drawn together.
     """
     groups: dict[tuple[str, float, int], list[int]] = {}
-    for number, its in enumerate(variants):
-        groups.setdefault((its.name, its.alpha, its.n_features), []).append(number)
+    for number, variant in enumerate(variants):
+        groups.setdefault((variant.name, variant.alpha, variant.n_features), []).append(number)
     values = np.stack([perplexities[numbers].mean(axis=0) for numbers in groups.values()])
     _, document = np.unique(names, return_inverse=True)
     replicates = hierarchical_bootstrap(
@@ -128,22 +130,22 @@ def summarise(
     )
     estimates = np.concatenate([values.mean(axis=1)[None], replicates])
     changes = estimates - estimates[:, :1]
-    place = {group: number for number, group in enumerate(groups)}
+    row_of = {group: number for number, group in enumerate(groups)}
     rows = []
     for (name, alpha, n), numbers in groups.items():
-        change = changes[:, place[name, alpha, n]]
+        change = changes[:, row_of[name, alpha, n]]
         interval = percentile_interval(change[1:], confidence)
-        control = place.get((RANDOM, alpha, n)) if name != RANDOM else None
+        control = row_of.get((RANDOM, alpha, n)) if name != RANDOM else None
         beyond = None if control is None else change - changes[:, control]
         beyond_interval = UNDEFINED if beyond is None else percentile_interval(beyond[1:], confidence)
-        its_scores = [scores[number][lang] for number in numbers if lang in scores[number]]
-        chrf, bleu = np.mean(its_scores, axis=0).tolist() if its_scores else (None, None)
+        of_repeats = [scores[number][lang] for number in numbers if lang in scores[number]]
+        chrf, bleu = np.mean(of_repeats, axis=0).tolist() if of_repeats else (None, None)
         rows.append(
             {
                 "class": name,
                 "alpha": alpha,
                 "n_features": n,
-                "perplexity": estimates[0, place[name, alpha, n]],
+                "perplexity": estimates[0, row_of[name, alpha, n]],
                 "change": change[0],
                 "ci_low": interval.low,
                 "ci_high": interval.high,
@@ -162,13 +164,10 @@ def summarise(
 
 def _scores(translated: Sequence[Translated]) -> dict[str, TranslationScore]:
     """The scores into each language: the mean over the languages that it was translated from."""
-    targets = dict.fromkeys(its.task.target for its in translated)
-    return {
-        target: TranslationScore(
-            *np.mean([its.score for its in translated if its.task.target == target], axis=0).tolist()
-        )
-        for target in targets
-    }
+    by_target: dict[str, list[TranslationScore]] = {}
+    for direction in translated:
+        by_target.setdefault(direction.task.target, []).append(direction.score)
+    return {target: TranslationScore(*np.mean(scores, axis=0).tolist()) for target, scores in by_target.items()}
 
 
 def write_hypotheses(

@@ -1,10 +1,9 @@
 """Where each feature of an SAE fires strongly, from one pass over the evaluation tokens (paper C, sec. 3.2)."""
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +11,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from isogloss.bilingual.spans import runs_of
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations, pre_activations
+from isogloss.spill import SpillFile
 
 ENTRY = np.dtype(
     [
@@ -70,8 +71,8 @@ def strong_activations(
             values, features = pre_activations(encoder, chunk).topk(encoder.k, dim=-1, sorted=False)
             finite = values.isfinite().all(dim=-1)
             maximum.scatter_reduce_(0, features.flatten(), values.flatten(), "amax")
-            rows, places = ((values > 0) & (values > part * maximum[features])).nonzero(as_tuple=True)
-            parts.append(Strong(rows + start, features[rows, places], values[rows, places], finite))
+            rows, ranks = ((values > 0) & (values > part * maximum[features])).nonzero(as_tuple=True)
+            parts.append(Strong(rows + start, features[rows, ranks], values[rows, ranks], finite))
         else:
             dense = activations(encoder, chunk)
             finite = chunk.isfinite().all(dim=-1) & dense.amax(dim=-1).isfinite()
@@ -82,7 +83,7 @@ def strong_activations(
 
 
 class Patterns:
-    """The entries of one layer's features, on disk in a file without a name: gone with the process however it ends.
+    """The entries of one layer's features, on disk.
 
     What is written exceeds a part of the maximum *so far*, so it holds everything that exceeds that
     part of the final one, which `chunks` selects.
@@ -92,10 +93,7 @@ class Patterns:
         self.part = part
         self.running = torch.zeros(features, device=device)  # maximum of each feature so far
         self.written = np.zeros(features, dtype=np.int64)  # entries of each feature, an upper bound of those counted
-        folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
-        self._file: IO[bytes] = stack.enter_context(file)  # which closes it
-        self._batches: list[int] = []  # entries of each batch of whole documents
+        self._file = SpillFile(ENTRY, stack=stack, folder=folder)
 
     @property
     def maximum(self) -> Float[np.ndarray, " features"]:
@@ -104,8 +102,7 @@ class Patterns:
 
     def write(self, entries: np.ndarray) -> None:
         """Append the entries (`ENTRY`) of whole documents."""
-        self._file.write(entries.tobytes())
-        self._batches.append(len(entries))
+        self._file.append(entries)
         self.written += np.bincount(entries["feature"], minlength=len(self.written))
 
     def chunks(self, first: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
@@ -115,19 +112,12 @@ class Patterns:
         """
         limit = np.float32(self.part) * self.maximum
         stop = len(limit) if stop is None else stop
-        self._file.seek(0)
-        waiting = 0
-        for number, size in enumerate(self._batches):
-            waiting += size
-            if waiting < _ENTRIES and number + 1 < len(self._batches):
-                continue
-            entries = np.frombuffer(self._file.read(waiting * ENTRY.itemsize), ENTRY)
-            waiting = 0
+        for entries in self._file.chunks(_ENTRIES):
             feature = entries["feature"]
-            here = entries["value"] > limit[feature]
+            counted = entries["value"] > limit[feature]
             if first > 0 or stop < len(limit):
-                here &= (feature >= first) & (feature < stop)
-            yield entries[here]
+                counted &= (feature >= first) & (feature < stop)
+            yield entries[counted]
 
 
 @torch.no_grad()
@@ -163,28 +153,28 @@ def collect_patterns(
                 document = np.array(batch.rows)[rows]
                 token = batch.input_ids.numpy()[rows, positions]
                 content = batch.content.to(device)
-                found: dict[int, np.ndarray] = {}
+                of_layer: dict[int, np.ndarray] = {}
 
                 def visit(layer: int, residual: Tensor) -> None:
-                    its = strong_activations(encoders[layer], residual[content], patterns[layer].running, part)
-                    if not bool(its.finite.all()):
-                        name = group.names[document[int((~its.finite).nonzero()[0])]]
+                    strong = strong_activations(encoders[layer], residual[content], patterns[layer].running, part)
+                    if not bool(strong.finite.all()):
+                        name = group.names[document[int((~strong.finite).nonzero()[0])]]
                         raise IsoglossError(
                             f"layer {layer}, document {name}: the activation is not finite; try compute.dtype float32"
                         )
-                    row = its.row.cpu().numpy()
+                    row = strong.row.cpu().numpy()
                     entries = np.empty(len(row), ENTRY)
-                    entries["feature"] = its.feature.cpu().numpy()
+                    entries["feature"] = strong.feature.cpu().numpy()
                     entries["token"] = token[row]
                     entries["language"] = group.languages[document[row]]
                     entries["document"] = document[row] + group.first
                     entries["position"] = positions[row]
-                    entries["value"] = its.value.cpu().numpy()
-                    found[layer] = entries
+                    entries["value"] = strong.value.cpu().numpy()
+                    of_layer[layer] = entries
 
                 visit_residuals(model, batch, list(encoders), visit)
                 # Only now: a batch that ran out of memory half way comes again in pieces.
-                for layer, entries in found.items():
+                for layer, entries in of_layer.items():
                     patterns[layer].write(entries)
                 bar.update(len(rows))
 
@@ -200,18 +190,18 @@ def read_documents(path: str, languages: Sequence[str]) -> Iterator[Documents]:
     """
     from isogloss.tables import iter_table
 
-    place = {lang: number for number, lang in enumerate(languages)}
+    number_of = {lang: number for number, lang in enumerate(languages)}
     seen: set[str] = set()
     first = 0
     for rows in iter_table(path, ["document", "lang", "ids"], batch_size=_DOCUMENTS):
         langs = rows["lang"].to_list()
-        if unknown := sorted(set(langs) - set(place)):
+        if unknown := sorted(set(langs) - set(number_of)):
             raise IsoglossError(
                 f"{path}: documents in {', '.join(unknown)}, but bilingual.languages has only {', '.join(languages)};"
                 " make the tokens again"
             )
         seen.update(langs)
-        codes = np.array([place[lang] for lang in langs], dtype=np.int64)
+        codes = np.array([number_of[lang] for lang in langs], dtype=np.int64)
         yield Documents(first, rows["document"].to_list(), codes, rows["ids"].to_list())
         first += len(rows)
     if absent := [lang for lang in languages if lang not in seen]:
@@ -238,8 +228,6 @@ def tallies(patterns: Patterns, *, languages: int, vocabulary: int) -> Iterator[
     A range reads the file once; it has at most `_RANGE` entries, or one feature, of which no more is
     held than a count for each token that it fires on.
     """
-    from isogloss.bilingual.spans import runs_of
-
     for first, stop in _ranges(patterns.written):
         features = stop - first
         by_language = np.zeros(features * languages, dtype=np.int64)

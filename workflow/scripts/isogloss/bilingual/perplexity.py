@@ -9,19 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from isogloss.bilingual.injection import (
-    Decoding,
-    Dictionary,
-    add_scaled,
-    body_of,
-    decode_masked,
-    encode_sparsely,
-    logits_of,
-    output_after,
-    resumed_after,
-)
+from isogloss.bilingual.injection import Models, add_scaled, decode_masked, encode_sparsely
 from isogloss.models.architecture import hidden_of, with_hidden
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import body_of, head_logits, output_after, resumed_after
 
 _LOGITS = 2**25  # logits that are held at a time
 
@@ -35,25 +26,21 @@ class Losses(NamedTuple):
 
 @torch.inference_mode()
 def document_losses(
-    model: nn.Module,
-    full: nn.Module,
-    dictionary: Dictionary,
+    models: Models,
     ids: Sequence[Sequence[int]],
     *,
-    layer: int,
     masks: Sequence[Bool[Tensor, " features"]],
     alphas: Sequence[float],
-    decoding: Decoding,
     token_budget: int,
 ) -> Losses:
-    """Losses of `ids` (token ids, BOS first) under the causal LM `model`, plain and with each injection of eq. 7.
+    """Losses of `ids` (token ids, BOS first) under the unfinished model, plain and with each injection of eq. 7.
 
-    The mean is over all tokens but BOS, which is what transformers' own loss is of the document
-    alone. An injection is a mask m at a strength α. `full`, which need not
-    be deeper than `layer`, runs once a batch, as do the encoder and the layers of `model` up to
-    `layer`; every injection costs its decoder rows and the layers above. One document's number is held
-    for each injection, besides a batch.
+    The mean is over all tokens but BOS, which is what transformers' own loss is of the document alone. An injection
+    is a mask m at a strength α. The fully trained model runs once a batch, as do the encoder and the layers of the
+    unfinished one up to the injection; every injection costs its decoder rows and the layers above. One document's
+    number is held for each injection, besides a batch.
     """
+    model, full, layer, dictionary, decoding = models
     plain = torch.full((len(ids),), torch.nan, dtype=torch.float64)
     injected = torch.full((len(masks), len(alphas), len(ids)), torch.nan, dtype=torch.float64)
     device = next(model.parameters()).device
@@ -65,11 +52,11 @@ def document_losses(
         residual = hidden_of(output)
         codes = encode_sparsely(dictionary.encoder, hidden_of(output_after(full, batch, layer))[content])
         plain[batch.rows] = _losses(model, batch, layer, output)
-        for place, mask in enumerate(masks):
+        for number, mask in enumerate(masks):
             decoded = decode_masked(dictionary, codes, mask, decoding)
             for strength, alpha in enumerate(alphas):
                 changed = with_hidden(output, add_scaled(residual, content, decoded, alpha))
-                injected[place, strength, batch.rows] = _losses(model, batch, layer, changed)
+                injected[number, strength, batch.rows] = _losses(model, batch, layer, changed)
         progress.update(len(batch.rows))
 
     with progress:
@@ -96,7 +83,7 @@ def token_losses(
     """-log p(target) from final hidden states, in nats; never all tokens' logits at once."""
     chunk = max(1, _LOGITS // model.config.get_text_config().vocab_size)  # type: ignore[union-attr]
     parts = [
-        functional.cross_entropy(logits_of(model, some).float(), target, reduction="none")
-        for some, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
+        functional.cross_entropy(head_logits(model, part).float(), target, reduction="none")
+        for part, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     ]
     return torch.cat(parts)

@@ -24,8 +24,8 @@ def classify(shares: Float[np.ndarray, "features languages"], languages: Sequenc
     names = np.array([*languages, MIXED, SILENT])
     largest = np.nan_to_num(shares).argmax(axis=1)
     selective = shares[np.arange(len(shares)), largest] > threshold
-    place = np.where(selective, largest, len(languages))
-    return names[np.where(np.isnan(shares[:, 0]), len(languages) + 1, place)].tolist()
+    number = np.where(selective, largest, len(languages))
+    return names[np.where(np.isnan(shares[:, 0]), len(languages) + 1, number)].tolist()
 
 
 def aggregate(
@@ -62,8 +62,8 @@ def aggregate(
             for layer in layers_in(path):
                 frame = pl.concat(list(iter_layers([path], [layer])))
                 writer.write(frame)
-                for (step,), its in sorted(frame.group_by("step")):
-                    rows += _classes(its, languages, bootstrap, confidence, (seed, int(step), layer))
+                for (step,), of_step in sorted(frame.group_by("step")):
+                    rows += _classes(of_step, languages, bootstrap, confidence, (seed, int(step), layer))
     bounds = [f"{name}{end}" for name in ("share", *_MEANS) for end in ("", "_low", "_high")]
     schema = {
         "step": pl.Int64,
@@ -104,16 +104,16 @@ def _classes(
     values = active.select(_MEANS).to_numpy().astype(np.float64).T
     shares = _replicates(member.astype(np.float64), bootstrap, (*seed, 0))
     for number, name in enumerate([*classes, ALL]):
-        its = values[:, member[number]]
-        row: dict[str, Any] = {**key, "class": name, "n_features": its.shape[1]}
+        of_class = values[:, member[number]]
+        row: dict[str, Any] = {**key, "class": name, "n_features": of_class.shape[1]}
         if len(active):
             row["share"] = float(member[number].mean())
             row["share_low"], row["share_high"] = percentile_interval(shares[:, number], confidence)
-        if its.shape[1]:
-            means = _replicates(its, bootstrap if its.shape[1] > 1 else 0, (*seed, number + 1))
-            for place, column in enumerate(_MEANS):
-                row[column] = float(its[place].mean())
-                low, high = percentile_interval(means[:, place], confidence)
+        if of_class.shape[1]:
+            means = _replicates(of_class, bootstrap if of_class.shape[1] > 1 else 0, (*seed, number + 1))
+            for series, column in enumerate(_MEANS):
+                row[column] = float(of_class[series].mean())
+                low, high = percentile_interval(means[:, series], confidence)
                 row[f"{column}_low"], row[f"{column}_high"] = low, high
         yield row
     yield {**key, "class": SILENT, "n_features": int(silent.sum())}

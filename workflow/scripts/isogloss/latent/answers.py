@@ -21,7 +21,7 @@ RANKED_BY = {
 
 
 class Shared(NamedTuple):
-    """The questions that all languages of a task were asked, in the order of the first."""
+    """The questions that all languages of a task have, in the order of the first."""
 
     questions: list[str]
     answer: Int[np.ndarray, " questions"]
@@ -40,8 +40,7 @@ class Layers(NamedTuple):
 def by_task(paths: Sequence[str], tasks: Sequence[str], langs: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Each task with the tables of its languages, by language, in the order given."""
     for task in dict.fromkeys(tasks):
-        its = zip(paths, tasks, langs, strict=True)
-        yield task, {lang: path for path, name, lang in its if name == task}
+        yield task, {lang: path for path, other, lang in zip(paths, tasks, langs, strict=True) if other == task}
 
 
 def shared_questions(tables: Sequence[str], where: str, *, held_out: bool = True) -> Shared:
@@ -72,11 +71,12 @@ def shared_questions(tables: Sequence[str], where: str, *, held_out: bool = True
 
 
 def _answer_key(path: str, held_out: bool) -> dict[str, int]:
-    told = not held_out and "held_out" in open_table(path).schema_arrow.names
-    frame = read_table(path, ["question", "answer", *(["held_out"] if told else [])])
-    frame = (
-        (frame.filter(~pl.col("held_out")) if told else frame).select("question", "answer").unique(maintain_order=True)
-    )
+    columns = ["question", "answer"]
+    if not held_out and "held_out" in open_table(path).schema_arrow.names:
+        frame = read_table(path, [*columns, "held_out"]).filter(~pl.col("held_out")).select(columns)
+    else:
+        frame = read_table(path, columns)
+    frame = frame.unique(maintain_order=True)
     if frame["question"].is_duplicated().any():
         doubled = frame.filter(frame["question"].is_duplicated())["question"][0]
         raise IsoglossError(f"{path}: question {doubled} has two answers; {made_again(path)}")
@@ -139,10 +139,10 @@ def read_steered(path: str, shared: Shared) -> tuple[pl.DataFrame, Float[np.ndar
 
 def _aligned(frame: pl.DataFrame, keys: list[str], shared: Shared, path: str) -> pl.DataFrame:
     """The rows sorted by `keys`, and within each of these the shared questions, each once and in order."""
-    places = pl.DataFrame({"question": shared.questions, "place": range(len(shared.questions))})
-    kept = frame.join(places, on="question").sort(*keys, "place")
+    order = pl.DataFrame({"question": shared.questions, "number": range(len(shared.questions))})
+    kept = frame.join(order, on="question").sort(*keys, "number")
     groups = kept.select(keys).n_unique()
-    if len(kept) != groups * len(places) or kept.select(*keys, "place").n_unique() != len(kept):
+    if len(kept) != groups * len(order) or kept.select(*keys, "number").n_unique() != len(kept):
         raise IsoglossError(f"{path}: a question is missing or twice at some {', '.join(keys)}; {made_again(path)}")
     return kept
 

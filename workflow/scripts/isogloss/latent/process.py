@@ -68,18 +68,18 @@ def latent_process(
         resamples = Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task)
         rows: list[dict[str, Any]] = []
         for lang, path in tables.items():
-            its = read_layers(path, shared)
-            ratios = log_ratios(its.native, its.reference, aggregation)
+            read = read_layers(path, shared)
+            ratios = log_ratios(read.native, read.reference, aggregation)
             columns = with_intervals("log_ratio", resamples.means(ratios), confidence)
-            for number, layer in enumerate(its.layers):
+            for number, layer in enumerate(read.layers):
                 row: dict[str, Any] = {"task": task, "layer": layer, "lang": lang, "n": len(shared.questions)}
                 if lang != reference:
                     row |= {name: float(values[number]) for name, values in columns.items()}
-                for text in ("native", "reference"):
-                    right = getattr(its, text)[number].argmax(axis=-1) == shared.answer
+                for text, of_layers in (("native", read.native), ("reference", read.reference)):
+                    right = of_layers[number].argmax(axis=-1) == shared.answer
                     row |= proportion(f"accuracy_{text}", right, confidence)
-                if its.letters is not None:
-                    row["accuracy_letters"] = float((its.letters[number].argmax(axis=-1) == shared.answer).mean())
+                if read.letters is not None:
+                    row["accuracy_letters"] = float((read.letters[number].argmax(axis=-1) == shared.answer).mean())
                 rows.append(row)
         frame = pl.DataFrame(rows, schema=_LATENT).fill_nan(None)
         frames.append(frame.sort("layer", maintain_order=True))
@@ -102,15 +102,15 @@ def _points(latent: pl.DataFrame, answers: pl.DataFrame, transfer: pl.DataFrame,
 
 def _correlations(points: pl.DataFrame, confidence: float, correction: Literal["holm", "bh"]) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
-    for (task,), its in points.group_by("task", maintain_order=True):
+    for (task,), of_task in points.group_by("task", maintain_order=True):
         for target in TARGETS:
-            both = its.select("log_ratio", target).drop_nulls()
-            if len(both) < len(its):
-                logger.warning("%s: %s is undefined in %d language(s)", task, target, len(its) - len(both))
-            found = pearson(both["log_ratio"].to_numpy(), both[target].to_numpy(), confidence)
-            if found.r is None:
+            both = of_task.select("log_ratio", target).drop_nulls()
+            if len(both) < len(of_task):
+                logger.warning("%s: %s is undefined in %d language(s)", task, target, len(of_task) - len(both))
+            fit = pearson(both["log_ratio"].to_numpy(), both[target].to_numpy(), confidence)
+            if fit.r is None:
                 logger.warning("%s: no correlation of log ratio and %s over %d language(s)", task, target, len(both))
-            measured = {"r": found.r, "r_low": found.low, "r_high": found.high, "p": found.p}
+            measured = {"r": fit.r, "r_low": fit.low, "r_high": fit.high, "p": fit.p}
             rows.append({"task": task, "target": target, **measured, "n": len(both)})
     corrected = adjust([row["p"] for row in rows], correction)
     rows = [row | {"p_adjusted": p, "stars": stars(row["p"])} for row, p in zip(rows, corrected, strict=True)]

@@ -1,4 +1,4 @@
-"""Where a layer puts the same questions asked in every language, in two dimensions (paper B, Fig. 3)."""
+"""Where a layer puts the same questions in every language, in two dimensions (paper B, Fig. 3)."""
 
 import json
 import logging
@@ -91,9 +91,9 @@ def principal_plane(points: Float[np.ndarray, "points d_model"]) -> Projection:
 
 def _questions(paths: Mapping[str, str], task: str) -> list[str]:
     """The questions that every file has states of, in the order of the first."""
-    asked = [_recorded(path) for path in paths.values()]
-    everywhere = set.intersection(*map(set, asked))
-    left_out = len(set().union(*asked)) - len(everywhere)
+    recorded = [_recorded(path) for path in paths.values()]
+    everywhere = set.intersection(*map(set, recorded))
+    left_out = len(set().union(*recorded)) - len(everywhere)
     if left_out:
         logger.warning("%s: %d question(s) that some language lacks are left out of the projection", task, left_out)
     if len(everywhere) * len(paths) < 2:
@@ -101,7 +101,7 @@ def _questions(paths: Mapping[str, str], task: str) -> list[str]:
             f"{task}: {len(everywhere)} question(s) have states in all of {', '.join(paths)}, too few to project;"
             " hold out more questions"
         )
-    return [question for question in asked[0] if question in everywhere]
+    return [question for question in recorded[0] if question in everywhere]
 
 
 def _open(path: str) -> Any:

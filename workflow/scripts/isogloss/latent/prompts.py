@@ -99,7 +99,7 @@ def letter_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, count: int) -
 
 
 def _single(ids: Sequence[Sequence[int]]) -> bool:
-    return all(len(its) == 1 for its in ids) and len({its[0] for its in ids}) == len(ids)
+    return all(len(letter) == 1 for letter in ids) and len({letter[0] for letter in ids}) == len(ids)
 
 
 def _cut(

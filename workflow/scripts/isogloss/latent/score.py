@@ -1,10 +1,8 @@
-"""The `latent_score` stage: one model, one task, some languages; every probed layer's view of the answers."""
+"""Stage `latent_score`: one model, one task, some languages; every probed layer's view of the answers."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.asking import Asked, ask
+from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
 from isogloss.latent.prompts import load_template
+from isogloss.latent.vectors import write_vectors
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.scoring.continuations import Scored, score_continuations
 from isogloss.scoring.lens import Lens, lens_of
@@ -27,7 +26,6 @@ _CHUNK = 512  # questions that are held tokenised, and written as one row group
 def score(
     *,
     lm: str,
-    adapter: str | None,
     questions: str,
     reference: str,
     task: str,
@@ -57,27 +55,25 @@ def score(
     `read_questions`, `load_causal_model` and `lens_of`.
     """
     torch.manual_seed(seed)
-    theirs = read_questions(questions, reference)
+    of_reference = read_questions(questions, reference)
     tokenizer = load_tokenizer(lm)
-    lens = lens_of(
-        load_causal_model(lm, adapter=adapter, dtype=getattr(torch, dtype)), final_norm=final_norm, softcap=softcap
-    )
+    lens = lens_of(load_causal_model(lm, dtype=getattr(torch, dtype)), final_norm=final_norm, softcap=softcap)
     probed = _probed(layers, state_layers, len(lens.decoder.layers))
     for lang, path in scores.items():
-        own = theirs if lang == reference else read_questions(questions, lang)
+        own = of_reference if lang == reference else read_questions(questions, lang)
         template = load_template(task, prompt, reference if instruction == "reference" else lang)
-        encoded = ask(tokenizer, template, own, theirs, lettered=prompt == "letters")
-        about = {"task": task, "lang": lang, "prompt": prompt}
+        encoded = encoded_questions(tokenizer, template, own, of_reference, lettered=prompt == "letters")
+        about: dict[str, Any] = {"task": task, "lang": lang, "prompt": prompt}
         held_out, too_long = _score_language(
             lens, encoded, len(own), path, probed, state_layers, token_budget, {**metadata, **about}
         )
-        about |= {"instruction": instruction, "too_long": too_long}
-        _write_states(states[lang], held_out, state_layers, lens.decoder.d_model, about)
+        about |= {"instruction": instruction, "too_long": too_long, "questions": [name for name, _ in held_out]}
+        write_vectors(states[lang], _states_by_layer(held_out, state_layers, lens.decoder.d_model), about)
 
 
 def _score_language(
     lens: Lens,
-    encoded: Iterator[Asked],
+    questions: Iterator[EncodedQuestion],
     number: int,
     path: str,
     probed: Sequence[int],
@@ -93,22 +89,25 @@ def _score_language(
     too_long = 0
     held_out: list[tuple[str, Float[Tensor, "state_layers d_model"]]] = []
     with TableWriter(path, _schema(), metadata) as writer:
-        while chunk := list(islice(encoded, _CHUNK)):
-            asked = [one for one in chunk if one.length <= context]
-            too_long += len(chunk) - len(asked)
-            found = score_continuations(
+        while chunk := list(islice(questions, _CHUNK)):
+            fitting = [question for question in chunk if question.length <= context]
+            too_long += len(chunk) - len(fitting)
+            scored = score_continuations(
                 lens,
-                [one.prompt for one in asked],
-                [_continuations(one) for one in asked],
+                [question.prompt for question in fitting],
+                list(map(_continuations, fitting)),
                 layers=probed,
                 state_layers=state_layers,
-                with_states=[one.question.held_out for one in asked],
+                with_states=[question.own.held_out for question in fitting],
                 token_budget=token_budget,
             )
-            _check(asked, found, probed, state_layers, task, lang)
-            writer.write(_table(asked, found, probed))
-            names = [one.question.question for one in asked]
-            held_out += [(name, its.states) for name, its in zip(names, found, strict=True) if its.states is not None]
+            _check(fitting, scored, probed, state_layers, task, lang)
+            writer.write(_table(fitting, scored, probed))
+            held_out += [
+                (question.own.question, scores.states)
+                for question, scores in zip(fitting, scored, strict=True)
+                if scores.states is not None
+            ]
         if too_long == number:
             raise IsoglossError(
                 f"none of {number} {lang} prompts of {task} fits the model's context of {context} tokens"
@@ -122,40 +121,40 @@ def _score_language(
 def _probed(layers: Sequence[int], state_layers: Sequence[int], depth: int) -> list[int]:
     for layer in [*layers, *state_layers]:
         if not 0 <= layer < depth:
-            raise IsoglossError(f"no layer {layer}; the model has layers 0 to {depth - 1}: see latent.layers")
+            raise IsoglossError(f"no layer {layer}; the model has layers 0 to {depth - 1}: see latent.steering")
     return sorted({*layers, depth - 1})
 
 
-def _continuations(asked: Asked) -> list[list[int]]:
+def _continuations(question: EncodedQuestion) -> list[list[int]]:
     """Native texts, reference texts if they are others, letters, bare letters."""
-    reference = [] if asked.reference is asked.native else asked.reference
-    return [*asked.native, *reference, *([token] for token in [*asked.letters, *asked.bare])]
+    reference = [] if question.reference is question.native else question.reference
+    return [*question.native, *reference, *([token] for token in [*question.letters, *question.bare])]
 
 
-def _table(asked: Sequence[Asked], found: Sequence[Scored], layers: Sequence[int]) -> Any:
+def _table(questions: Sequence[EncodedQuestion], scored: Sequence[Scored], layers: Sequence[int]) -> Any:
     import pyarrow as pa
 
-    rows = [row for one, its in zip(asked, found, strict=True) for row in _rows(one, its, layers)]
+    pairs = zip(questions, scored, strict=True)
+    rows = [row for question, scores in pairs for row in _rows(question, scores, layers)]
     return pa.Table.from_pylist(rows, _schema())
 
 
-def _rows(asked: Asked, found: Scored, layers: Sequence[int]) -> Iterator[dict[str, Any]]:
+def _rows(question: EncodedQuestion, scores: Scored, layers: Sequence[int]) -> Iterator[dict[str, Any]]:
     """A row for each probed layer."""
-    question = asked.question
-    native_tokens, reference_tokens = (list(map(len, its)) for its in (asked.native, asked.reference))
-    for layer, values in zip(layers, found.log_likelihoods.tolist(), strict=True):
+    native_tokens, reference_tokens = (list(map(len, texts)) for texts in (question.native, question.reference))
+    for layer, values in zip(layers, scores.log_likelihoods.tolist(), strict=True):
         native = [value / tokens for value, tokens in zip(values, native_tokens, strict=False)]
         rest = values[len(native) :]
         reference = native
-        if asked.reference is not asked.native:
+        if question.reference is not question.native:
             reference = [value / tokens for value, tokens in zip(rest, reference_tokens, strict=False)]
             rest = rest[len(reference) :]
-        letters = len(asked.letters)
+        letters = len(question.letters)
         yield {
-            "question": question.question,
-            "held_out": question.held_out,
+            "question": question.own.question,
+            "held_out": question.own.held_out,
             "layer": layer,
-            "answer": question.answer,
+            "answer": question.own.answer,
             "letters": rest[:letters] or None,
             "letters_bare": rest[letters:] or None,
             "native": native,
@@ -166,23 +165,23 @@ def _rows(asked: Asked, found: Scored, layers: Sequence[int]) -> Iterator[dict[s
 
 
 def _check(
-    asked: Sequence[Asked],
-    found: Sequence[Scored],
+    questions: Sequence[EncodedQuestion],
+    scored: Sequence[Scored],
     layers: Sequence[int],
     state_layers: Sequence[int],
     task: str,
     lang: str,
 ) -> None:
     """Raise `IsoglossError` where a number is none."""
-    for one, its in zip(asked, found, strict=True):
-        broken = ~its.log_likelihoods.isfinite().all(dim=1)
+    for question, scores in zip(questions, scored, strict=True):
+        broken = ~scores.log_likelihoods.isfinite().all(dim=1)
         bad = [layer for layer, is_bad in zip(layers, broken.tolist(), strict=True) if is_bad]
-        if its.states is not None:
-            unsound = ~its.states.isfinite().all(dim=1)
+        if scores.states is not None:
+            unsound = ~scores.states.isfinite().all(dim=1)
             bad += [layer for layer, is_bad in zip(state_layers, unsound.tolist(), strict=True) if is_bad]
         if bad:
             raise IsoglossError(
-                f"layer {min(bad)}, language {lang}, question {one.question.question} of {task}: NaN or infinity in the"
+                f"layer {min(bad)}, language {lang}, question {question.own.question} of {task}: NaN or infinity in the"
                 " residual stream; use compute.dtype float32 or check the model's weights"
             )
 
@@ -207,20 +206,9 @@ def _schema() -> Any:
     )
 
 
-def _write_states(
-    path: str,
-    held_out: Sequence[tuple[str, Float[Tensor, "state_layers d_model"]]],
-    layers: Sequence[int],
-    d_model: int,
-    about: Mapping[str, Any],
-) -> None:
-    from safetensors.torch import save_file
-
-    from isogloss.tables import atomic_path
-
-    states = [its for _, its in held_out]
+def _states_by_layer(
+    held_out: Sequence[tuple[str, Float[Tensor, "state_layers d_model"]]], layers: Sequence[int], d_model: int
+) -> dict[int, Float[Tensor, "questions d_model"]]:
+    states = [of_question for _, of_question in held_out]
     stacked = torch.stack(states, dim=1) if states else torch.zeros(len(layers), 0, d_model)
-    tensors = {f"layer_{layer}": stacked[place].contiguous() for place, layer in enumerate(layers)}
-    described = {"questions": json.dumps([name for name, _ in held_out])} | {k: str(v) for k, v in about.items()}
-    with atomic_path(Path(path)) as aside:
-        save_file(tensors, aside, metadata=described)
+    return dict(zip(layers, stacked, strict=True))

@@ -1,4 +1,4 @@
-"""The `latent_steer` stage: one model, one task, some languages, steered towards the reference (paper B, sec. 4.4)."""
+"""Stage `steer`: one model, one task, some languages, steered towards the reference (paper B, sec. 4.4)."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from isogloss.errors import IsoglossError
-from isogloss.latent.asking import Asked, ask
+from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
 from isogloss.latent.prompts import load_template
-from isogloss.latent.steered_answers import generate_steered
+from isogloss.latent.steered_answers import generated_answers, write_answers
 from isogloss.latent.vectors import (
     OTHER,
     OWN,
@@ -87,7 +87,7 @@ def steer(
     """Write each language's steering vectors, and a row per question, vector, layer and γ with the choices' scores.
 
     `states`, `steered`, `vectors` and `generated` are files by language. Vectors are mean differences of the
-    `reference`'s states and the language's over the held-out questions, which are not asked here. Beside the own
+    `reference`'s states and the language's over the held-out questions, which are left out here. Beside the own
     vector: a `random` direction as long, the vector of the language's control in `controls`, if it has one, and,
     if `shared`, the mean over all languages of `states` but the reference. Scores are in nats: the letters'
     log-probabilities or the choices' texts' mean per token, as `score` has them at the last layer. γ = 0 is one
@@ -105,92 +105,92 @@ def steer(
     tokenizer = load_tokenizer(lm)
     read = {lang: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for lang, path in states.items()}
     _check_languages(read)
-    theirs = read_questions(questions, reference)
+    of_reference = read_questions(questions, reference)
     for lang, path in steered.items():
         every = list(read.values()) if shared else []
-        its = _Sources(read[lang], read[reference], read.get(controls.get(lang, "")), every)
-        common = common_questions(its.used)
-        by_name = _vectors(its, common, seed if random else None)
+        sources = _Sources(read[lang], read[reference], read.get(controls.get(lang, "")), every)
+        common = common_questions(sources.used)
+        by_name = _vectors(sources, common, seed if random else None)
         about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": common}
         write_vectors(vectors[lang], by_name[OWN], about)
         template = load_template(task, prompt, reference if instruction == "reference" else lang)
-        own = theirs if lang == reference else read_questions(questions, lang)
-        asked = ask(tokenizer, template, own, theirs, lettered=prompt == "letters", held_out=False)
+        own = of_reference if lang == reference else read_questions(questions, lang)
+        encoded = encoded_questions(
+            tokenizer, template, own, of_reference, lettered=prompt == "letters", held_out=False
+        )
         variants = [
             Variant(name, layer, float(gamma)) for name in by_name for layer in layers for gamma in gammas if gamma != 0
         ]
         keep = generation["questions"] if generation else 0
-        few = _write_scores(path, model, asked, variants, by_name, token_budget, about, keep=keep)
+        few = _write_scores(path, model, encoded, variants, by_name, token_budget, about, keep=keep)
         if generation:
-            generate_steered(
+            chosen = {key: generation[key] for key in ("layer", "new_tokens")}
+            answers = generated_answers(
                 model,
                 tokenizer,
-                [one.prompt for one in few],
-                [(one.question, one.counterpart) for one in few],
+                [question.prompt for question in few],
+                [(question.own, question.counterpart) for question in few],
                 by_name[OWN][generation["layer"]],
-                layer=generation["layer"],
                 gammas=generation["gammas"],
-                new_tokens=generation["new_tokens"],
-                languages=(lang, reference),
                 token_budget=token_budget,
-                output=generated[lang],
-                metadata=about,
+                **chosen,
             )
+            write_answers(generated[lang], answers, {**about, **chosen})
 
 
 def _check_languages(read: Mapping[str, States]) -> None:
-    for lang, its in read.items():
-        if its.lang != lang:
-            raise IsoglossError(f"{its.path}: states of {its.lang}, not of {lang}; name the right file")
+    for lang, states in read.items():
+        if states.lang != lang:
+            raise IsoglossError(f"{states.path}: states of {states.lang}, not of {lang}; name the right file")
 
 
-def _vectors(its: _Sources, questions: Sequence[str], seed: int | None) -> dict[str, Vectors]:
+def _vectors(sources: _Sources, questions: Sequence[str], seed: int | None) -> dict[str, Vectors]:
     """The vectors by name; the random one with `seed`, if there is one."""
-    own = steering_vectors(its.own, its.reference, questions)
-    found = {OWN: own}
+    own, reference = sources.own, sources.reference
+    vectors = {OWN: steering_vectors(own, reference, questions)}
     if seed is not None:
-        found[RANDOM] = random_vectors(own, seed=seed, task=its.own.task, lang=its.own.lang)
-    if its.control:
-        found[OTHER] = steering_vectors(its.control, its.reference, questions)
-    if others := [one for one in its.every if one.lang != its.reference.lang]:
-        found[SHARED] = shared_vectors([steering_vectors(one, its.reference, questions) for one in others])
-    return found
+        vectors[RANDOM] = random_vectors(vectors[OWN], seed=seed, task=own.task, lang=own.lang)
+    if sources.control:
+        vectors[OTHER] = steering_vectors(sources.control, reference, questions)
+    if others := [states for states in sources.every if states.lang != reference.lang]:
+        vectors[SHARED] = shared_vectors([steering_vectors(states, reference, questions) for states in others])
+    return vectors
 
 
-def _ranked(asked: Asked) -> list[list[int]]:
+def _ranked(question: EncodedQuestion) -> list[list[int]]:
     """The letters, or, of a prompt without them, the choices' texts."""
-    return [[token] for token in asked.letters] or asked.native
+    return [[token] for token in question.letters] or question.native
 
 
 def _write_scores(
     path: str,
     model: nn.Module,
-    asked: Iterator[Asked],
+    questions: Iterator[EncodedQuestion],
     variants: Sequence[Variant],
     vectors: Mapping[str, Vectors],
     token_budget: int,
     metadata: Mapping[str, Any],
     *,
     keep: int,
-) -> list[Asked]:
+) -> list[EncodedQuestion]:
     """Write the scores of the questions that fit the model's context; returns the first `keep` of these."""
     from isogloss.tables import TableWriter
 
     context = context_length(model)
     additions = [Addition(layer, gamma * vectors[name][layer]) for name, layer, gamma in variants]
     rows = [UNSTEERED, *variants]
-    kept: list[Asked] = []
+    kept: list[EncodedQuestion] = []
     count = too_long = 0
     with TableWriter(path, _schema(), metadata) as writer:
-        while chunk := list(islice(asked, max(1, _ROWS // len(rows)))):
-            part = [one for one in chunk if one.length <= context]
-            too_long += len(chunk) - len(part)
-            count += len(part)
-            kept += part[: keep - len(kept)]
-            prompts, continuations = [one.prompt for one in part], [_ranked(one) for one in part]
+        while chunk := list(islice(questions, max(1, _ROWS // len(rows)))):
+            fitting = [question for question in chunk if question.length <= context]
+            too_long += len(chunk) - len(fitting)
+            count += len(fitting)
+            kept += fitting[: keep - len(kept)]
+            prompts, continuations = [question.prompt for question in fitting], list(map(_ranked, fitting))
             scores = steered_scores(model, prompts, continuations, additions, token_budget=token_budget)
-            _check(part, rows, scores, metadata)
-            writer.write(_table(part, rows, scores))
+            _check(fitting, rows, scores, metadata)
+            writer.write(_table(fitting, rows, scores))
         writer.annotate({"too_long": too_long})
         where = f"{metadata['task']}, {metadata['lang']}"
         if not count:
@@ -216,24 +216,26 @@ def _schema() -> Any:
 
 
 def _table(
-    asked: Sequence[Asked], rows: Sequence[Variant], scores: Float[Tensor, "questions configurations choices"]
+    questions: Sequence[EncodedQuestion],
+    rows: Sequence[Variant],
+    scores: Float[Tensor, "questions configurations choices"],
 ) -> Any:
     import pyarrow as pa
 
     return pa.table(
         {
-            "question": pa.array([one.question.question for one in asked for _ in rows], pa.string()),
-            "answer": pa.array([one.question.answer for one in asked for _ in rows], pa.int32()),
-            "vector": pa.array([row.vector for row in rows] * len(asked), pa.string()),
-            "layer": pa.array([row.layer for row in rows] * len(asked), pa.int32()),
-            "gamma": pa.array([row.gamma for row in rows] * len(asked), pa.float64()),
+            "question": pa.array([question.own.question for question in questions for _ in rows], pa.string()),
+            "answer": pa.array([question.own.answer for question in questions for _ in rows], pa.int32()),
+            "vector": pa.array([row.vector for row in rows] * len(questions), pa.string()),
+            "layer": pa.array([row.layer for row in rows] * len(questions), pa.int32()),
+            "gamma": pa.array([row.gamma for row in rows] * len(questions), pa.float64()),
             "scores": pa.array(scores.flatten(0, 1).tolist(), pa.list_(pa.float64())),
         }
     )
 
 
 def _check(
-    asked: Sequence[Asked],
+    questions: Sequence[EncodedQuestion],
     rows: Sequence[Variant],
     scores: Float[Tensor, "questions configurations choices"],
     metadata: Mapping[str, Any],
@@ -241,10 +243,10 @@ def _check(
     """Raise `IsoglossError` where a number is none."""
     bad = (~scores.isfinite().all(dim=2)).nonzero()
     if len(bad):
-        question, row = bad[0].tolist()
+        number, row = bad[0].tolist()
         variant = rows[row]
         raise IsoglossError(
-            f"task {metadata['task']}, language {metadata['lang']}, question {asked[question].question.question},"
+            f"task {metadata['task']}, language {metadata['lang']}, question {questions[number].own.question},"
             f" vector {variant.vector}, layer {variant.layer}, gamma {variant.gamma:g}: NaN or infinity in the scores;"
             " lower gamma, or use compute.dtype float32"
         )

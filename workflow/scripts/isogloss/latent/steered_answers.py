@@ -1,24 +1,44 @@
 """What a model says to a question while a steering vector is on (paper B leaves it open)."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from isogloss.bilingual.generation import stopping_tokens
-from isogloss.bilingual.injection import changed_after
-from isogloss.bilingual.translation_score import score_translations
 from isogloss.models.batching import Batch, each_batch
-from isogloss.models.loading import context_length
+from isogloss.models.decoding import Step, decode_greedily, first_step, stopping_tokens
+from isogloss.models.hooks import changed_after
 from isogloss.sources.parallel_questions import ParallelQuestion
+from isogloss.text.translation_score import chrf
 
 
-def generate_steered(
+class GeneratedAnswer(NamedTuple):
+    """A row of the table of generated answers."""
+
+    question: str
+    gamma: float
+    text: str
+    native_chrf: float  # 0 to 100
+    reference_chrf: float
+
+
+def write_answers(path: str, answers: Iterator[GeneratedAnswer], metadata: Mapping[str, Any]) -> None:
+    """Write the table of generated answers."""
+    import pyarrow as pa
+
+    from isogloss.tables import TableWriter
+
+    numbers = dict.fromkeys(["gamma", "native_chrf", "reference_chrf"], pa.float64())
+    schema = pa.schema({name: numbers.get(name, pa.string()) for name in GeneratedAnswer._fields})
+    with TableWriter(path, schema, metadata) as writer:
+        writer.write(pa.Table.from_pylist([answer._asdict() for answer in answers], schema=schema))
+
+
+def generated_answers(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
@@ -28,58 +48,27 @@ def generate_steered(
     layer: int,
     gammas: Sequence[float],
     new_tokens: int,
-    languages: tuple[str, str],
     token_budget: int,
-    output: str,
-    metadata: Mapping[str, Any],
-) -> None:
-    """Write what the model says to each question for each γ, and how near it is to the right answer's text.
+) -> Iterator[GeneratedAnswer]:
+    """What the model says to each question for each γ, and how near it is to the right answer's text.
 
-    `questions` are in the prompts' language and in the reference's, `languages` are these two; chrF (0 to 100) is
-    sacrebleu's, of one text against the right choice's.
+    `questions` are in the prompts' language and in the reference's; chrF is of one text against the right choice's.
     """
-    import pyarrow as pa
-
-    from isogloss.tables import TableWriter
-
-    schema = pa.schema(
-        {
-            "question": pa.string(),
-            "gamma": pa.float64(),
-            "text": pa.string(),
-            "native_chrf": pa.float64(),
-            "reference_chrf": pa.float64(),
-        }
-    )
     stops = stopping_tokens(tokenizer)
-    with TableWriter(output, schema, {**metadata, "layer": layer, "new_tokens": new_tokens}) as writer:
-        for gamma in gammas:
-            said = continue_steered(
-                model,
-                prompts,
-                gamma * vector,
-                layer=layer,
-                stops=stops,
-                new_tokens=new_tokens,
-                token_budget=token_budget,
-            )
-            texts = [str(tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in said]
-            chrf = [
-                [
-                    score_translations([text], [its.choices[its.answer]], lang).chrf
-                    for its, lang in zip(pair, languages, strict=True)
-                ]
-                for text, pair in zip(texts, questions, strict=True)
-            ]
-            writer.write(
-                {
-                    "question": [native.question for native, _ in questions],
-                    "gamma": pa.array([gamma] * len(texts), pa.float64()),
-                    "text": texts,
-                    "native_chrf": [native for native, _ in chrf],
-                    "reference_chrf": [reference for _, reference in chrf],
-                }
-            )
+    for gamma in gammas:
+        continued = continue_steered(
+            model,
+            prompts,
+            gamma * vector,
+            layer=layer,
+            stops=stops,
+            new_tokens=new_tokens,
+            token_budget=token_budget,
+        )
+        for ids, pair in zip(continued, questions, strict=True):
+            text = str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+            native, reference = (chrf([text], [question.choices[question.answer]]) for question in pair)
+            yield GeneratedAnswer(pair[0].question, gamma, text, native, reference)
 
 
 @torch.inference_mode()
@@ -95,61 +84,25 @@ def continue_steered(
 ) -> list[list[int]]:
     """What `model` says after each of `prompts` (token ids), `addition` on their last token after `layer`.
 
-    The most probable token each time, up to and without the first that stops, or `new_tokens`, or as many as the
-    context has room for. Generated tokens are not steered: they see the steered one in the cache. Prompts are
-    padded on the left, so that distances within a sliding window stay. A token beyond `stops`, which no tokenizer
-    knows, stops too.
+    As `decode_greedily`. Generated tokens are not steered: they see the steered one in the cache.
     """
-    found: list[list[int]] = [[] for _ in prompts]
+    texts: list[list[int]] = [[] for _ in prompts]
     device = next(model.parameters()).device
     added = addition.to(device, torch.float32)
-    config: Any = model.config
-    unknown = max(0, config.get_text_config().vocab_size - len(stops))
-    stops = functional.pad(stops.to(device), (0, unknown), value=True)
 
     def change(residual: Float[Tensor, "batch pos d_model"]) -> Tensor:
         changed = residual.clone()
         changed[:, -1] = (residual[:, -1].float() + added).to(residual.dtype)
         return changed
 
+    def during(step: Step) -> AbstractContextManager[None]:
+        return nullcontext() if step.number else changed_after(model, layer, change)
+
     def work(batch: Batch) -> None:
-        ids, mask = _left_padded([prompts[row] for row in batch.rows], device)
-        room = context_length(model) - ids.shape[1] + 1
-        cache: Any = None
-        said: list[Tensor] = []
-        stopped = torch.zeros(len(ids), dtype=torch.bool, device=device)
-        for step in range(min(new_tokens, room)):
-            with nullcontext() if step else changed_after(model, layer, change):
-                run = model(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :],
-                    past_key_values=cache,
-                    use_cache=True,
-                    logits_to_keep=1,
-                )
-            cache = run.past_key_values
-            token = run.logits[:, -1].argmax(dim=1)
-            stopped = stopped | stops[token]
-            said.append(torch.where(stopped, -1, token))
-            if stopped.all():
-                break
-            ids = token[:, None]
-            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-        for row, text in zip(batch.rows, torch.stack(said, dim=1).tolist(), strict=True):
-            found[row] = [token for token in text if token >= 0]
+        start = first_step([prompts[row] for row in batch.rows], device)
+        continued = decode_greedily(model, start, stops=stops, new_tokens=new_tokens, during=during)
+        for row, text in zip(batch.rows, continued, strict=True):
+            texts[row] = text
 
     each_batch(prompts, work, token_budget=token_budget)
-    return found
-
-
-def _left_padded(
-    ids: Sequence[Sequence[int]], device: torch.device
-) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
-    width = max(map(len, ids))
-    tokens = torch.zeros((len(ids), width), dtype=torch.long, device=device)
-    mask = torch.zeros_like(tokens)
-    for row, sequence in enumerate(ids):
-        tokens[row, width - len(sequence) :] = torch.as_tensor(sequence, device=device)
-        mask[row, width - len(sequence) :] = 1
-    return tokens, mask
+    return texts

@@ -69,11 +69,11 @@ def steering(
     for task, tables in by_task(steered, tasks, langs):
         shared = shared_questions([reference_scores[task], *tables.values()], f"{task}, steered", held_out=False)
         resamples = Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task)
-        theirs = read_ranking(reference_scores[task], prompts[task], shared)
+        of_reference = read_ranking(reference_scores[task], prompts[task], shared)
         for lang, path in tables.items():
             own = read_ranking(own_scores[task][lang], prompts[task], shared)
-            its = measure_steered(path, shared, own, theirs, resamples)
-            frames.append(_rows(its, task, lang, len(shared.questions), confidence))
+            measured = measure_steered(path, shared, own, of_reference, resamples)
+            frames.append(_rows(measured, task, lang, len(shared.questions), confidence))
     table = pl.concat(frames)
     write_table(steering, table, metadata, STEERING)
     write_table(steering_summary, _over_languages(table, confidence), metadata)
@@ -110,12 +110,12 @@ def measure_steered(
     return Steered(settings, ranked.right[1:], measured, unsteered)
 
 
-def _rows(its: Steered, task: str, lang: str, n: int, confidence: float) -> pl.DataFrame:
+def _rows(steered: Steered, task: str, lang: str, n: int, confidence: float) -> pl.DataFrame:
     columns: dict[str, Any] = {}
-    for name, draws in its.measured.items():
+    for name, draws in steered.measured.items():
         columns[name] = draws[:, 0]
-        columns |= with_intervals(f"{name}_change", draws - draws[its.unsteered], confidence)
-    key = its.settings.select(pl.lit(task).alias("task"), pl.lit(lang).alias("lang"), pl.all())
+        columns |= with_intervals(f"{name}_change", draws - draws[steered.unsteered], confidence)
+    key = steered.settings.select(pl.lit(task).alias("task"), pl.lit(lang).alias("lang"), pl.all())
     frame = pl.concat([key, pl.DataFrame(columns).fill_nan(None)], how="horizontal")
     return frame.with_columns(n=n).select(*_SCHEMA).cast(_SCHEMA)  # type: ignore[arg-type]
 
@@ -125,14 +125,14 @@ def _over_languages(table: pl.DataFrame, confidence: float) -> pl.DataFrame:
     key = ["task", *_SETTING]
     changes = [f"{name}_change" for name in MEASURES]
     of_vectors = table.filter(pl.col("vector") != UNSTEERED)
-    for group, its in of_vectors.group_by(key, maintain_order=True):
+    for group, of_setting in of_vectors.group_by(key, maintain_order=True):
         row: dict[str, Any] = dict(zip(key, group, strict=True))
         for name in changes:
-            values = its[name].drop_nulls()
+            values = of_setting[name].drop_nulls()
             row[name] = values.mean()
             interval = student_interval(row[name], values.std(), len(values), confidence)  # pyright: ignore[reportArgumentType]
             row[f"{name}_low"], row[f"{name}_high"] = interval
-        rows.append(row | {"n_languages": len(its)})
+        rows.append(row | {"n_languages": len(of_setting)})
     numbers = [f"{name}{end}" for name in changes for end in ("", "_low", "_high")]
     schema = {"task": pl.String, **_SETTING, **dict.fromkeys(numbers, pl.Float64), "n_languages": pl.Int32}
     return pl.DataFrame(rows, schema=schema)

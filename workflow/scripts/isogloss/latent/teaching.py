@@ -34,7 +34,7 @@ _SCHEMA = {
 }
 
 
-class Asked(NamedTuple):
+class TaskAnswers(NamedTuple):
     """A task's answers in every language, on the same questions."""
 
     task: str
@@ -50,7 +50,7 @@ class Best(NamedTuple):
     layer: int
     gamma: float
     questions: list[str]
-    changes: dict[str, Float[np.ndarray, " questions"]]  # by language: 1 mended, -1 spoilt, 0 neither
+    changes: dict[str, Float[np.ndarray, " questions"]]  # by language: 1 right once steered, -1 wrong, 0 as before
 
 
 class Draws(NamedTuple):
@@ -89,8 +89,8 @@ def by_teaching(
     (Wilson's interval); consistency with and positive transfer from the reference; log ratio averaged over probed
     layers, in nats; and by how much the own steering vector changes accuracy. Their intervals bootstrap the questions
     of that teaching. The vector is applied at the `layer` and `gamma` of the largest gain on average over languages,
-    chosen on all steered questions, these among them: such a gain errs on the high side. `n` questions are
-    asked, `n_steered` of them steered. What is held against the reference is null for the reference itself.
+    chosen on all steered questions, these among them: such a gain errs on the high side. `n` counts questions,
+    `n_steered` those of them that were steered. What is held against the reference is null for the reference itself.
 
     Raises `IsoglossError` if the reference is missing, a question is about no fact, or as `transfer.transfer`.
     """
@@ -104,46 +104,46 @@ def by_teaching(
             raise IsoglossError(
                 f"task {task}: the reference language {reference} has no scores; add it to its languages"
             )
-        asked = _asked(task, tables, prompts[task], aggregation)
-        foreign = [question for question in asked.questions if question not in taught]
+        answers = _answers(task, tables, prompts[task], aggregation)
+        foreign = [question for question in answers.questions if question not in taught]
         if foreign:
             raise IsoglossError(f"task {task}: question {foreign[0]} is about no fact of {facts}; rebuild both")
         best = _best(steered_tables[task], task) if task in steered_tables else None
         for teaching in TEACHINGS:
-            its = {question for question in asked.questions if taught[question] == teaching}
-            if its:
-                measured = _measure(asked, its, reference, f"{task}/{teaching}", draws)
-                gains = _gains(best, its, f"{task}/{teaching}/steered", draws)
+            chosen = {question for question in answers.questions if taught[question] == teaching}
+            if chosen:
+                measured = _measure(answers, chosen, reference, f"{task}/{teaching}", draws)
+                gains = _gains(best, chosen, f"{task}/{teaching}/steered", draws)
                 rows += [row | {"taught": teaching} | gains.get(row["lang"], {}) for row in measured]
-    languages = {lang: place for place, lang in enumerate(dict.fromkeys(langs))}
+    languages = {lang: number for number, lang in enumerate(dict.fromkeys(langs))}
     rows.sort(key=lambda row: (tasks.index(row["task"]), languages[row["lang"]], TEACHINGS.index(row["taught"])))
     write_table(output, pl.DataFrame(rows, schema=_SCHEMA).fill_nan(None), {**metadata, "log_ratio": aggregation})
 
 
-def _asked(task: str, tables: Mapping[str, str], prompt: str, aggregation: Literal["sum", "mean"]) -> Asked:
+def _answers(task: str, tables: Mapping[str, str], prompt: str, aggregation: Literal["sum", "mean"]) -> TaskAnswers:
     shared = shared_questions(list(tables.values()), task)
     layers = (read_layers(path, shared) for path in tables.values())
-    ratios = [log_ratios(its.native, its.reference, aggregation).mean(axis=0) for its in layers]
+    ratios = [log_ratios(read.native, read.reference, aggregation).mean(axis=0) for read in layers]
     ranked = rank(read_rankings(tables, prompt, shared), shared.answer)
-    return Asked(task, list(tables), shared.questions, ranked, np.stack(ratios))
+    return TaskAnswers(task, list(tables), shared.questions, ranked, np.stack(ratios))
 
 
-def _measure(asked: Asked, some: set[str], reference: str, where: str, draws: Draws) -> list[dict[str, Any]]:
-    """A row for each language, measured on `some` of the questions."""
-    mask = np.array([question in some for question in asked.questions])
-    part = Ranked(*(array[:, mask] for array in asked.ranked))
+def _measure(answers: TaskAnswers, chosen: set[str], reference: str, where: str, draws: Draws) -> list[dict[str, Any]]:
+    """A row for each language, measured on the `chosen` questions."""
+    mask = np.array([question in chosen for question in answers.questions])
+    part = Ranked(*(array[:, mask] for array in answers.ranked))
     resamples = draws.of(where, int(mask.sum()))
-    held = Pairs(part, resamples).of(asked.langs.index(reference))
+    held = Pairs(part, resamples).of(answers.langs.index(reference))
     columns: dict[str, np.ndarray] = {}
     for name, values in (
         ("consistency", held.consistency),
         ("positive_transfer", held.positive_transfer),
-        ("log_ratio", resamples.means(np.ascontiguousarray(asked.log_ratios[:, mask]))),
+        ("log_ratio", resamples.means(np.ascontiguousarray(answers.log_ratios[:, mask]))),
     ):
         columns |= with_intervals(name, values, draws.confidence)
     rows: list[dict[str, Any]] = []
-    for number, lang in enumerate(asked.langs):
-        row: dict[str, Any] = {"task": asked.task, "lang": lang, "n": int(mask.sum())}
+    for number, lang in enumerate(answers.langs):
+        row: dict[str, Any] = {"task": answers.task, "lang": lang, "n": int(mask.sum())}
         row |= proportion("accuracy", part.right[number], draws.confidence)
         if lang != reference:
             row |= {name: float(values[number]) for name, values in columns.items()}
@@ -151,15 +151,15 @@ def _measure(asked: Asked, some: set[str], reference: str, where: str, draws: Dr
     return rows
 
 
-def _gains(best: Best | None, some: set[str], where: str, draws: Draws) -> dict[str, dict[str, Any]]:
-    """What the best setting changes in each steered language, on those of `some` that were steered."""
+def _gains(best: Best | None, chosen: set[str], where: str, draws: Draws) -> dict[str, dict[str, Any]]:
+    """What the best setting changes in each steered language, on those of the `chosen` questions that were steered."""
     if best is None:
         return {}
-    mask = np.array([question in some for question in best.questions])
+    mask = np.array([question in chosen for question in best.questions])
     setting = {"layer": best.layer, "gamma": best.gamma, "n_steered": int(mask.sum())}
     if not mask.any():
         return dict.fromkeys(best.changes, setting)
-    changes = np.stack([its[mask] for its in best.changes.values()])
+    changes = np.stack([change[mask] for change in best.changes.values()])
     columns = with_intervals(
         "steered_accuracy_change", draws.of(where, int(mask.sum())).means(changes), draws.confidence
     )
@@ -177,11 +177,11 @@ def _best(tables: Mapping[str, str], task: str) -> Best | None:
         settings, scores = read_steered(path, shared)
         right = (scores.argmax(axis=-1) == shared.answer).astype(np.float64)
         unsteered = right[settings["vector"].to_list().index(UNSTEERED)]
-        for its, (vector, layer, gamma) in zip(right, settings.iter_rows(), strict=True):
+        for right_steered, (vector, layer, gamma) in zip(right, settings.iter_rows(), strict=True):
             if vector == "own":
-                changes.setdefault((layer, gamma), {})[lang] = its - unsteered
+                changes.setdefault((layer, gamma), {})[lang] = right_steered - unsteered
     everywhere = [setting for setting in sorted(changes) if len(changes[setting]) == len(tables)]
     if not everywhere:
         return None
-    layer, gamma = max(everywhere, key=lambda setting: sum(its.sum() for its in changes[setting].values()))
+    layer, gamma = max(everywhere, key=lambda setting: sum(change.sum() for change in changes[setting].values()))
     return Best(layer, gamma, shared.questions, changes[layer, gamma])

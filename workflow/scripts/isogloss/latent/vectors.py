@@ -41,23 +41,23 @@ def read_states(path: str, *, task: str, prompt: str, layers: Sequence[int]) -> 
             about: dict[str, str] = file.metadata() or {}
             there = set(file.keys())
             lacking = [layer for layer in layers if f"layer_{layer}" not in there]
-            found = {layer: file.get_tensor(f"layer_{layer}") for layer in layers if layer not in lacking}
+            by_layer = {layer: file.get_tensor(f"layer_{layer}") for layer in layers if layer not in lacking}
     except (SafetensorError, OSError) as error:
         raise IsoglossError(f"{path}: damaged safetensors file ({error}); {made_again(path)}") from error
-    said = (about.get("task"), about.get("prompt"))
-    if said != (task, prompt):
+    recorded = (about.get("task"), about.get("prompt"))
+    if recorded != (task, prompt):
         raise IsoglossError(
-            f"{path}: these are the states of task {said[0]}, prompt {said[1]}, not of {task}, {prompt}; name the right"
-            " file"
+            f"{path}: these are the states of task {recorded[0]}, prompt {recorded[1]}, not of {task},"
+            f" {prompt}; name the right file"
         )
     if lacking:
         raise IsoglossError(
             f"{path}: no states of layer {lacking[0]}; {made_again(path)}, with the layer in latent.steering.layers"
         )
-    for layer, states in found.items():
+    for layer, states in by_layer.items():
         if not states.isfinite().all():
             raise IsoglossError(f"{path}: NaN or infinity in the states of layer {layer}; run its scoring again")
-    return States(path, task, about["lang"], prompt, json.loads(about["questions"]), found)
+    return States(path, task, about["lang"], prompt, json.loads(about["questions"]), by_layer)
 
 
 def common_questions(states: Sequence[States]) -> list[str]:
@@ -65,9 +65,9 @@ def common_questions(states: Sequence[States]) -> list[str]:
 
     A prompt that is too long in one language is in no vector. Raises `IsoglossError` if there is none.
     """
-    shared = set.intersection(*(set(its.questions) for its in states))
+    shared = set.intersection(*(set(of_lang.questions) for of_lang in states))
     if not shared:
-        others = ", ".join(its.path for its in states if its.path != states[0].path)
+        others = ", ".join(of_lang.path for of_lang in states if of_lang.path != states[0].path)
         raise IsoglossError(
             f"{states[0].path}: has no question in common with {others}; they are of different draws: run their scoring"
             " again"
@@ -78,10 +78,10 @@ def common_questions(states: Sequence[States]) -> list[str]:
 def steering_vectors(states: States, reference: States, questions: Sequence[str]) -> Vectors:
     """v_{m→en} of each layer: mean over `questions` of reference states less mean of the language's, in float32."""
     means = []
-    for its in (reference, states):
-        places = {question: place for place, question in enumerate(its.questions)}
-        rows = [places[question] for question in questions]
-        means.append({layer: of_layer[rows].double().mean(dim=0) for layer, of_layer in its.layers.items()})
+    for of_lang in (reference, states):
+        row_of = {question: row for row, question in enumerate(of_lang.questions)}
+        rows = [row_of[question] for question in questions]
+        means.append({layer: of_layer[rows].double().mean(dim=0) for layer, of_layer in of_lang.layers.items()})
     towards, start = means
     return {layer: (towards[layer] - start[layer]).float() for layer in start}
 
@@ -97,12 +97,14 @@ def random_vectors(own: Vectors, *, seed: int, task: str, lang: str) -> Vectors:
 
 
 def shared_vectors(own: Sequence[Vectors]) -> Vectors:
-    """One vector for all languages: the mean of theirs."""
+    """One vector for all languages: the mean of their own ones."""
     return {layer: torch.stack([vectors[layer] for vectors in own]).mean(dim=0) for layer in own[0]}
 
 
-def write_vectors(path: str, vectors: Vectors, about: Mapping[str, Any]) -> None:
-    """Save `layer_{l}` for each layer as safetensors; metadata that are no strings as JSON."""
+def write_vectors(
+    path: str, vectors: Mapping[int, Float[Tensor, "*vectors d_model"]], about: Mapping[str, Any]
+) -> None:
+    """Save `layer_{l}` for each layer, a vector or several, as safetensors; metadata that are no strings as JSON."""
     from safetensors.torch import save_file
 
     from isogloss.tables import atomic_path

@@ -11,7 +11,6 @@ from transformers.pytorch_utils import Conv1D
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
-from isogloss.tables import atomic_path
 
 
 def with_lora(
@@ -62,6 +61,8 @@ def with_lora(
 
 def save_adapter(model: PeftModel, folder: Path, model_name: str) -> None:
     """Write a standard PEFT folder that names the model, not where it lay: the same bytes for the same run."""
+    from isogloss.tables import atomic_path
+
     config = model.peft_config["default"]
     assert isinstance(config, LoraConfig)
     config.base_model_name_or_path = model_name

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from isogloss.errors import IsoglossError
 
 # Where an architecture keeps its decoder layers, final norm and embedding.
-PLACES = (
+LAYOUTS = (
     ("layers", "norm", "embed_tokens"),  # Gemma, Qwen, Llama, Mistral, OLMo, Phi
     ("layers", "final_layer_norm", "embed_in"),  # GPT-NeoX
     ("h", "ln_f", "wte"),  # GPT-2
@@ -40,7 +40,7 @@ def decoder_of(model: nn.Module) -> Decoder:
     inner = unwrapped(model)
     body = inner.base_model
     body = getattr(body, "language_model", body)
-    for layers, norm, embedding in PLACES:
+    for layers, norm, embedding in LAYOUTS:
         blocks, last, first = (getattr(body, name, None) for name in (layers, norm, embedding))
         if isinstance(blocks, nn.ModuleList) and isinstance(last, nn.Module) and isinstance(first, nn.Module):
             return Decoder(blocks, inner.config.get_text_config().hidden_size, last)

@@ -1,48 +1,127 @@
-"""Read the residual stream after chosen decoder layers in one forward that goes no deeper."""
+"""Hooks on a decoder: read the residual stream after layers, change it, resume a forward from it, the head alone."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from isogloss.models.architecture import decoder_of, hidden_of
+from isogloss.models.architecture import decoder_of, hidden_of, unwrapped, with_hidden
 from isogloss.models.batching import Batch
 
 Visit = Callable[[int, Float[Tensor, "batch pos d_model"]], None]
+Change = Callable[[Float[Tensor, "batch pos d_model"]], Tensor]
 
 
 class _LastLayerReached(Exception):
     """Ends a forward after the deepest wanted layer."""
 
 
+def body_of(model: nn.Module) -> nn.Module:
+    """A language model without its head and without PEFT's wrapper."""
+    body = unwrapped(model).base_model
+    assert isinstance(body, nn.Module)
+    return body
+
+
+@contextmanager
+def _hooked(model: nn.Module, hooks: Mapping[int, Callable[[Any], Any]]) -> Iterator[None]:
+    """While open, each layer's output goes through its hook, which may give another one."""
+    layers = decoder_of(model).layers
+    handles = [
+        layers[layer].register_forward_hook(lambda _module, _inputs, output, hook=hook: hook(output))
+        for layer, hook in sorted(hooks.items())
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def visited(model: nn.Module, layers: Iterable[int], visit: Visit) -> Iterator[None]:
+    """While open, a forward calls `visit(layer, residual)` after each of `layers`."""
+    with _hooked(model, {layer: lambda output, layer=layer: visit(layer, hidden_of(output)) for layer in layers}):
+        yield
+
+
 def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit: Visit) -> None:
-    """Call `visit(layer, residual)` for each of `layers`, shallow to deep, during one forward of `batch`.
+    """Call `visit(layer, residual)` for each of `layers`, shallow to deep, during one forward that goes no deeper.
 
     Layers are 0-based; the residual is the stream after the block (`blocks.l.hook_resid_post` in
     TransformerLens' naming), before the final norm at the last layer too. Nothing is kept: what
     `visit` does not store is gone. Gradients flow if they are enabled.
     """
-    decoder = decoder_of(model)
-    body = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    body = getattr(body, "base_model", body)
     deepest = max(layers)
     device = next(model.parameters()).device
 
-    def hook(layer: int) -> Callable[..., None]:
-        def read(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            visit(layer, hidden_of(output))
-            if layer == deepest:
-                raise _LastLayerReached
+    def visit_or_stop(layer: int, residual: Float[Tensor, "batch pos d_model"]) -> None:
+        visit(layer, residual)
+        if layer == deepest:
+            raise _LastLayerReached
 
-        return read
-
-    handles = [decoder.layers[layer].register_forward_hook(hook(layer)) for layer in sorted(set(layers))]
     try:
-        body(  # type: ignore[operator]
-            input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device), use_cache=False
-        )
+        with visited(model, layers, visit_or_stop):
+            body_of(model)(
+                input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device), use_cache=False
+            )
     except _LastLayerReached:
         pass
+
+
+@contextmanager
+def read_after(model: nn.Module, layer: int) -> Iterator[list[Any]]:
+    """While open, what `layer` gives out is put into the list, as it gives it."""
+    outputs: list[Any] = []
+    with _hooked(model, {layer: outputs.append}):
+        yield outputs
+
+
+def output_after(model: nn.Module, batch: Batch, layer: int) -> Any:
+    """What `layer` gives out for a batch, by a forward that goes no deeper."""
+    with read_after(model, layer) as outputs:
+        visit_residuals(model, batch, [layer], lambda *_: None)
+    return outputs[0]
+
+
+@contextmanager
+def changed_after(model: nn.Module, layer: int, change: Change) -> Iterator[None]:
+    """While open, the hidden states after `layer` are what `change` makes of them."""
+    with _hooked(model, {layer: lambda output: with_hidden(output, change(hidden_of(output)))}):
+        yield
+
+
+@contextmanager
+def computing(forward: Callable[..., Any], modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While open, `modules` compute `forward`."""
+    modules = list(modules)
+    for module in modules:
+        module.forward = forward
+    try:
+        yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for module in modules:
+            del module.__dict__["forward"]
+
+
+@contextmanager
+def resumed_after(model: nn.Module, layer: int, output: Any) -> Iterator[None]:
+    """While open, a forward of `model` goes on from `output` of `layer`, and the layers up to it compute nothing.
+
+    Masks, positions and the layers above stay the model's own affair, so that this holds for every
+    architecture that is understood; only without key/value cache.
+    """
+    with computing(lambda *_, **__: output, decoder_of(model).layers[: layer + 1]):
+        yield
+
+
+def head_logits(model: nn.Module, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens words"]:
+    """The causal LM's own head on final hidden states: with soft-capping and scales, where it has them."""
+    output = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])  # type: ignore[arg-type]
+    with computing(lambda *_, **__: output, [body_of(model)]):
+        dummy = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
+        return unwrapped(model)(input_ids=dummy, use_cache=False).logits[0]

@@ -91,9 +91,9 @@ def _capture_language(
             pooled = mean_residuals(model, ids, layers, token_budget=token_budget)
             broken = (~torch.isfinite(pooled)).any(dim=2).nonzero()
             if len(broken):
-                row, place = broken[0].tolist()
+                row, number = broken[0].tolist()
                 raise IsoglossError(
-                    f"layer {layers[place]}, language {lang}, phrase {present['phrase'][row]}: the residual is not"
+                    f"layer {layers[number]}, language {lang}, phrase {present['phrase'][row]}: the residual is not"
                     " finite; try compute.dtype float32"
                 )
             absent = rows["text"].is_null().to_numpy()

@@ -22,7 +22,7 @@ def token_residuals(
     """
     lengths = torch.tensor([len(text) - 1 for text in ids])
     first = torch.cumsum(lengths, dim=0) - lengths
-    place = {layer: index for index, layer in enumerate(layers)}
+    index = {layer: number for number, layer in enumerate(layers)}
     parameter = next(model.parameters())
     collected = torch.empty(
         len(layers), int(lengths.sum()), decoder_of(model).d_model, dtype=parameter.dtype, device=parameter.device
@@ -34,7 +34,7 @@ def token_residuals(
         content = batch.content.to(collected.device)
 
         def keep(layer: int, residual: Tensor) -> None:
-            collected[place[layer], target] = residual[content]
+            collected[index[layer], target] = residual[content]
 
         visit_residuals(model, batch, layers, keep)
 
@@ -51,16 +51,16 @@ def mean_residuals(
 ) -> Float[Tensor, "texts layers d_model"]:
     """Mean over each text's tokens, BOS left out, of the residual after each of `layers`, float32 on the CPU.
 
-    h-bar of paper A, sec. 2.2 (papers.md A1). A NaN in the stream stays a NaN here: the caller names the text.
+    h-bar of paper A, sec. 2.2, eq. A1. A NaN in the stream stays a NaN here: the caller names the text.
     """
-    place = {layer: index for index, layer in enumerate(layers)}
+    index = {layer: number for number, layer in enumerate(layers)}
     pooled = torch.empty(len(ids), len(layers), decoder_of(model).d_model)
 
     def work(batch: Batch) -> None:
         def pool(layer: int, residual: Tensor) -> None:
             content = batch.content.to(residual.device)[:, :, None]
             total = residual.float().masked_fill(~content, 0).sum(dim=1)
-            pooled[batch.rows, place[layer]] = (total / content.sum(dim=1)).cpu()
+            pooled[batch.rows, index[layer]] = (total / content.sum(dim=1)).cpu()
 
         visit_residuals(model, batch, layers, pool)
 

@@ -1,12 +1,12 @@
 """How alike the mean-pooled residuals of a phrase and its translation are."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
+from isogloss.spill import SpillFile
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, percentile_interval
 from isogloss.tables import open_table, write_table
 from isogloss.tables.contract import SIMILARITY, SIMILARITY_PAIRS
@@ -36,16 +37,14 @@ class _Chunk(NamedTuple):
 
 
 class _CosineFiles:
-    """The cosines of each layer, in files without a name: no memory, and gone with the process however it ends."""
+    """The cosines of each layer, on disk."""
 
     def __init__(self, stack: ExitStack, folder: Path, langs: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._stack = stack  # closes them
-        self._folder = folder
         self._row = np.dtype(
             [("phrase", np.int64), ("cosine", np.float64, (langs,)), ("cosine_shuffled", np.float64, (langs,))]
         )
-        self._files: dict[int, IO[bytes]] = {}
+        self._new_file = partial(SpillFile, self._row, stack=stack, folder=folder)
+        self._files: dict[int, SpillFile] = {}
 
     @property
     def layers(self) -> list[int]:
@@ -58,15 +57,12 @@ class _CosineFiles:
         rows["phrase"], rows["cosine"], rows["cosine_shuffled"] = chunk.phrases, cosine, cosine_shuffled
         for layer in np.unique(chunk.layers).tolist():
             if layer not in self._files:
-                file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115
-                self._files[layer] = self._stack.enter_context(file)
-            self._files[layer].write(rows[chunk.layers == layer].tobytes())
+                self._files[layer] = self._new_file()
+            self._files[layer].append(rows[chunk.layers == layer])
 
     def of(self, layer: int) -> np.ndarray:
         """A layer's rows: phrase, cosine and cosine_shuffled of every language."""
-        file = self._files[layer]
-        file.seek(0)
-        return np.frombuffer(file.read(), self._row)
+        return self._files[layer].read()
 
 
 def measure_similarity(
@@ -83,8 +79,8 @@ def measure_similarity(
 ) -> None:
     """Write the cosines with the reference and of all pairs (paper A, sec. 2.2, eq. A1; Fig. 1; app. C.1).
 
-    `residuals` are the tables of mean-pooled residuals, one for each of `langs`, rows in one order. The
-    tables' languages are in the order of `langs`.
+    `residuals` are the tables of mean-pooled residuals, one for each of `langs`, rows in one
+    order; the tables list languages and pairs in the order of `langs`.
     `cosine` is the mean over phrases of cos(h_reference, h_lang), layer by layer. `cosine_shuffled`
     pairs each text with the reference's residual of *another* phrase (a seeded derangement within
     1024 rows of the file; `n_shuffled` counts the pairs): what a cosine is worth at that layer,
@@ -134,22 +130,12 @@ def measure_similarity(
 
         clusters = _Clusters.of(phrases, files)
         for layer in files.layers:
-            its = files.of(layer)
-            cluster = clusters.find(its["phrase"])
-            order = np.lexsort((its["phrase"], cluster))
-            its, cluster = its[order], cluster[order]
-            apart = ~np.isnan(its["cosine_shuffled"][:, origin])
-            means = _means(its["cosine"], "cosine", cluster, bootstrap, confidence, (seed, layer))
-            baselines = _means(
-                its["cosine_shuffled"][apart], "cosine_shuffled", cluster[apart], bootstrap, confidence, (seed, layer)
-            )
-            for row, lang in enumerate(names):
-                key = {"layer": layer, "lang": lang, "n": len(its), "n_shuffled": int(apart.sum())}
-                rows.append(key | means[row] | (baselines[row] if baselines else {}))
+            cosines = files.of(layer)
+            n, resampling = len(cosines), (bootstrap, confidence, (seed, layer))
+            for lang, row in zip(names, _rows(cosines, clusters, origin, *resampling), strict=True):
+                rows.append({"layer": layer, "lang": lang, "n": n} | row)
             for (a, b), total in zip(couples, sums[layer], strict=True):
-                pairs.append(
-                    {"layer": layer, "lang_a": names[a], "lang_b": names[b], "cosine": total / len(its), "n": len(its)}
-                )
+                pairs.append({"layer": layer, "lang_a": names[a], "lang_b": names[b], "cosine": total / n, "n": n})
     schema = {
         "layer": pl.Int32,
         "lang": pl.String,
@@ -241,9 +227,9 @@ class _Clusters(NamedTuple):
         numbers = np.full(len(sampled), -1)
         for rows in iter_layers(paths, None, ["phrase", "layer", "feature"]):
             phrase, layer, feature = (rows[name].cast(pl.Int64).to_numpy() for name in rows.columns)
-            place = np.searchsorted(sampled, phrase)
-            known = np.searchsorted(sampled, phrase, side="right") > place
-            numbers[place[known]] = (layer << 32 | feature)[known]  # layer before feature, as one number
+            row = np.searchsorted(sampled, phrase)
+            known = np.searchsorted(sampled, phrase, side="right") > row
+            numbers[row[known]] = (layer << 32 | feature)[known]  # layer before feature, as one number
         if len(unknown := sampled[numbers < 0]):
             raise IsoglossError(
                 f"phrase {unknown[0]} has residuals but does not stand in {', '.join(paths)}; delete the residuals and"
@@ -251,9 +237,23 @@ class _Clusters(NamedTuple):
             )
         return cls(sampled, numbers)
 
-    def find(self, phrases: Int[np.ndarray, " found"]) -> Int[np.ndarray, " found"]:
+    def find(self, phrases: Int[np.ndarray, " rows"]) -> Int[np.ndarray, " rows"]:
         """The cluster of each of `phrases`."""
         return self.numbers[np.searchsorted(self.phrases, phrases)]
+
+
+def _rows(
+    cosines: np.ndarray, clusters: _Clusters, origin: int, bootstrap: int, confidence: float, seed: tuple[int, int]
+) -> list[dict[str, Any]]:
+    """Means and intervals of each language at a layer, from its cosines and which language is the reference."""
+    cluster = clusters.find(cosines["phrase"])
+    order = np.lexsort((cosines["phrase"], cluster))
+    cosines, cluster = cosines[order], cluster[order]
+    apart = ~np.isnan(cosines["cosine_shuffled"][:, origin])
+    shuffled = cosines["cosine_shuffled"][apart]
+    means = _means(cosines["cosine"], "cosine", cluster, bootstrap, confidence, seed)
+    baselines = _means(shuffled, "cosine_shuffled", cluster[apart], bootstrap, confidence, seed) or [{}] * len(means)
+    return [{"n_shuffled": len(shuffled)} | mean | baseline for mean, baseline in zip(means, baselines, strict=True)]
 
 
 def _means(

@@ -2,8 +2,7 @@
 
 import logging
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -11,10 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
-from isogloss.models.architecture import hidden_of
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import visited
 from isogloss.scoring.lens import Lens, score_words
-from isogloss.scoring.packing import Tree, attention_masks, pack, packs, tree_of
+from isogloss.scoring.packing import attention_masks, pack, packs
+from isogloss.scoring.trees import Tree, tree_of
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class Scored(NamedTuple):
 
     log_likelihoods: Float[Tensor, "layers continuations"]  # sums over a continuation's tokens, in nats, float64
     greedy: Bool[Tensor, "layers continuations"]  # whether each of its tokens is the most probable (`WordScores`)
-    states: Float[Tensor, "state_layers d_model"] | None  # residual at the prompt's last token, float32, if asked for
+    states: Float[Tensor, "state_layers d_model"] | None  # residual at the prompt's last token, float32
 
 
 class _Edges(NamedTuple):
@@ -76,13 +76,13 @@ def score_continuations(
     def work(batch: Batch) -> None:
         trees = [sequences.trees[row] for row in batch.rows]
         lengths = [len(prompts[sequences.owners[row]]) for row in batch.rows]
-        asking = [place for place, row in enumerate(batch.rows) if wanted[row]]
-        edges, ends = _score_batch(lens, batch, lengths, trees, layers, state_layers, asking)
-        for row, tree, found in zip(batch.rows, trees, edges, strict=True):
-            sums[row] = [found.log_probabilities[:, path].sum(1) for path in tree.paths]
-            greedy[row] = [found.greedy[:, path].all(1) for path in tree.paths]
-        for place, state in zip(asking, ends, strict=True):
-            states[sequences.owners[batch.rows[place]]] = state
+        stated = [number for number, row in enumerate(batch.rows) if wanted[row]]
+        edges, ends = _score_batch(lens, batch, lengths, trees, layers, state_layers, stated)
+        for row, tree, scores in zip(batch.rows, trees, edges, strict=True):
+            sums[row] = [scores.log_probabilities[:, path].sum(1) for path in tree.paths]
+            greedy[row] = [scores.greedy[:, path].all(1) for path in tree.paths]
+        for number, state in zip(stated, ends, strict=True):
+            states[sequences.owners[batch.rows[number]]] = state
         progress.update(len(batch.rows))
 
     with progress:
@@ -90,19 +90,22 @@ def score_continuations(
     rows: list[list[int]] = [[] for _ in prompts]
     for row, owner in enumerate(sequences.owners):
         rows[owner].append(row)
-    together = lambda parts, its: torch.stack([part for row in its for part in parts[row]], dim=1)  # noqa: E731
-    return [Scored(together(sums, its), together(greedy, its), state) for its, state in zip(rows, states, strict=True)]
+
+    def of_prompt(parts: list[list[Tensor]], prompt: int) -> Tensor:
+        return torch.stack([part for row in rows[prompt] for part in parts[row]], dim=1)
+
+    return [Scored(of_prompt(sums, prompt), of_prompt(greedy, prompt), state) for prompt, state in enumerate(states)]
 
 
 def _sequences(prompts: Sequence[Any], continuations: Sequence[Sequence[Any]], *, packed: bool) -> _Sequences:
-    made = _Sequences([], [], [])
-    for owner, (prompt, its) in enumerate(zip(prompts, continuations, strict=True)):
-        for group in [its] if packed else [[ids] for ids in its]:
+    sequences = _Sequences([], [], [])
+    for owner, (prompt, choices) in enumerate(zip(prompts, continuations, strict=True)):
+        for group in [choices] if packed else [[ids] for ids in choices]:
             tree = tree_of(group)
-            made.owners.append(owner)
-            made.trees.append(tree)
-            made.ids.append(array("i", [*prompt, *tree.tokens]))
-    return made
+            sequences.owners.append(owner)
+            sequences.trees.append(tree)
+            sequences.ids.append(array("i", [*prompt, *tree.tokens]))
+    return sequences
 
 
 def _reads(lengths: Sequence[int], trees: Sequence[Tree]) -> tuple[Int[Tensor, " reads"], Int[Tensor, " reads"]]:
@@ -120,22 +123,22 @@ def _score_batch(
     trees: Sequence[Tree],
     layers: Sequence[int],
     state_layers: Sequence[int],
-    asking: Sequence[int],
-) -> tuple[list[_Edges], Float[Tensor, "asking state_layers d_model"]]:
-    """What each tree's edges score, and the states at the last prompt tokens of the rows `asking`."""
+    stated: Sequence[int],
+) -> tuple[list[_Edges], Float[Tensor, "stated state_layers d_model"]]:
+    """What each tree's edges score, and the states at the last prompt tokens of the rows `stated`."""
     row, column = _reads(lengths, trees)
-    asked = torch.tensor(asking, dtype=torch.long)
-    ends = torch.tensor(lengths)[asked] - 1
+    state_row = torch.tensor(stated, dtype=torch.long)
+    state_column = torch.tensor(lengths)[state_row] - 1
     kept: dict[int, Tensor] = {}
-    states = torch.empty(len(asking), len(state_layers), lens.decoder.d_model)
+    states = torch.empty(len(stated), len(state_layers), lens.decoder.d_model)
 
     def visit(layer: int, residual: Tensor) -> None:
         if layer in layers:
             kept[layer] = residual[row, column]
         if layer in state_layers:
-            states[:, state_layers.index(layer)] = residual[asked, ends].float().cpu()
+            states[:, state_layers.index(layer)] = residual[state_row, state_column].float().cpu()
 
-    with _visited(lens, {*layers, *state_layers}, visit):
+    with visited(lens.model, {*layers, *state_layers}, visit):
         _forward(lens, batch, lengths, trees)
     return _edges(lens, kept, layers, trees), states
 
@@ -146,21 +149,10 @@ def _forward(lens: Lens, batch: Batch, lengths: Sequence[int], trees: Sequence[T
     inputs: dict[str, Any] = {"attention_mask": batch.attention_mask.to(device)}
     if packs(lens.model):
         packed = pack(lengths, trees)
-        inputs = {"attention_mask": attention_masks(lens.model, packed), "position_ids": packed.position_ids.to(device)}
+        positions = packed.position_ids.to(device)
+        mask = attention_masks(lens.model, packed.allowed, positions, positions)
+        inputs = {"attention_mask": mask, "position_ids": positions}
     lens.model.base_model(input_ids=batch.input_ids.to(device), use_cache=False, **inputs)
-
-
-@contextmanager
-def _visited(lens: Lens, layers: set[int], visit: Callable[[int, Tensor], None]) -> Iterator[None]:
-    def hook(layer: int) -> Callable[..., None]:
-        return lambda _module, _inputs, output: visit(layer, hidden_of(output))
-
-    handles = [lens.decoder.layers[layer].register_forward_hook(hook(layer)) for layer in sorted(layers)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _edges(lens: Lens, kept: dict[int, Tensor], layers: Sequence[int], trees: Sequence[Tree]) -> list[_Edges]:
@@ -172,8 +164,8 @@ def _edges(lens: Lens, kept: dict[int, Tensor], layers: Sequence[int], trees: Se
     device = next(iter(kept.values())).device
     reads = torch.tensor(rows, device=device)
     words = torch.tensor([target for tree in trees for target in tree.targets], device=device)
-    found = [score_words(lens, kept.pop(layer), layer, reads, words) for layer in layers]
-    log_probabilities = torch.stack([its.log_probabilities for its in found]).cpu().double()
-    greedy = torch.stack([its.greedy for its in found]).cpu()
+    scores = [score_words(lens, kept.pop(layer), layer, reads, words) for layer in layers]
+    log_probabilities = torch.stack([of_layer.log_probabilities for of_layer in scores]).cpu().double()
+    greedy = torch.stack([of_layer.greedy for of_layer in scores]).cpu()
     sizes = [len(tree.targets) for tree in trees]
     return list(map(_Edges, log_probabilities.split(sizes, dim=1), greedy.split(sizes, dim=1)))

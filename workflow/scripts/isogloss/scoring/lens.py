@@ -1,7 +1,7 @@
 """The logit lens: hidden layers read as distributions over the vocabulary (paper B, eq. 7)."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import Decoder, decoder_of, hidden_of, unwrapped
+from isogloss.models.hooks import computing, head_logits, read_after
 
 # Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
 _TILE = {"cpu": (256, 2048)}
@@ -48,7 +48,7 @@ def lens_logits(
     other architectures have are the head's and stay. For a few tokens: all the vocabulary's logits are held.
     """
     with _reading(lens, layer):
-        return _head(lens.model, _normed(lens, residual, layer))
+        return head_logits(lens.model, _normed(lens, residual, layer))
 
 
 class WordScores(NamedTuple):
@@ -68,7 +68,7 @@ def score_words(
     """log softmax(lens of `residual[rows]`)[words], and whether each word is the greedy one.
 
     Logits are made a tile of tokens × words at a time, of which only log-sum-exp and maximum are kept beside
-    those asked for.
+    those of `words`.
     """
     hidden = _normed(lens, residual, layer)
     vocabulary = lens.model.config.get_text_config().vocab_size
@@ -78,26 +78,26 @@ def score_words(
         height, width = max(1, height * width // vocabulary), vocabulary
     totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
     best = totals.clone()
-    asked = torch.empty(len(rows), device=hidden.device)
+    logit = torch.empty(len(rows), device=hidden.device)  # of each word
     greedy = torch.zeros(len(rows), dtype=torch.bool, device=hidden.device)
     with _reading(lens, layer):
         for first in range(0, vocabulary, width):
             inside = ((words >= first) & (words < first + width)).nonzero()[:, 0]
             with _columns(head, first, width):
                 for start in range(0, len(hidden), height):
-                    logits = _head(lens.model, hidden[start : start + height]).float()
+                    logits = head_logits(lens.model, hidden[start : start + height]).float()
                     span = slice(start, start + len(logits))
                     top = logits.amax(1)
                     here = inside[(rows[inside] >= start) & (rows[inside] < start + height)]
                     row, word = rows[here] - start, words[here] - first
-                    asked[here] = logits[row, word]
-                    leads = (asked[here] == top[row]) & (asked[here] > best[span][row])
+                    logit[here] = logits[row, word]
+                    leads = (logit[here] == top[row]) & (logit[here] > best[span][row])
                     greedy[here[leads]] = logits[row[leads]].argmax(1) == word[leads]
                     best[span] = torch.maximum(best[span], top)
                     shift = top.clamp(min=torch.finfo(top.dtype).min)  # a word ruled out has logit -inf
                     part = logits.sub_(shift[:, None]).exp_().sum(1).log() + shift
                     totals[span] = torch.logaddexp(totals[span], part)
-    return WordScores(asked - totals[rows], greedy & (asked == best[rows]))
+    return WordScores(logit - totals[rows], greedy & (logit == best[rows]))
 
 
 def _normed(lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int) -> Float[Tensor, "tokens d_model"]:
@@ -124,47 +124,26 @@ def _reading(lens: Lens, layer: int) -> Iterator[None]:
 
 
 @contextmanager
-def _instead(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """While open, `module` computes `forward`."""
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.__dict__["forward"]
-
-
-@contextmanager
 def _columns(head: Any, first: int, width: int) -> Iterator[None]:
     """While open, a linear head gives the logits of the `width` words from `first` on; any other stays as it is."""
-    with ExitStack() as stack:
-        if type(head) is nn.Linear:
-            weight = head.weight[first : first + width]
-            bias = None if head.bias is None else head.bias[first : first + width]
-            stack.enter_context(_instead(head, lambda hidden: functional.linear(hidden, weight, bias)))
+    if type(head) is not nn.Linear:
         yield
-
-
-def _head(model: PreTrainedModel, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens words"]:
-    """The causal LM's own head on final hidden states: with soft-capping and scales, where it has them."""
-    output = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])  # type: ignore[arg-type]
-    with _instead(model.base_model, lambda *_, **__: output):
-        dummy = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
-        return model(input_ids=dummy, use_cache=False).logits[0]
+        return
+    weight = head.weight[first : first + width]
+    bias = None if head.bias is None else head.bias[first : first + width]
+    with computing(lambda hidden: functional.linear(hidden, weight, bias), [head]):
+        yield
 
 
 @torch.inference_mode()
 def _check(lens: Lens) -> None:
     """Hold the last layer's lens against the model's logits on a few tokens."""
     last = len(lens.decoder.layers) - 1
-    kept: list[Tensor] = []
-    handle = lens.decoder.layers[last].register_forward_hook(lambda _, __, output: kept.append(hidden_of(output)))
     device = next(lens.model.parameters()).device
-    try:
+    with read_after(lens.model, last) as outputs:
         logits = lens.model(input_ids=torch.arange(1, 5, device=device)[None], use_cache=False).logits[0].float()
-    finally:
-        handle.remove()
-    ours = lens_logits(lens, kept[0][0], last).float()
-    if not torch.allclose(ours, logits, rtol=1e-2, atol=1e-2 * float(logits.abs().amax()), equal_nan=True):
+    by_lens = lens_logits(lens, hidden_of(outputs[0])[0], last).float()
+    if not torch.allclose(by_lens, logits, rtol=1e-2, atol=1e-2 * float(logits.abs().amax()), equal_nan=True):
         raise IsoglossError(
             f"{type(lens.model).__name__}: its logits are not those of its final norm and head on the last layer's"
             " output, so its layers cannot be read by the logit lens; add what is between to isogloss/scoring/lens.py"

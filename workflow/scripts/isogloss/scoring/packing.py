@@ -8,48 +8,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from isogloss.models.architecture import unwrapped
+from isogloss.scoring.trees import Tree, ancestors
 
-# Architectures that take a mask of ours layer by layer and place tokens by the position ids given: tested to be exact.
+# Architectures that take a mask of ours layer by layer and put tokens where the position ids given say: tested to be
+# exact.
 _PACKABLE = {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
-
-
-class Tree(NamedTuple):
-    """Continuations of one prompt, common beginnings once.
-
-    A node is a token that the model reads: the last of some proper beginning of a continuation. An edge is
-    a token that it predicts.
-    """
-
-    tokens: list[int]  # of each node
-    parents: list[int]  # the node before it; -1: the prompt's last token
-    depths: list[int]  # tokens between it and the prompt
-    sources: list[int]  # of each edge: the node that predicts; -1: the prompt's last token
-    targets: list[int]  # of each edge: the token predicted
-    paths: list[list[int]]  # of each continuation: its edges
-
-
-def tree_of(continuations: Sequence[Sequence[int]]) -> Tree:
-    """The tree of `continuations` (token ids, at least one each)."""
-    tree = Tree([], [], [], [], [], [])
-    nodes: dict[tuple[int, int], int] = {}  # by parent and token
-    edges: dict[tuple[int, int], int] = {}
-    for ids in continuations:
-        node, path = -1, []
-        for depth, token in enumerate(map(int, ids)):
-            edge = edges.setdefault((node, token), len(edges))
-            if edge == len(tree.targets):
-                tree.sources.append(node)
-                tree.targets.append(token)
-            path.append(edge)
-            if depth + 1 < len(ids):
-                here = nodes.setdefault((node, token), len(nodes))
-                if here == len(tree.tokens):
-                    tree.tokens.append(token)
-                    tree.parents.append(node)
-                    tree.depths.append(depth)
-                node = here
-        tree.paths.append(path)
-    return tree
 
 
 class Packed(NamedTuple):
@@ -67,39 +30,38 @@ def pack(prompts: Sequence[int], trees: Sequence[Tree]) -> Packed:
     """
     lengths = torch.tensor(prompts)
     width = max(length + len(tree.tokens) for length, tree in zip(prompts, trees, strict=True))
-    place = torch.arange(width)
-    position_ids = place.repeat(len(trees), 1)
-    allowed = (place <= place[:, None]) & (place < lengths[:, None, None])
+    column = torch.arange(width)
+    position_ids = column.repeat(len(trees), 1)
+    allowed = (column <= column[:, None]) & (column < lengths[:, None, None])
     for row, (length, tree) in enumerate(zip(prompts, trees, strict=True)):
         end = length + len(tree.tokens)
         position_ids[row, length:end] = length + torch.tensor(tree.depths, dtype=torch.long)
         position_ids[row, end:] = 0
-        allowed[row, length:end, length:end] = _above(tree)
+        allowed[row, length:end, length:end] = ancestors(tree)
     return Packed(position_ids, allowed)
 
 
-def _above(tree: Tree) -> Bool[Tensor, "node above"]:
-    above = torch.eye(len(tree.tokens), dtype=torch.bool)
-    for node, parent in enumerate(tree.parents):
-        if parent >= 0:
-            above[node] |= above[parent]
-    return above
-
-
-def attention_masks(model: nn.Module, packed: Packed) -> Tensor | dict[str, Tensor]:
+def attention_masks(
+    model: nn.Module,
+    allowed: Bool[Tensor, "batch query key"],
+    queries: Int[Tensor, "batch query"],
+    keys: Int[Tensor, "batch key"],
+) -> Tensor | dict[str, Tensor]:
     """What `model` takes as attention mask: what is added to attention scores, by kind of layer if they differ.
 
-    Sliding-window layers see as far back as the positions are, not the places in the packed sequence.
+    A sliding-window layer sees as far back as the positions of `queries` and `keys` are apart, not the columns of
+    the packed sequence.
     """
     parameter = next(model.parameters())
-    position_ids, allowed = (part.to(parameter.device) for part in packed)
+    allowed, queries, keys = (part.to(parameter.device) for part in (allowed, queries, keys))
     config: Any = unwrapped(model).config.get_text_config()
     window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    distance = position_ids[:, :, None] - position_ids[:, None, :]
-    masks = {}
+    masks: dict[str, Tensor] = {}
     for kind in sorted(kinds):
-        visible = allowed & (distance < window) if kind == "sliding_attention" and window else allowed
+        visible = allowed
+        if kind == "sliding_attention" and window:
+            visible = allowed & (queries[:, :, None] - keys[:, None, :] < window)
         mask = torch.zeros(visible.shape, dtype=parameter.dtype, device=parameter.device)
         masks[kind] = mask.masked_fill_(~visible, torch.finfo(parameter.dtype).min)[:, None]
     return masks if len(masks) > 1 else masks.popitem()[1]

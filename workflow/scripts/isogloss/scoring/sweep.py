@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers.cache_utils import Cache, DynamicCache
 
-from isogloss.bilingual.injection import body_of, read_after, resumed_after
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.hooks import body_of, read_after, resumed_after
 from isogloss.scoring.lens import Lens, lens_of, score_words
-from isogloss.scoring.packing import packs
+from isogloss.scoring.packing import attention_masks, packs
 from isogloss.scoring.trees import Trees, make_trees
 
 _ROWS = 1024  # tokens that a forward may have beside each other even where the prompts of a batch have fewer
@@ -100,22 +100,22 @@ def _score_batch(
     lens: Lens, prefixes: _Prefixes, trees: Trees, additions: Sequence[Addition]
 ) -> Float[Tensor, "questions configurations choices"]:
     by_layer: dict[int, list[int]] = {}
-    for place, addition in enumerate(additions):
-        by_layer.setdefault(addition.layer, []).append(place)
+    for number, addition in enumerate(additions):
+        by_layer.setdefault(addition.layer, []).append(number)
     with ExitStack() as stack:
         outputs = {layer: stack.enter_context(read_after(lens.model, layer)) for layer in by_layer}
         plain = _scores(lens, _last_residual(lens, prefixes, trees), trees)
-    found = plain.repeat(1, 1 + len(additions), 1)
+    scores = plain.repeat(1, 1 + len(additions), 1)
     questions, nodes = trees.tokens.shape
     room = min(max(prefixes.width, _ROWS // questions), _OF_A_QUESTION)
     together = max(1, room // nodes)
-    for layer, places in by_layer.items():
-        for start in range(0, len(places), together):
-            part = places[start : start + together]
-            steered = _steered(outputs[layer][0], torch.stack([additions[place].vector for place in part]))
+    for layer, of_layer in by_layer.items():
+        for start in range(0, len(of_layer), together):
+            part = of_layer[start : start + together]
+            steered = _steered(outputs[layer][0], torch.stack([additions[number].vector for number in part]))
             residual = _last_residual(lens, prefixes, trees, after=(layer, steered))
-            found[:, [1 + place for place in part]] = _scores(lens, residual, trees)
-    return found
+            scores[:, [1 + number for number in part]] = _scores(lens, residual, trees)
+    return scores
 
 
 def _steered(output: Any, vectors: Float[Tensor, "copies d_model"]) -> Any:
@@ -135,41 +135,29 @@ def _last_residual(
     if after and after[0] == last:
         return hidden_of(after[1])
     copies = hidden_of(after[1]).shape[1] // trees.tokens.shape[1] if after else 1
+    positions = (prefixes.lengths[:, None] + trees.depths).repeat(1, copies)
     with ExitStack() as stack:
         if after:
             stack.enter_context(resumed_after(lens.model, *after))
         ends = stack.enter_context(read_after(lens.model, last))
         body_of(lens.model)(
             input_ids=trees.tokens.repeat(1, copies),
-            attention_mask=_masks(lens.model, prefixes, trees, copies),
-            position_ids=(prefixes.lengths[:, None] + trees.depths).repeat(1, copies),
+            attention_mask=_masks(lens.model, prefixes, trees, positions),
+            position_ids=positions,
             past_key_values=_AfterPrefix(prefixes.cache),
             use_cache=True,
         )
     return hidden_of(ends[0])
 
 
-def _masks(model: nn.Module, prefixes: _Prefixes, trees: Trees, copies: int) -> Tensor | dict[str, Tensor]:
-    """What is added to attention scores of `copies` of each tree after its prefix, by kind of layer if they differ.
-
-    Sliding-window layers see as far back as the positions are.
-    """
-    config: Any = model.config.get_text_config()  # type: ignore[union-attr]
-    window: int = getattr(config, "sliding_window", None) or 0
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
-    dtype, device = next(model.parameters()).dtype, trees.tokens.device
-    keys = torch.arange(prefixes.width, device=device)
-    behind = (prefixes.lengths[:, None] + trees.depths)[:, :, None] - keys
-    masks = {}
-    for kind in sorted(kinds):
-        prefix, tree = (keys < prefixes.lengths[:, None])[:, None].expand_as(behind), trees.above
-        if kind == "sliding_attention":
-            prefix = prefix & (behind < window)
-            tree = tree & (trees.depths[:, :, None] - trees.depths[:, None] < window)
-        visible = torch.cat([prefix.repeat(1, copies, 1), _diagonal(tree, copies)], dim=2)
-        mask = torch.zeros(visible.shape, dtype=dtype, device=device)
-        masks[kind] = mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
-    return masks if len(masks) > 1 else masks.popitem()[1]
+def _masks(
+    model: nn.Module, prefixes: _Prefixes, trees: Trees, positions: Int[Tensor, "questions rows"]
+) -> Tensor | dict[str, Tensor]:
+    """What is added to attention scores of copies of each tree after its prefix, by kind of layer if they differ."""
+    keys = torch.arange(prefixes.width, device=positions.device).expand(len(positions), -1)
+    prefix = (keys < prefixes.lengths[:, None])[:, None].expand(-1, positions.shape[1], -1)
+    tree = _diagonal(trees.above, positions.shape[1] // trees.tokens.shape[1])
+    return attention_masks(model, torch.cat([prefix, tree], dim=2), positions, torch.cat([keys, positions], dim=1))
 
 
 def _diagonal(tree: Bool[Tensor, "questions nodes nodes"], copies: int) -> Bool[Tensor, "questions rows rows"]:
@@ -202,14 +190,14 @@ def _scores(
     number[real] = torch.arange(int(real.sum()), device=real.device)
     pairs = trees.pairs
     rows = number[pairs.question, :, pairs.node]  # [pairs, copies]
-    found = score_words(
+    words = score_words(
         lens,
         residual.reshape(questions, copies, nodes, -1)[real],
         len(lens.decoder.layers) - 1,
         rows.flatten(),
         pairs.word[:, None].expand_as(rows).flatten(),
     )
-    of_token = found.log_probabilities.reshape(rows.shape)
+    of_token = words.log_probabilities.reshape(rows.shape)
     totals = of_token.new_zeros(questions, trees.counts.shape[1], copies)
     totals.index_put_((pairs.question, pairs.choice), of_token, accumulate=True)
     return (totals / trees.counts[:, :, None]).transpose(1, 2)

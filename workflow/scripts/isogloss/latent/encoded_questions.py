@@ -9,10 +9,10 @@ from isogloss.latent.prompts import Template, continuation, encode_question, let
 from isogloss.sources.parallel_questions import ParallelQuestion
 
 
-class Asked(NamedTuple):
+class EncodedQuestion(NamedTuple):
     """A question as token ids."""
 
-    question: ParallelQuestion
+    own: ParallelQuestion  # in the prompt's language
     counterpart: ParallelQuestion  # the same in the reference language
     prompt: list[int]
     native: list[list[int]]  # the choices' texts in the prompt's language
@@ -26,47 +26,47 @@ class Asked(NamedTuple):
         return len(self.prompt) + max(map(len, [*self.native, *self.reference])) - 1
 
 
-def ask(
+def encoded_questions(
     tokenizer: PreTrainedTokenizerBase,
     template: Template,
     own: Sequence[ParallelQuestion],
-    theirs: Sequence[ParallelQuestion],
+    reference: Sequence[ParallelQuestion],
     *,
     lettered: bool,
     held_out: bool = True,
-) -> Iterator[Asked]:
-    """The questions of a language, `own`, with `theirs`, those of the reference; without `held_out` only the others.
+) -> Iterator[EncodedQuestion]:
+    """The questions of a language, `own`, with those of the reference language; without `held_out` only the others.
 
     One object of questions for both is the reference language itself. Raises `ValueError` if they are not in the
     same order.
     """
-    for mine, its in zip(own, theirs, strict=True):
-        if mine.question != its.question:
-            raise ValueError(f"questions are not in the same order: {mine.question} beside {its.question}")
-        if held_out or not mine.held_out:
-            yield _encode(tokenizer, template, mine, its, lettered=lettered)
+    for question, counterpart in zip(own, reference, strict=True):
+        if question.question != counterpart.question:
+            raise ValueError(f"questions are not in the same order: {question.question} beside {counterpart.question}")
+        if held_out or not question.held_out:
+            yield _encode(tokenizer, template, question, counterpart, lettered=lettered)
 
 
 def _encode(
     tokenizer: PreTrainedTokenizerBase,
     template: Template,
-    mine: ParallelQuestion,
-    its: ParallelQuestion,
+    question: ParallelQuestion,
+    counterpart: ParallelQuestion,
     *,
     lettered: bool,
-) -> Asked:
-    text = render(template, mine)
-    same = mine is its
-    texts = [continuation(choice) for choice in (mine.choices if same else [*mine.choices, *its.choices])]
-    prompt, ids = encode_question(tokenizer, text, texts)
-    native = ids[: len(mine.choices)]
-    letters = letter_tokens(tokenizer, text, len(mine.choices)) if lettered else None
-    return Asked(
-        mine,
-        its,
+) -> EncodedQuestion:
+    text = render(template, question)
+    same, count = question is counterpart, len(question.choices)
+    choices = question.choices if same else [*question.choices, *counterpart.choices]
+    prompt, ids = encode_question(tokenizer, text, [continuation(choice) for choice in choices])
+    native = ids[:count]
+    letters = letter_tokens(tokenizer, text, count) if lettered else None
+    return EncodedQuestion(
+        question,
+        counterpart,
         prompt,
         native,
-        native if same else ids[len(mine.choices) :],
+        native if same else ids[count:],
         list(letters.spaced) if letters else [],
         list((letters and letters.bare) or []),
     )
