@@ -15,8 +15,7 @@ with stage(snakemake):
         facts=snakemake.input.facts,
         aggregation=snakemake.params.aggregation,
         output=snakemake.output[0],
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

@@ -12,9 +12,7 @@ with stage(snakemake):
         transfer=snakemake.input.transfer,
         latent=snakemake.output.latent,
         latent_correlation=snakemake.output.latent_correlation,
-        correction=snakemake.params.correction,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

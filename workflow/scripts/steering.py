@@ -11,8 +11,7 @@ with stage(snakemake):
         prompts=snakemake.params.prompts,
         steering=snakemake.output.steering,
         steering_summary=snakemake.output.steering_summary,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

@@ -11,8 +11,7 @@ with stage(snakemake):
         answers=snakemake.output.answers,
         transfer=snakemake.output.transfer,
         transfer_summary=snakemake.output.transfer_summary,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )
