@@ -79,7 +79,7 @@ def run(lm_folder: Path, tokens: dict[str, str], out: Path, recipe: dict | None 
         "resume_every": 4,
         "metadata": {"study": "test"},
     }
-    train_checkpoint_saes(**grouped({**settings, **changes}, compute=Compute, bilingual=Bilingual))
+    train_checkpoint_saes(**grouped(settings | changes, ("learning_rates",), compute=Compute, bilingual=Bilingual))
     return out
 
 

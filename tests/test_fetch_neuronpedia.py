@@ -33,7 +33,9 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def arguments(tmp_path: Path, hub: Hub | None = None, **changed: Any) -> dict[str, Any]:
+def arguments(
+    tmp_path: Path, hub: Hub | None = None, source: str = "12-gemmascope-res-16k", **changed: Any
+) -> dict[str, Any]:
     settings = {
         "url": hub.url if hub else "http://127.0.0.1:9",
         "folder": None,
@@ -41,7 +43,7 @@ def arguments(tmp_path: Path, hub: Hub | None = None, **changed: Any) -> dict[st
     } | changed
     return {
         "neuronpedia": Neuronpedia(**settings),
-        "source": "12-gemmascope-res-16k",
+        "source": source,
         "output": str(tmp_path / "out"),
         "downloads": str(tmp_path / "downloads"),
     }

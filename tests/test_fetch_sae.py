@@ -93,7 +93,7 @@ def test_a_pinned_repository_and_a_release_that_saelens_loads_come_from_the_hub(
         pinned = hub.add(GEMMA_SCOPE, gemma_scope(tmp_path / "scope"))
         hub.add(GEMMA_SCOPE, gemma_scope(tmp_path / "newer", b_enc=arrays()["b_enc"] + 1))
         main = hub.add("someone/saes", saes.parent)
-        source = {"id": GEMMA_SCOPE, "revision": pinned, "folder": None}
+        source = Source(id=GEMMA_SCOPE, revision=pinned)
         calls = [
             {"source": source, "release": None, "sae_id": ID, "layer": LAYER},
             {"source": None, "release": "someone/saes", "sae_id": "layer_0", "layer": 0},

@@ -5,44 +5,27 @@
 
 def target_block(wildcards):
     """The layer block that holds a run's target layer."""
-    target = RUNS[wildcards.run].target_layer
-    limits = [
-        (block, *map(int, block.split("-"))) for block in model_blocks(wildcards.model)
-    ]
-    return next(block for block, first, last in limits if first <= target <= last)
-
-
-def target_sae(wildcards):
-    """The SAE that a run reads."""
-    return sae_folders(wildcards.model, [RUNS[wildcards.run].target_layer])
-
-
-def target_phrases(wildcards):
-    """The phrases that a run trains on."""
-    return phrase_tables(wildcards.model, [RUNS[wildcards.run].target_layer])
+    return block_of(RUNS[wildcards.run].target_layer, model_blocks(wildcards.model))
 
 
 def run_translations(wildcards):
     """The translations that a run trains on; the reference's text is in the phrases."""
-    return [
-        f"results/{wildcards.model}/translations/{target_block(wildcards)}/{lang}.parquet"
-        for lang in RUNS[wildcards.run].languages
-    ]
+    block = target_block(wildcards)
+    return [translation_table(wildcards.model, block, lang) for lang in RUNS[wildcards.run].languages]
 
 
 def run_recorded(wildcards):
     """The reference's recorded activations, where a run takes them from the phrase alone."""
     if STUDY.alignment.recorded == "corpus":
         return []
-    block = target_block(wildcards)
-    return list(activation_tables(wildcards.model, "base", [REFERENCE], [block]))
+    return list(activation_tables(wildcards.model, "base", [REFERENCE], [target_block(wildcards)]))
 
 
 rule align:
     input:
         lm="results/{model}/lm",
-        sae=target_sae,
-        phrases=target_phrases,
+        sae=lambda wildcards: sae_folders(wildcards.model, [RUNS[wildcards.run].target_layer]),
+        phrases=lambda wildcards: phrase_tables(wildcards.model, [RUNS[wildcards.run].target_layer]),
         translations=run_translations,
         reference_activations=in_folders(run_recorded),
     output:
@@ -74,29 +57,25 @@ rule align:
         "../scripts/align.py"
 
 
-def gain_base(model):
+def gain_base(wildcards):
     """The base model's tables in the languages that any run is measured in, each with its language."""
-    measured = [
-        lang
-        for lang in LANGUAGES
-        if any(lang in run_languages(run) for run in runs_of(model))
-    ]
-    return activation_tables(model, "base", measured)
+    measured = {lang for run in runs_of(wildcards.model) for lang in adapter_languages(run)}
+    return activation_tables(wildcards.model, "base", measured)
 
 
-def gain_adapted(model):
+def gain_adapted(wildcards):
     """The adapters' tables, each with its run and language."""
     return {
         path: (run, lang)
-        for run in runs_of(model)
-        for path, lang in activation_tables(model, run, run_languages(run)).items()
+        for run in runs_of(wildcards.model)
+        for path, lang in activation_tables(wildcards.model, run, LANGUAGES).items()
     }
 
 
 rule gain:
     input:
-        base=in_folders(lambda wildcards: gain_base(wildcards.model)),
-        adapted=in_folders(lambda wildcards: gain_adapted(wildcards.model)),
+        base=in_folders(gain_base),
+        adapted=in_folders(gain_adapted),
     output:
         alignment_gain="results/{model}/tables/alignment_gain.parquet",
     log:
@@ -110,15 +89,8 @@ rule gain:
         code=code("gain"),
         seed=STUDY.seed,
         reference=REFERENCE,
-        base=lambda wildcards: list(gain_base(wildcards.model)),
-        base_langs=lambda wildcards: list(gain_base(wildcards.model).values()),
-        adapted=lambda wildcards: list(gain_adapted(wildcards.model)),
-        adapted_runs=lambda wildcards: [
-            run for run, _ in gain_adapted(wildcards.model).values()
-        ],
-        adapted_langs=lambda wildcards: [
-            lang for _, lang in gain_adapted(wildcards.model).values()
-        ],
+        base=gain_base,
+        adapted=gain_adapted,
         target_layers={run: settings.target_layer for run, settings in RUNS.items()},
         held_out=STUDY.alignment.held_out,
         minimum_phrases=STUDY.gap.minimum_phrases,

@@ -9,22 +9,11 @@ def task_settings(wildcards, key):
     return {task: getattr(STUDY.benchmarks.tasks[task], key) for task in tasks}
 
 
-def benchmark_languages(model, adapter):
+def benchmark_languages(adapter):
     """The languages in which an adapter is benchmarked."""
     if adapter == "base" or RUNS[adapter].benchmark is None:
         return LANGUAGES
     return RUNS[adapter].benchmark
-
-
-def benchmarked_languages(wildcards):
-    """The languages that a benchmark job takes."""
-    languages = benchmark_languages(wildcards.model, wildcards.adapter)
-    return language_blocks(languages)[wildcards.langs]
-
-
-def question_languages(wildcards):
-    """The languages whose common questions are asked."""
-    return STUDY.world.languages if wildcards.model in TOYS else LANGUAGES
 
 
 def question_folders(wildcards):
@@ -60,10 +49,10 @@ rule benchmark:
         code=code("benchmark"),
         seed=STUDY.seed,
         folders=question_folders,
-        langs=benchmarked_languages,
+        langs=lambda wildcards: language_blocks(benchmark_languages(wildcards.adapter))[wildcards.langs],
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
-        common_languages=question_languages,
+        common_languages=lambda wildcards: STUDY.world.languages if wildcards.model in TOYS else LANGUAGES,
     message:
         "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}: {wildcards.tasks}"
     script:
@@ -72,46 +61,25 @@ rule benchmark:
 
 def task_blocks(model):
     """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
-    tasks = [
-        task
-        for task in STUDY.benchmarks.tasks
-        if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)
-    ]
+    tasks = [task for task in STUDY.benchmarks.tasks if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)]
     return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
 
 
-def benchmark_tables(model):
+def benchmark_tables(wildcards):
     """The benchmark jobs' tables of a model, each with its adapter and language."""
+    folder = f"results/{wildcards.model}/benchmarks"
     return {
         path: (adapter, Path(path).stem)
-        for adapter in ("base", *runs_of(model))
-        for tasks in task_blocks(model)
-        for path in language_files(
-            f"results/{model}/benchmarks/{adapter}/{tasks}",
-            benchmark_languages(model, adapter),
-        )
+        for adapter in ("base", *runs_of(wildcards.model))
+        for tasks in task_blocks(wildcards.model)
+        for path in language_files(f"{folder}/{adapter}/{tasks}", benchmark_languages(adapter))
     }
-
-
-def benchmark_adapters(wildcards):
-    """The adapter of each of `benchmark_tables`."""
-    return [adapter for adapter, _ in benchmark_tables(wildcards.model).values()]
-
-
-def benchmark_table_languages(wildcards):
-    """The language of each of `benchmark_tables`."""
-    return [lang for _, lang in benchmark_tables(wildcards.model).values()]
-
-
-def world_facts(wildcards):
-    """What the world's questions are about; nothing for other questions."""
-    return f"{WORLD}/facts.parquet" if wildcards.model in TOYS else []
 
 
 rule accuracy:
     input:
-        answers=in_folders(lambda wildcards: benchmark_tables(wildcards.model)),
-        facts=world_facts,
+        answers=in_folders(benchmark_tables),
+        facts=lambda wildcards: f"{WORLD}/facts.parquet" if wildcards.model in TOYS else [],
     output:
         "results/{model}/tables/accuracy.parquet",
     log:
@@ -124,12 +92,8 @@ rule accuracy:
         **sections(statistics=STUDY.statistics.only("confidence", "correction")),
         code=code("accuracy"),
         seed=STUDY.seed,
-        answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
-        adapters=benchmark_adapters,
-        langs=benchmark_table_languages,
-        metrics={
-            task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
-        },
+        answers=benchmark_tables,
+        metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
     message:
         "Compute the accuracies of {wildcards.model}"
     script:
@@ -138,7 +102,7 @@ rule accuracy:
 
 rule accuracy_by_teaching:
     input:
-        answers=in_folders(lambda wildcards: benchmark_tables(wildcards.model)),
+        answers=in_folders(benchmark_tables),
         facts=f"{WORLD}/facts.parquet",
     output:
         "results/{model}/tables/accuracy_by_teaching.parquet",
@@ -152,12 +116,8 @@ rule accuracy_by_teaching:
         "../../envs/isogloss.yaml"
     params:
         code=code("accuracy_by_teaching"),
-        answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
-        adapters=benchmark_adapters,
-        langs=benchmark_table_languages,
-        metrics={
-            task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
-        },
+        answers=benchmark_tables,
+        metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
         confidence=STUDY.statistics.confidence,
     message:
         "Compute the accuracies of {wildcards.model} by where facts were taught"

@@ -4,6 +4,10 @@
 
 from isogloss.languages import language_table
 
+INTERVENTION = STUDY.bilingual.intervention
+TRANSLATIONS = INTERVENTION and INTERVENTION.translations
+COMET = TRANSLATIONS and TRANSLATIONS.comet
+
 
 def checkpoint_source(wildcards):
     """Where a pretrained model's checkpoint is."""
@@ -11,25 +15,17 @@ def checkpoint_source(wildcards):
     return model_of(wildcards).checkpoints[step]
 
 
-rule fetch_checkpoint:
+use rule fetch_model as fetch_checkpoint with:
     input:
         lambda wildcards: folder_files(checkpoint_source(wildcards).folder),
     output:
         directory("results/{model}/checkpoints/{checkpoint}"),
     log:
         "results/{model}/logs/fetch_checkpoint/{checkpoint}.log",
-    wildcard_constraints:
-        model=one_of(PRETRAINED),
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
     params:
-        **sections(source=checkpoint_source, architecture=model_setting("architecture")),
-        code=code("fetch_model"),
+        **sections(source=checkpoint_source),
     message:
         "Fetch the checkpoint {wildcards.checkpoint} of {wildcards.model}"
-    script:
-        "../scripts/fetch_model.py"
 
 
 def document_source(wildcards):
@@ -39,13 +35,9 @@ def document_source(wildcards):
 
 def documents_needed():
     """How many documents of each language are kept: enough for every model, a third of them too short."""
-    tokens = max(
-        (model.sae.tokens for model in STUDY.models.values() if model.sae), default=0
-    )
+    tokens = max((model.sae.tokens for model in STUDY.models.values() if model.sae), default=0)
     a_document = STUDY.bilingual.tokens_per_document - 1
-    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(
-        STUDY.bilingual_languages
-    )
+    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(STUDY.bilingual_languages)
     return int(1.5 * a_language / a_document) + 100
 
 
@@ -78,9 +70,7 @@ def checkpoints(model):
 
 def checkpoint_inputs(model, checkpoint):
     """A checkpoint as input: its folder where it is fetched, all of them where the model is trained here."""
-    if model in TOYS:
-        return f"results/{model}/checkpoints"
-    return f"results/{model}/checkpoints/{checkpoint}"
+    return f"results/{model}/checkpoints" if model in TOYS else f"results/{model}/checkpoints/{checkpoint}"
 
 
 def finished_checkpoint(wildcards):
@@ -108,11 +98,7 @@ rule tokenise:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(
-            settings=STUDY.bilingual.only(
-                "tokens_per_document", "minimum_tokens", "evaluation_tokens"
-            )
-        ),
+        **sections(settings=STUDY.bilingual.only("tokens_per_document", "minimum_tokens", "evaluation_tokens")),
         code=code("tokenise"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
@@ -121,11 +107,6 @@ rule tokenise:
         "Tokenise the documents for {wildcards.model}"
     script:
         "../scripts/tokenise.py"
-
-
-def middle(items):
-    """The middle item, the later one of two."""
-    return items[len(items) // 2]
 
 
 rule search_learning_rate:
@@ -148,7 +129,7 @@ rule search_learning_rate:
         code=code("search_learning_rate"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
-        layer=lambda wildcards: middle(layers_of(wildcards)),
+        layer=lambda wildcards: layers_of(wildcards)[len(layers_of(wildcards)) // 2],
         rates=STUDY.bilingual.learning_rates,
     message:
         "Search the learning rate of the SAEs of {wildcards.model}"
@@ -161,19 +142,12 @@ def checkpoint_folder(wildcards):
     return checkpoint_inputs(wildcards.model, wildcards.checkpoint)
 
 
-def searched_rates(wildcards):
-    """The search of the learning rate, where one is asked for."""
-    if not STUDY.bilingual.learning_rates:
-        return []
-    return f"results/{wildcards.model}/tables/learning_rates.parquet"
-
-
 rule train_checkpoint_saes:
     input:
         checkpoint=checkpoint_folder,
         train=rules.tokenise.output.train,
         evaluation=rules.tokenise.output.evaluation,
-        learning_rates=searched_rates,
+        learning_rates=rules.search_learning_rate.output[0] if STUDY.bilingual.learning_rates else [],
     output:
         sae=directory("results/{model}/bilingual/{checkpoint}/{block}/sae"),
         quality="results/{model}/bilingual/{checkpoint}/{block}/sae_quality.parquet",
@@ -201,21 +175,16 @@ rule train_checkpoint_saes:
         "../scripts/train_checkpoint_saes.py"
 
 
-def embeddings_model(model):
-    """The model whose input embeddings cluster tokens."""
-    return STUDY.bilingual.embeddings or model
-
-
 def embeddings_checkpoint(wildcards):
-    """The finished model whose input embeddings cluster tokens."""
-    model = embeddings_model(wildcards.model)
-    return checkpoint_inputs(model, checkpoints(model)[-1])
+    """The finished model, as its name and its checkpoint's, whose input embeddings cluster tokens."""
+    model = STUDY.bilingual.embeddings or wildcards.model
+    return model, checkpoints(model)[-1]
 
 
 rule describe_features:
     input:
         checkpoint=checkpoint_folder,
-        embeddings=embeddings_checkpoint,
+        embeddings=lambda wildcards: checkpoint_inputs(*embeddings_checkpoint(wildcards)),
         sae=rules.train_checkpoint_saes.output.sae,
         evaluation=rules.tokenise.output.evaluation,
     output:
@@ -244,9 +213,7 @@ rule describe_features:
         code=code("describe_features"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        embeddings_checkpoint=lambda wildcards: checkpoints(
-            embeddings_model(wildcards.model)
-        )[-1],
+        embeddings_checkpoint=lambda wildcards: embeddings_checkpoint(wildcards)[1],
         layers=block_layers,
     message:
         "Describe the features of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}"
@@ -295,69 +262,33 @@ rule selectivity:
         "../scripts/selectivity.py"
 
 
-def intervention_block(wildcards):
-    """Checkpoint and block of the SAE whose features are injected, as a path."""
-    layer = STUDY.intervention_place(wildcards.model)[1]
-    limits = [
-        (block, *map(int, block.split("-")))
-        for block in bilingual_blocks(wildcards.model)
-    ]
-    block = next(block for block, first, last in limits if first <= layer <= last)
-    return f"{checkpoints(wildcards.model)[-1]}/{block}"
-
-
-def translation_segments(wildcards):
-    """The parallel sentences that an injected model translates, by language; nothing if none is asked for."""
-    translations = STUDY.bilingual.intervention.translations
-    if translations is None:
-        return []
-    folder = translations.folder or f"{WORLD}/segments"
-    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
-
-
-def intervention_settings():
-    """What is injected and how, without where, which is a model's affair, and COMET, which comes after it."""
-    settings = STUDY.bilingual.intervention
-    if settings is None:
-        return None
-    translations = settings.translations and settings.translations.without("comet")
-    part = settings.without("step", "layer")
-    return part.model_copy(update={"translations": translations})
-
-
-def comet_model():
-    """The folder of the COMET model that scores translations; None if none does."""
-    settings = STUDY.bilingual.intervention
-    return settings and settings.translations and settings.translations.comet
+def injected(wildcards, name):
+    """The SAE whose features are injected, or a table about it."""
+    block = block_of(STUDY.intervention_place(wildcards.model)[1], bilingual_blocks(wildcards.model))
+    return f"results/{wildcards.model}/bilingual/{checkpoints(wildcards.model)[-1]}/{block}/{name}"
 
 
 def intervention_outputs():
     """What an injection writes: final tables, or tables and translations that COMET completes."""
     names = ["intervention", "intervention_summary"]
-    if not comet_model():
+    if not COMET:
         return {name: f"results/{{model}}/tables/{name}.parquet" for name in names}
     names.append("hypotheses")
     return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
 
 
-def prompt_names():
-    """What prompts call the languages that are translated between; nothing without translations."""
-    intervention = STUDY.bilingual.intervention
-    if intervention is None or intervention.translations is None:
-        return {}
-    return {lang: language_table()[lang].name for lang in STUDY.bilingual_languages}
-
-
 rule intervene:
     input:
-        checkpoint=lambda wildcards: checkpoint_inputs(
-            wildcards.model, STUDY.intervention_place(wildcards.model)[0]
-        ),
+        checkpoint=lambda wildcards: checkpoint_inputs(wildcards.model, STUDY.intervention_place(wildcards.model)[0]),
         full=finished_checkpoint,
-        sae=lambda wildcards: f"results/{wildcards.model}/bilingual/{intervention_block(wildcards)}/sae",
-        features=lambda wildcards: f"results/{wildcards.model}/bilingual/{intervention_block(wildcards)}/features.parquet",
+        sae=lambda wildcards: injected(wildcards, "sae"),
+        features=lambda wildcards: injected(wildcards, "features.parquet"),
         evaluation=rules.tokenise.output.evaluation,
-        segments=translation_segments,
+        segments=(
+            [f"{TRANSLATIONS.folder or f'{WORLD}/segments'}/{lang}.parquet" for lang in STUDY.bilingual_languages]
+            if TRANSLATIONS
+            else []
+        ),
     output:
         **intervention_outputs(),
     log:
@@ -370,7 +301,11 @@ rule intervene:
         gpu=1,
     params:
         **sections(
-            settings=intervention_settings(),
+            # Where is a model's affair, and COMET comes after it.
+            settings=INTERVENTION
+            and INTERVENTION.without("step", "layer").model_copy(
+                update={"translations": TRANSLATIONS and TRANSLATIONS.without("comet")}
+            ),
             statistics=STUDY.statistics.only("bootstrap", "confidence"),
             compute=STUDY.compute,
         ),
@@ -380,22 +315,19 @@ rule intervene:
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: STUDY.intervention_place(wildcards.model)[1],
         languages=STUDY.bilingual_languages,
-        language_names=prompt_names(),
+        language_names={lang: language_table()[lang].name for lang in STUDY.bilingual_languages if TRANSLATIONS},
     message:
         "Inject features of the finished {wildcards.model} into an unfinished one"
     script:
         "../scripts/intervene.py"
 
 
-if comet_model():
+if COMET:
 
     rule score_comet:
         input:
             **intervention_outputs(),
-            model=[
-                *folder_files(comet_model()),
-                *folder_files(comet_model(), "checkpoints"),
-            ],
+            model=[*folder_files(COMET), *folder_files(COMET, "checkpoints")],
         output:
             intervention="results/{model}/tables/intervention.parquet",
             intervention_summary="results/{model}/tables/intervention_summary.parquet",
@@ -409,7 +341,7 @@ if comet_model():
             gpu=1,
         params:
             code=code("score_comet"),
-            comet=comet_model(),
+            comet=COMET,
         message:
             "Score the translations of {wildcards.model} with COMET"
         script:

@@ -33,9 +33,7 @@ REFERENCE = STUDY.languages.reference
 RUNS = STUDY.alignment.runs
 TOYS = STUDY.of_kind("toy")
 PRETRAINED = STUDY.of_kind("pretrained")
-LATENT_LANGUAGES = [
-    lang for task in STUDY.latent.tasks for lang in STUDY.latent_languages(task)
-]
+LATENT_LANGUAGES = [lang for task in STUDY.latent.tasks for lang in STUDY.latent_languages(task)]
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())
 
@@ -69,14 +67,9 @@ wildcard_constraints:
     name=r"[a-z_]+",
 
 
-def has(model, analysis):
-    """Whether the study runs this part of paper A on the model."""
-    return analysis in STUDY.models[model].analyses
-
-
 def runs_of(model):
     """The alignment runs of a model."""
-    return list(RUNS) if has(model, "alignment") else []
+    return list(RUNS) if "alignment" in STUDY.models[model].analyses else []
 
 
 def chunks(items, size):
@@ -90,28 +83,25 @@ def blocks(layers, size):
     return [f"{block[0]}-{block[-1]}" for block in chunks(layers, size)]
 
 
+def block_of(layer, blocks):
+    """The block that a layer is in."""
+    return next(block for block in blocks if layer in range(int(block.split("-")[0]), int(block.split("-")[1]) + 1))
+
+
 def language_blocks(languages):
     """The languages that a job takes together, by name: the language, or `first..last` of several."""
     parts = chunks(languages, STUDY.compute.languages_per_job)
-    return {
-        part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}": part for part in parts
-    }
+    return {part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}": part for part in parts}
 
 
 def language_files(folder, languages, suffix="parquet"):
     """The files, one a language, that jobs over blocks of `languages` leave in `folder`."""
-    return [
-        f"{folder}/{langs}/{lang}.{suffix}"
-        for langs, part in language_blocks(languages).items()
-        for lang in part
-    ]
+    return [f"{folder}/{langs}/{lang}.{suffix}" for langs, part in language_blocks(languages).items() for lang in part]
 
 
 def in_folders(files):
     """An input function: the folders that hold what `files` gives, which are the outputs of the jobs that make them."""
-    return lambda wildcards: list(
-        dict.fromkeys(str(Path(file).parent) for file in files(wildcards))
-    )
+    return lambda wildcards: list(dict.fromkeys(str(Path(file).parent) for file in files(wildcards)))
 
 
 def block_layers(wildcards):
@@ -140,23 +130,9 @@ def model_setting(path):
     return lambda wildcards: attrgetter(path)(model_of(wildcards))
 
 
-def run_languages(run):
-    """The languages that a run is measured in: the reference and those that it aligns."""
-    return [
-        lang for lang in LANGUAGES if lang == REFERENCE or lang in RUNS[run].languages
-    ]
-
-
-def adapter_languages(adapter):
-    """The languages that a model is measured in, with an adapter or without."""
-    return LANGUAGES if adapter == "base" else run_languages(adapter)
-
-
 def adapter_folder(wildcards):
     """The adapter's folder as an input, nothing for the base model."""
-    if wildcards.adapter == "base":
-        return []
-    return f"results/{wildcards.model}/adapters/{wildcards.adapter}"
+    return [] if wildcards.adapter == "base" else f"results/{wildcards.model}/adapters/{wildcards.adapter}"
 
 
 def sections(**parts):

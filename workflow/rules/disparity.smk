@@ -3,17 +3,14 @@
 #   out: own-feature activations a block of layers and language, gap tables and their controls
 
 
+def adapter_languages(adapter):
+    """The languages that a model is measured in, with an adapter (the reference and those aligned) or without."""
+    return [lang for lang in LANGUAGES if adapter == "base" or lang in {REFERENCE, *RUNS[adapter].languages}]
+
+
 def encoded_languages(wildcards):
     """The languages that an encode job takes."""
     return language_blocks(adapter_languages(wildcards.adapter))[wildcards.langs]
-
-
-def block_translations(wildcards):
-    """The phrases that an encode job reads, a table a language."""
-    return [
-        translation_table(wildcards.model, wildcards.block, lang)
-        for lang in encoded_languages(wildcards)
-    ]
 
 
 rule encode:
@@ -21,8 +18,10 @@ rule encode:
         lm="results/{model}/lm",
         adapter=adapter_folder,
         sae=block_saes,
-        reproduced=block_reproduced,
-        translations=block_translations,
+        reproduced=lambda wildcards: reproduced(wildcards.model, [wildcards.block]),
+        translations=lambda wildcards: [
+            translation_table(wildcards.model, wildcards.block, lang) for lang in encoded_languages(wildcards)
+        ],
     output:
         directory("results/{model}/activations/{adapter}/{block}/{langs}"),
     log:
@@ -51,21 +50,14 @@ def activation_tables(model, adapter, languages, block_list=None):
     return {
         path: Path(path).stem
         for block in block_list or model_blocks(model)
-        for path in language_files(
-            f"results/{model}/activations/{adapter}/{block}", adapter_languages(adapter)
-        )
+        for path in language_files(f"results/{model}/activations/{adapter}/{block}", adapter_languages(adapter))
         if Path(path).stem in languages
     }
 
 
 def base_activations(wildcards):
-    """The base model's activations in every language."""
-    return list(activation_tables(wildcards.model, "base", LANGUAGES))
-
-
-def base_activation_languages(wildcards):
-    """The language of each of `base_activations`."""
-    return list(activation_tables(wildcards.model, "base", LANGUAGES).values())
+    """The base model's activations, each table with its language."""
+    return activation_tables(wildcards.model, "base", LANGUAGES)
 
 
 rule gap:
@@ -87,7 +79,6 @@ rule gap:
         code=code("gap"),
         seed=STUDY.seed,
         activations=base_activations,
-        langs=base_activation_languages,
         minimum_phrases=STUDY.gap.minimum_phrases,
     message:
         "Compute the activation gaps of {wildcards.model}"
@@ -111,7 +102,6 @@ rule controls:
         code=code("controls"),
         seed=STUDY.seed,
         activations=base_activations,
-        langs=base_activation_languages,
         reference=REFERENCE,
         minimum_phrases=STUDY.gap.minimum_phrases,
     message:

@@ -10,9 +10,7 @@ def folder_files(folder, inside=""):
     """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
     if not folder:
         return []
-    return sorted(
-        str(path) for path in Path(folder, inside).glob("*") if path.is_file()
-    )
+    return sorted(str(path) for path in Path(folder, inside).glob("*") if path.is_file())
 
 
 rule fetch_model:
@@ -28,9 +26,7 @@ rule fetch_model:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(
-            source=model_setting("source"), architecture=model_setting("architecture")
-        ),
+        **sections(source=model_setting("source"), architecture=model_setting("architecture")),
         code=code("fetch_model"),
     message:
         "Fetch the language model {wildcards.model}"
@@ -109,27 +105,15 @@ rule fetch_exports:
         "../scripts/fetch_exports.py"
 
 
-def translator(lang, direction):
+def translator(wildcards, direction=None):
     """The OPUS-MT model into a language, or back from it; None without one."""
-    translation = STUDY.translation
-    models = translation.models if direction == "to" else translation.back_models
-    return models.get(lang)
-
-
-def translator_target(lang, direction):
-    """The language code that a translator's input begins with, if it needs one."""
-    model = translator(lang, direction)
-    return model and model.target
-
-
-def translator_source(wildcards):
-    """Where a translator is."""
-    return translator(wildcards.lang, wildcards.direction).source
+    into = (direction or wildcards.direction) == "to"
+    return (STUDY.translation.models if into else STUDY.translation.back_models).get(wildcards.lang)
 
 
 rule fetch_translator:
     input:
-        lambda wildcards: folder_files(translator_source(wildcards).folder),
+        lambda wildcards: folder_files(translator(wildcards).source.folder),
     output:
         directory("results/translators/{direction}/{lang}"),
     log:
@@ -138,9 +122,9 @@ rule fetch_translator:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(source=translator_source),
+        **sections(source=lambda wildcards: translator(wildcards).source),
         code=code("fetch_translator"),
-        target=lambda wildcards: translator_target(wildcards.lang, wildcards.direction),
+        target=lambda wildcards: translator(wildcards).target,
         engine=STUDY.translation.engine,
         compute_type=STUDY.translation.compute_type,
         reference=REFERENCE,
@@ -163,9 +147,7 @@ def question_source(wildcards):
 rule fetch_questions:
     input:
         lambda wildcards: [
-            path
-            for lang in LANGUAGES
-            for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
+            path for lang in LANGUAGES for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
         ],
     output:
         directory("results/benchmarks/m_{task}"),
@@ -179,6 +161,7 @@ rule fetch_questions:
     params:
         **sections(source=question_source),
         code=code("fetch_questions"),
+        task="{task}",
         languages=flores_codes(LANGUAGES),
     message:
         "Fetch the questions of {wildcards.task}"

@@ -2,6 +2,8 @@
 #   in:  language model, parallel four-choice questions
 #   out: answers and their latent probabilities, hidden states, steering vectors, transfer, log ratios, sweeps
 
+PROMPTS = {task: settings.prompt for task, settings in STUDY.latent.tasks.items()}
+
 
 def latent_source(wildcards):
     """Where the questions of a data set are fetched from."""
@@ -29,7 +31,7 @@ def latent_source_files(wildcards):
     return [path for part in inside for path in folder_files(folder, part)]
 
 
-rule fetch_parallel_questions:
+use rule fetch_questions as fetch_parallel_questions with:
     input:
         latent_source_files,
     output:
@@ -38,39 +40,25 @@ rule fetch_parallel_questions:
         "results/logs/fetch_parallel_questions/{source}.log",
     wildcard_constraints:
         source="belebele|mmmlu|mmmlu-reference|hellaswag",
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
     params:
         **sections(source=latent_source),
-        code=code("fetch_parallel_questions"),
+        task="{source}",
         languages=lambda wildcards: flores_codes(latent_source_languages(wildcards)),
     message:
         "Fetch the parallel questions of {wildcards.source}"
-    script:
-        "../scripts/fetch_parallel_questions.py"
 
 
 def parallel_sources(wildcards):
     """The data set that parallel questions are read from; the toy world's own, or one fetched."""
     if wildcards.origin != "latent":
-        return world_benchmarks(
-            STUDY.latent_languages(wildcards.task), [wildcards.task]
-        )
+        return world_benchmarks(STUDY.latent_languages(wildcards.task), [wildcards.task])
     return f"results/latent/sources/{wildcards.task}"
-
-
-def reference_sources(wildcards):
-    """English questions for a data set that has none."""
-    if wildcards.task != "mmmlu":
-        return []
-    return "results/latent/sources/mmmlu-reference"
 
 
 rule parallel_questions:
     input:
         data=parallel_sources,
-        reference_data=reference_sources,
+        reference_data=lambda wildcards: ("results/latent/sources/mmmlu-reference" if wildcards.task == "mmmlu" else []),
     output:
         "results/{origin}/questions/{task}.parquet",
     log:
@@ -94,15 +82,10 @@ rule parallel_questions:
         "../scripts/parallel_questions.py"
 
 
-def latent_questions(model, task):
-    """The table of parallel questions of a data set."""
-    origin = f"{WORLD}/latent" if model in TOYS else "results/latent"
-    return f"{origin}/questions/{task}.parquet"
-
-
 def parallel_questions(wildcards):
     """The table of parallel questions that a model is asked."""
-    return latent_questions(wildcards.model, wildcards.task)
+    origin = f"{WORLD}/latent" if wildcards.model in TOYS else "results/latent"
+    return f"{origin}/questions/{wildcards.task}.parquet"
 
 
 def latent_task_languages(task, reference=True):
@@ -140,7 +123,7 @@ rule latent_score:
         seed=STUDY.seed,
         langs=scored_languages,
         reference=REFERENCE,
-        prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
+        prompt=lambda wildcards: PROMPTS[wildcards.task],
         layers=lambda wildcards: STUDY.probed_layers(wildcards.model),
         state_layers=lambda wildcards: STUDY.state_layers(wildcards.model),
     message:
@@ -149,39 +132,20 @@ rule latent_score:
         "../scripts/latent_score.py"
 
 
-def latent_measurements(reference=True):
-    """Each data set and language of paper B, with or without the reference."""
-    return [
-        (task, lang)
-        for task in STUDY.latent.tasks
-        for lang in latent_task_languages(task, reference)
-    ]
-
-
-def score_tables(wildcards):
-    """The scores of each of `latent_measurements`."""
-    return [
-        path
+def latent_files(model, kind, reference=True, suffix="parquet"):
+    """The files of a kind in all languages, with or without the reference, each with its data set and language."""
+    return {
+        path: (task, Path(path).stem)
         for task in STUDY.latent.tasks
         for path in language_files(
-            f"results/{wildcards.model}/latent/scores/{task}",
-            latent_task_languages(task),
+            f"results/{model}/latent/{kind}/{task}", latent_task_languages(task, reference), suffix
         )
-    ]
-
-
-def latent_names(reference=True):
-    """The data set and the language of each of `latent_measurements`."""
-    measurements = latent_measurements(reference)
-    return {
-        "tasks": [task for task, _ in measurements],
-        "langs": [lang for _, lang in measurements],
     }
 
 
-def latent_prompts():
-    """How the questions of each data set are put."""
-    return {task: settings.prompt for task, settings in STUDY.latent.tasks.items()}
+def score_tables(wildcards):
+    """The scores, each table with its data set and language."""
+    return latent_files(wildcards.model, "scores")
 
 
 rule transfer:
@@ -198,12 +162,11 @@ rule transfer:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
         **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("transfer"),
         scores=score_tables,
         seed=STUDY.seed,
-        prompts=latent_prompts(),
+        prompts=PROMPTS,
         reference=REFERENCE,
     message:
         "Compute the consistency of {wildcards.model} and transfer between all pairs of languages"
@@ -226,7 +189,6 @@ rule latent_process:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
         **sections(statistics=STUDY.statistics),
         code=code("latent_process"),
         scores=score_tables,
@@ -239,12 +201,9 @@ rule latent_process:
         "../scripts/latent_process.py"
 
 
-def state_files(model, task):
-    """The hidden states of the held-out questions, by language."""
-    languages = latent_task_languages(task)
-    folder = f"results/{model}/latent/states/{task}"
-    files = language_files(folder, languages, "safetensors")
-    return dict(zip(languages, files, strict=True))
+def state_files(wildcards):
+    """The hidden states of the held-out questions, each file with its data set and language."""
+    return latent_files(wildcards.model, "states", suffix="safetensors")
 
 
 def steered_languages(wildcards):
@@ -258,25 +217,17 @@ def control_languages(wildcards):
     others = latent_task_languages(wildcards.task, reference=False)
     if not STUDY.latent.steering.other or len(others) < 2:
         return {}
-    return {
-        lang: others[(others.index(lang) + 1) % len(others)]
-        for lang in steered_languages(wildcards)
-    }
+    return {lang: others[(others.index(lang) + 1) % len(others)] for lang in steered_languages(wildcards)}
 
 
 def steering_states(wildcards):
     """The states that steering vectors of a job are made of, by language."""
-    steered, controls = steered_languages(wildcards), control_languages(wildcards)
-    needed = {REFERENCE, *steered, *controls.values()}
-    files = state_files(wildcards.model, wildcards.task)
-    shared = STUDY.latent.steering.shared
-    return {lang: files[lang] for lang in files if shared or lang in needed}
-
-
-def steering_settings():
-    """What steers and how far, without where; None if nothing steers."""
-    steering = STUDY.latent.steering
-    return steering and steering.without("layers", "other")
+    needed = {REFERENCE, *steered_languages(wildcards), *control_languages(wildcards).values()}
+    return {
+        lang: path
+        for path, (task, lang) in state_files(wildcards).items()
+        if task == wildcards.task and (STUDY.latent.steering.shared or lang in needed)
+    }
 
 
 def steer_outputs():
@@ -305,14 +256,17 @@ rule steer:
     resources:
         gpu=1,
     params:
-        **sections(settings=steering_settings(), compute=STUDY.compute),
+        **sections(
+            settings=STUDY.latent.steering and STUDY.latent.steering.without("layers", "other"),
+            compute=STUDY.compute,
+        ),
         code=code("steer"),
         seed=STUDY.seed,
         langs=steered_languages,
         states=steering_states,
         controls=control_languages,
         reference=REFERENCE,
-        prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
+        prompt=lambda wildcards: PROMPTS[wildcards.task],
         instruction=STUDY.latent.instruction,
         layers=lambda wildcards: STUDY.steered_layers(wildcards.model),
     message:
@@ -322,29 +276,8 @@ rule steer:
 
 
 def steered_tables(wildcards):
-    """The sweeps of each of `latent_measurements` but the reference's; nothing if nothing steers."""
-    if not STUDY.latent.steering:
-        return []
-    return [
-        path
-        for task in STUDY.latent.tasks
-        for path in language_files(
-            f"results/{wildcards.model}/latent/steered/{task}",
-            latent_task_languages(task, reference=False),
-        )
-    ]
-
-
-def scored_without_reference(wildcards):
-    """The scores of each data set and language but the reference."""
-    tables = score_tables(wildcards)
-    return [path for path in tables if Path(path).stem != REFERENCE]
-
-
-def latent_reference_scores(wildcards):
-    """The scores of each data set in the reference."""
-    tables = score_tables(wildcards)
-    return [path for path in tables if Path(path).stem == REFERENCE]
+    """The sweeps, each table with its data set and language; nothing if nothing steers."""
+    return latent_files(wildcards.model, "steered", reference=False) if STUDY.latent.steering else {}
 
 
 rule steering:
@@ -361,32 +294,22 @@ rule steering:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(reference=False),
         **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("steering"),
         steered=steered_tables,
-        scores=scored_without_reference,
-        reference_scores=latent_reference_scores,
+        scores=score_tables,
+        reference=REFERENCE,
         seed=STUDY.seed,
-        prompts=latent_prompts(),
+        prompts=PROMPTS,
     message:
         "Compute what steering changes in {wildcards.model}"
     script:
         "../scripts/steering.py"
 
 
-def projected_states(wildcards):
-    """The hidden states of each of `latent_measurements`."""
-    return [
-        path
-        for task in STUDY.latent.tasks
-        for path in state_files(wildcards.model, task).values()
-    ]
-
-
 rule projection:
     input:
-        in_folders(projected_states),
+        in_folders(state_files),
     output:
         "results/{model}/tables/projection.parquet",
     log:
@@ -396,9 +319,8 @@ rule projection:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
         code=code("projection"),
-        states=projected_states,
+        states=state_files,
     message:
         "Project the last-token states of {wildcards.model}"
     script:
@@ -421,14 +343,12 @@ rule latent_by_teaching:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
         **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("latent_by_teaching"),
         seed=STUDY.seed,
         scores=score_tables,
         steered=steered_tables,
-        steered_names=latent_names(reference=False),
-        prompts=latent_prompts(),
+        prompts=PROMPTS,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
     message:

@@ -80,10 +80,7 @@ rule reproduce:
     input:
         lm="results/{model}/lm",
         sae=block_saes,
-        records=lambda wildcards: [
-            path.replace(".parquet", ".records.parquet")
-            for path in block_phrases(wildcards)
-        ],
+        records=lambda wildcards: [path.replace(".parquet", ".records.parquet") for path in block_phrases(wildcards)],
     output:
         "results/{model}/reproduced/{block}.parquet",
     log:
@@ -109,14 +106,7 @@ rule reproduce:
 
 def reproduced(model, block_list):
     """What must have been found again before a model is measured: recorded activations, where there are any."""
-    if model in TOYS:
-        return []
-    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list]
-
-
-def block_reproduced(wildcards):
-    """The recorded activations of a block."""
-    return reproduced(wildcards.model, [wildcards.block])
+    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list if model in PRETRAINED]
 
 
 def model_reproduced(wildcards):
@@ -126,10 +116,7 @@ def model_reproduced(wildcards):
 
 rule phrase_counts:
     input:
-        counts=lambda wildcards: [
-            path.replace(".parquet", ".counts.parquet")
-            for path in model_phrases(wildcards)
-        ],
+        counts=lambda wildcards: [path.replace(".parquet", ".counts.parquet") for path in model_phrases(wildcards)],
         reproduced=model_reproduced,
     output:
         phrase_counts="results/{model}/tables/phrase_counts.parquet",
@@ -154,26 +141,15 @@ rule phrase_counts:
 def translator_folder(wildcards, direction):
     """The translator as an input; nothing for the reference, a translation memory, or a direction without a model."""
     backend = STUDY.translation.backend
-    if (
-        wildcards.lang == REFERENCE
-        or backend != "opus-mt"
-        or not translator(wildcards.lang, direction)
-    ):
+    if wildcards.lang == REFERENCE or backend != "opus-mt" or not translator(wildcards, direction):
         return []
     return f"results/translators/{direction}/{wildcards.lang}"
-
-
-def world_segments(wildcards):
-    """The world's parallel segments, where they are the translation memory."""
-    if STUDY.translation.backend != "parallel":
-        return []
-    return f"{WORLD}/segments/{wildcards.lang}.parquet"
 
 
 rule translate:
     input:
         phrases=block_phrases,
-        segments=world_segments,
+        segments=f"{WORLD}/segments/{{lang}}.parquet" if STUDY.translation.backend == "parallel" else [],
         translator=lambda wildcards: translator_folder(wildcards, "to"),
         back_translator=lambda wildcards: translator_folder(wildcards, "from"),
     output:
@@ -191,8 +167,8 @@ rule translate:
         code=code("translate"),
         reference=REFERENCE,
         layers=block_layers,
-        target=lambda wildcards: translator_target(wildcards.lang, "to"),
-        back_target=lambda wildcards: translator_target(wildcards.lang, "from"),
+        target=lambda wildcards: getattr(translator(wildcards, "to"), "target", None),
+        back_target=lambda wildcards: getattr(translator(wildcards, "from"), "target", None),
         state_folder="results/{model}/.translation/{block}/{lang}",
     message:
         "Translate the phrases of {wildcards.model}, layers {wildcards.block}, into {wildcards.lang}"
@@ -206,17 +182,14 @@ def translation_table(model, block, lang):
 
 
 def every_translation(wildcards):
-    """The phrases of all layers in all languages."""
-    return [
-        f"results/{wildcards.model}/translations/{block}/{lang}.parquet"
-        for lang in LANGUAGES
-        for block in model_blocks(wildcards.model)
-    ]
+    """The phrases of all layers in all languages, each table with its language."""
+    model = wildcards.model
+    return {translation_table(model, block, lang): lang for lang in LANGUAGES for block in model_blocks(model)}
 
 
 rule translation_quality:
     input:
-        translations=every_translation,
+        translations=lambda wildcards: list(every_translation(wildcards)),
     output:
         "results/{model}/tables/translation_quality.parquet",
     log:
@@ -229,9 +202,7 @@ rule translation_quality:
         **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("translation_quality"),
         seed=STUDY.seed,
-        langs=lambda wildcards: [
-            Path(path).stem for path in every_translation(wildcards)
-        ],
+        langs=lambda wildcards: list(every_translation(wildcards).values()),
     message:
         "Count the translations of {wildcards.model}"
     script:

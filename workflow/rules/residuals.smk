@@ -3,19 +3,11 @@
 #   out: mean-pooled residuals a language, similarity tables
 
 
-def captured_languages(wildcards):
-    """The languages that a capture job takes."""
-    return language_blocks(LANGUAGES)[wildcards.langs]
-
-
 def captured_translations(wildcards):
     """The phrases that a capture job reads: of each of its languages, a table a block of layers."""
     return {
-        lang: [
-            translation_table(wildcards.model, block, lang)
-            for block in model_blocks(wildcards.model)
-        ]
-        for lang in captured_languages(wildcards)
+        lang: [translation_table(wildcards.model, block, lang) for block in model_blocks(wildcards.model)]
+        for lang in language_blocks(LANGUAGES)[wildcards.langs]
     }
 
 
@@ -24,9 +16,7 @@ rule capture:
         lm="results/{model}/lm",
         adapter=adapter_folder,
         reproduced=ancient(model_reproduced),
-        translations=lambda wildcards: sum(
-            captured_translations(wildcards).values(), []
-        ),
+        translations=lambda wildcards: sum(captured_translations(wildcards).values(), []),
     output:
         directory("results/{model}/residuals/{adapter}/{langs}"),
     log:

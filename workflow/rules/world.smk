@@ -16,12 +16,8 @@ def world_benchmarks(languages, tasks):
 rule toy_world:
     output:
         facts=f"{WORLD}/facts.parquet",
-        documents=expand(
-            f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages
-        ),
-        segments=expand(
-            f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages
-        ),
+        documents=expand(f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages),
+        segments=expand(f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages),
         benchmarks=world_benchmarks(STUDY.world.languages, ["arc", "hellaswag", "mmlu"]),
     log:
         f"{WORLD}/logs/toy_world.log",

@@ -3,8 +3,8 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_controls(
-        activations=snakemake.params.activations,
-        langs=snakemake.params.langs,
+        activations=list(snakemake.params.activations),
+        langs=list(snakemake.params.activations.values()),
         activation_controls=snakemake.output[0],
         reference=snakemake.params.reference,
         minimum_phrases=snakemake.params.minimum_phrases,

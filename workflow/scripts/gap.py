@@ -3,8 +3,8 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_gap(
-        activations=snakemake.params.activations,
-        langs=snakemake.params.langs,
+        activations=list(snakemake.params.activations),
+        langs=list(snakemake.params.activations.values()),
         language_gap=snakemake.output.language_gap,
         group_gap=snakemake.output.group_gap,
         group_activation=snakemake.output.group_activation,

@@ -1,11 +1,9 @@
 from isogloss.latent.transfer import transfer
-from isogloss.stage import provenance, stage
+from isogloss.stage import by_column, provenance, stage
 
 with stage(snakemake):
     transfer(
-        scores=snakemake.params.scores,
-        tasks=snakemake.params.tasks,
-        langs=snakemake.params.langs,
+        **by_column(snakemake.params.scores, "scores", "tasks", "langs"),
         prompts=snakemake.params.prompts,
         reference=snakemake.params.reference,
         answers=snakemake.output.answers,

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -67,6 +67,12 @@ def language_files(folder: str, langs: Iterable[str], suffix: str = "parquet") -
     return {lang: f"{folder}/{lang}.{suffix}" for lang in langs}
 
 
+def by_column(tables: Mapping[str, Sequence[str]], *names: str) -> dict[str, list[str]]:
+    """Paths with what each is of (its data set and language, say) as lists by name, that of the paths first."""
+    rows = [(path, *labels) for path, labels in tables.items()]
+    return {name: [row[number] for row in rows] for number, name in enumerate(names)}
+
+
 def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
     """The metadata that every table of this job carries.
 
@@ -92,4 +98,4 @@ def _fetched(inputs: Iterable[str]) -> dict[str, dict[str, str | None]]:
     """Id and commit of each input folder that was fetched."""
     records = {path: Path(path, "fetched.json") for path in inputs}
     known = {path: json.loads(record.read_text()) for path, record in records.items() if record.is_file()}
-    return {path: {key: its.get(key) for key in ("id", "revision")} for path, its in known.items()}
+    return {path: {key: fetched.get(key) for key in ("id", "revision")} for path, fetched in known.items()}

@@ -33,7 +33,7 @@ def fetch_questions(*, source: Source, task: str, languages: Mapping[str, str], 
         record(aside, repository, files, task=task, languages=list(languages))
 
 
-def _splits(repository: Repository, task: str, languages: Sequence[str]) -> list[str]:
+def _splits(repository: Repository, task: str, languages: Collection[str]) -> list[str]:
     there = [name for split in SPLITS for name in repository.names(f"data/*/{split}.jsonl")]
     if not there:
         raise _foreign(
@@ -57,14 +57,14 @@ def _belebele(repository: Repository, task: str, languages: Mapping[str, str]) -
     return _of(repository, task, languages, by_language)
 
 
-def _mmmlu(repository: Repository, task: str, languages: Sequence[str]) -> list[str]:
+def _mmmlu(repository: Repository, task: str, languages: Collection[str]) -> list[str]:
     by_language = {re.split("[_-]", name)[1].lower(): [name] for name in repository.names("test/mmlu_*.csv")}
     if not by_language:
         raise _foreign(repository, task, "test/mmlu_LANGUAGE-REGION.csv", "openai/MMMLU has")
     return _of(repository, task, [lang for lang in languages if lang != "en" or lang in by_language], by_language)
 
 
-def _english_mmlu(repository: Repository, task: str, _: Sequence[str]) -> list[str]:
+def _english_mmlu(repository: Repository, task: str, _: Collection[str]) -> list[str]:
     names = repository.names("all/test-*.parquet")
     if not names:
         raise _foreign(repository, task, "all/test-*.parquet", "cais/mmlu has")
