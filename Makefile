@@ -4,14 +4,17 @@ VENV ?= .venv
 CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 STUDY ?= config/config.yaml
 
-BIN := $(abspath $(VENV))/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Not $(abspath): it takes a path with a space for two.
+ENV := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)
+BIN := $(ENV)/bin
+PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 # uv installs several times faster than pip; where it cannot be had, pip does.
-install = $(PIP) uv && VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv pip install --quiet $(1) -c constraints.txt \
+install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
+pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: demo plan report test test-all lint format schema bench clean help
+.PHONY: demo plan report test test-workflow test-all test-slurm lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -20,39 +23,47 @@ help:
 # For every job that has run, Snakemake 9.27 looks for ready jobs once more in each timespan of its limit on starts, which is
 # a second by default: after hundreds of jobs it does little else. Ten seconds leave that at a tenth.
 demo: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --quiet host reason \
+	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
-	@echo "open $(abspath results/report.html)"
+	@echo "open $(CURDIR)/results/report.html"
 
 ## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml)
 plan: $(VENV)/.run
-	@PYTHONPATH=workflow/scripts python -m isogloss.plan $(STUDY) $(PLAN)
+	@PYTHONPATH=workflow/scripts python -m isogloss.plan "$(STUDY)" $(PLAN)
 
 ## make report    the report again, from tables that are there
 report: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile $(STUDY) --rerun-incomplete --show-failed-logs --force results/report.html
+	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --force results/report.html
 
-## make test      the tests, twenty-odd minutes on two cores
+## make test      the tests, minutes on two cores
 test: $(VENV)/.dev
-	OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --durations=25 -m "not gpu and not slurm and not slow" tests
+	$(pytest) --durations=10 -m "not workflow and not gpu and not slurm"
 
-## make test-all  the tests, the long ones too
+## make test-workflow  whole studies on stand-ins, and what a change of them runs again
+test-workflow: $(VENV)/.dev
+	$(pytest) --durations=10 -m workflow
+
+## make test-all  the tests of make test and of make test-workflow, and those that need a GPU where there is one
 test-all: $(VENV)/.dev
-	pytest tests
+	$(pytest) --durations=25 -m "not slurm"
+
+## make test-slurm  a study on a real Slurm, which this installs (Debian, as root)
+test-slurm: $(VENV)/.dev
+	pytest -m slurm tests
 
 ## make lint      ruff, pyright, snakefmt, snakemake --lint
 lint: $(VENV)/.dev
 	ruff check .
 	ruff format --check .
 	pyright
-	snakefmt --check Snakefile workflow/rules
+	snakefmt --check Snakefile workflow
 	snakemake --lint
 
 ## make format    formats Python and Snakemake files
 format: $(VENV)/.dev
 	ruff check --fix .
 	ruff format .
-	snakefmt Snakefile workflow/rules
+	snakefmt Snakefile workflow
 
 ## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration
 schema: $(VENV)/.run
@@ -73,7 +84,7 @@ clean:
 
 $(VENV)/.run: requirements.txt constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('isogloss needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x "$(BIN)/python" || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(call install,-r requirements.txt)
 	touch $@

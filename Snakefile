@@ -11,13 +11,15 @@ min_version("9.27")
 # A study is a whole configuration: it replaces the default, it is not merged into it.
 if "study" not in config:
 
-    configfile: Path(workflow.basedir, "config", "config.yaml")
+    configfile: Path(str(workflow.current_basedir), "config", "config.yaml")
 
 
 include: "workflow/rules/common.smk"
 
 
-report: OVERVIEW
+if LOCAL and Path(OVERVIEW).is_file():
+
+    report: OVERVIEW
 
 
 include: "workflow/rules/world.smk"
@@ -34,7 +36,6 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
-    default_target: True
     input:
         "results/report.html",
     localrule: True

@@ -27,7 +27,7 @@ def make(folder: Path, features: int, tokens: int, layers: int) -> None:
     import polars as pl
     import torch
 
-    from isogloss.sae.topk import TopKAutoencoder, save_saelens
+    from isogloss.sae.kinds.topk import TopKAutoencoder, save_saelens
     from isogloss.tables import TableWriter
     from standins import tiny_gemma2
 

@@ -20,10 +20,11 @@ import torch
 
 from isogloss.models.loading import load_base_model
 from isogloss.sae.autoencoder import unit_norm
-from isogloss.sae.checkpoint_saes import make_trainer, measure_quality, train
-from isogloss.sae.saelens_trainer import DenseQualityMeter
-from isogloss.sae.topk import Recipe, geometric_median, strongest
-from isogloss.sae.train import residual_chunks
+from isogloss.sae.checkpoint_saes import TokenResiduals
+from isogloss.sae.kinds.topk import strongest
+from isogloss.sae.quality import DenseQualityMeter, measure_quality
+from isogloss.sae.recipe import Recipe, geometric_median
+from isogloss.sae.trainer import Position, make_trainer, train
 from isogloss.tables import TableWriter
 from isogloss.text.tokens import read_documents
 from standins import tiny_tokenizer
@@ -143,28 +144,16 @@ def bench_sae_training(folder: Path, recipe: Recipe = RECIPE, repeats: int = REP
     layers = list(range(LAYERS))
 
     def ours() -> Any:
-        model = load_base_model(lm)
+        residuals = TokenResiduals(load_base_model(lm), layers, recipe, BUDGET)
         return train(
-            model,
-            tokens,
-            layers,
-            recipe,
+            lambda position: residuals.training(tokens, position),
             lambda first: make_trainer(recipe, layers, first, 0),
-            token_budget=BUDGET,
+            recipe,
             seed=0,
-            where="bench",
         )
 
     def forward_alone() -> None:
-        chunks = residual_chunks(
-            load_base_model(lm),
-            read_documents(tokens),
-            layers,
-            recipe.tokens,
-            group=4 * recipe.batch_tokens,
-            token_budget=BUDGET,
-        )
-        for _ in chunks:
+        for _ in TokenResiduals(load_base_model(lm), layers, recipe, BUDGET).training(tokens, Position()):
             pass
 
     ratios: list[float] = []
@@ -177,11 +166,11 @@ def bench_sae_training(folder: Path, recipe: Recipe = RECIPE, repeats: int = REP
         ratios.append(their_time / our_time)
         times.append(our_time)
         bounds.append(forward / our_time)
-    model = load_base_model(lm)
+    residuals = TokenResiduals(load_base_model(lm), layers, recipe, BUDGET)
     meters = [(layer, mine.meter(layer)) for layer in layers]
     meters += [(layer, DenseQualityMeter(theirs[layer])) for layer in layers]
-    found = measure_quality(model, evaluation, meters, recipe, token_budget=BUDGET, where="bench")
-    fvu = [sum(its.fvu for its in part) / LAYERS for part in (found[:LAYERS], found[LAYERS:])]
+    figures = measure_quality(residuals.held_out(evaluation), layers, meters)
+    fvu = [sum(figure.fvu for figure in part) / LAYERS for part in (figures[:LAYERS], figures[LAYERS:])]
     name = f"train SAEs: {LAYERS} layers, one forward, k rows; plain = SAELens layer after layer"
     spread = f"{min(ratios):.1f} to {max(ratios):.1f}"
     print(f"{name:70} {statistics.median(ratios):5.1f} x  ({spread}; ours {statistics.median(times):.2f} s)")

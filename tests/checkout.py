@@ -1,5 +1,6 @@
 """A copy of the workflow that a test may edit and run."""
 
+import ast
 import json
 import os
 import re
@@ -7,6 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,46 @@ class Checkout:
             node = node.setdefault(key, {})
         node[last] = value
         return self.write_study("changed", config)
+
+    @contextmanager
+    def edited(self, module: str) -> Iterator["Module"]:
+        """A module of the package, by its path there, that a test may edit; as it was afterwards."""
+        edited = Module(self.folder / "workflow" / "scripts" / "isogloss" / module)
+        try:
+            yield edited
+        finally:
+            edited.path.write_text(edited.source, encoding="utf-8")
+
+
+class Module:
+    """The source of a module in a checkout, and edits of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = path.read_text(encoding="utf-8")
+
+    def comment(self) -> None:
+        """An edit that changes nothing."""
+        self.path.write_text("# a comment\n" + self.source, encoding="utf-8")
+
+    def change(self) -> None:
+        """An edit of every function."""
+        tree = ast.parse(self.source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                node.body.append(ast.Pass())
+        self.path.write_text(ast.unparse(tree), encoding="utf-8")
+
+
+@contextmanager
+def restored(path: Path) -> Iterator[None]:
+    """A file that a test may change, as it was afterwards, its time too."""
+    content, stat = path.read_bytes(), path.stat()
+    try:
+        yield
+    finally:
+        path.write_bytes(content)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
 
 def read_study(path: Path) -> dict[str, Any]:

@@ -30,6 +30,18 @@ import torch
 
 from standins import tiny_gemma2, tiny_sae
 
+LONGEST = ("test_small_workflow", "test_figures", "test_benchmarks", "test_plan")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -46,10 +46,10 @@ def write_exports(
     for number, start in enumerate(range(0, n_features, per_file)):
         lines = []
         for index in sorted(range(start, min(start + per_file, n_features)), key=str):
-            for place, row, bins in _chosen(codes[:, :, index].max(axis=1), records_per_feature):
+            for rank, row, bins in _chosen(codes[:, :, index].max(axis=1), records_per_feature):
                 values = codes[row, :, index]
                 record = {
-                    "id": f"c{layer}x{index}x{place}",
+                    "id": f"c{layer}x{index}x{rank}",
                     "modelId": model,
                     "layer": source,
                     "index": str(index),
@@ -117,4 +117,4 @@ def _chosen(maxima: np.ndarray, count: int) -> list[tuple[int, int, dict[str, An
         fifth = min(4, int(5 * maxima[row] / largest))
         bins = {"binContains": 0.2, "binMin": fifth * largest / 5, "binMax": (fifth + 1) * largest / 5}
         chosen.append((row, bins))
-    return [(place, row, bins) for place, (row, bins) in enumerate(chosen)]
+    return [(rank, row, bins) for rank, (row, bins) in enumerate(chosen)]

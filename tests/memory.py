@@ -28,12 +28,12 @@ GROUPS = {"high_resource": ["en", "es"], "medium_low_resource": ["ml"]}
 def peaks(folder: Path, size: int) -> dict[str, float]:
     """MiB of each stage at its peak, with `size` phrases."""
     _process("make_corpus", folder, size)
-    found: dict[str, float] = {}
+    by_stage: dict[str, float] = {}
     for stage in STAGES:
-        found[stage] = _process(stage, folder, size)
+        by_stage[stage] = _process(stage, folder, size)
         if stage in ("encode", "capture"):
             _process(f"{stage}_other_languages", folder, size)
-    return found
+    return by_stage
 
 
 def _process(step: str, folder: Path, size: int) -> float:
@@ -87,10 +87,10 @@ def make_corpus(folder: Path, size: int) -> None:
         for layer in range(LAYERS):
             feature = np.sort(np.arange(a_layer) % FEATURES)
             for start in range(0, a_layer, 4096):
-                its = feature[start : start + 4096]
+                features = feature[start : start + 4096]
                 first = layer * a_layer + start
-                rows = {"phrase": np.arange(first, first + len(its)), "feature": its}
-                text = [" ".join(rng.choice(words, size=rng.integers(3, 9))) for _ in its]
+                rows = {"phrase": np.arange(first, first + len(features)), "feature": features}
+                text = [" ".join(rng.choice(words, size=rng.integers(3, 9))) for _ in features]
                 writer.write(
                     pl.DataFrame({**rows, "layer": layer, "text": text, "ids": None, "chrf": None}).with_columns(
                         pl.col("ids").cast(pl.List(pl.Int32)), pl.col("chrf").cast(pl.Float32)
@@ -230,16 +230,16 @@ def main() -> None:
         unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
         return
-    found: dict[int, dict[str, float]] = {}
+    by_size: dict[int, dict[str, float]] = {}
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            found[size] = peaks(Path(folder), size)
+            by_size[size] = peaks(Path(folder), size)
     if arguments.json:
-        print(json.dumps(found))
+        print(json.dumps(by_size))
         return
-    print("peak MiB".ljust(12) + "".join(f"{size:>12,}" for size in found) + f"{'ratio':>10}")
+    print("peak MiB".ljust(12) + "".join(f"{size:>12,}" for size in by_size) + f"{'ratio':>10}")
     for stage in STAGES:
-        numbers = [its[stage] for its in found.values()]
+        numbers = [of_size[stage] for of_size in by_size.values()]
         print(stage.ljust(12) + "".join(f"{n:12.0f}" for n in numbers) + f"{numbers[-1] / numbers[0]:10.3f}")
 
 

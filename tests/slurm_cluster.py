@@ -127,8 +127,8 @@ class Cluster:
 
     def state(self, node: str) -> str:
         """As scontrol says it, sinfo's `completing` may hide a dead node: idle, mixed, down*+completing, ..."""
-        told = _run("scontrol", "show", "node", node, "--oneliner")
-        return next(word for word in told.split() if word.startswith("State=")).removeprefix("State=").lower()
+        described = _run("scontrol", "show", "node", node, "--oneliner")
+        return next(word for word in described.split() if word.startswith("State=")).removeprefix("State=").lower()
 
     def stop_controller(self) -> None:
         """As for maintenance: it saves its state, and running jobs go on."""
@@ -139,43 +139,46 @@ class Cluster:
 
 
 def _job(line: str) -> Job:
-    told = dict(word.split("=", 1) for word in line.split() if "=" in word)
-    asked = dict(part.split("=", 1) for part in told["TRES"].split(","))
-    comment = told.get("Comment", "")
-    hours, minutes, _ = told["TimeLimit"].split(":") if ":" in told["TimeLimit"] else (0, 0, 0)
+    fields = dict(word.split("=", 1) for word in line.split() if "=" in word)
+    requested = dict(part.split("=", 1) for part in fields["TRES"].split(","))
+    comment = fields.get("Comment", "")
+    hours, minutes, _ = fields["TimeLimit"].split(":") if ":" in fields["TimeLimit"] else (0, 0, 0)
     days, _, hours = str(hours).rpartition("-")
-    gpus = (told.get("TresPerJob") or told.get("TresPerNode") or "gres:gpu:0").rpartition(":")[2]
+    gpus = (fields.get("TresPerJob") or fields.get("TresPerNode") or "gres:gpu:0").rpartition(":")[2]
     return Job(
-        number=int(told["JobId"]),
+        number=int(fields["JobId"]),
         rule=comment.removeprefix("rule_").partition("_wildcards_")[0],
         task=comment,
-        state=told["JobState"],
-        cpus=int(told["CPUs/Task"]),
-        memory=_megabytes(asked.get("mem", "0M")),  # a controller started again no longer knows it of jobs that ended
+        state=fields["JobState"],
+        cpus=int(fields["CPUs/Task"]),
+        # a controller started again no longer knows the memory of jobs that ended
+        memory=_megabytes(requested.get("mem", "0M")),
         gpus=int(gpus),
         minutes=(int(days or 0) * 24 + int(hours)) * 60 + int(minutes),
-        restarts=int(told["Restarts"]),
-        node=told.get("BatchHost", ""),
-        folder=told["WorkDir"],
-        start=_moment(told["StartTime"]),
-        end=_moment(told["EndTime"]),
+        restarts=int(fields["Restarts"]),
+        node=fields.get("BatchHost", ""),
+        folder=fields["WorkDir"],
+        start=_moment(fields["StartTime"]),
+        end=_moment(fields["EndTime"]),
     )
 
 
-def _moment(told: str) -> datetime | None:
-    return None if told == "Unknown" else datetime.fromisoformat(told)
+def _moment(text: str) -> datetime | None:
+    return None if text == "Unknown" else datetime.fromisoformat(text)
 
 
-def _megabytes(told: str) -> int:
+def _megabytes(text: str) -> int:
     """Slurm writes 46.87500G for 48000 MB."""
-    return round(float(told[:-1]) * {"M": 1, "G": 1024, "T": 1024**2}[told[-1]])
+    return round(float(text[:-1]) * {"M": 1, "G": 1024, "T": 1024**2}[text[-1]])
 
 
-def wait(asked: Callable[[], Answer | None], until: str, *, running: subprocess.Popen[bytes] | None = None) -> Answer:
+def wait(
+    condition: Callable[[], Answer | None], until: str, *, running: subprocess.Popen[bytes] | None = None
+) -> Answer:
     """Ask until the answer is true, and return it. `running` must not end meanwhile."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        if answer := asked():
+        if answer := condition():
             return answer
         assert running is None or running.poll() is None, f"snakemake ended before {until}"
         time.sleep(0.1)

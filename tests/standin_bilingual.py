@@ -40,8 +40,8 @@ def build(folder: Path, *, layers: int = 2, d_model: int = 32) -> None:
     texts = {"en": english_texts(240), "ja": japanese_texts(240)}
     tokenizer = llama_tokenizer([*texts["en"][:60], *texts["ja"][:60]])
     for size, name in enumerate(KEPT):
-        for place, step in enumerate(STEPS):
-            torch.manual_seed(10 * size + place)
+        for number, step in enumerate(STEPS):
+            torch.manual_seed(10 * size + number)
             width = d_model * (size + 1)
             config = LlamaConfig(
                 vocab_size=VOCABULARY,

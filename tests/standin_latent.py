@@ -78,14 +78,14 @@ def write_belebele(folder: Path, languages: Sequence[str], count: int, defects: 
         rows: list[tuple[dict[str, Any], str | None]] = []
         for number in numbers:
             defect = (defects or {}).get(lang, {}).get(number)
-            told = put(lang, number, defect)
+            question = put(lang, number, defect)
             row = {
                 "link": f"https://en.wikinews.org/wiki/Article_{number // 2}",
                 "question_number": number % 2 + 1,
-                "flores_passage": told.passage,
-                "question": told.text,
-                **{f"mc_answer{place}": choice for place, choice in enumerate(told.choices, start=1)},
-                "correct_answer_num": str(told.answer + 1),
+                "flores_passage": question.passage,
+                "question": question.text,
+                **{f"mc_answer{place}": choice for place, choice in enumerate(question.choices, start=1)},
+                "correct_answer_num": str(question.answer + 1),
                 "dialect": flores,
                 "ds": "2023-05-03",
             }
@@ -111,10 +111,14 @@ def write_mmmlu(folder: Path, languages: Sequence[str], count: int, defects: Def
             writer.writerow(["", "Question", *LETTERS, *fifth, "Answer", "Subject"])
             for number in range(count):
                 defect = of_lang.get(number)
-                told = put(lang, number, defect)
-                text = f'{told.text}\n"{number}", {told.text}' if number % 3 == 0 and told.text else told.text
-                choices = [*told.choices, *("" for _ in range(4 + len(fifth) - len(told.choices)))]
-                letter = "ABCDEFGH"[told.answer]
+                question = put(lang, number, defect)
+                text = (
+                    f'{question.text}\n"{number}", {question.text}'
+                    if number % 3 == 0 and question.text
+                    else question.text
+                )
+                choices = [*question.choices, *("" for _ in range(4 + len(fifth) - len(question.choices)))]
+                letter = "ABCDEFGH"[question.answer]
                 row = [number, text, *choices, letter, subject_of(number, count)]
                 if defect == "broken":
                     row = row[:4]
@@ -125,13 +129,13 @@ def write_mmmlu(folder: Path, languages: Sequence[str], count: int, defects: Def
 
 def write_english_mmlu(folder: Path, count: int, defects: Mapping[int, str] | None = None) -> Path:
     """cais/mmlu: all/test-00000-of-00001.parquet."""
-    told = [put("en", number, (defects or {}).get(number)) for number in range(count)]
+    questions = [put("en", number, (defects or {}).get(number)) for number in range(count)]
     table = pa.table(
         {
-            "question": [its.text for its in told],
+            "question": [question.text for question in questions],
             "subject": [subject_of(number, count) for number in range(count)],
-            "choices": [its.choices for its in told],
-            "answer": pa.array([its.answer for its in told], pa.int64()),
+            "choices": [question.choices for question in questions],
+            "answer": pa.array([question.answer for question in questions], pa.int64()),
         }
     )
     (folder / "all").mkdir(parents=True, exist_ok=True)
@@ -145,21 +149,21 @@ def write_hellaswag(folder: Path, languages: Sequence[str], count: int, defects:
         rows: list[tuple[dict[str, Any], str | None]] = []
         for number in range(count):
             defect = (defects or {}).get(lang, {}).get(number)
-            told = put(lang, number, defect)
+            question = put(lang, number, defect)
             wikihow = number % 2 == 1
-            first = f"[header] {told.text} [title] {told.text}" if wikihow and told.text else told.text
-            second = "" if wikihow else f"{told.choices[0].split()[0]} [step]  {lang}"
+            first = f"[header] {question.text} [title] {question.text}" if wikihow and question.text else question.text
+            second = "" if wikihow else f"{question.choices[0].split()[0]} [step]  {lang}"
             row = {
                 "ind": number * 3,
                 "activity_label": f"{lang} label {number}",
                 "ctx_a": first,
                 "ctx_b": second,
                 "ctx": f"{first} {second}".strip(),
-                "endings": told.choices,
+                "endings": question.choices,
                 "source_id": f"wikihow~{number // 2}" if wikihow else f"activitynet~v_{number // 4}",
                 "split": "val",
                 "split_type": "indomain",
-                "label": str(told.answer),
+                "label": str(question.answer),
             }
             rows.append((row, defect))
         _lines(folder / "data" / lang / "val.jsonl", rows)

@@ -37,9 +37,9 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
         }
     }
     latent = config["latent"] | {"held_out": 4}
-    for task, told in latent["tasks"].items():
-        told["source"]["folder"] = str(folder / task)
-        told["languages"] = LANGUAGES[task]
+    for task, settings in latent["tasks"].items():
+        settings["source"]["folder"] = str(folder / task)
+        settings["languages"] = LANGUAGES[task]
     latent["tasks"]["mmmlu"]["reference_source"]["folder"] = str(folder / "mmmlu-reference")
     latent["steering"] = {**latent["steering"], "gammas": [-2.0, 2.0]}
     config["latent"] = latent

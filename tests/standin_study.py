@@ -23,7 +23,7 @@ from isogloss.config import load_study
 from marian import tiny_marian, written
 
 LANGUAGES = ("en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi")
-# papers.md A.2: average L0 of the SAEs of layers 0 to 25, which is part of their ids
+# Paper A, app. A.2: average L0 of the SAEs of layers 0 to 25, which is part of their ids
 AVERAGE_L0 = (
     *(105, 102, 141, 59, 124, 68, 70, 69, 71, 73, 77, 80, 82),
     *(84, 84, 78, 78, 77, 74, 73, 71, 70, 72, 75, 73, 116),
@@ -237,7 +237,7 @@ def gemma_scope_params(residuals: np.ndarray, ids: np.ndarray, *, features: int,
 
 
 def as_saelens(params: Path, name: str, output: Path) -> None:
-    """What SAELens makes of a Gemma Scope file, saved in its own format (libraries.md, section 1)."""
+    """What SAELens makes of a Gemma Scope file, saved in its own format."""
     from sae_lens import SAE
     from sae_lens.loading.pretrained_sae_loaders import get_gemma_2_config_from_hf
 
@@ -263,28 +263,28 @@ def save_benchmarks(folder: Path, languages: Sequence[str]) -> None:
     """m_arc, m_hellaswag and m_mmlu; the last language lacks a question of each file, another has its own order."""
     for task, splits in SPLITS.items():
         for split, code in itertools.product(splits, languages):
-            asked = questions(task, code, split)
+            rows = questions(task, code, split)
             if code == languages[-1]:
-                del asked[3]
+                del rows[3]
             elif code == languages[1]:
-                asked.reverse()
+                rows.reverse()
             path = folder / f"m_{task}" / "data" / code / f"{split}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in asked)
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             path.write_text("".join(lines), encoding="utf-8")
 
 
 def questions(task: str, lang: str, split: str, count: int = QUESTIONS) -> list[dict[str, Any]]:
     """Questions in the schema and with ids in the manner of the Okapi data, the same ones in every language."""
     animals = ANIMALS[lang].split()
-    place = {"train": "train", "val": "validation", "test": "test"}[split]
+    split_name = {"train": "train", "val": "validation", "test": "test"}[split]
     made: list[dict[str, Any]] = []
-    for number, (told, row) in enumerate(itertools.islice(_rows_of_animals(lang, split), count)):
+    for number, (named, row) in enumerate(itertools.islice(_rows_of_animals(lang, split), count)):
         right = number * 3 % 4
-        options = [animal for animal in animals if animal not in told]
+        options = [animal for animal in animals if animal not in named]
         options = options[number % 5 :] + options[: number % 5]
         letters = {f"option_{letter}": option for letter, option in zip("abcd", options, strict=False)}
-        asked: dict[str, str | None] = {"instruction": ASK[lang].format(*told), **letters}
+        question: dict[str, str | None] = {"instruction": ASK[lang].format(*named), **letters}
         if task == "hellaswag":
             start = "" if number % 2 else animals[(number + 5) % len(animals)]
             made.append(
@@ -303,12 +303,14 @@ def questions(task: str, lang: str, split: str, count: int = QUESTIONS) -> list[
             )
         elif task == "mmlu":
             subject = ("anatomy", "astronomy", "virology")[number % 3]
-            made.append({"id": f"{subject}/{place}/{number}", **asked, "answer": "ABCD"[right]})
+            made.append({"id": f"{subject}/{split_name}/{number}", **question, "answer": "ABCD"[right]})
         else:
             fifth = options[4] if number % 8 == 5 else None
             if number % 8 == 2:
-                asked["option_d"], right = None, 1
-            made.append({"id": f"ARC-Challenge/{place}/{number}", **asked, "option_e": fifth, "answer": "ABCD"[right]})
+                question["option_d"], right = None, 1
+            made.append(
+                {"id": f"ARC-Challenge/{split_name}/{number}", **question, "option_e": fifth, "answer": "ABCD"[right]}
+            )
     return made
 
 
@@ -317,9 +319,9 @@ def _rows_of_animals(lang: str, split: str = "test") -> Iterator[tuple[tuple[str
     animals = ANIMALS[lang].split()
     order = list(itertools.combinations(range(len(animals)), 3))
     random.Random(split).shuffle(order)
-    for places in order:
-        told = tuple(animals[place] for place in places)
-        yield told, ROW[lang].format(*told)
+    for positions in order:
+        named = tuple(animals[position] for position in positions)
+        yield named, ROW[lang].format(*named)
 
 
 def overrides(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
@@ -328,9 +330,9 @@ def overrides(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
     layers = shape["num_hidden_layers"]
     with np.load(folder / "gemma-scope" / sae_id(0) / "params.npz") as params:
         features = params["w_enc"].shape[1]
-    told = {path.name for path in (folder / "benchmarks" / "m_arc" / "data").iterdir()}
+    available = {path.name for path in (folder / "benchmarks" / "m_arc" / "data").iterdir()}
     groups = ("high_resource", "medium_low_resource")
-    languages = {group: [code for code in study["languages"][group] if code in told] for group in groups}
+    languages = {group: [code for code in study["languages"][group] if code in available] for group in groups}
     tasks = study.get("benchmarks", {}).get("tasks", dict.fromkeys(SPLITS))
     changed: dict[str, Any] = {
         "languages": {**study["languages"], **languages},
@@ -363,7 +365,7 @@ def overrides(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
             "layers": "all",
             "saes": {
                 "source": {"folder": str(folder / "gemma-scope")},
-                "ids": {layer: its for layer, its in model["saes"]["ids"].items() if int(layer) < layers},
+                "ids": {layer: sae for layer, sae in model["saes"]["ids"].items() if int(layer) < layers},
                 "features": features,
             },
             "neuronpedia": {"folder": str(folder / "neuronpedia")},
@@ -372,7 +374,7 @@ def overrides(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
         changed["translation"][key] = {
             code: {"source": {"folder": str(folder / "opus-mt" / (f"en-{code}" if key == "models" else f"{code}-en"))}}
             for code in study["translation"][key]
-            if code in told
+            if code in available
         }
     return changed
 
@@ -400,8 +402,8 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
 
     Dicts merge, everything else is replaced; `languages`, `alignment.runs` and `saes.ids` are replaced whole.
     """
-    told = yaml.safe_load(study.read_text(encoding="utf-8"))
-    config = deep_merge(told, overrides(folder, told))
+    original = yaml.safe_load(study.read_text(encoding="utf-8"))
+    config = deep_merge(original, overrides(folder, original))
     load_study(config, str(study))
     return config
 

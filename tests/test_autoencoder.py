@@ -2,7 +2,8 @@ import torch
 from torch.testing import assert_close
 
 from isogloss.disparity.alignment import own_activations
-from isogloss.sae.autoencoder import Encoder, activations, load_encoder, topk_keeps
+from isogloss.sae.autoencoder import Encoder, activations, load_encoder
+from isogloss.sae.kinds.topk import topk_keeps
 from isogloss.sae.own_feature import measure
 
 

@@ -8,12 +8,12 @@ import pytest
 from checkout import REPOSITORY, Checkout
 from isogloss.tables import open_table
 from isogloss.tables.contract import CONTRACTS
-from standin_bilingual import KEPT, STEPS, build, leaves, merged
+from standin_bilingual import KEPT, STEPS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "bilingual-llm-jp.yaml"
 TABLES = ("features", "selectivity", "intervention")
 
-pytestmark = pytest.mark.slow  # the same rules run in test_workflow on the toy world, fetching apart
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +83,3 @@ def test_mistakes_in_the_study_come_before_anything_runs(finished: Checkout, pat
     assert run.returncode != 0
     assert line in run.stderr
     assert "Traceback" not in run.stderr
-
-
-def test_the_study_changes_in_paths_and_sizes_only(standins: Path):
-    told = leaves(merged(STUDY, standins))
-    sizes = {"folder", "features", "tokens", "k", "batch_tokens", "buffer_tokens", "warmup_steps", "held_out_tokens"}
-    sizes |= {"layers", "d_model", "d_mlp", "heads", "key_value_heads", "d_head", "vocabulary", "evaluation_tokens"}
-    sizes |= {"layers_per_job", "examples_per_class", "resume_every", "n_features", "alphas", "repeats", "documents"}
-    sizes |= {"token_budget", "bootstrap"}
-    from checkout import read_study
-
-    before = leaves(read_study(STUDY))
-    changed = {path for path, value in told.items() if before.get(path) != value}
-    assert {path for path in changed if path[-1] not in sizes} == set()

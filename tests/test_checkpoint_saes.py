@@ -18,7 +18,8 @@ from isogloss.sae import checkpoint_saes
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer, draw_distinct
 from isogloss.sae.checkpoint_saes import train_checkpoint_saes
-from isogloss.sae.topk import SaeTrainer, TopKAutoencoder, geometric_median, strongest
+from isogloss.sae.kinds.topk import SaeTrainer, TopKAutoencoder, strongest
+from isogloss.sae.recipe import Recipe, geometric_median
 from isogloss.tables import TableWriter, read_table, write_table
 from isogloss.text.tokens import read_documents, tokenizer_digest
 from standins import tiny_gemma2
@@ -166,8 +167,8 @@ def test_the_strongest_are_those_of_torch(special):
 
 def test_sparse_training_is_dense_adam_to_float_tolerance():
     first = unit_norm(torch.randn(2, 200, 16))
-    common = {"features": 48, "k": 4, "learning_rate": 1e-3, "warmup_steps": 5, "seed": 0}
-    dense, sparse = (SaeTrainer([0, 3], first, **common, sparse=sparse) for sparse in (False, True))
+    recipe = Recipe(48, 4, 1, 1, 1, learning_rate=1e-3, warmup_steps=5, held_out_tokens=1)
+    dense, sparse = (SaeTrainer([0, 3], first, recipe, seed=0, sparse=sparse) for sparse in (False, True))
     for _ in range(20):
         batch = unit_norm(torch.randn(2, 64, 16))
         one, two = dense.step(batch), sparse.step(batch)
@@ -190,7 +191,8 @@ def test_an_encoder_multiplied_in_bfloat16_keeps_float32_weights_and_gradients()
 def test_the_first_bias_is_the_geometric_median_of_the_first_batch(lm_folder, tokens, tmp_path, monkeypatch):
     seen = []
     make = checkpoint_saes.make_trainer
-    monkeypatch.setattr(checkpoint_saes, "make_trainer", lambda *them: seen.append(them[2]) or make(*them))
+    make_and_see = lambda *given: seen.append(given[2]) or make(*given)  # noqa: E731
+    monkeypatch.setattr(checkpoint_saes, "make_trainer", make_and_see)
     run(lm_folder, tokens, tmp_path, {"tokens": 128, "learning_rate": 1e-30})
     assert_close(weights(tmp_path)["b_dec"], geometric_median(seen[0][0]))
     assert_close(seen[0].norm(dim=2), torch.ones(2, 128))

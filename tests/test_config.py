@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from isogloss.config import load_study, schema
+from isogloss.config import REMOVED, load_study, schema
 from isogloss.errors import IsoglossError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -93,6 +93,16 @@ def test_mistakes_about_what_is_fetched(path: str, value: Any, message: str | No
     else:
         with pytest.raises(IsoglossError, match=message):
             load_study(config)
+
+
+def test_a_key_that_was_removed_is_told_from_one_that_never_was(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(REMOVED, "models.NAME.sae.width", "write models.NAME.sae.features")
+    config = changed("models.skewed.sae.width", 512)
+    config["models"]["equal"]["width"] = 512
+    with pytest.raises(IsoglossError) as caught:
+        load_study(config)
+    assert "models.skewed.sae.width: no longer a key; write models.NAME.sae.features" in str(caught.value)
+    assert "models.equal.width: unknown key; see config/README.md" in str(caught.value)
 
 
 def test_all_mistakes_come_at_once():

@@ -87,7 +87,7 @@ def test_a_killed_fetch_goes_on_within_the_file_that_it_was_at(hub: Hub, tmp_pat
     hub.hang[name] = 2_500_000
     command = server.command(STAGE, arguments(tmp_path, hub))
     process = subprocess.Popen(command, env=server.environment(hub.url, tmp_path / "cache"))
-    assert hub.hanging.wait(60)
+    assert hub.hanging.wait(600)
     part = tmp_path / "downloads"
     while not any(path.stat().st_size >= 2 * 2**20 for path in part.glob(f"{name}.*")):
         assert process.poll() is None

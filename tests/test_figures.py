@@ -19,18 +19,21 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from isogloss.languages import language_table
-from isogloss.report.figures import catalogue
-from isogloss.report.figures.draw import DRAW, figure
-from isogloss.report.figures.examples import places
-from isogloss.report.figures.html import COLUMNS, html_table, render
-from isogloss.report.figures.style import Context
-from isogloss.report.teaching import transfers
+from isogloss.report import wanted
+from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
+from isogloss.report.entry import load
+from isogloss.report.figures.draw import figure
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.teaching import transfers
+from isogloss.report.tables.examples import checkpoints
+from isogloss.report.tables.html import html_table
+from isogloss.report.tables.html import render as render_sheet
 from isogloss.tables import write_table
 from synthetic import SHARES, bilingual_tables, make_losses, make_tables, metadata, settings, write_results
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
-PAGES = {*COLUMNS, "examples"}
+DRAWINGS = {**FIGURES, "planted_truth": PLANTED_TRUTH}
 
 
 def caption(name: str) -> Path:
@@ -39,8 +42,12 @@ def caption(name: str) -> Path:
 
 def draw(name: str, config: dict | None = None, **changed: pl.DataFrame) -> Figure:
     config = config or CONFIG
-    context = Context("skewed", catalogue.figure_settings(config))
-    return DRAW[name](make_tables(config, "skewed") | make_losses(config) | changed, context)
+    context = Context("skewed", wanted.figure_settings(config))
+    return load(FIGURES[name].drawing)(make_tables(config, "skewed") | make_losses(config) | changed, context)
+
+
+def render(frame: pl.DataFrame, name: str, **more: str) -> str:
+    return render_sheet(frame, load(TABLES[name].drawing), TABLES[name].title, "Model", 0.95, **more)
 
 
 def errorbars(axes) -> list[tuple[float, float, float, str]]:
@@ -55,13 +62,16 @@ def errorbars(axes) -> list[tuple[float, float, float, str]]:
 
 
 def test_every_entry_has_a_drawing_and_a_caption():
-    assert set(DRAW) == {*catalogue.FIGURES, "planted_truth"}
-    assert set(catalogue.TABLES) == PAGES
-    for name in {*DRAW, *PAGES}:
-        assert caption(name).is_file(), name
+    captions = {path.stem for path in caption("any").parent.glob("*.rst")}
+    assert captions == {*DRAWINGS, *TABLES}
+    for entry in (*DRAWINGS.values(), *TABLES.values()):
+        assert load(entry.drawing) is not None
+    for finding in FINDINGS:
+        assert callable(load(finding.function))
+        assert finding.figure in {"", *FIGURES}
 
 
-@pytest.mark.parametrize("name", catalogue.FIGURES)
+@pytest.mark.parametrize("name", FIGURES)
 def test_draws_with_labelled_axes(name):
     for axes in draw(name).axes:
         if axes.get_visible() and axes.get_label() != "<colorbar>" and name != "accuracy_change":
@@ -127,9 +137,9 @@ def test_writes_a_deterministic_svg_without_text_elements(tmp_path):
         figure(
             tables=[str(table)],
             output=str(tmp_path / output),
-            name="group_gap",
+            drawing=FIGURES["group_gap"].drawing,
             model="skewed",
-            settings=catalogue.figure_settings(CONFIG),
+            settings=wanted.figure_settings(CONFIG),
         )
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     tags = {element.tag.split("}")[1] for element in ElementTree.parse(tmp_path / "a.svg").iter()}
@@ -141,17 +151,18 @@ DRAW_ALL = """
 import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from isogloss.report.figures import catalogue
+from isogloss.report import wanted
+from isogloss.report.catalogue import FIGURES, PLANTED_TRUTH
 from isogloss.report.figures.draw import figure
 from synthetic import settings
 config = settings()
-inputs = {(name, "skewed"): catalogue.figure_inputs(config, name, "skewed") for name in catalogue.FIGURES}
-inputs["planted_truth", ""] = catalogue.planted_truth_inputs(config)
-for (name, model), tables in inputs.items():
-    figure(tables=tables, output=str(Path(sys.argv[1], f"{name}.svg")), name=name, model=model,
-           settings=catalogue.figure_settings(config))
-from isogloss.report.overview import overview
-overview(tables=catalogue.overview_tables(config), figures=[], settings=catalogue.overview_settings(config),
+inputs = {(entry, "skewed"): wanted.figure_inputs(config, name, "skewed") for name, entry in FIGURES.items()}
+inputs[PLANTED_TRUTH, ""] = wanted.planted_truth_inputs(config)
+for (entry, model), tables in inputs.items():
+    figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
+           settings=wanted.figure_settings(config))
+from isogloss.report.page.overview import overview
+overview(tables=wanted.overview_tables(config), figures=[], settings=wanted.overview_settings(config),
          output=str(Path(sys.argv[1], "overview.rst")))
 """
 
@@ -167,7 +178,7 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
             check=True,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
-    assert set(first) == {*(f"{name}.svg" for name in DRAW), "overview.rst"}
+    assert set(first) == {*(f"{name}.svg" for name in DRAWINGS), "overview.rst"}
     assert [name for name in first if first[name] != second[name]] == []
 
 
@@ -175,9 +186,9 @@ def test_transfer_is_measured_against_untaught_facts():
     frame = make_tables(CONFIG, "skewed")["accuracy_by_teaching"]
     drawn = draw("accuracy_by_teaching")
     pooled = transfers(frame, "en", 0.95)
-    for axes, its in zip(drawn.axes[3:6], pooled, strict=True):
+    for axes, transfer in zip(drawn.axes[3:6], pooled, strict=True):
         (row,) = errorbars(axes)
-        np.testing.assert_allclose(row[:3], [100 * its.difference, 100 * its.low, 100 * its.high])
+        np.testing.assert_allclose(row[:3], [100 * transfer.difference, 100 * transfer.low, 100 * transfer.high])
     without = draw("accuracy_by_teaching", accuracy_by_teaching=frame.filter(pl.col("taught") != "none"))
     assert len(without.axes) == 3
 
@@ -192,16 +203,20 @@ def test_planted_truth_compares_models(tmp_path):
     tables = []
     for model, gap in (("skewed", 20.0), ("equal", 0.0)):
         for name, frame in make_tables(CONFIG, model, gap=gap).items():
-            if name in catalogue.PLANTED_TRUTH.tables:
+            if name in PLANTED_TRUTH.tables:
                 tables.append(str(tmp_path / f"results/{model}/tables/{name}.parquet"))
                 write_table(tables[-1], frame)
     output = tmp_path / "planted_truth.svg"
     figure(
-        tables=tables, output=str(output), name="planted_truth", model="", settings=catalogue.figure_settings(CONFIG)
+        tables=tables,
+        output=str(output),
+        drawing=PLANTED_TRUTH.drawing,
+        model="",
+        settings=wanted.figure_settings(CONFIG),
     )
     assert ElementTree.parse(output).getroot().tag.endswith("svg")
     inputs = [path.removeprefix(str(tmp_path) + "/") for path in tables]
-    assert sorted(inputs) == sorted(catalogue.planted_truth_inputs(CONFIG))
+    assert sorted(inputs) == sorted(wanted.planted_truth_inputs(CONFIG))
 
 
 def test_accuracy_intervals_and_colours_are_the_tables():
@@ -285,27 +300,42 @@ def test_labels_of_close_points_do_not_overlap():
 
 def test_only_what_the_analyses_yield_is_wanted():
     fetched = {"reproduction", "translation_quality"}
-    assert set(catalogue.figures_of(CONFIG, "skewed")) == set(catalogue.FIGURES)
-    assert set(catalogue.tables_of(CONFIG, "skewed")) == set(catalogue.TABLES) - fetched
+    assert set(wanted.figures_of(CONFIG, "skewed")) == set(FIGURES)
+    assert set(wanted.tables_of(CONFIG, "skewed")) == set(TABLES) - fetched
     pretrained = settings()
     pretrained["translation"]["backend"] = "opus-mt"
     pretrained["models"]["skewed"]["kind"] = "pretrained"
     trained_here = {"training", "sae_quality", "accuracy_by_teaching", "latent_by_teaching"}
-    assert set(catalogue.figures_of(pretrained, "skewed")) == set(catalogue.FIGURES) - trained_here
-    assert set(catalogue.tables_of(pretrained, "skewed")) == set(catalogue.TABLES) - trained_here
-    assert catalogue.compared_models(pretrained) == ["equal"]
-    equal = catalogue.figures_of(CONFIG, "equal")
+    assert set(wanted.figures_of(pretrained, "skewed")) == set(FIGURES) - trained_here
+    assert set(wanted.tables_of(pretrained, "skewed")) == set(TABLES) - trained_here
+    assert wanted.compared_models(pretrained) == ["equal"]
+    equal = wanted.figures_of(CONFIG, "equal")
     assert "group_gap" in equal
     assert not {"similarity", "alignment_gain", "accuracy_change", "alignment_loss"} & set(equal)
     single = settings(alignment={"runs": {"ml-l0": {"target_layer": 0, "languages": ["ml"], "benchmark": []}}})
-    wanted = set(catalogue.figures_of(single, "skewed"))
-    assert "alignment_gain_layers" in wanted
-    assert not {"alignment_gain", "accuracy_change"} & wanted
+    drawn = set(wanted.figures_of(single, "skewed"))
+    assert "alignment_gain_layers" in drawn
+    assert not {"alignment_gain", "accuracy_change"} & drawn
+
+
+def test_figures_findings_and_tables_do_not_import_one_another():
+    below = {
+        "shared": set(),
+        "figures": {"shared", "wanted", "entry"},
+        "findings": {"shared"},
+        "tables": {"shared", "entry"},
+        "page": {"shared", "findings", "catalogue", "entry"},
+    }
+    package = REPOSITORY / "workflow/scripts/isogloss/report"
+    for room, allowed in below.items():
+        for path in (package / room).glob("*.py"):
+            imported = set(re.findall(r"^\s*from isogloss\.report\.(\w+)", path.read_text(), flags=re.MULTILINE))
+            assert imported <= allowed | {room}, path
 
 
 def test_the_catalogue_imports_nothing_heavy():
     code = (
-        "import sys; from isogloss.report.figures import catalogue;"
+        "import sys; from isogloss.report import catalogue, wanted;"
         "print({'polars', 'matplotlib', 'seaborn', 'torch', 'numpy'} & set(sys.modules))"
     )
     done = subprocess.run(
@@ -314,26 +344,35 @@ def test_the_catalogue_imports_nothing_heavy():
     assert done.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", catalogue.TABLES)
+@pytest.mark.parametrize("name", TABLES)
 def test_html_table_shows_the_tables_rows(name, tmp_path):
-    frame = make_tables(CONFIG, "skewed")[catalogue.TABLES[name].tables[0]]
-    table, output = tmp_path / f"{catalogue.TABLES[name].tables[0]}.parquet", tmp_path / f"{name}.html"
+    frame = make_tables(CONFIG, "skewed")[TABLES[name].tables[0]]
+    table, output = tmp_path / f"{TABLES[name].tables[0]}.parquet", tmp_path / f"{name}.html"
     write_table(table, frame, metadata())
-    html_table(table=str(table), output=str(output), name=name, model="skewed", title="A <b>&{{title}}", confidence=0.9)
+    html_table(
+        table=str(table),
+        output=str(output),
+        drawing=TABLES[name].drawing,
+        heading=TABLES[name].title,
+        model="skewed",
+        title="A <b>&{{title}}",
+        confidence=0.9,
+    )
     page = output.read_text()
     assert "A &lt;b&gt;&amp;" in page
     assert "<b>" not in page
     assert ("a small p does not show a disparity" in page) == (name == "language_gap")
-    if any(column.low in frame.columns for column in COLUMNS.get(name, ())):
+    sheet = load(TABLES[name].drawing)
+    if sheet.arrange or any(column.low in frame.columns for column in sheet.columns):
         assert "90 % interval" in page
-    if name in COLUMNS:
+    if not sheet.body:
         ElementTree.fromstring(page.split("<tbody>")[0].split("<thead>")[1].removesuffix("</thead>\n"))
 
 
 def bilingual(name: str, tables: dict[str, pl.DataFrame], languages: list[str]) -> Figure:
     config = settings()
     config["bilingual"]["languages"] = languages
-    return DRAW[name](tables, Context("skewed", catalogue.figure_settings(config)))
+    return load(FIGURES[name].drawing)(tables, Context("skewed", wanted.figure_settings(config)))
 
 
 @pytest.mark.parametrize(
@@ -346,8 +385,8 @@ def bilingual(name: str, tables: dict[str, pl.DataFrame], languages: list[str]) 
 )
 def test_draws_any_number_of_languages_layers_and_steps(languages, layers, steps):
     tables = bilingual_tables(languages, layers, steps=steps, alphas=(0.05, 0.1), n_features=(1000, 3000, 5000))
-    for name, entry in catalogue.FIGURES.items():
-        if "bilingual" in entry.analyses:
+    for name, entry in FIGURES.items():
+        if "bilingual" in entry.needs.analyses:
             bilingual(name, tables, list(languages)).draw_without_rendering()
 
 
@@ -366,16 +405,16 @@ def test_labels_of_steps_do_not_overlap_and_name_the_ends():
 
 
 def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
-    from isogloss.report.figures.bilingual import look
-    from isogloss.report.figures.classes import LOOKS
+    from isogloss.report.figures.style import class_look
+    from isogloss.report.shared.classes import LOOKS
 
     tables = bilingual_tables(("en", "es"), 4)
     lines = {line.get_label(): to_hex(line.get_color()) for line in draw("selectivity", **tables).axes[1].lines}
-    assert lines["mixed"] == look("mixed").colour
+    assert lines["mixed"] == class_look("mixed").colour
     assert lines["Spanish (es)"] == language_table()["es"].colour.lower()
     colours = {row[3] for row in errorbars(draw("intervention", **tables).axes[0])}
-    assert colours == {look(code).colour.lower() for code in ("en", "es", "mixed", "random")}
-    assert not {its.colour.lower() for its in LOOKS.values()} & {
+    assert colours == {class_look(code).colour.lower() for code in ("en", "es", "mixed", "random")}
+    assert not {look.colour.lower() for look in LOOKS.values()} & {
         row.colour.lower() for row in language_table().values()
     }
 
@@ -418,18 +457,18 @@ def test_classes_without_features_and_diverged_rates_leave_gaps():
 
 def test_search_and_intervention_are_shown_only_where_they_were_asked_for():
     plain = settings(bilingual={"languages": ["en", "es"], "intervention": None})
-    missing = set(catalogue.figures_of(CONFIG, "skewed")) - set(catalogue.figures_of(plain, "skewed"))
+    missing = set(wanted.figures_of(CONFIG, "skewed")) - set(wanted.figures_of(plain, "skewed"))
     assert missing == {"learning_rates", "intervention"}
-    assert "intervention" not in catalogue.tables_of(plain, "skewed")
+    assert "intervention" not in wanted.tables_of(plain, "skewed")
     assert not {"selectivity", "examples"} & {
-        *catalogue.tables_of(CONFIG, "equal"),
-        *catalogue.figures_of(CONFIG, "equal"),
+        *wanted.tables_of(CONFIG, "equal"),
+        *wanted.figures_of(CONFIG, "equal"),
     }
 
 
 def test_intervention_table_sets_the_languages_side_by_side():
     frame = bilingual_tables(("en", "hi", "ml"), 2, alphas=(0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
-    page = render(frame, "intervention", "Model", 0.95, source="t.parquet", study="s")
+    page = render(frame, "intervention", source="t.parquet", study="s")
     assert page.count("<tr") == 1 + 1 + 2 * 2 * 5
     for cell in ("Malayalam (ml): perplexity", "chrF into Hindi (hi)", "none (as it is)", "random features (control)"):
         assert cell in page
@@ -437,7 +476,7 @@ def test_intervention_table_sets_the_languages_side_by_side():
 
 
 def test_selectivity_table_is_of_the_last_step():
-    page = render(bilingual_tables(("en", "es"), 3)["selectivity"], "selectivity", "M", 0.95, source="t", study="s")
+    page = render(bilingual_tables(("en", "es"), 3)["selectivity"], "selectivity", source="t", study="s")
     assert page.count("<tr") == 1 + 3 * 5
     assert '<td class="n">1,328</td>' in page
     assert '<td class="n">720</td>' not in page
@@ -445,13 +484,13 @@ def test_selectivity_table_is_of_the_last_step():
 
 def examples(languages: tuple[str, ...], layers: int = 5, **changed: Any) -> str:
     frame = bilingual_tables(languages, layers)["examples"].with_columns(**changed)
-    return render(frame, "examples", "Model", 0.95, source="t.parquet", study="s")
+    return render(frame, "examples", source="t.parquet", study="s")
 
 
 def test_examples_show_early_middle_and_last_step_then_the_outer_layers():
     frame = bilingual_tables(("en", "es"), 5)["examples"]
-    assert [place[1:] for place in places(frame)] == [(1, 2), (27, 2), (1328, 2), (1328, 0), (1328, 4)]
-    assert [place[1:] for place in places(frame.filter(pl.col("step") == 5, pl.col("layer") == 1))] == [(5, 1)]
+    assert [one[1:] for one in checkpoints(frame)] == [(1, 2), (27, 2), (1328, 2), (1328, 0), (1328, 4)]
+    assert [one[1:] for one in checkpoints(frame.filter(pl.col("step") == 5, pl.col("layer") == 1))] == [(5, 1)]
     page = examples(("en", "es"))
     assert page.count("<h2 ") == 5
     for text in (
@@ -502,7 +541,7 @@ def test_html_table_formats_and_escapes():
             "n": [9, 2],
         }
     )
-    page = render(frame, "gap_accuracy_correlation", "Model", 0.95, source="t.parquet", study="<i>")
+    page = render(frame, "gap_accuracy_correlation", source="t.parquet", study="<i>")
     assert "<script>" not in page
     assert "<i>" not in page
     assert "&lt;script&gt;" in page
@@ -510,7 +549,7 @@ def test_html_table_formats_and_escapes():
         assert cell in page
 
 
-@pytest.mark.parametrize("name", sorted({*DRAW, *PAGES}))
+@pytest.mark.parametrize("name", sorted({*DRAWINGS, *TABLES}))
 def test_captions_render_with_every_open_choice(name):
     class Job:
         config = CONFIG

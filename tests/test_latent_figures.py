@@ -12,25 +12,27 @@ from matplotlib.text import Annotation
 from scipy.stats import t
 
 from isogloss.languages import language_table
-from isogloss.report import latent_findings
-from isogloss.report.figures import catalogue
-from isogloss.report.figures.draw import DRAW
-from isogloss.report.figures.html import render
+from isogloss.report import wanted
+from isogloss.report.catalogue import FIGURES, TABLES
+from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
 from isogloss.report.figures.scripts import blocks, by_script, script_looks
 from isogloss.report.figures.steering import best, shown_layers
-from isogloss.report.figures.style import Context
-from isogloss.report.means import over_languages
+from isogloss.report.findings import latent as findings
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.means import over_languages
+from isogloss.report.tables.html import render
 from synthetic import SHARES, settings
 from synthetic_latent import bounded, latent_tables
 
 CONFIG = settings()
 TEN, ALL = tuple(SHARES), tuple(language_table())
-NAMES = [name for name, entry in catalogue.FIGURES.items() if "latent" in entry.analyses]
+CONTEXT = Context("skewed", wanted.figure_settings(CONFIG))
+NAMES = [name for name, entry in FIGURES.items() if "latent" in entry.needs.analyses]
 
 
 def draw(name: str, tables: dict[str, pl.DataFrame], **changed: pl.DataFrame) -> Figure:
-    return DRAW[name](tables | changed, Context("skewed", catalogue.figure_settings(CONFIG)))
+    return load(FIGURES[name].drawing)(tables | changed, CONTEXT)
 
 
 def text_boxes(axes) -> list:
@@ -200,16 +202,16 @@ def test_languages_are_shown_at_the_best_setting_of_their_task(ten):
 
 def test_steering_is_shown_only_where_it_was_asked_for():
     plain = settings(latent={"steering": None})
-    missing = set(catalogue.figures_of(CONFIG, "skewed")) - set(catalogue.figures_of(plain, "skewed"))
+    missing = set(wanted.figures_of(CONFIG, "skewed")) - set(wanted.figures_of(plain, "skewed"))
     assert missing == {"steering", "steering_layers", "steering_languages"}
-    assert "steering_summary" not in catalogue.tables_of(plain, "skewed")
-    assert not any("steering" in path for path in catalogue.overview_tables(plain))
-    assert "results/skewed/tables/steering.parquet" in catalogue.overview_tables(CONFIG)
-    assert not set(NAMES) & set(catalogue.figures_of(CONFIG, "equal"))
+    assert "steering_summary" not in wanted.tables_of(plain, "skewed")
+    assert not any("steering" in path for path in wanted.overview_tables(plain))
+    assert "results/skewed/tables/steering.parquet" in wanted.overview_tables(CONFIG)
+    assert not set(NAMES) & set(wanted.figures_of(CONFIG, "equal"))
 
 
 def page(frame: pl.DataFrame, name: str) -> str:
-    return render(frame, name, "Model", 0.95, source="t.parquet", study="s")
+    return render(frame, load(TABLES[name].drawing), "Heading", "Model", 0.95, source="t.parquet", study="s")
 
 
 def test_transfer_table_lists_pairs_or_each_languages_means(ten, every):
@@ -236,11 +238,11 @@ def test_correlation_table_shows_stars_and_corrected_p(ten):
 
 
 def test_sentences_tell_spread_and_transfer_of_the_tables(ten):
-    (told,) = latent_findings.answers(ten["answers"], "en", 0.95)
+    (sentence,) = findings.answers(ten, CONTEXT)
     lowest = ten["answers"].sort("accuracy").row(0, named=True)
-    assert "of 10 languages English is answered best, 80.0 % (95 % interval 75.5 to 84.5 %)" in told
-    assert f"worst, {100 * lowest['accuracy']:.1f} %" in told
-    (reached,) = latent_findings.transfer(ten["transfer_summary"], ten["transfer"], "en", 0.95)
+    assert "of 10 languages English is answered best, 80.0 % (95 % interval 75.5 to 84.5 %)" in sentence
+    assert f"worst, {100 * lowest['accuracy']:.1f} %" in sentence
+    (reached,) = findings.transfer(ten, CONTEXT)
     assert "all ordered pairs of 10 languages: consistency ρ =" in reached
     assert "Of the questions right in English, so many are right in another language: from Hindi" in reached
 
@@ -253,10 +255,10 @@ def test_sentences_tell_spread_and_transfer_of_the_tables(ten):
     ],
 )
 def test_latent_language_follows_the_interval_of_the_mean(ten, shift, verdict):
-    (told,) = latent_findings.latent(ten["latent"].with_columns(pl.col("log_ratio") + shift), "en", 0.95)
-    assert verdict in told
+    (sentence,) = findings.latent({"latent": ten["latent"].with_columns(pl.col("log_ratio") + shift)}, CONTEXT)
+    assert verdict in sentence
     centred = ten["latent"].with_columns(pl.col("log_ratio") - pl.col("log_ratio").mean().over("layer"))
-    (nothing,) = latent_findings.latent(centred, "en", 0.95)
+    (nothing,) = findings.latent({"latent": centred}, CONTEXT)
     assert "no evidence for either in layers 1, 5, 9 and 13" in nothing
 
 
@@ -269,28 +271,24 @@ def test_latent_language_follows_the_interval_of_the_mean(ten, shift, verdict):
 )
 def test_steering_is_judged_by_its_interval_and_against_random_directions(gain, verdicts):
     tables = latent_tables(TEN, (1, 5, 9), gain=gain)
-    (told,) = latent_findings.steering(tables["steering"], tables["steering_summary"], 0.95)
+    (sentence,) = findings.steering(tables, CONTEXT)
     for verdict in verdicts:
-        assert verdict in told
+        assert verdict in sentence
     summary = tables["steering_summary"].with_columns(
         accuracy_change_low=pl.col("accuracy_change") - 1, accuracy_change_high=pl.col("accuracy_change") + 1
     )
-    assert "no evidence of a gain" in latent_findings.steering(tables["steering"], summary, 0.95)[0]
+    assert "no evidence of a gain" in findings.steering(tables | {"steering_summary": summary}, CONTEXT)[0]
 
 
 def test_planted_transfer_is_measured_against_untaught_facts(ten):
-    (told,) = latent_findings.teaching(ten["latent_by_teaching"], "en", 0.95)
-    assert "transfer is shown" in told
-    assert "where the fact was taught in English only" in told
-    assert (
-        "no evidence that steering brings out"
-        in latent_findings.teaching(
-            ten["latent_by_teaching"].with_columns(pl.lit(0.1).alias("steered_accuracy_change")), "en", 0.95
-        )[0]
-    )
+    (sentence,) = findings.teaching(ten, CONTEXT)
+    assert "transfer is shown" in sentence
+    assert "where the fact was taught in English only" in sentence
+    alike = ten["latent_by_teaching"].with_columns(pl.lit(0.1).alias("steered_accuracy_change"))
+    assert "no evidence that steering brings out" in findings.teaching({"latent_by_teaching": alike}, CONTEXT)[0]
     flat = ten["latent_by_teaching"].with_columns(positive_transfer=pl.lit(0.4))
-    assert "transfer of facts taught in the reference only" in told.lower()
-    assert "0.0 points" in latent_findings.teaching(flat, "en", 0.95)[0]
+    assert "transfer of facts taught in the reference only" in sentence.lower()
+    assert "0.0 points" in findings.teaching({"latent_by_teaching": flat}, CONTEXT)[0]
 
 
 @pytest.mark.parametrize(
@@ -299,23 +297,24 @@ def test_planted_transfer_is_measured_against_untaught_facts(ten):
 def test_correlation_sentence_follows_its_interval(ten, r, verdict):
     rows = [bounded("r", r, 0.2) for _ in range(3)]
     frame = ten["latent_correlation"].with_columns(pl.DataFrame(rows))
-    (told,) = latent_findings.correlation(frame, 0.95)
-    assert verdict in told.split("; ")[0]
-    reserved = latent_findings.correlation(frame.with_columns(p_adjusted=pl.lit(0.2)), 0.95)[0]
+    (sentence,) = findings.correlation({"latent_correlation": frame}, CONTEXT)
+    assert verdict in sentence.split("; ")[0]
+    corrected = frame.with_columns(p_adjusted=pl.lit(0.2))
+    reserved = findings.correlation({"latent_correlation": corrected}, CONTEXT)[0]
     assert ("does not outlast the correction" in reserved) == (r != 0.1)
 
 
 def test_sentences_of_few_languages_say_what_is_not_known():
     tables = latent_tables(("en", "hi"), (3,))
-    told = [
-        *latent_findings.answers(tables["answers"], "en", 0.95),
-        *latent_findings.transfer(tables["transfer_summary"], tables["transfer"], "en", 0.95),
-        *latent_findings.latent(tables["latent"], "en", 0.95),
-        *latent_findings.correlation(tables["latent_correlation"], 0.95),
-        *latent_findings.steering(tables["steering"], tables["steering_summary"], 0.95),
-        *latent_findings.teaching(tables["latent_by_teaching"], "en", 0.95),
+    sentences = [
+        *findings.answers(tables, CONTEXT),
+        *findings.transfer(tables, CONTEXT),
+        *findings.latent(tables, CONTEXT),
+        *findings.correlation(tables, CONTEXT),
+        *findings.steering(tables, CONTEXT),
+        *findings.teaching(tables, CONTEXT),
     ]
-    assert len(told) == 6
-    assert "no r can be computed (languages: 1)" in told[3]
-    assert "(no interval)" in told[2]
-    assert not [sentence for sentence in told if re.search(r"None|nan|\{", sentence)]
+    assert len(sentences) == 6
+    assert "no r can be computed (languages: 1)" in sentences[3]
+    assert "(no interval)" in sentences[2]
+    assert not [sentence for sentence in sentences if re.search(r"None|nan|\{", sentence)]

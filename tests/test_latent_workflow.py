@@ -6,13 +6,14 @@ import polars as pl
 import pytest
 
 from checkout import REPOSITORY, Checkout
-from isogloss.config import load_study
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contract import CONTRACTS
 from standin_latent_study import LANGUAGES, MODEL, QUESTIONS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "latent-process.yaml"
 TABLES = ("transfer", "latent", "latent_correlation", "steering", "projection")
+
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +54,17 @@ def test_every_ordered_pair_of_languages_of_every_task_is_there(results: Path):
 
 
 def test_a_question_that_one_language_lacks_is_asked_in_none(results: Path):
-    asked = pl.read_parquet(results / "latent" / "questions" / "belebele.parquet")
-    assert asked.group_by("lang").len()["len"].to_list() == [QUESTIONS - 1] * len(LANGUAGES["belebele"])
+    questions = pl.read_parquet(results / "latent" / "questions" / "belebele.parquet")
+    assert questions.group_by("lang").len()["len"].to_list() == [QUESTIONS - 1] * len(LANGUAGES["belebele"])
     assert table_metadata(results / "latent" / "questions" / "belebele.parquet")["dropped"] == {"lacking": 1}
 
 
 def test_held_out_questions_make_the_vectors_and_are_not_steered(results: Path):
-    asked = pl.read_parquet(results / "latent" / "questions" / "mmmlu.parquet").filter(lang="es")
+    questions = pl.read_parquet(results / "latent" / "questions" / "mmmlu.parquet").filter(lang="es")
     steered = pl.read_parquet(results / MODEL / "latent" / "steered" / "mmmlu" / "es" / "es.parquet")
-    assert set(steered["question"]) == set(asked.filter(~pl.col("held_out"))["question"])
+    assert set(steered["question"]) == set(questions.filter(~pl.col("held_out"))["question"])
     projected = pl.read_parquet(results / MODEL / "tables" / "projection.parquet").filter(task="mmmlu", lang="es")
-    assert set(projected["question"]) == set(asked.filter("held_out")["question"])
+    assert set(projected["question"]) == set(questions.filter("held_out")["question"])
 
 
 def test_the_unsteered_rows_of_the_sweep_are_the_scores(results: Path):
@@ -99,11 +100,3 @@ def test_a_task_without_the_reference_is_refused_before_anything_runs(finished: 
     study = finished.changed_study("latent.tasks.belebele.languages", ["es", "zu"])
     run = finished.snakemake("--dry-run", study=study)
     assert "latent.tasks.belebele.languages: without the reference en; add it" in run.stdout + run.stderr
-
-
-def test_the_whole_study_asks_as_many_languages_as_the_paper():
-    import yaml
-
-    study = load_study(yaml.safe_load(STUDY.read_text(encoding="utf-8")))
-    assert [len(study.latent_languages(task)) for task in study.latent.tasks] == [122, 15, 10]
-    assert [layer + 1 for layer in study.probed_layers("gemma-2-2b-it")] == [2, 6, 10, 14, 18, 22, 26]

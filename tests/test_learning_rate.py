@@ -44,11 +44,11 @@ def test_every_rate_is_as_if_trained_alone_and_the_smallest_loss_is_chosen(lm_fo
 
 
 def test_the_model_runs_as_often_for_many_rates_as_for_one(lm_folder, tokens, tmp_path, monkeypatch):  # noqa: F811
-    from isogloss.sae import train
+    from isogloss.sae import trainer
 
     forwards = []
-    plain = train.token_residuals
-    monkeypatch.setattr(train, "token_residuals", lambda *them, **more: forwards.append(1) or plain(*them, **more))
+    plain = trainer.token_residuals
+    monkeypatch.setattr(trainer, "token_residuals", lambda *those, **more: forwards.append(1) or plain(*those, **more))
     search(lm_folder, tokens, tmp_path, rates=[1e-3])
     one = len(forwards)
     search(lm_folder, tokens, tmp_path)

@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.workflow
 def test_peak_memory_does_not_grow_with_the_corpus():
     """In a process of its own, for this one's memory would count as its children's."""
     path = os.pathsep.join([str(TESTS.parent / "workflow" / "scripts"), str(TESTS)])

@@ -104,7 +104,7 @@ def test_records_that_do_not_fit_together_are_told_apart(tmp_path, changes, reas
     assert isinstance(last, Record)
     assert isinstance(broken, Malformed)
     assert re.search(reason, broken.reason)
-    assert broken.place == (folder / "batch-0.jsonl.gz", 2)
+    assert broken.origin == (folder / "batch-0.jsonl.gz", 2)
 
 
 @pytest.mark.parametrize("field", ["index", "tokens", "values", "maxValue", "maxValueTokenIndex"])

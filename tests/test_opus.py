@@ -6,7 +6,7 @@ import torch
 from transformers import MarianTokenizer
 
 from isogloss.errors import IsoglossError
-from isogloss.sources import opus
+from isogloss.sources import marian
 from isogloss.sources.opus import OpusModel, loops
 from marian import TEXTS, random_marian, tiny_marian, written
 
@@ -43,7 +43,7 @@ def generated(folder, texts, engine, beam_size):
 @pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_translations_come_in_the_order_of_the_texts_and_whatever_ends_is_ok(spanish, engine, beam_size, monkeypatch):
-    monkeypatch.setitem(opus._BATCH, "cpu", 40)
+    monkeypatch.setitem(marian._BATCH, "cpu", 40)
     done = []
     outputs = model(spanish, engine, beam_size=beam_size).translate(LIKE_THESE, done.append)
     assert [output.text for output in outputs] == [written(text, "es") for text in LIKE_THESE]

@@ -9,27 +9,31 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
-from isogloss.report import bilingual_findings, findings
-from isogloss.report.figures import catalogue
-from isogloss.report.overview import overview, page, safe
-from isogloss.report.teaching import transfers
-from isogloss.report.wording import number
+from isogloss.report import wanted
+from isogloss.report.findings import bilingual, disparity
+from isogloss.report.findings.planted import equal_shares, planted
+from isogloss.report.page.markup import safe
+from isogloss.report.page.overview import overview, page
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.teaching import transfers
+from isogloss.report.shared.wording import number
 from synthetic import bilingual_tables, make_tables, metadata, settings, write_results
 
 CONFIG = settings()
+CONTEXT = Context("skewed", CONFIG)
 
 
 def written(folder: Path, monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float], config: dict = CONFIG) -> str:
     """The page as Snakemake's report sets it: through jinja2, then docutils."""
     monkeypatch.chdir(folder)
     write_results(folder, config, gaps)
-    for path in map(Path, catalogue.overview_figures(config)):
+    for path in map(Path, wanted.overview_figures(config)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>" + "<!-- long -->" * 3000)
     overview(
-        tables=catalogue.overview_tables(config),
-        figures=catalogue.overview_figures(config),
-        settings=catalogue.overview_settings(config),
+        tables=wanted.overview_tables(config),
+        figures=wanted.overview_figures(config),
+        settings=wanted.overview_settings(config),
         output="results/overview.rst",
     )
     rendered = Environment().from_string(Path("results/overview.rst").read_text()).render()
@@ -70,7 +74,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert html.count("data:image/svg+xml;base64,") == 9
 
 
-def test_analyses_that_were_not_run_are_not_told(tmp_path, monkeypatch):
+def test_analyses_that_were_not_run_have_no_findings(tmp_path, monkeypatch):
     text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}))
     equal = text.split("Found: Equal shares")[1]
     assert "Activation gap" in equal
@@ -87,17 +91,17 @@ def test_analyses_that_were_not_run_are_not_told(tmp_path, monkeypatch):
     ],
 )
 def test_direction_follows_the_data(gap, verdict, counted):
-    sentences = findings.group_gap(make_tables(CONFIG, "skewed", gap=gap)["group_gap"], "with_reference", "en", 0.95)
+    sentences = disparity.group_gap(make_tables(CONFIG, "skewed", gap=gap), CONTEXT)
     assert verdict in sentences[0]
     assert verdict in sentences[1]
     assert all(counted in sentence for sentence in sentences[2:4])
 
 
-def test_equal_shares_are_told_without_the_reference_first():
-    without, with_it = findings.equal_shares("Equal", make_tables(CONFIG, "equal", gap=15.0)["group_gap"], "en")
+def test_equal_shares_are_judged_without_the_reference_first():
+    without, with_reference = equal_shares("Equal", make_tables(CONFIG, "equal", gap=15.0)["group_gap"], "en")
     assert "with English left out, has its interval above zero in 4, below zero in 0" in without
-    assert "with English as high-resource" in with_it
-    assert "inflated by selection" in with_it
+    assert "with English as high-resource" in with_reference
+    assert "inflated by selection" in with_reference
 
 
 @pytest.mark.parametrize(
@@ -110,11 +114,12 @@ def test_transfer_verdict_follows_the_interval_against_untaught_facts(known, ver
         for lang in ("en", "es", "ml")
         for taught, a in (("all", 0.9), ("reference", 0.95 if lang == "en" else known), ("none", 0.20))
     ]
-    (sentence,) = findings.teaching(pl.DataFrame(rows), "en", 0.95)
+    (sentence,) = disparity.teaching({"accuracy_by_teaching": pl.DataFrame(rows)}, CONTEXT)
     assert verdict in sentence
     assert "the 2 other languages pooled" in sentence
     assert "25" not in sentence.split("points")[0].split("difference")[0]
-    (unjudged,) = findings.teaching(pl.DataFrame([row for row in rows if row["taught"] != "none"]), "en", 0.95)
+    all_taught = pl.DataFrame([row for row in rows if row["taught"] != "none"])
+    (unjudged,) = disparity.teaching({"accuracy_by_teaching": all_taught}, CONTEXT)
     assert "cannot be judged" in unjudged
     assert "transfer is" not in unjudged
 
@@ -127,7 +132,7 @@ def test_transfer_interval_is_newcombes_by_hand():
         for lang in ("es", "ml")
         for taught, (k, n) in counts.items()
     ]
-    (its,) = transfers(pl.DataFrame(rows), "en", 0.95)
+    (transfer,) = transfers(pl.DataFrame(rows), "en", 0.95)
     z = 1.959963984540054
 
     def wilson(k: int, n: int) -> tuple[float, float]:
@@ -137,9 +142,9 @@ def test_transfer_interval_is_newcombes_by_hand():
 
     (low1, high1), (low2, high2) = wilson(30, 80), wilson(12, 60)
     difference = 30 / 80 - 12 / 60
-    assert its.difference == pytest.approx(difference)
-    assert its.low == pytest.approx(difference - ((30 / 80 - low1) ** 2 + (high2 - 12 / 60) ** 2) ** 0.5)
-    assert its.high == pytest.approx(difference + ((high1 - 30 / 80) ** 2 + (12 / 60 - low2) ** 2) ** 0.5)
+    assert transfer.difference == pytest.approx(difference)
+    assert transfer.low == pytest.approx(difference - ((30 / 80 - low1) ** 2 + (high2 - 12 / 60) ** 2) ** 0.5)
+    assert transfer.high == pytest.approx(difference + ((high1 - 30 / 80) ** 2 + (12 / 60 - low2) ** 2) ** 0.5)
 
 
 @pytest.mark.parametrize("analyses", [["benchmarks"], ["gap"], ["similarity"], []])
@@ -159,7 +164,7 @@ def test_trend_with_the_planted_shares(slope, trend):
     shares = {"en": 0.4, "zh": 0.2, "ru": 0.1, "es": 0.05, "it": 0.02}
     wiggle = [0.0, 0.6, -0.8, 0.5, -0.1]
     values = {code: slope * i + w for (i, code), w in zip(enumerate(reversed(shares)), wiggle, strict=True)}
-    assert f"accuracy {trend} the planted share" in findings.planted("Model", shares, values, "accuracy", 0.95)
+    assert f"accuracy {trend} the planted share" in planted("Model", shares, values, "accuracy", 0.95)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +175,9 @@ def test_correlation_verdict(r, low, high, verdict):
     frame = pl.DataFrame(
         {"task": ["arc"], "r": [r], "ci_low": [low], "ci_high": [high], "p": [0.1], "p_adjusted": [0.01], "n": [9]}
     )
-    assert verdict in findings.correlation(frame, 0.95)[0]
-    reserved = findings.correlation(frame.with_columns(p_adjusted=pl.lit(0.08)), 0.95)[0]
+    assert verdict in disparity.correlation({"gap_accuracy_correlation": frame}, CONTEXT)[0]
+    corrected = frame.with_columns(p_adjusted=pl.lit(0.08))
+    reserved = disparity.correlation({"gap_accuracy_correlation": corrected}, CONTEXT)[0]
     assert ("does not outlast the correction" in reserved) == (verdict != "no relation is shown")
 
 
@@ -185,7 +191,7 @@ def test_what_held_out_features_show_follows_their_interval(tables, shift, verdi
         held_out_ci_low=pl.lit(3.0 + shift),
         held_out_ci_high=pl.lit(15.0 + shift),
     )
-    single = findings.alignment(gain, CONFIG["alignment"]["runs"], "en", 0.95)[-1]
+    single = disparity.alignment({"alignment_gain": gain}, CONTEXT)[-1]
     assert verdict in single
 
 
@@ -195,7 +201,7 @@ def test_benchmark_changes_count_after_correction(tables):
         .then(0.01)
         .otherwise(pl.col("p_adjusted"))
     )
-    first = findings.accuracy_change(changed, 0.95)[0]
+    first = disparity.accuracy_change({"accuracy": changed}, CONTEXT)[0]
     assert first.startswith("all-l2: of 30 accuracies compared with the base model's, 10 rose and 0 fell")
 
 
@@ -223,7 +229,7 @@ ENDS = (("", 0), ("_low", -1), ("_high", 1))
     ],
 )
 def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
-    mixed, mono = bilingual_findings.selectivity(course(shares, half), 0.95)
+    mixed, mono = bilingual.selectivity({"selectivity": course(shares, half)}, CONTEXT)
     assert verdict in mixed
     assert (
         f"in the middle layer (3, 0-based) {'is' if len(shares) == 1 else 'goes from'} {100 * shares[0]:.1f} %" in mixed
@@ -232,7 +238,7 @@ def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
 
 
 @pytest.mark.parametrize(
-    ("shift", "told", "control"),
+    ("shift", "verdict", "control"),
     [
         (0.0, "falls most with mixed features, −0.35 (95 % interval −0.41 to −0.29); next English", "lower than with"),
         (
@@ -243,26 +249,26 @@ def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
         (1.0, "none lowers", "higher than with"),
     ],
 )
-def test_injected_class_is_judged_by_its_interval_and_against_random_features(shift, told, control):
+def test_injected_class_is_judged_by_its_interval_and_against_random_features(shift, verdict, control):
     columns = ["change", "ci_low", "ci_high"]
     beyond = ["beyond_random", "beyond_random_low", "beyond_random_high"]
     frame = bilingual_tables(("en", "es"), 2)["intervention_summary"].with_columns(
         pl.col(columns) + shift, pl.col(beyond) + shift * 1.45
     )
-    (sentence,) = bilingual_findings.intervention(frame, 0.95)
-    assert told in sentence
+    (sentence,) = bilingual.intervention({"intervention_summary": frame}, CONTEXT)
+    assert verdict in sentence
     assert control in sentence.split("Against random features")[1]
 
 
-def test_classes_whose_intervals_overlap_are_not_told_apart_and_settings_are_counted():
+def test_classes_are_not_told_apart_where_intervals_overlap_and_settings_are_counted():
     frame = bilingual_tables(("en", "es"), 2, alphas=(0.05, 0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
-    first, counted = bilingual_findings.intervention(frame, 0.95)
+    first, counted = bilingual.intervention({"intervention_summary": frame}, CONTEXT)
     assert "(α = 0.1, N = 3,000)" in first
     assert ", told apart." in first
     assert "Of 6 settings of α and N, the perplexity is lower than with random features, by its interval" in counted
     close = frame.with_columns(pl.when(pl.col("class") == "es").then(-0.4).otherwise("change").alias("change"))
     wide = close.with_columns(ci_high=pl.col("change") + 0.3, ci_low=pl.col("change") - 0.3)
-    assert "not told apart" in bilingual_findings.intervention(wide, 0.95)[0]
+    assert "not told apart" in bilingual.intervention({"intervention_summary": wide}, CONTEXT)[0]
 
 
 def test_studies_of_paper_c_alone_do_not_speak_of_paper_a(tmp_path, monkeypatch):
@@ -277,12 +283,12 @@ def test_studies_of_paper_c_alone_do_not_speak_of_paper_a(tmp_path, monkeypatch)
         assert absent not in text
 
 
-def test_undefined_values_are_told(tables):
+def test_undefined_values_are_named(tables):
     nothing = pl.lit(None, dtype=pl.Float64)
     empty = tables["group_gap"].with_columns(gap_pct=nothing, ci_low=nothing, ci_high=nothing)
-    assert "No layer has a gap" in findings.group_gap(empty, "with_reference", "en", 0.95)[0]
+    assert "No layer has a gap" in disparity.group_gap({"group_gap": empty}, CONTEXT)[0]
     gain = tables["alignment_gain"].with_columns(gain_pct=nothing)
-    assert "no gain is defined" in findings.alignment(gain, CONFIG["alignment"]["runs"], "en", 0.95)[0]
+    assert "no gain is defined" in disparity.alignment({"alignment_gain": gain}, CONTEXT)[0]
     assert number(-0.04) == "0.0"
 
 
@@ -291,9 +297,7 @@ def test_hostile_text_is_inert(tables):
     config = settings()
     config["models"]["skewed"]["title"] = hostile
     made = metadata() | {"versions": {"<b>{{ evil }}": "{# x #}"}}
-    html = page(
-        {"skewed": tables, "equal": make_tables(config, "equal")}, {}, catalogue.overview_settings(config), made
-    )
+    html = page({"skewed": tables, "equal": make_tables(config, "equal")}, {}, wanted.overview_settings(config), made)
     for forbidden in ("<script", "{{", "{%", "{#", "<b>"):
         assert forbidden not in html
     assert "\n.. raw" not in html

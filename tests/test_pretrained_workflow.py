@@ -1,18 +1,15 @@
 """The real Snakefile on the Gemma-2-2B study, its downloads replaced by stand-ins in the upstream formats."""
 
 import gzip
-import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from checkout import REPOSITORY, Checkout
+from checkout import REPOSITORY, Checkout, restored
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contract import CONTRACTS
 from standin_study import build, merged, sae_id
@@ -26,16 +23,7 @@ ANOTHER_ANALYSIS = {  # tables of `bilingual` and `latent`, which the study has 
 }
 LAYER = 1  # the one whose inputs the tests change; no alignment run reads its SAE
 
-
-@contextmanager
-def restored(path: Path) -> Iterator[None]:
-    """A file that a test may change, as it was afterwards, its time too."""
-    content, stat = path.read_bytes(), path.stat()
-    try:
-        yield
-    finally:
-        path.write_bytes(content)
-        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+pytestmark = pytest.mark.workflow
 
 
 @pytest.fixture(scope="module")
@@ -87,17 +75,17 @@ def test_tables_say_which_model_and_saes_were_read(results: Path):
 
 def test_every_layer_finds_its_recorded_activations_again(results: Path):
     for layer in range(LAYERS):
-        found = pl.read_parquet(results / "reproduced" / f"{layer}-{layer}.parquet")
-        assert found["layer"].unique().to_list() == [layer]
+        reproduced = pl.read_parquet(results / "reproduced" / f"{layer}-{layer}.parquet")
+        assert reproduced["layer"].unique().to_list() == [layer]
 
 
 def test_no_number_is_missing_where_there_is_a_translation(results: Path):
     for layer in range(LAYERS):
         for lang in ("en", "es", "hi"):
             rows = pl.read_parquet(results / "activations" / "base" / f"{layer}-{layer}" / lang / f"{lang}.parquet")
-            told = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / f"{lang}.parquet")
-            assert rows["phrase"].equals(told["phrase"])
-            assert rows["activation"].is_null().equals(told["text"].is_null())
+            translations = pl.read_parquet(results / "translations" / f"{layer}-{layer}" / f"{lang}.parquet")
+            assert rows["phrase"].equals(translations["phrase"])
+            assert rows["activation"].is_null().equals(translations["text"].is_null())
 
 
 def test_a_changed_sae_reruns_its_own_layer_alone(finished: Checkout, standins: Path):
@@ -128,7 +116,6 @@ def test_a_new_language_runs_its_own_jobs_and_the_tables(finished: Checkout):
     assert not untouched & set(planned)
 
 
-@pytest.mark.slow
 def test_an_export_cut_in_the_middle_stops_the_layer_in_one_line_and_mends(finished: Checkout, standins: Path):
     folder = standins / "neuronpedia" / MODEL / f"{LAYER}-gemmascope-res-16k" / "activations"
     path = sorted(folder.glob("batch-*.jsonl.gz"))[-1]
@@ -142,7 +129,6 @@ def test_an_export_cut_in_the_middle_stops_the_layer_in_one_line_and_mends(finis
     assert pl.read_parquet(phrases).equals(before)
 
 
-@pytest.mark.slow
 def test_a_broken_record_is_named_by_file_and_line(finished: Checkout, standins: Path):
     folder = standins / "neuronpedia" / MODEL / f"{LAYER}-gemmascope-res-16k" / "activations"
     path = sorted(folder.glob("batch-*.jsonl.gz"))[0]
@@ -155,7 +141,6 @@ def test_a_broken_record_is_named_by_file_and_line(finished: Checkout, standins:
     finished.finish(target)
 
 
-@pytest.mark.slow
 def test_an_sae_of_another_width_stops_before_anything_is_measured(finished: Checkout):
     study = finished.changed_study(f"models.{MODEL}.saes.features", 32)
     line = finished.complaint(f"results/{MODEL}/sae/layer_{LAYER}", study=study)

@@ -1,36 +1,170 @@
+"""Which edit of the code runs which rules again: all digests, made in a copy of the code before and after each edit."""
+
+import ast
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from isogloss import provenance
+from isogloss.report import catalogue
+
+REPOSITORY = Path(__file__).parents[1]
+REPORT = {"figure", "html_table", "overview"}  # stages that draw, typeset and write
+
+
+class Copy:
+    """A copy of scripts, package and resources that digests are made of."""
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        shutil.copytree(REPOSITORY / "workflow" / "scripts", folder / "workflow" / "scripts")
+        shutil.copytree(REPOSITORY / "resources", folder / "resources")
+        self.package, self.resources = folder / "workflow" / "scripts" / "isogloss", folder / "resources"
+        patch.setattr(provenance, "PACKAGE", self.package)
+        patch.setattr(provenance, "SCRIPTS", self.package.parent)
+        patch.setattr(provenance, "RESOURCES", self.resources)
+        self.before = self.digests()
+
+    def digests(self) -> dict[str, str]:
+        stages = {script.stem: provenance.code_digest(script.stem) for script in self.package.parent.glob("*.py")}
+        drawings = {entry.drawing: f"figure {name}" for name, entry in catalogue.FIGURES.items()}
+        return stages | {label: provenance.code_digest("figure", drawing) for drawing, label in drawings.items()}
+
+    def changed(self) -> set[str]:
+        """The stages, and figures, whose digests are not what they were before the edits."""
+        after = self.digests()
+        return {label for label, digest in self.before.items() if after[label] != digest}
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        file = self.package / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{path} has no {old!r}"
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    def edit(self, path: str, *names: str) -> None:
+        """Put a statement into functions of a module: those that are named, or all."""
+        file = self.package / path
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+        chosen = [node for node in functions if not names or node.name in names]
+        assert chosen, f"{path} has none of {names}"
+        for node in chosen:
+            node.body.insert(len(node.body) - 1, ast.parse("_edited = 1").body[0])
+        file.write_text(ast.unparse(tree), encoding="utf-8")
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    copy = tmp_path / "isogloss"
-    shutil.copytree(provenance.PACKAGE, copy)
-    monkeypatch.setattr(provenance, "PACKAGE", copy)
-    return copy
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+    return Copy(tmp_path, monkeypatch)
 
 
-def digest(*modules: str) -> str:
-    provenance.code_digest.cache_clear()
-    provenance._module.cache_clear()
-    return provenance.code_digest(*modules)
+def figures(changed: set[str]) -> set[str]:
+    return {label.removeprefix("figure ") for label in changed if label.startswith("figure ")}
 
 
-def test_edits_count_transitively_and_comments_do_not(package: Path):
-    before = digest("isogloss.models.hooks")
-    languages = digest("isogloss.languages")
-    module = package / "models" / "architecture.py"  # imported by models.hooks
-    source = module.read_text()
-    module.write_text("# a comment\n" + source.replace('"""The one place', '"""The only place'))
-    assert digest("isogloss.models.hooks") == before
-    module.write_text(source + "\nADDED = 1\n")
-    assert digest("isogloss.models.hooks") != before
-    assert digest("isogloss.languages") == languages
+def computing(changed: set[str]) -> set[str]:
+    """What is no part of the report."""
+    return {label for label in changed if not label.startswith("figure ")} - REPORT
 
 
-def test_relative_order_of_modules_does_not_matter():
-    assert digest("isogloss.tables", "isogloss.config") == digest("isogloss.config", "isogloss.tables")
+def test_every_rule_carries_the_digest_of_its_script():
+    rules = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
+    blocks = re.split(r"^ *rule[ :]", rules, flags=re.MULTILINE)[1:]
+    scripts = [re.search(r'"\.\./scripts/(\w+)\.py"', block) for block in blocks]
+    wrong = [
+        script[1]
+        for block, script in zip(blocks, scripts, strict=True)
+        if script and not re.search(rf'code=code\("{script[1]}"[,)]', block)
+    ]
+    assert sorted(wrong) == ["fetch_exports", "report"]  # gigabytes again; made of what is in the report
+
+
+def test_docstrings_comments_annotations_and_other_definitions_do_not_count(copy: Copy):
+    copy.replace("models/hooks.py", '"""', '"""An edited docstring. ')
+    copy.replace("stats.py", "def adjust(", "# a comment\n\ndef adjust(")
+    copy.replace("stats.py", "confidence: float", "confidence: object")
+    copy.replace("stats.py", "def adjust(", "def added() -> None:\n    print()\n\n\ndef adjust(")
+    assert copy.changed() == set()
+
+
+def test_an_edit_counts_for_all_that_reach_it_and_for_no_other(copy: Copy):
+    copy.edit("stats.py", "mcnemar")
+    assert copy.changed() == {"accuracy"}
+    copy.edit("models/architecture.py", "decoder_of")
+    changed = copy.changed()
+    assert {"capture", "encode", "align", "benchmark", "latent_score", "steer", "describe_features"} <= changed
+    assert not {"gap", "similarity", "transfer", "translate", *REPORT} & changed
+
+
+def test_a_table_of_the_contract(copy: Copy):
+    copy.replace("tables/contract.py", "CONTRACTS: ", 'ADDED: Contract = {"x": _F}\nCONTRACTS: ')
+    copy.replace(
+        "tables/contract.py", '    "similarity": SIMILARITY,', '    "added": ADDED,\n    "similarity": SIMILARITY,'
+    )
+    assert copy.changed() == set()
+    copy.replace(
+        "tables/contract.py", '"p_adjusted": _F,\n    "n_features"', '"p_adjusted": _F,\n    "n": _I,\n    "n_features"'
+    )
+    assert copy.changed() == {"gap"}
+
+
+def test_a_language_of_the_table(copy: Copy):
+    table = copy.resources / "languages.tsv"
+    table.write_text(table.read_text(encoding="utf-8") + "xx\tXish\tLatn\tXic\t#000000\txxx_Latn\n", encoding="utf-8")
+    assert computing(copy.changed()) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "stages"),
+    [
+        ("sources/question_sets.py", {"parallel_questions"}),
+        ("sources/neuronpedia.py", {"exported_phrases"}),
+        ("sources/okapi.py", {"benchmark", "parallel_questions"}),
+        ("sources/documents.py", {"fetch_documents"}),
+        ("sources/sae.py", {"fetch_sae"}),
+        ("sources/marian.py", {"translate"}),
+        ("sources/opus.py", {"translate"}),
+        ("sources/questions.py", {"fetch_questions", "fetch_parallel_questions"}),
+        ("phrases/reproduction.py", {"reproduce"}),
+        ("phrases/counts.py", {"phrase_counts"}),
+        ("bilingual/translation_tasks.py", {"intervene"}),
+        ("disparity/gap.py", {"gap"}),
+        ("scoring/sweep.py", {"steer"}),
+        ("sae/control_features.py", {"encode"}),
+    ],
+)
+def test_an_edit_of_all_functions_of_a_module(copy: Copy, path: str, stages: set[str]):
+    copy.edit(path)
+    assert copy.changed() == stages
+
+
+def test_a_figure_redraws_itself_and_what_shares_its_code(copy: Copy):
+    copy.edit("report/figures/gap.py", "language_gap")
+    assert copy.changed() == {"figure language_gap"}
+
+
+def test_nothing_of_the_report_computes(copy: Copy):
+    for path in (copy.package / "report").rglob("*.py"):
+        if "def " in path.read_text(encoding="utf-8"):
+            copy.edit(str(path.relative_to(copy.package)))
+    assert computing(copy.changed()) == set()
+    assert figures(copy.changed()) == set(catalogue.FIGURES)
+
+
+def test_resources_that_a_definition_reads(copy: Copy):
+    for name, stages in (("prompts.yaml", {"latent_score", "steer"}), ("world/hi.yaml", {"toy_world"})):
+        file = copy.resources / name
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text + "\n", encoding="utf-8")
+        assert copy.changed() == stages
+        file.write_text(text, encoding="utf-8")
+    assert copy.changed() == set()
+
+
+def test_what_no_digest_could_follow_is_refused(copy: Copy):
+    with pytest.raises(KeyError, match="no such definition"):
+        provenance.code_digest("figure", "isogloss.report.figures.gap:none")
+    (copy.package.parent / "star.py").write_text("from isogloss.stats import *\n")
+    with pytest.raises(ValueError, match="name what is imported"):
+        provenance.code_digest("star")

@@ -108,7 +108,7 @@ def test_exports_at_the_lower_scale_that_lacking_bos_gives_only_warn(lm_folder, 
         run(lm_folder, sae, paths, tmp_path)
     assert not caplog.records
     changed = []
-    for path in paths:  # without BOS the activations are 30 to 45 % lower (papers.md A.5)
+    for path in paths:  # without BOS the activations are 30 to 45 % lower (paper A, app. A.5)
         lower = read_table(path).with_columns(values=pl.col("values").list.eval(pl.element() * 0.6))
         changed.append(str(tmp_path / Path(path).name))
         with TableWriter(changed[-1], RECORDS) as writer:

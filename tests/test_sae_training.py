@@ -17,8 +17,11 @@ from isogloss.models.loading import load_base_model, load_tokenizer
 from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer
-from isogloss.sae.topk import QualityMeter, Recipe, SaeTrainer, TopKAutoencoder, geometric_median, save_saelens
-from isogloss.sae.train import _train, interleave, train_saes
+from isogloss.sae.kinds.topk import SaeTrainer, TopKAutoencoder, save_saelens
+from isogloss.sae.quality import QualityMeter
+from isogloss.sae.recipe import Recipe, geometric_median
+from isogloss.sae.train import interleave, train_saes
+from isogloss.sae.trainer import Chunk, train
 from isogloss.tables import read_table, table_metadata, write_table
 from isogloss.text.tokens import is_held_out
 from standins import TEXTS
@@ -63,7 +66,8 @@ def trained(steps: int) -> tuple[TopKAutoencoder, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(3)
     directions = torch.nn.functional.normalize(torch.randn(64, 64, generator=generator), dim=1)
     first = planted(2048, directions, generator)[None]
-    trainer = SaeTrainer([0], first, features=96, k=3, learning_rate=5e-3, warmup_steps=20, seed=0)
+    recipe = Recipe(96, 3, 1, 1, 1, learning_rate=5e-3, warmup_steps=20, held_out_tokens=1)
+    trainer = SaeTrainer([0], first, recipe, seed=0)
     for _ in range(steps):
         trainer.step(planted(256, directions, generator)[None])
     return trainer.saes[0], directions, planted(2000, directions, generator)
@@ -246,8 +250,14 @@ def test_the_first_bias_is_the_median_of_all_that_was_read_so_far():
     generator = torch.Generator().manual_seed(0)
     vectors = torch.randn(1, 40, 4, generator=generator)
     settings = Recipe(8, 2, 40, 16, 40, learning_rate=1e-30, warmup_steps=0, held_out_tokens=1)
-    sae = _train(iter([vectors]), [0], settings, seed=0)[0]
-    assert_close(sae.b_dec.detach(), geometric_median(vectors[0]))
+    trainer = train(
+        lambda _: [Chunk(vectors, 1)],
+        lambda first: SaeTrainer([0], first, settings, seed=0),
+        settings,
+        seed=0,
+        start_from="buffer",
+    )
+    assert_close(trainer.saes[0].b_dec.detach(), geometric_median(unit_norm(vectors[0])))
 
 
 def test_the_recipe_is_that_of_the_config():

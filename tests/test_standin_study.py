@@ -73,7 +73,7 @@ def test_every_file_has_its_upstream_name(built: Path) -> None:
         for layer in range(LAYERS)
         for number in range(2)
     }
-    asked = {
+    questions = {
         f"benchmarks/m_{task}/data/{lang}/{split}.jsonl"
         for task in ("arc", "hellaswag", "mmlu")
         for lang in LANGUAGES
@@ -84,8 +84,8 @@ def test_every_file_has_its_upstream_name(built: Path) -> None:
         for pair in ("en-es", "en-hi", "es-en", "hi-en")
         for name in ("config.json", "source.spm", "target.spm", "vocab.json", "tokenizer_config.json")
     }
-    assert lm | saes | exports | asked | translators <= names
-    assert {name for name in names if not name.startswith(("lm/", "opus-mt/"))} == saes | exports | asked
+    assert lm | saes | exports | questions | translators <= names
+    assert {name for name in names if not name.startswith(("lm/", "opus-mt/"))} == saes | exports | questions
 
 
 def test_ids_of_the_saes_are_the_studys() -> None:
@@ -134,7 +134,7 @@ def test_model_and_saes_give_the_exported_activations_again(
     for layer in range(LAYERS):
         caught: list[torch.Tensor] = []
         hook = model.model.layers[layer].register_forward_hook(lambda *call, caught=caught: caught.append(call[2]))
-        same, found = [], []
+        same, correlations = [], []
         for record in records(built, layer)[::37]:
             ids = torch.tensor([tokenizer.convert_tokens_to_ids(record["tokens"])])
             assert ids[0, 0] == tokenizer.bos_token_id
@@ -143,27 +143,28 @@ def test_model_and_saes_give_the_exported_activations_again(
             residual = caught.pop()[0].float().numpy()
             feature = int(record["index"])
             z = residual @ params[layer]["w_enc"][:, feature] + params[layer]["b_enc"][feature]
-            got = np.where(z > params[layer]["threshold"][feature], np.maximum(z, 0), 0)
+            encoded = np.where(z > params[layer]["threshold"][feature], np.maximum(z, 0), 0)
             text = (ids[0] != tokenizer.bos_token_id).numpy()
-            got, told = got * text, np.array(record["values"]) * text
-            same.append(int(got.argmax()) == record["maxValueTokenIndex"])
-            found.append(np.corrcoef(got[text], told[text])[0, 1])
+            encoded, recorded = encoded * text, np.array(record["values"]) * text
+            same.append(int(encoded.argmax()) == record["maxValueTokenIndex"])
+            correlations.append(np.corrcoef(encoded[text], recorded[text])[0, 1])
             if dtype == "float32":
-                np.testing.assert_allclose(got, told, atol=2e-3)
+                np.testing.assert_allclose(encoded, recorded, atol=2e-3)
         hook.remove()
         assert len(same) > 10
         assert np.mean(same) >= same_peak
-        assert np.median(found) >= correlation
+        assert np.median(correlations) >= correlation
 
 
 def test_every_feature_has_distinct_strong_windows(built: Path) -> None:
     for layer in range(LAYERS):
-        told = records(built, layer)
+        exported = records(built, layer)
         strongest = {
-            index: max(r["maxValue"] for r in told if r["index"] == index) for index in {r["index"] for r in told}
+            index: max(r["maxValue"] for r in exported if r["index"] == index)
+            for index in {r["index"] for r in exported}
         }
         assert set(strongest) == {str(feature) for feature in range(FEATURES)}
-        strong = [r for r in told if r["maxValue"] >= 0.8 * strongest[r["index"]]]
+        strong = [r for r in exported if r["maxValue"] >= 0.8 * strongest[r["index"]]]
         windows = {
             (r["index"], tuple(r["tokens"][max(0, r["maxValueTokenIndex"] - 10) : r["maxValueTokenIndex"] + 11]))
             for r in strong
@@ -194,10 +195,10 @@ def test_features_fire_on_few_tokens_and_saelens_agrees(
         "threshold": (np.float32, (FEATURES,)),
     }
     as_saelens(built / "gemma-scope" / sae_id(1) / "params.npz", sae_id(1), tmp_path / "sae")
-    theirs: Any = SAE.load_from_disk(tmp_path / "sae", device="cpu")
-    ours = activations(load_encoder(tmp_path / "sae"), residual)
-    torch.testing.assert_close(ours, theirs.encode(residual))
-    fired = (ours > 0).float().mean(0)
+    sae: Any = SAE.load_from_disk(tmp_path / "sae", device="cpu")
+    encoded = activations(load_encoder(tmp_path / "sae"), residual)
+    torch.testing.assert_close(encoded, sae.encode(residual))
+    fired = (encoded > 0).float().mean(0)
     assert fired.min() > 0.005
     assert fired.max() < 0.1
 
@@ -239,18 +240,18 @@ def test_chinese_is_one_of_several_targets(tmp_path: Path) -> None:
 
 
 def test_questions_are_the_same_in_every_language_but_for_the_lost_one(built: Path) -> None:
-    for task, asked in (("arc", "test"), ("arc", "train"), ("hellaswag", "val"), ("mmlu", "test"), ("mmlu", "train")):
+    for task, split in (("arc", "test"), ("arc", "train"), ("hellaswag", "val"), ("mmlu", "test"), ("mmlu", "train")):
         folder = built / "benchmarks" / f"m_{task}"
-        told = [
-            common_questions(folder, task, asked, lang, LANGUAGES, emptied=lambda _row: False) for lang in LANGUAGES
+        by_language = [
+            common_questions(folder, task, split, lang, LANGUAGES, emptied=lambda _row: False) for lang in LANGUAGES
         ]
-        assert {part.dropped for part in told} == {1}
-        assert told[0].ids == told[1].ids == told[2].ids
-        assert len(told[0].ids) == 23
-        answers = [[row.get("answer", row.get("label")) for row in part.rows] for part in told]
+        assert {part.dropped for part in by_language} == {1}
+        assert by_language[0].ids == by_language[1].ids == by_language[2].ids
+        assert len(by_language[0].ids) == 23
+        answers = [[row.get("answer", row.get("label")) for row in part.rows] for part in by_language]
         assert answers[0] == answers[1] == answers[2]
         assert len(set(answers[0])) == 4
-        assert told[0].rows[0] != told[2].rows[0]
+        assert by_language[0].rows[0] != by_language[2].rows[0]
     for task in ("arc", "hellaswag", "mmlu"):
         made = okapi_task(task, built / "benchmarks" / f"m_{task}", "hi", LANGUAGES, shots=1, seed=0)
         assert len(made.questions.ids) == 23

@@ -93,4 +93,4 @@ def test_final_tables_keep_their_contract(tmp_path: Path):
     assert schema.names == [*SIMILARITY_PAIRS, "extra"]
     assert [schema.field(name).type for name in SIMILARITY_PAIRS] == [*SIMILARITY_PAIRS.values()]
     with pytest.raises(ValueError, match=r"contract's columns \['cosine'\]"):
-        write_table(path, frame.drop("cosine"))
+        write_table(path, frame.drop("cosine"), contract=SIMILARITY_PAIRS)

@@ -1,7 +1,5 @@
 import shutil
-import threading
-import time
-from _thread import interrupt_main
+from itertools import count
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from isogloss.config.toy import Architecture, Training, World, log_spaced
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import collate, encode_texts
+from isogloss.sources.world import training
 from isogloss.sources.world.tokenizer import train_tokenizer
 from isogloss.sources.world.training import learning_rate_factor, next_token_loss, plan_training, train_toy
 from isogloss.sources.world.world import build_world
@@ -90,16 +89,19 @@ def trained(documents, tokenizer, tmp_path_factory) -> Path:
 
 
 def interrupted(folder: Path, *arguments, **changes) -> None:
-    """Train, and send the main thread Ctrl-C as soon as a state has been saved."""
+    """Train, stopped in step 5: two steps after the saved state and one after a checkpoint."""
+    steps = count(1)
 
-    def watch() -> None:
-        while not (folder / ".training" / "state.pt").exists():
-            time.sleep(0.005)
-        interrupt_main()
+    def stopped_loss(*loss_of):
+        if next(steps) == 5:
+            raise KeyboardInterrupt
+        return next_token_loss(*loss_of)
 
-    threading.Thread(target=watch, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, *arguments, **changes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "next_token_loss", stopped_loss)
+        with pytest.raises(KeyboardInterrupt):
+            train(folder, *arguments, **changes)
+    assert (folder / ".training" / "state.pt").exists()
     assert not (folder / "lm").exists()
     assert not (folder / "training.parquet").exists()
 
@@ -184,7 +186,7 @@ def test_killed_run_goes_on_and_ends_in_the_same_bits(documents, tokenizer, trai
     interrupted(tmp_path, documents, tokenizer)
     with caplog.at_level("INFO"):
         train(tmp_path, documents, tokenizer)
-    assert "going on after step" in caplog.text
+    assert "going on after step 3" in caplog.text
     for file in ("lm/model.safetensors", "training.parquet", "checkpoints/step1/model.safetensors"):
         assert (tmp_path / file).read_bytes() == (trained / file).read_bytes()
     assert {f.name for f in (tmp_path / "checkpoints").iterdir()} == {

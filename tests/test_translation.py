@@ -9,8 +9,9 @@ from sacrebleu import sentence_chrf
 from config_sections import grouped
 from isogloss.config.measures import Translation as Settings
 from isogloss.errors import IsoglossError
-from isogloss.phrases import translation
-from isogloss.phrases.translation import STATUSES, TRANSLATIONS, Translation, translate
+from isogloss.phrases import translation, translators
+from isogloss.phrases.translation import STATUSES, TRANSLATIONS, translate
+from isogloss.phrases.translators import Translation
 from isogloss.tables import TableWriter, open_table, read_table, table_metadata, write_table
 from marian import TEXTS, tiny_marian, written
 
@@ -126,7 +127,7 @@ def test_gaps_in_the_memory_are_named_and_nothing_is_written(parallel, tmp_path,
 def test_a_segment_that_is_there_twice_is_an_error(tmp_path):
     write_table(tmp_path / "twice.parquet", pl.DataFrame({"segment": ["a", "a"], "text": ["1", "2"]}))
     with pytest.raises(IsoglossError, match="'a' is there twice"):
-        translation.read_segments(str(tmp_path / "twice.parquet"))
+        translators.read_segments(str(tmp_path / "twice.parquet"))
 
 
 @pytest.mark.parametrize("backend", ["parallel", "opus-mt"])
@@ -278,9 +279,9 @@ def test_a_text_that_several_phrases_have_is_translated_once(tmp_path, monkeypat
 
 def test_another_weight_file_is_another_model(tmp_path):
     folder = tiny_marian(tmp_path, target_lang="es")
-    before = translation._files(str(folder))
-    assert translation._files(str(folder)) == before
+    before = translators._files(str(folder))
+    assert translators._files(str(folder)) == before
     (folder / "fetched.json").write_text('{"id": "a/b"}')
-    fetched = translation._files(str(folder))
+    fetched = translators._files(str(folder))
     (folder / "model.safetensors").write_bytes(b"")
-    assert len({json.dumps(files) for files in (before, fetched, translation._files(str(folder)))}) == 3
+    assert len({json.dumps(files) for files in (before, fetched, translators._files(str(folder)))}) == 3

@@ -3,6 +3,16 @@
 #   out: a PEFT adapter a run, its loss terms, gain and retention
 
 
+def runs_of(model):
+    """The alignment runs of a model."""
+    return list(RUNS) if "alignment" in STUDY.models[model].analyses else []
+
+
+def block_of(layer, blocks):
+    """The block that a layer is in."""
+    return next(block for block in blocks if layer in range(int(block.split("-")[0]), int(block.split("-")[1]) + 1))
+
+
 def target_block(wildcards):
     """The layer block that holds a run's target layer."""
     return block_of(RUNS[wildcards.run].target_layer, model_blocks(wildcards.model))

@@ -1,17 +1,43 @@
 # Names, paths and small helpers that all stages use. Imports nothing heavy, since each cluster job parses this.
+import importlib.util
+import os
 import shutil
 import sys
 from operator import attrgetter
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir, "workflow", "scripts")))
-
 from snakemake.exceptions import WorkflowError
+
+# The package is the copy beside these rules, or the installed one where Snakemake reads the rules from a repository.
+LOCAL = isinstance(workflow.current_basedir, os.PathLike)
+spec = importlib.util.find_spec("isogloss")
+# A mere folder of that name has no origin, such as a clone beside the calling Snakefile.
+installed = spec and spec.origin
+if LOCAL:
+    scripts = Path(workflow.current_basedir).parent / "scripts"
+    if installed and not scripts.samefile(Path(installed).parents[1]):
+        # Python would find it before the folder of a job's script, which Snakemake puts last.
+        paths = [str(scripts), os.environ.get("PYTHONPATH")]
+        os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    sys.path.insert(0, str(scripts))
+    import isogloss
+
+    sys.path.remove(str(scripts))
+    if not scripts.samefile(Path(isogloss.__file__).parents[1]):
+        raise WorkflowError(
+            f"isogloss: these rules are in {scripts.parent}, but {isogloss.__file__} is imported already: import it after"
+            " `use rule`, or read the rules of one copy only"
+        )
+elif not installed:
+    raise WorkflowError(
+        f"isogloss: the rules come from {workflow.current_basedir}, so the package must be installed: pip install it at"
+        " the same version"
+    )
 
 from isogloss.config import load_study
 from isogloss.errors import IsoglossError
-from isogloss.report.figures import catalogue
 from isogloss.provenance import code_digest, text_digest
+from isogloss.resources import CAPTIONS
 from isogloss.running import record
 
 try:
@@ -19,9 +45,8 @@ try:
 except IsoglossError as error:
     raise WorkflowError(str(error))
 
-# From here on `config` holds every default too: captions and metadata read it.
-config.clear()
-config.update(STUDY.model_dump(mode="json"))
+# From here on `config` holds every default too: captions and metadata read it. The caller's own stays as it is.
+config = STUDY.model_dump(mode="json")
 config["bilingual"]["languages"] = STUDY.bilingual_languages
 
 
@@ -39,8 +64,8 @@ OVERVIEW = str(Path("results", "overview.rst").absolute())
 
 # A GPU takes one job at a time unless `--resources gpu=N` says otherwise; without a GPU nothing is limited.
 # The limit is local: on a cluster each job asks for its own GPU (slurm/profile.yaml).
-if shutil.which("nvidia-smi"):
-    workflow.global_resources.setdefault("gpu", 1)
+if shutil.which("nvidia-smi") and "gpu" not in workflow.resource_settings.resources:
+    workflow.register_resource("gpu", 1)
 
 
 resource_scopes:
@@ -67,11 +92,6 @@ wildcard_constraints:
     name=r"[a-z_]+",
 
 
-def runs_of(model):
-    """The alignment runs of a model."""
-    return list(RUNS) if "alignment" in STUDY.models[model].analyses else []
-
-
 def chunks(items, size):
     """Consecutive chunks of `size` items; "all" is one chunk."""
     step = len(items) or 1 if size == "all" else size
@@ -81,11 +101,6 @@ def chunks(items, size):
 def blocks(layers, size):
     """The layer blocks of `size` layers that a job takes, as `first-last`."""
     return [f"{block[0]}-{block[-1]}" for block in chunks(layers, size)]
-
-
-def block_of(layer, blocks):
-    """The block that a layer is in."""
-    return next(block for block in blocks if layer in range(int(block.split("-")[0]), int(block.split("-")[1]) + 1))
 
 
 def language_blocks(languages):

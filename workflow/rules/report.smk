@@ -2,14 +2,16 @@
 #   in:  final tables
 #   out: an SVG a figure, an HTML page a table, the landing page, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
+from isogloss.report import wanted
+from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
 
 
 def figure_inputs(name):
     """An input function: the Parquet tables that a figure is drawn from."""
-    return lambda wildcards: catalogue.figure_inputs(config, name, wildcards.model)
+    return lambda wildcards: wanted.figure_inputs(config, name, wildcards.model)
 
 
-for name, entry in catalogue.FIGURES.items():
+for name, entry in FIGURES.items():
 
     rule:
         name:
@@ -21,7 +23,7 @@ for name, entry in catalogue.FIGURES.items():
                 f"results/{{model}}/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category=entry.category,
-                subcategory=entry.subcategory,
+                subcategory="Figures",
                 labels={"model": "{model}", "figure": entry.title},
             ),
         log:
@@ -32,28 +34,28 @@ for name, entry in catalogue.FIGURES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("figure"),
-            name=name,
-            settings=catalogue.figure_settings(config),
+            code=code("figure", entry.drawing),
+            entries=[entry.drawing],
+            settings=wanted.figure_settings(config),
         message:
             f"Draw {entry.title} of {{wildcards.model}}"
         script:
             "../scripts/figure.py"
 
 
-for name, entry in catalogue.TABLES.items():
+for name, entry in TABLES.items():
 
     rule:
         name:
             f"html_{name}"
         input:
-            catalogue.table_inputs(name, "{model}"),
+            wanted.table_inputs(name, "{model}"),
         output:
             report(
                 f"results/{{model}}/html/{name}.html",
                 caption=f"../report/{name}.rst",
                 category=entry.category,
-                subcategory=entry.subcategory,
+                subcategory="Tables",
                 labels={"model": "{model}", "table": entry.title},
             ),
         log:
@@ -64,8 +66,9 @@ for name, entry in catalogue.TABLES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("html_table"),
-            name=name,
+            code=code("html_table", entry.drawing),
+            entries=[entry.drawing],
+            heading=entry.title,
             title=model_setting("title"),
             confidence=STUDY.statistics.confidence,
         message:
@@ -76,14 +79,14 @@ for name, entry in catalogue.TABLES.items():
 
 rule planted_truth:
     input:
-        catalogue.planted_truth_inputs(config),
+        wanted.planted_truth_inputs(config),
     output:
         report(
             "results/comparison/figures/planted_truth.svg",
             caption="../report/planted_truth.rst",
-            category=catalogue.PLANTED_TRUTH.category,
-            subcategory=catalogue.PLANTED_TRUTH.subcategory,
-            labels={"model": "all", "figure": catalogue.PLANTED_TRUTH.title},
+            category=PLANTED_TRUTH.category,
+            subcategory="Figures",
+            labels={"model": "all", "figure": PLANTED_TRUTH.title},
         ),
     log:
         "results/comparison/logs/planted_truth.log",
@@ -93,9 +96,9 @@ rule planted_truth:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("figure"),
-        name="planted_truth",
-        settings=catalogue.figure_settings(config),
+        code=code("figure", PLANTED_TRUTH.drawing),
+        entries=[PLANTED_TRUTH.drawing],
+        settings=wanted.figure_settings(config),
     message:
         "Draw what was planted beside what was measured"
     script:
@@ -104,8 +107,8 @@ rule planted_truth:
 
 rule overview:
     input:
-        tables=catalogue.overview_tables(config),
-        figures=catalogue.overview_figures(config),
+        tables=wanted.overview_tables(config),
+        figures=wanted.overview_figures(config),
     output:
         "results/overview.rst",
     log:
@@ -116,8 +119,9 @@ rule overview:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("overview"),
-        settings=catalogue.overview_settings(config),
+        code=code("overview", *(finding.function for finding in FINDINGS)),
+        entries=[finding.function for finding in FINDINGS],
+        settings=wanted.overview_settings(config),
     message:
         "Write the overview"
     script:
@@ -125,9 +129,9 @@ rule overview:
 
 
 REPORTED = [
-    *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in catalogue.figures_of(config, model)),
-    *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in catalogue.tables_of(config, model)),
-    *(["results/comparison/figures/planted_truth.svg"] if catalogue.compared_models(config) else []),
+    *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in wanted.figures_of(config, model)),
+    *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in wanted.tables_of(config, model)),
+    *(["results/comparison/figures/planted_truth.svg"] if wanted.compared_models(config) else []),
 ]
 
 

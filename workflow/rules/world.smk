@@ -28,7 +28,6 @@ rule toy_world:
     params:
         **sections(world=STUDY.world),
         code=code("toy_world"),
-        wordings=text_digest(Path(workflow.basedir, "resources", "world")),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),
         reference=REFERENCE,

@@ -5,7 +5,7 @@ with stage(snakemake):
     figure(
         tables=list(snakemake.input),
         output=snakemake.output[0],
-        name=snakemake.params.name,
+        drawing=snakemake.params.entries[0],
         model=snakemake.wildcards.get("model", ""),
         settings=snakemake.params.settings,
     )

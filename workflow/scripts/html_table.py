@@ -1,11 +1,12 @@
-from isogloss.report.figures.html import html_table
+from isogloss.report.tables.html import html_table
 from isogloss.stage import stage
 
 with stage(snakemake):
     html_table(
         table=snakemake.input[0],
         output=snakemake.output[0],
-        name=snakemake.params.name,
+        drawing=snakemake.params.entries[0],
+        heading=snakemake.params.heading,
         model=snakemake.wildcards.model,
         title=snakemake.params.title,
         confidence=snakemake.params.confidence,

@@ -1,4 +1,4 @@
-from isogloss.report.overview import overview
+from isogloss.report.page.overview import overview
 from isogloss.stage import stage
 
 with stage(snakemake):

@@ -2,10 +2,11 @@
 
 import csv
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
-LANGUAGE_TABLE = Path(__file__).parents[3] / "resources" / "languages.tsv"
+from isogloss.resources import RESOURCES
+
+LANGUAGE_TABLE = RESOURCES / "languages.tsv"
 
 
 class Language(NamedTuple):
@@ -36,7 +37,7 @@ def language_table() -> dict[str, Language]:
 
 def told_languages() -> list[str]:
     """The languages that the toy world can be told in: those with templates in `resources/world`."""
-    return [code for code in language_table() if (LANGUAGE_TABLE.parent / "world" / f"{code}.yaml").is_file()]
+    return [code for code in language_table() if (RESOURCES / "world" / f"{code}.yaml").is_file()]
 
 
 def in_order(codes: list[str]) -> list[str]:

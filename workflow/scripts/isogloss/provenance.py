@@ -8,21 +8,19 @@ display name, the reader of another format. Nor do annotations, docstrings and c
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from isogloss.languages import LANGUAGE_TABLE
+from isogloss.resources import RESOURCES, SCRIPTS
 
 PACKAGE = Path(__file__).parent
-SCRIPTS = PACKAGE.parent
-RESOURCES = LANGUAGE_TABLE.parent
-# Files that a definition reads whatever its arguments, by module and name.
+# Files of the resources that a definition reads whatever its arguments, by module and name.
 DATA = {
-    ("isogloss.languages", "LANGUAGE_TABLE"): RESOURCES / "languages.tsv",
-    ("isogloss.latent.prompts", "PROMPTS"): RESOURCES / "prompts.yaml",
-    ("isogloss.sources.world.facts", "WORDINGS"): RESOURCES / "world",
+    ("isogloss.languages", "LANGUAGE_TABLE"): "languages.tsv",
+    ("isogloss.latent.prompts", "PROMPTS"): "prompts.yaml",
+    ("isogloss.sources.world.facts", "WORDINGS"): "world",
 }
 # What every stage runs under, seeds and threads, is part of its code; logs, errors and metadata round it are not.
 ROOT = ("isogloss.determinism", "make_deterministic")
@@ -52,15 +50,14 @@ def code_digest(script: str, *entries: str) -> str:
     `FileNotFoundError` for a script, `KeyError` for an entry that does not exist.
     """
     names = [_entry(entry) for entry in entries]
-    return _digest(SCRIPTS / f"{script}.py", tuple(names))
+    return _digest(SCRIPTS / f"{script}.py", names)
 
 
-@cache
-def _digest(script: Path, entries: tuple[Name, ...]) -> str:
+def _digest(script: Path, entries: Sequence[Name]) -> str:
     tree = _stripped(ast.parse(script.read_text(encoding="utf-8")))
     reached = _reach([ROOT, *entries, *_uses(tree, _imports(tree, "")[0])])
     parts = [ast.dump(tree), *(f"{module}:{name}\n{text}" for (module, name), text in sorted(reached.items()))]
-    parts += [_content(DATA[name]) for name in sorted(DATA.keys() & reached.keys())]
+    parts += [_content(RESOURCES / DATA[name]) for name in sorted(DATA.keys() & reached.keys())]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -98,9 +95,13 @@ def _reach(pending: list[Name]) -> dict[Name, str]:
     return reached
 
 
-@cache
 def _module(path: Path, name: str) -> Module:
-    tree = _stripped(ast.parse(path.read_text(encoding="utf-8")))
+    return _taken_apart(path.read_text(encoding="utf-8"), name)
+
+
+@cache
+def _taken_apart(source: str, name: str) -> Module:
+    tree = _stripped(ast.parse(source))
     imports, rest = _imports(tree, name)
     own = {bound for statement in rest for bound in _binds(statement)}
     here = {bound: (name, bound) for bound in own} | imports
@@ -232,7 +233,6 @@ def _ours(module: str | None) -> bool:
     return bool(module) and str(module).split(".")[0] == PACKAGE.name
 
 
-@cache
 def _path(module: str) -> Path | None:
     stem = PACKAGE.parent.joinpath(*module.split("."))
     candidates = (stem.with_suffix(".py"), stem / "__init__.py")

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from isogloss.errors import IsoglossError
-from isogloss.provenance import PACKAGE, RESOURCES, SCRIPTS, code_digest
+from isogloss.provenance import PACKAGE, code_digest
+from isogloss.resources import RESOURCES, SCRIPTS
 
 _VARIABLE = "ISOGLOSS_CODE"
 _digests: dict[str, str] = {}

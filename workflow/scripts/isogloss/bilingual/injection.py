@@ -65,8 +65,7 @@ def encode_sparsely(encoder: Encoder, residual: Float[Tensor, "tokens d_model"])
     """
     parts: list[tuple[Tensor, Tensor]] = []
     for chunk in residual.split(max(1, _ENTRIES // len(encoder.b_enc))):
-        if encoder.kind == "topk":
-            assert encoder.k is not None
+        if encoder.k is not None:
             values, features = pre_activations(encoder, chunk).topk(encoder.k, dim=1, sorted=False)
             parts.append((values.relu(), features))
         else:

@@ -66,8 +66,7 @@ def strong_activations(
     step = max(1, _LARGEST // len(encoder.b_enc))
     for start in range(0, len(vectors), step):
         chunk = vectors[start : start + step]
-        if encoder.kind == "topk":
-            assert encoder.k is not None
+        if encoder.k is not None:
             values, features = pre_activations(encoder, chunk).topk(encoder.k, dim=-1, sorted=False)
             finite = values.isfinite().all(dim=-1)
             maximum.scatter_reduce_(0, features.flatten(), values.flatten(), "amax")

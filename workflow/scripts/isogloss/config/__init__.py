@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from isogloss.config.base import Name, Section
 from isogloss.config.bilingual import Bilingual
-from isogloss.config.latent import Latent
+from isogloss.config.latent import Latent, LatentTaskName
 from isogloss.config.measures import (
     Alignment,
     Benchmarks,
@@ -38,6 +38,9 @@ RESERVED = (
     "logs",
     "usage",
 )  # folders of results/ that are no model's
+
+# Keys that older study files set, as config/README.md would write them, and what to do instead.
+REMOVED: dict[str, str] = {}
 
 
 def _kind(model: Any) -> str:
@@ -85,14 +88,14 @@ class Study(Section):
         return self
 
     def _languages(self) -> Iterator[str]:
-        told, toys = set(self.world.languages), self.of_kind("toy")
-        untold = [code for code in self.languages.all if code not in told]
-        if toys and untold:
-            yield f"languages: {', '.join(untold)} not in world.languages ({', '.join(self.world.languages)})"
+        of_world, toys = set(self.world.languages), self.of_kind("toy")
+        lacking = [code for code in self.languages.all if code not in of_world]
+        if toys and lacking:
+            yield f"languages: {', '.join(lacking)} not in world.languages ({', '.join(self.world.languages)})"
         for name in toys:
             model = self.models[name]
             assert isinstance(model, ToyModel)
-            if odd := set(model.shares) ^ told:
+            if odd := set(model.shares) ^ of_world:
                 yield (
                     f"models.{name}.shares: must name exactly the languages of world.languages; differs in"
                     f" {', '.join(sorted(odd))}"
@@ -144,13 +147,13 @@ class Study(Section):
             ]
             if lacking:
                 yield f"translation.models: no model for {', '.join(lacking)}; add one or leave the language out"
-        asked = {
+        fetched_tasks = {
             task
             for name in pretrained
             if "benchmarks" in self.models[name].analyses
             for task in self.models[name].tasks or self.benchmarks.tasks
         }
-        for task in sorted(asked - set(self.benchmarks.sources)):
+        for task in sorted(fetched_tasks - set(self.benchmarks.sources)):
             yield f"benchmarks.sources: none for {task}; give its repository or folder"
 
     @property
@@ -164,31 +167,32 @@ class Study(Section):
 
     def intervention_place(self, name: str) -> tuple[str, int]:
         """Checkpoint (its folder's name) and layer at which a model is injected into."""
-        model, told = self.models[name], self.bilingual.intervention
-        assert told is not None
+        model, intervention = self.models[name], self.bilingual.intervention
+        assert intervention is not None
         names, layers = model.checkpoint_list, model.layer_list
-        layer = layers[len(layers) // 2] if told.layer is None else told.layer
-        return names[(len(names) - 1) // 2] if told.step is None else f"step{told.step}", layer
+        layer = layers[len(layers) // 2] if intervention.layer is None else intervention.layer
+        step = names[(len(names) - 1) // 2] if intervention.step is None else f"step{intervention.step}"
+        return step, layer
 
     def _bilingual(self) -> Iterator[str]:
-        codes, told = self.bilingual_languages, self.bilingual.intervention
+        codes = self.bilingual_languages
         for name, model in self.models.items():
             if "bilingual" not in model.analyses:
                 continue
             known = self.world.languages if model.kind == "toy" else list(self.bilingual.documents)
-            where = "world.languages" if model.kind == "toy" else "bilingual.documents"
+            key = "world.languages" if model.kind == "toy" else "bilingual.documents"
             if lacking := [code for code in codes if code not in known]:
-                yield f"bilingual.languages: {', '.join(lacking)} not in {where}; add, or leave the language out"
+                yield f"bilingual.languages: {', '.join(lacking)} not in {key}; add, or leave the language out"
             if len(codes) < 2:
                 yield "bilingual.languages: give two or more languages"
-            other = self.bilingual.embeddings
-            if other is not None and other not in self.models:
-                yield f"bilingual.embeddings: no model {other!r}; allowed: {', '.join(self.models)}"
-            if told is None:
+            embeddings = self.bilingual.embeddings
+            if embeddings is not None and embeddings not in self.models:
+                yield f"bilingual.embeddings: no model {embeddings!r}; allowed: {', '.join(self.models)}"
+            if self.bilingual.intervention is None:
                 continue
             checkpoint, layer = self.intervention_place(name)
             if checkpoint not in model.checkpoint_list[:-1]:
-                allowed = ", ".join(its.removeprefix("step") for its in model.checkpoint_list[:-1])
+                allowed = ", ".join(step.removeprefix("step") for step in model.checkpoint_list[:-1])
                 yield (
                     f"bilingual.intervention.step: models.{name} has no unfinished checkpoint {checkpoint};"
                     f" allowed: {allowed or 'none, add one to its checkpoints'}"
@@ -199,10 +203,10 @@ class Study(Section):
                     f" {', '.join(map(str, model.layer_list))}"
                 )
 
-    def latent_languages(self, task: str) -> list[str]:
+    def latent_languages(self, task: LatentTaskName) -> list[str]:
         """The languages in which a data set of parallel questions is asked, in the order of the language table."""
-        told = self.latent.tasks[task].languages  # type: ignore[index]
-        return self.languages.all if told is None else told
+        languages = self.latent.tasks[task].languages
+        return self.languages.all if languages is None else languages
 
     def probed_layers(self, name: str) -> list[int]:
         """The layers of a model that the logit lens reads: every k-th, ending at the last (paper B, sec. 2.2)."""
@@ -223,30 +227,30 @@ class Study(Section):
         return sorted({*self.probed_layers(name), *self.steered_layers(name), *answering})
 
     def _latent(self) -> Iterator[str]:
-        asking = [name for name, model in self.models.items() if "latent" in model.analyses]
-        if not asking:
+        latent_models = [name for name, model in self.models.items() if "latent" in model.analyses]
+        if not latent_models:
             return
-        for task, told in self.latent.tasks.items():
+        for task, settings in self.latent.tasks.items():
             path, codes = f"latent.tasks.{task}", self.latent_languages(task)
             if self.languages.reference not in codes:
                 yield f"{path}.languages: without the reference {self.languages.reference}; add it"
             if len(codes) < 2:
                 yield f"{path}.languages: give two or more languages"
-            for name in asking:
+            for name in latent_models:
                 if self.models[name].kind == "pretrained":
-                    if told.source is None:
+                    if settings.source is None:
                         yield f"{path}.source: none, which models.{name} needs; give its repository or folder"
                 elif task != "hellaswag":
                     yield f"{path}: models.{name} is a toy, whose world has hellaswag only; leave one of them out"
                 elif lacking := [code for code in codes if code not in self.world.languages]:
                     yield f"{path}.languages: {', '.join(lacking)} not in world.languages; add, or leave them out"
         steering = self.latent.steering
-        for name in asking:
+        for name in latent_models:
             depth = self.models[name].architecture.layers
-            asked = [] if steering is None else [*(steering.layers or [])]
+            layers = [] if steering is None else [*(steering.layers or [])]
             if steering is not None and steering.generation is not None:
-                asked.append(steering.generation.layer)
-            if lacking := sorted({layer for layer in asked if layer >= depth}):
+                layers.append(steering.generation.layer)
+            if lacking := sorted({layer for layer in layers if layer >= depth}):
                 yield (
                     f"latent.steering: models.{name} has no layer {', '.join(map(str, lacking))}; it has layers 0 to"
                     f" {depth - 1}"
@@ -270,13 +274,22 @@ def load_study(config: Mapping[str, Any], origin: str = "config") -> Study:
 def _explain(problem: Any) -> list[str]:
     loc = [str(part) for part in problem["loc"] if part not in ("constrained-int", "literal['all']")]
     if loc[:1] == ["models"]:  # the kind stands between a model's name and its keys
-        loc = [part for place, part in enumerate(loc) if not (place == 2 and part in ("toy", "pretrained"))]
+        loc = [part for index, part in enumerate(loc) if not (index == 2 and part in ("toy", "pretrained"))]
     path = ".".join(loc)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
-        message = "unknown key; see config/README.md for every key"
+        message = _removed(loc) or "unknown key; see config/README.md for every key"
     elif problem["type"] == "union_tag_invalid":
         message = "kind must be toy or pretrained"
     elif problem["type"] not in ("value_error", "missing"):
         message = f"{message} (got {problem['input']!r})"
     return [f"{path}: {line}" if path else line for line in message.splitlines()]
+
+
+def _removed(loc: list[str]) -> str | None:
+    """What to do about a key that is no longer one; None for a key that never was."""
+    for key, advice in REMOVED.items():
+        names = key.split(".")
+        if len(names) == len(loc) and all(name in ("NAME", part) for name, part in zip(names, loc, strict=True)):
+            return f"no longer a key; {advice}"
+    return None

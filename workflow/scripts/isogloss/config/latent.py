@@ -59,7 +59,7 @@ class Steering(Section):
     )
     random: bool = Field(default=True, description="control: a random direction as long as the vector")
     other: bool = Field(default=True, description="control: the vector of the next language")
-    shared: bool = Field(default=False, description="one vector for all languages, the mean of theirs, too")
+    shared: bool = Field(default=False, description="one vector for all languages, the mean of all, too")
     generation: Generation | None = Field(default=None, description="absent: no answers are generated")
 
     @field_validator("gammas")

@@ -1,4 +1,4 @@
-"""What is measured and mended, and how: the sections that hold for every model of a study."""
+"""What is measured and aligned, and how: the sections that hold for every model of a study."""
 
 from typing import Annotated, Literal, Self
 
@@ -129,7 +129,9 @@ class Compute(Section):
         default=8192, description="tokens of a forward batch, padding included", json_schema_extra=SPEED_ONLY
     )
     layers_per_job: Literal["all"] | Positive = Field(
-        default="all", description="layers that one encode job takes", json_schema_extra=SPEED_ONLY
+        default="all",
+        description="layers that a job of reproduce, translate or encode takes",
+        json_schema_extra=SPEED_ONLY,
     )
     tasks_per_job: Literal["all"] | Positive = Field(
         default="all", description="benchmark tasks that one job takes", json_schema_extra=SPEED_ONLY

@@ -1,9 +1,6 @@
 """Stage `align`: LoRA trained with the activation-alignment loss (paper A, sec. 2.6 and app. B.1)."""
 
-import hashlib
-import json
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +17,9 @@ from isogloss.disparity.training_pairs import batch_rows, draw_pairs, recorded_o
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.loading import load_causal_model
+from isogloss.resume import TrainingState, digest_of
 from isogloss.sae.autoencoder import load_encoder
-from isogloss.tables import TableWriter, atomic_path
+from isogloss.tables import TableWriter
 
 logger = logging.getLogger(__name__)
 
@@ -107,15 +105,15 @@ def align(
     optimiser = torch.optim.Adam(matrices.values(), lr=rate)
     token_budget = compute.token_budget
 
-    digest = _digest(
+    digest = digest_of(
         [loss, tuned, settings.target_modules, layer, settings.samples, iterations, settings.batch_size, rate],
         [*lora.values(), compute.dtype, seed, model_name],
         [metadata.get("code"), *(version(name) for name in ("torch", "transformers", "peft"))],
         [drawn],
         [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _weights(lm, sae)],
     )
-    state = Path(state_folder) / "state.pt"
-    log = _resume(state, digest, matrices, optimiser)
+    state = TrainingState(state_folder, digest, settings.resume_every)
+    log = _resume(state, matrices, optimiser)
     if log:
         logger.info("resumed after step %d", len(log) - 1)
     for step in tqdm(range(len(log), iterations), initial=len(log), total=iterations, desc="align", unit="step"):
@@ -134,8 +132,8 @@ def align(
         optimiser.step()
         optimiser.zero_grad()
         log.append(_log_row(step, terms, loss.weight, falling))
-        if (step + 1) % settings.resume_every == 0 and step + 1 < iterations:
-            _save(state, digest, matrices, optimiser, log)
+        if state.due(step + 1) and step + 1 < iterations:
+            _save(state, matrices, optimiser, log)
 
     if not all(bool(torch.isfinite(matrix).all()) for matrix in matrices.values()):
         raise IsoglossError(
@@ -146,7 +144,7 @@ def align(
     counts |= {"n_phrases_dropped": dropped, "n_untranslated": untranslated}
     with TableWriter(losses, LOSSES, {**metadata, **counts}) as writer:
         writer.write(pa.Table.from_pylist(log, schema=LOSSES))
-    shutil.rmtree(state.parent, ignore_errors=True)
+    state.remove()
 
 
 def _with_less_memory(
@@ -180,40 +178,29 @@ def _log_row(step: int, terms: PairLosses, weight: float, rate: float) -> dict[s
     }
 
 
-def _digest(*parts: Sequence[Any]) -> str:
-    """What a saved state belongs to: settings, code, versions, texts and the weights' files."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _weights(lm: str, sae: str) -> list[Path]:
     return sorted(file for folder in (lm, sae) for file in Path(folder).glob("*.safetensors"))
 
 
 def _save(
-    path: Path, digest: str, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, log: list[Any]
+    state: TrainingState, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, log: list[Any]
 ) -> None:
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     content = {
-        "digest": digest,
         "matrices": {name: matrix.detach() for name, matrix in matrices.items()},
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
-        "random_cuda": cuda,
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "log": log,
     }
-    with atomic_path(path) as aside:
-        torch.save(content, aside)
+    state.save(len(log), content)
 
 
 def _resume(
-    path: Path, digest: str, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
+    state: TrainingState, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
 ) -> list[dict[str, int | float]]:
-    """Take up the saved state, if it is of these settings and inputs; returns the log so far."""
-    if not path.exists():
-        return []
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if content["digest"] != digest:
-        logger.info("%s is of other settings or inputs: starting anew", path)
+    """Take up the saved state, if there is one; returns the log so far."""
+    content = state.load()
+    if content is None:
         return []
     with torch.no_grad():
         for name, matrix in matrices.items():

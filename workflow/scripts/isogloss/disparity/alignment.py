@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate
 from isogloss.models.hooks import visit_residuals
-from isogloss.sae.autoencoder import Encoder, pre_activations, topk_keeps
+from isogloss.sae.autoencoder import pre_activations
+from isogloss.sae.kinds.encoder import Encoder
+from isogloss.sae.kinds.table import KINDS
 
 Distance = Literal["squared", "absolute"]
 Inactive = Literal["none", "straight_through", "pre_activation"]
@@ -77,13 +79,12 @@ def own_activations(
     rows = torch.arange(len(features), device=features.device)
     z = pre_activations(encoder, residual, features)[rows, :, rows]
     with torch.no_grad():
-        if encoder.kind == "topk":
-            on = topk_keeps(encoder, pre_activations(encoder, residual))[rows, :, features]
-        elif encoder.kind == "jumprelu":
-            assert encoder.threshold is not None
-            on = z > encoder.threshold[features, None]
+        kind = KINDS[encoder.kind]
+        if kind.keeps is not None:
+            on = kind.keeps(encoder, pre_activations(encoder, residual))[rows, :, features]
         else:
-            on = z > 0
+            assert kind.threshold is not None
+            on = z > kind.threshold(encoder, features)[:, None]
     # A product, not torch.where: NaN must survive it.
     strongest = (z.relu() * on).masked_fill(~content, 0).max(dim=-1).values
     active = strongest > 0

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.resources import RESOURCES
 from isogloss.sources.parallel_questions import ParallelQuestion
 
-PROMPTS = Path(__file__).parents[4] / "resources" / "prompts.yaml"
+PROMPTS = RESOURCES / "prompts.yaml"
 LETTERS = "ABCD"
 
 
@@ -41,7 +41,7 @@ def load_template(task: str, prompt: str, lang: str) -> Template:
         return Template(layout, {})
     if lang not in resource["words"]:
         raise IsoglossError(
-            f"{PROMPTS.parent.name}/{PROMPTS.name}: no instruction in {lang}, there are"
+            f"resources/prompts.yaml: no instruction in {lang}, there are"
             f" {', '.join(resource['words'])}; add it there, or set latent.instruction to reference"
         )
     return Template(layout, resource["words"][lang])

@@ -19,7 +19,7 @@ def collect_counts(
     """Put the layers' one-row tables `counts` together, and a row a layer of the records in `reproduced`.
 
     `reproduction`: number of records; the share whose peak is at the recorded token; median and smallest
-    correlation over a record's tokens; median of measured / recorded maximum (papers.md A.5).
+    correlation over a record's tokens; median of measured / recorded maximum.
     """
     write_table(phrase_counts, pl.concat([read_table(path) for path in counts]).sort("layer"), metadata)
     records = pl.concat([read_table(path) for path in reproduced])

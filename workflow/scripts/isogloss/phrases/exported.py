@@ -93,10 +93,10 @@ def export_phrases(
     another tokenizer), and if there is no phrase.
     """
     tokenizer, window, stride = load_tokenizer(lm), settings.window, settings.feature_stride
-    found = _collect(exports, tokenizer, layer, features, stride, window, settings.threshold)
-    tally = found.tally
+    collected = _collect(exports, tokenizer, layer, features, stride, window, settings.threshold)
+    tally = collected.tally
     rows: list[tuple[Any, ...]] = []
-    for feature, windows in sorted(found.windows.items()):
+    for feature, windows in sorted(collected.windows.items()):
         rows += _phrases(feature, windows, tokenizer, settings.per_feature, tally)
     if not rows:
         raise IsoglossError(f"{exports}: no sampled feature has a phrase there; lower phrases.feature_stride")
@@ -111,12 +111,12 @@ def export_phrases(
             writer.write(part)
     with TableWriter(records, RECORDS, metadata) as writer:
         with_phrases = frame["feature"].unique().sort().to_list()
-        writer.write(_evenly_spaced(layer, with_phrases, found.strongest, checked_records))
+        writer.write(_evenly_spaced(layer, with_phrases, collected.strongest, checked_records))
     lengths = frame["ids"].list.len()
     summary = {
         "layer": layer,
         "features_sampled": len(range(0, features, stride)),
-        "features_recorded": len(found.strongest),
+        "features_recorded": len(collected.strongest),
         "features_with_phrases": len(with_phrases),
         **{name: tally[name] for name in _COUNTED},
         "n_phrases": len(frame),
@@ -200,7 +200,7 @@ def _check_dropped(
 ) -> None:
     allowed = _TOLERATED * tally["records"]
     if malformed:
-        line = f"{at(malformed.place)}: malformed record ({malformed.reason})"
+        line = f"{at(malformed.origin)}: malformed record ({malformed.reason})"
         logger.warning("%s, the first of %d", line, tally["records_malformed"])
         if tally["records_malformed"] > allowed:
             raise IsoglossError(
@@ -209,7 +209,7 @@ def _check_dropped(
             )
     if unknown:
         token = next(token for token in unknown.tokens if vocabulary[token] == UNKNOWN)
-        line = f"{at(unknown.place)}: token {token!r} is not in the model's vocabulary"
+        line = f"{at(unknown.origin)}: token {token!r} is not in the model's vocabulary"
         logger.warning("%s, the first of %d such records", line, tally["unknown_tokens_dropped"])
         if tally["unknown_tokens_dropped"] > allowed:
             raise IsoglossError(
@@ -247,8 +247,8 @@ def _evenly_spaced(
     layer: int, features: Sequence[int], strongest: Mapping[int, Whole], count: int
 ) -> dict[str, pa.Array]:
     """Columns of `RECORDS` for at most `count` of `features`, the first and the last among them."""
-    places = np.linspace(0, len(features) - 1, min(count, len(features))).round().astype(int)
-    chosen = [features[place] for place in places]
+    positions = np.linspace(0, len(features) - 1, min(count, len(features))).round().astype(int)
+    chosen = [features[position] for position in positions]
     wholes = [strongest[feature] for feature in chosen]
     return {
         "layer": pa.array([layer] * len(chosen), pa.int32()),

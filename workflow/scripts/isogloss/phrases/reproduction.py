@@ -1,4 +1,4 @@
-"""Stage `reproduce`: do this model and these SAEs give the activations that the exports recorded? (papers.md A.5)."""
+"""Stage `reproduce`: do this model and these SAEs give the activations that the exports recorded?"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -70,8 +70,10 @@ def reproduce(
     made without BOS have it, is a warning in the log.
     """
     wanted = pl.concat([read_table(path) for path in records]).filter(pl.col("layer").is_in(list(layers)))
-    found = _measure(lm, sae, wanted, compute.token_budget, compute.dtype) if len(wanted) else []
-    table = wanted.select("layer", "feature").hstack(pl.DataFrame(found, schema=list(Agreement._fields), orient="row"))
+    agreements = _measure(lm, sae, wanted, compute.token_budget, compute.dtype) if len(wanted) else []
+    table = wanted.select("layer", "feature").hstack(
+        pl.DataFrame(agreements, schema=list(Agreement._fields), orient="row")
+    )
     failures = [
         failure
         for (layer,), rows in table.group_by("layer", maintain_order=True)
@@ -118,23 +120,23 @@ def _measure(lm: str, sae: str, records: pl.DataFrame, token_budget: int, dtype:
 
     def work(batch: Batch) -> None:
         def visit(layer: int, residual: Tensor) -> None:
-            for place, row in enumerate(batch.rows):
+            for position, row in enumerate(batch.rows):
                 if layers[row] == layer:
-                    own = residual[place, 1 : len(ids[row])]
+                    own = residual[position, 1 : len(ids[row])]
                     measured[row] = feature_activation(encoders[layer], own, features[row]).cpu().numpy()
 
         visit_residuals(model, batch, sorted({layers[row] for row in batch.rows}), visit)
 
     each_batch(ids, work, token_budget=token_budget, depth=layers)
-    found = []
+    agreements = []
     for row, (own, values) in enumerate(zip(bare, records["values"].to_list(), strict=True)):
         if not np.isfinite(measured[row]).all():
             raise IsoglossError(
                 f"layer {layers[row]}, feature {features[row]}: the activation is not finite; try compute.dtype float32"
             )
         compared = np.array(own) != bos  # documents packed into one text have BOS between them
-        found.append(agreement(np.array(values[-len(own) :])[compared], measured[row][compared]))
-    return found
+        agreements.append(agreement(np.array(values[-len(own) :])[compared], measured[row][compared]))
+    return agreements
 
 
 def feature_activation(encoder: Encoder, residual: Float[Tensor, "pos d_model"], feature: int) -> Float[Tensor, " pos"]:

@@ -103,8 +103,8 @@ def find_phrases(
                 n_tokens += len(statement.ids) - 1
             if not group:
                 break
-            found = _search(model, encoders, sampled, group, n_documents, compute.token_budget)
-            kept = {layer: strongest(kept[layer], found[layer]) for layer in layers}
+            windows = _search(model, encoders, sampled, group, n_documents, compute.token_budget)
+            kept = {layer: strongest(kept[layer], windows[layer]) for layer in layers}
             n_documents += len(group)
             bar.update(n_tokens - start)
     if n_documents == 0:
@@ -194,14 +194,14 @@ def _phrases(
     for index in enough[:, 0].nonzero().squeeze(1).tolist():
         with_phrases += 1
         texts: dict[str, tuple[float, list[str]]] = {}
-        for place in enough[index].nonzero().squeeze(1).tolist():
-            span = slice(int(windows.first[index, place]), int(windows.last[index, place]) + 1)
-            ids = list(names[int(windows.document[index, place])][span])
+        for window in enough[index].nonzero().squeeze(1).tolist():
+            span = slice(int(windows.first[index, window]), int(windows.last[index, window]) + 1)
+            ids = list(names[int(windows.document[index, window])][span])
             text = " ".join(memory[name] for name in ids)
             if text in texts:
                 duplicates += 1
             else:
-                texts[text] = (float(windows.activation[index, place]), ids)
+                texts[text] = (float(windows.activation[index, window]), ids)
         maximum = float(windows.activation[index, 0])
         rows += [
             (features[index], rank, text, activation, maximum, ids)

@@ -1,14 +1,11 @@
 """Stage `translate`: every phrase in another language, by one of several backends (paper A, sec. 2.1)."""
 
-import hashlib
-import json
 import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -16,8 +13,16 @@ from tqdm import tqdm
 
 from isogloss.config.measures import Translation as TranslationSettings
 from isogloss.errors import IsoglossError
+from isogloss.phrases.translators import (
+    MachineTranslation,
+    Original,
+    Phrase,
+    Translation,
+    TranslationMemory,
+    Translator,
+)
+from isogloss.resume import digest_of
 from isogloss.tables import TableWriter, iter_tables, open_table, table_metadata
-from isogloss.text.segments import read_segments
 
 logger = logging.getLogger(__name__)
 
@@ -42,133 +47,6 @@ STATUSES = {
 _CHUNK = 8192  # phrases that are translated together, kept when a job is killed, and written as a row group
 
 
-class Phrase(NamedTuple):
-    """What a backend may know of a phrase."""
-
-    phrase: int
-    text: str  # in the reference language
-    segments: list[str]  # ids of the parallel segments that it consists of
-
-
-class Translation(NamedTuple):
-    """What a backend made of a phrase."""
-
-    text: str  # as it came out, whatever the status
-    status: str = "ok"  # of STATUSES
-    chrf: float | None = None  # 0 to 100
-
-
-@runtime_checkable
-class Translator(Protocol):
-    """A way to get phrases of the reference language into one other language."""
-
-    facts: dict[str, Any]  # for the table's metadata
-    identity: list[Any]  # of all that its translations depend on, beside the phrases
-
-    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
-        """One translation a phrase, in order; `advance` is told how many more are done."""
-        ...
-
-
-class Original:
-    """The reference language: each phrase is its own translation."""
-
-    def __init__(self) -> None:
-        self.facts, self.identity = {}, []
-
-    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
-        """The phrases' own texts."""
-        advance(len(phrases))
-        return [Translation(phrase.text) for phrase in phrases]
-
-
-class TranslationMemory:
-    """Looks phrases up in a parallel corpus, segment by segment."""
-
-    def __init__(self, lang: str, segments: str) -> None:
-        self._lang = lang
-        self._path = segments
-        self._texts = read_segments(segments)
-        state = Path(segments).stat()
-        self.facts, self.identity = {}, [segments, state.st_size, state.st_mtime_ns]
-
-    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
-        """The phrases' segments in the other language, joined by one space.
-
-        Raises `IsoglossError` naming segment, language and file if one is missing or empty.
-        """
-        advance(len(phrases))
-        return [Translation(" ".join(map(self._text, phrase.segments))) for phrase in phrases]
-
-    def _text(self, segment: str) -> str:
-        text = self._texts.get(segment)
-        if not (text or "").strip():
-            state = "is missing" if text is None else "has an empty text"
-            raise IsoglossError(
-                f"{self._path}: segment {segment!r} {state} in language {self._lang}; every phrase needs all of its"
-                " segments there"
-            )
-        assert text is not None
-        return text
-
-
-class MachineTranslation:
-    """An OPUS-MT model, and perhaps one back into the reference language that its translations are scored by."""
-
-    def __init__(
-        self,
-        folder: str,
-        back_folder: str | None,
-        *,
-        target: str | None,
-        back_target: str | None,
-        engine: str,
-        compute_type: str,
-        beam_size: int,
-        minimum_chrf: float | None,
-    ) -> None:
-        from isogloss.sources.opus import OpusModel  # torch and transformers, which the other backends do without
-
-        settings = {"engine": engine, "compute_type": compute_type, "beam_size": beam_size}
-        self._model = OpusModel(folder, target=target, **settings)
-        self._back = OpusModel(back_folder, target=back_target, **settings) if back_folder else None
-        self._minimum = minimum_chrf
-        self.facts = {
-            **settings,
-            "engine_version": self._model.engine.version,
-            "translator": _origin(folder),
-            "target": target,
-            "back_translator": _origin(back_folder) if back_folder else None,
-            "back_target": back_target,
-            "minimum_chrf": minimum_chrf,
-        }
-        packages = ("torch", "transformers", "sentencepiece", "sacrebleu")
-        self.identity = [
-            self.facts,
-            [version(name) for name in packages],
-            [_files(path) for path in (folder, back_folder) if path],
-        ]
-
-    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
-        """One translation a phrase; a text that several phrases have is translated once."""
-        texts = list(dict.fromkeys(phrase.text for phrase in phrases))
-        outputs = self._model.translate(texts, advance)
-        chrf: dict[str, float] = {}
-        if self._back:
-            from sacrebleu.metrics.chrf import CHRF
-
-            score = CHRF(word_order=0).sentence_score
-            there = {text: output.text for text, output in zip(texts, outputs, strict=True) if output.status == "ok"}
-            back = self._back.translate(list(there.values()))
-            chrf = {text: score(its.text, [text]).score for text, its in zip(there, back, strict=True)}
-        found = {}
-        for text, output in zip(texts, outputs, strict=True):
-            its = chrf.get(text)
-            low = its is not None and self._minimum is not None and its < self._minimum
-            found[text] = Translation(output.text, "low_chrf" if low else output.status, its)
-        return [found[phrase.text] for phrase in phrases]
-
-
 def translate(
     *,
     phrases: Sequence[str],
@@ -189,7 +67,7 @@ def translate(
 
     The `reference` language's rows are the phrases' own texts and ids. The backend `parallel` looks
     up `segments`, the language's parallel texts. `opus-mt` takes the model folder `translator`
-    (`isogloss.sources.opus`, which also says what engines differ in): the best of `beam_size` beams, by
+    (`isogloss.sources.marian` says what engines differ in): the best of `beam_size` beams, by
     `engine` in `compute_type`, with `>>target<<` first if `target` is given. What is not usable
     (`STATUSES`) keeps its row, without text. A text that several phrases of a chunk have is translated
     once. With the model `back_translator`, each usable translation is translated back and scored by
@@ -235,7 +113,7 @@ def translate(
     with tqdm(total=total, unit="phrase", desc=f"into {lang}", mininterval=1) as bar:
         for rows in _chunks(_rows(phrases, layers, columns)):
             part = folder / f"part_{len(parts):06}.parquet"
-            digest = _digest(metadata.get("code"), lang, reference, machine.identity, rows.schema, rows.rows())
+            digest = digest_of(metadata.get("code"), lang, reference, machine.identity, rows.schema, rows.rows())
             before = bar.n
             statuses = _finished(part, digest)
             example = ""
@@ -243,7 +121,7 @@ def translate(
                 translated = _translated(machine, rows, bar.update)
                 with TableWriter(part, TRANSLATIONS, {"digest": digest}) as writer:
                     writer.write(_table(rows, translated))
-                statuses = [its.status for its in translated]
+                statuses = [translation.status for translation in translated]
                 example = _example(rows, translated)
             parts.append(part)
             counts.update(statuses)
@@ -291,10 +169,10 @@ def _translated(machine: Translator, rows: pl.DataFrame, advance: Callable[[int]
 
 def _table(rows: pl.DataFrame, translated: Sequence[Translation]) -> pl.DataFrame:
     return rows.with_columns(
-        text=pl.Series([its.text if its.status == "ok" else None for its in translated], dtype=pl.String),
+        text=pl.Series([one.text if one.status == "ok" else None for one in translated], dtype=pl.String),
         ids=pl.col("ids") if "ids" in rows.columns else pl.lit(None, dtype=pl.List(pl.Int32)),
-        status=pl.Series([its.status for its in translated], dtype=pl.String),
-        chrf=pl.Series([its.chrf for its in translated], dtype=pl.Float32),
+        status=pl.Series([one.status for one in translated], dtype=pl.String),
+        chrf=pl.Series([one.chrf for one in translated], dtype=pl.Float32),
     )
 
 
@@ -324,9 +202,9 @@ def _require_usable(counts: Counter[str], lang: str, output: str, example: str) 
 
 
 def _example(rows: pl.DataFrame, translated: Sequence[Translation]) -> str:
-    for number, text, its in zip(rows["phrase"], rows["text"], translated, strict=True):
-        if its.status != "ok":
-            return f", phrase {number} {_short(text)} became {_short(its.text)}, for one"
+    for number, text, translation in zip(rows["phrase"], rows["text"], translated, strict=True):
+        if translation.status != "ok":
+            return f", phrase {number} {_short(text)} became {_short(translation.text)}, for one"
     return ""
 
 
@@ -336,23 +214,3 @@ def _short(text: str) -> str:
 
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {status}" for status, n in counts.items())
-
-
-def _digest(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _origin(folder: str) -> dict[str, Any]:
-    """Where a fetched model came from."""
-    path = Path(folder) / "fetched.json"
-    fetched = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {key: fetched.get(key) for key in ("id", "revision")}
-
-
-def _files(folder: str) -> list[list[Any]]:
-    """What tells one fetched model from another: its record, with digests, and the sizes of its files."""
-    root = Path(folder)
-    record = root / "fetched.json"
-    files = sorted(path for path in root.rglob("*") if path.is_file() and path != record)
-    described: list[list[Any]] = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in files]
-    return [*described, [record.read_text(encoding="utf-8") if record.exists() else None]]

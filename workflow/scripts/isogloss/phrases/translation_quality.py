@@ -66,38 +66,38 @@ def measure_quality(
     reference = table_metadata(translations[0]).get("reference")
     original = _read(paths[reference]) if reference in paths else None
     rows = []
-    for lang, its_paths in paths.items():
-        its = _read(its_paths)
-        if original is not None and not np.array_equal(its.phrase, original.phrase):
+    for lang, tables in paths.items():
+        language = _read(tables)
+        if original is not None and not np.array_equal(language.phrase, original.phrase):
             raise IsoglossError(
-                f"{its_paths[0]}: the phrases are not those of {paths[str(reference)][0]}; translate both again"
+                f"{tables[0]}: the phrases are not those of {paths[str(reference)][0]}; translate both again"
             )
-        measured = _measured(its, original, statistics.confidence, statistics.bootstrap, (seed, *lang.encode()))
+        measured = _measured(language, original, statistics.confidence, statistics.bootstrap, (seed, *lang.encode()))
         rows.append({"lang": lang, **measured})
     write_table(translation_quality, pl.DataFrame(rows, schema=_SCHEMA), metadata)
 
 
 def _measured(
-    its: _Language, original: _Language | None, confidence: float, bootstrap: int, seed: Sequence[int]
+    language: _Language, original: _Language | None, confidence: float, bootstrap: int, seed: Sequence[int]
 ) -> dict[str, Any]:
-    counts = dict(zip(STATUSES, np.bincount(its.status, minlength=len(STATUSES)).tolist(), strict=True))
-    kept = its.characters > 0
-    scored = np.isfinite(its.chrf)
+    counts = dict(zip(STATUSES, np.bincount(language.status, minlength=len(STATUSES)).tolist(), strict=True))
+    kept = language.characters > 0
+    scored = np.isfinite(language.chrf)
     interval = UNDEFINED
     if scored.any():
         replicates = hierarchical_bootstrap(
-            its.chrf[None, scored], its.feature[scored], replicates=bootstrap, seed=seed, equal="values"
+            language.chrf[None, scored], language.feature[scored], replicates=bootstrap, seed=seed, equal="values"
         )
         interval = percentile_interval(replicates[:, 0], confidence)
-    n = len(its.phrase)
+    n = len(language.phrase)
     ratio = None
     if original is not None and kept.any():
-        ratio = float(its.characters[kept].sum() / original.characters[kept].sum())
+        ratio = float(language.characters[kept].sum() / original.characters[kept].sum())
     return {
         "n": n,
         **counts,
         "kept_pct": 100 * counts["ok"] / n if n else None,
-        "chrf": float(its.chrf[scored].mean()) if scored.any() else None,
+        "chrf": float(language.chrf[scored].mean()) if scored.any() else None,
         "ci_low": interval.low,
         "ci_high": interval.high,
         "n_chrf": int(scored.sum()),

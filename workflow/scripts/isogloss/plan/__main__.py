@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,59 +15,31 @@ import yaml
 from isogloss.config import Study, load_study
 from isogloss.errors import IsoglossError
 from isogloss.languages import language_table
-from isogloss.plan.jobs import count_jobs, temporary_rules
-from isogloss.plan.settings import FERTILITY, Settings
+from isogloss.plan.assumptions import FERTILITY, Settings
+from isogloss.plan.jobs import count_jobs
 from isogloss.plan.study_plan import plan_study
 from isogloss.plan.table import plan_text
-
-_DEFAULTS = Settings()
-_HELP = {
-    "throughput_tflops": "peak of the GPU's bfloat16 matrix products, TFLOP/s",
-    "float32_tflops": "peak of its float32 products, TFLOP/s",
-    "utilisation": "share of the peak that is reached",
-    "read_gb_per_second": "weights from disk to GPU, GB/s",
-    "startup_seconds": "start of a job that runs a model, s",
-    "cpu_startup_seconds": "start of any other job, s",
-    "cpu_gflops": "a CPU core training a toy model, GFLOP/s",
-    "download_mb_per_second": "network, MB/s",
-    "phrases_per_feature": "phrases that a feature has, mean",
-    "weight_bytes": "bytes of a parameter of a fetched model on disk",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the plan; a mistake ends in its lines and exit status 1."""
     parser = argparse.ArgumentParser(prog="python -m isogloss.plan", description=__doc__)
     parser.add_argument("study", help="configuration file, config/studies/STUDY.yaml say")
-    for name, meaning in _HELP.items():
-        default = getattr(_DEFAULTS, name)
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=positive_number,
-            default=default,
-            metavar="X",
-            help=f"{meaning} ({default:g})",
-        )
-    parser.add_argument(
-        "--sentences-per-second",
-        type=positive_number,
-        metavar="X",
-        help="translated by a job (by engine and compute type)",
-    )
-    parser.add_argument(
-        "--translation-device", choices=["cpu", "gpu"], default="cpu", help="whose hours these are (cpu)"
-    )
-    parser.add_argument(
-        "--fertility", nargs="*", default=[], metavar="LANG=X", help="tokens for one token of English, ml=6.0 say"
-    )
+    for name, field in Settings.model_fields.items():
+        how: dict[str, Any] = {"type": positive_number, "metavar": "X"}
+        if name == "translation_device":
+            how = {"choices": ["cpu", "gpu"]}
+        elif name == "fertility":
+            how = {"nargs": "*", "metavar": "LANG=X"}
+        default = () if name == "fertility" else field.default
+        meaning = f"{field.description} ({default})" if default else field.description
+        parser.add_argument(f"--{name.replace('_', '-')}", default=default, help=meaning, **how)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     try:
         study = read_study(options.study)
-        settings = Settings(
-            **{name: getattr(options, name) for name in (*_HELP, "sentences_per_second", "translation_device")},
-            fertility=fertility(options.fertility),
-        )
+        values: dict[str, Any] = vars(options) | {"fertility": fertility(options.fertility)}
+        settings = Settings(**values)
         if settings.utilisation > 1:
             raise IsoglossError(f"--utilisation {settings.utilisation:g}: a share, at most 1")
         if settings.translation_device == "gpu" and settings.sentences_per_second is None:
@@ -79,15 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started = any((root / "results" / name).is_dir() for name in study.models)
         left = sum(count_jobs(Path(options.study), root, whole=False).values()) if started else sum(jobs.values())
         elapsed = time.monotonic() - start
-        plan = plan_study(study, jobs, settings, results=root / "results", temporary=temporary_rules(root))
+        plan = plan_study(study, jobs, settings, results=root / "results")
     except IsoglossError as error:
         print(f"isogloss: {error}", file=sys.stderr)
         return 1
     plan.notes.append(f"jobs left to run: {left:,} of {sum(jobs.values()):,}; counting them took {elapsed:.0f} s")
-    if options.json:
-        print(json.dumps(as_json(plan), indent=2, ensure_ascii=False))
-    else:
-        print(plan_text(plan), end="")
+    print(json.dumps(asdict(plan), indent=2, ensure_ascii=False) if options.json else plan_text(plan).rstrip())
     return 0
 
 
@@ -118,18 +88,6 @@ def fertility(pairs: Sequence[str]) -> dict[str, float]:
         except (ValueError, argparse.ArgumentTypeError):
             raise IsoglossError(f"--fertility {pair}: {value!r} is no positive number; write {lang}=6.0 say") from None
     return table
-
-
-def as_json(value: Any) -> Any:
-    """Named tuples as objects; infinity as null."""
-    if hasattr(value, "_asdict"):
-        properties = {"break_even": value.break_even} if hasattr(value, "break_even") else {}
-        return {key: as_json(part) for key, part in {**value._asdict(), **properties}.items()}
-    if isinstance(value, dict):
-        return {key: as_json(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [as_json(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def positive_number(text: str) -> float:

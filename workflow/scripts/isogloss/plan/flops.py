@@ -7,18 +7,13 @@ computes it: every query with every key, masked or not, also where a sliding win
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-ATTENTION_INPUTS = ("q_proj", "k_proj", "v_proj")
-_STAGES: dict[str, int] = {  # order in which a decoder layer applies its linear maps
-    **dict.fromkeys(ATTENTION_INPUTS, 0),
-    "query_key_value": 0,
-    "o_proj": 1,
-    "dense": 1,
-    "gate_proj": 2,
-    "up_proj": 2,
-    "dense_h_to_4h": 2,
-    "down_proj": 3,
-    "dense_4h_to_h": 3,
-}
+_ORDER = (  # in which a decoder layer applies its linear maps
+    ("q_proj", "k_proj", "v_proj", "query_key_value"),
+    ("o_proj", "dense"),
+    ("gate_proj", "up_proj", "dense_h_to_4h"),
+    ("down_proj", "dense_4h_to_h"),
+)
+_STAGES = {name: stage for stage, names in enumerate(_ORDER) for name in names}
 
 
 class Decoder(NamedTuple):
@@ -37,23 +32,12 @@ class Decoder(NamedTuple):
     @property
     def maps(self) -> dict[str, tuple[int, int]]:
         """Inputs and outputs of each linear map of a layer, by the name of its module."""
-        width, of_keys = self.heads * self.d_head, self.key_value_heads * self.d_head
-        if not self.gated:
-            return {
-                "query_key_value": (self.d_model, width + 2 * of_keys),
-                "dense": (width, self.d_model),
-                "dense_h_to_4h": (self.d_model, self.d_mlp),
-                "dense_4h_to_h": (self.d_mlp, self.d_model),
-            }
-        return {
-            "q_proj": (self.d_model, width),
-            "k_proj": (self.d_model, of_keys),
-            "v_proj": (self.d_model, of_keys),
-            "o_proj": (width, self.d_model),
-            "gate_proj": (self.d_model, self.d_mlp),
-            "up_proj": (self.d_model, self.d_mlp),
-            "down_proj": (self.d_mlp, self.d_model),
-        }
+        d, wide, queries, keys = self.d_model, self.d_mlp, self.heads * self.d_head, self.key_value_heads * self.d_head
+        if self.gated:
+            attention = {"q_proj": (d, queries), "k_proj": (d, keys), "v_proj": (d, keys), "o_proj": (queries, d)}
+            return attention | {"gate_proj": (d, wide), "up_proj": (d, wide), "down_proj": (wide, d)}
+        attention = {"query_key_value": (d, queries + 2 * keys), "dense": (queries, d)}
+        return attention | {"dense_h_to_4h": (d, wide), "dense_4h_to_h": (wide, d)}
 
     @property
     def layer_parameters(self) -> int:
@@ -73,6 +57,10 @@ class Lora(NamedTuple):
     modules: Sequence[str]
     layers: Sequence[int]
 
+    def layer_parameters(self, decoder: Decoder) -> int:
+        """Weights of the matrices on one layer."""
+        return self.rank * sum(sum(decoder.maps.get(name, (0, 0))) for name in self.modules)
+
 
 def forward(decoder: Decoder, depth: int, tokens: float, products: float, lora: Lora | None = None) -> float:
     """A forward through the first `depth` layers.
@@ -80,14 +68,34 @@ def forward(decoder: Decoder, depth: int, tokens: float, products: float, lora: 
     `tokens` counts every position, BOS included; `products` is the sum over texts of queries times
     keys: the square of the length where a text is run whole.
     """
-    adapted = 0 if lora is None else sum(layer < depth for layer in lora.layers)
-    per_token = 2 * decoder.layer_parameters * depth + adapted * _lora(decoder, lora)
+    per_token = 2 * decoder.layer_parameters * depth
+    if lora is not None:
+        per_token += 2 * lora.layer_parameters(decoder) * sum(layer < depth for layer in lora.layers)
     return per_token * tokens + _attention(decoder) * products * depth
 
 
 def head(decoder: Decoder, positions: float) -> float:
     """Logits at `positions` positions."""
     return 2 * decoder.d_model * decoder.vocabulary * positions
+
+
+class Work(NamedTuple):
+    """What one question costs."""
+
+    tokens: float
+    forward: float  # FLOPs
+
+
+def scored(
+    decoder: Decoder, prompt: float, choices: Sequence[float], probed: int = 1, lora: Lora | None = None
+) -> Work:
+    """A prompt and its choices, of so many tokens each, as one sequence, with logits at `probed` layers.
+
+    The last token of a choice is only predicted; beginnings that choices share are counted for each.
+    """
+    nodes = sum(length - 1 for length in choices)
+    work = forward(decoder, decoder.layers, prompt + nodes, (prompt + nodes) ** 2, lora)
+    return Work(prompt + nodes, work + probed * head(decoder, 1 + nodes))
 
 
 def backward_to_lora(decoder: Decoder, target: int, tokens: float, products: float, lora: Lora) -> float:
@@ -102,18 +110,9 @@ def backward_to_lora(decoder: Decoder, target: int, tokens: float, products: flo
     through = 2 * decoder.layer_parameters * (target - lowest)
     through += 2 * sum(i * o for name, (i, o) in decoder.maps.items() if _STAGES[name] > first)
     unread = 2 * lora.rank * sum(decoder.maps[name][0] for name in tuned if _STAGES[name] == first)
-    matrices = 2 * _lora(decoder, lora) * sum(layer <= target for layer in lora.layers) - unread
+    matrices = 4 * lora.layer_parameters(decoder) * sum(layer <= target for layer in lora.layers) - unread
     attended = target - lowest + (first == 0)
     return (through + matrices) * tokens + 2 * _attention(decoder) * products * attended
-
-
-def lora_parameters(decoder: Decoder, lora: Lora) -> int:
-    """Weights of an adapter."""
-    return len(lora.layers) * _lora(decoder, lora) // 2
-
-
-def _lora(decoder: Decoder, lora: Lora | None) -> int:
-    return 0 if lora is None else 2 * lora.rank * sum(sum(decoder.maps.get(name, (0, 0))) for name in lora.modules)
 
 
 def _attention(decoder: Decoder) -> int:

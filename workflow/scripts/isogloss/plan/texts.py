@@ -1,9 +1,7 @@
-"""How many phrases a study has and how many tokens: counted in the results where they lie, assumed elsewhere."""
+"""How many phrases a model has and how many tokens: counted in the results where they lie, assumed elsewhere."""
 
-import hashlib
-import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +10,7 @@ import polars as pl
 from isogloss.config import Study
 from isogloss.config.model import AnalysedModel
 from isogloss.config.pretrained import PretrainedModel
-from isogloss.plan.settings import Settings
+from isogloss.plan.assumptions import Settings
 from isogloss.tables import iter_table, table_metadata
 
 
@@ -38,6 +36,10 @@ class Texts(NamedTuple):
         return Texts(*(part * value for value in self))
 
 
+NONE = Texts(0, 0, 0)
+Corpus = Mapping[tuple[int, str], Texts]  # by layer and language
+
+
 def alike(number: float, tokens: float) -> Texts:
     """`number` texts of `tokens` tokens each."""
     return Texts(number, number * tokens, number * (tokens + 1) ** 2)
@@ -45,14 +47,7 @@ def alike(number: float, tokens: float) -> Texts:
 
 def together(texts: Iterable[Texts]) -> Texts:
     """All the texts."""
-    return Texts(*(sum(values) for values in zip(Texts(0, 0, 0), *texts, strict=True)))
-
-
-class Corpus(NamedTuple):
-    """The texts of a model by layer and language, and where their numbers come from."""
-
-    texts: Mapping[tuple[int, str], Texts]
-    notes: list[str]
+    return Texts(*(sum(values) for values in zip(NONE, *texts, strict=True)))
 
 
 def sae_shape(model: AnalysedModel) -> tuple[str, int]:
@@ -62,138 +57,79 @@ def sae_shape(model: AnalysedModel) -> tuple[str, int]:
     return "topk", model.sae.features if model.sae is not None else 0
 
 
-def corpus_of(study: Study, name: str, settings: Settings, results: Path) -> Corpus:
-    """The phrases of a model and their translations.
+def corpus_of(study: Study, name: str, settings: Settings, results: Path) -> tuple[Corpus, list[str]]:
+    """The phrases of a model and their translations, with notes on where their numbers come from.
 
     Tables of the same study that lie in `results` are counted: phrases with their ids in the reference
     language, and activations, which hold every text's number of tokens. What they lack is assumed: phrases
     per feature, 2 window + 1 tokens each, times the language's fertility.
     """
-    model, reference = study.models[name], study.languages.reference
-    folder = results / name
-    numbers, lengths = _phrases(study, folder)
-    measured = _activations(study, folder)
-    _, features = sae_shape(model)
-    per_feature = float(study.phrases.per_feature)  # a toy's corpus has windows enough
+    model, phrases, reference = study.models[name], study.phrases, study.languages.reference
+    numbers, lengths = _count_phrases(study, results / name)
+    measured = _count_activations(study, results / name)
+    per_feature = float(phrases.per_feature)  # a toy's corpus has windows enough
     if isinstance(model, PretrainedModel):
         per_feature = min(settings.phrases_per_feature, per_feature)
-    assumed = per_feature * math.ceil(features / study.phrases.feature_stride)
-    texts = {}
+    expected = per_feature * math.ceil(sae_shape(model)[1] / phrases.feature_stride)
+    corpus = {}
     for layer in model.layer_list:
-        number = numbers.get(layer, assumed)
-        own = lengths.get(layer) or alike(number, 2 * study.phrases.window + 1)
+        number = numbers.get(layer, expected)
+        in_reference = lengths.get(layer) or alike(number, 2 * phrases.window + 1)
         for lang in study.languages.all:
             ratio = settings.tokens_per_reference_token(lang, reference)
-            guess = own if lang == reference else alike(number, ratio * own.tokens / number if number else 0.0)
-            texts[layer, lang] = measured.get((layer, lang), guess)
-    notes = _notes(study, name, per_feature, set(numbers), set(lengths), set(measured), settings)
-    return Corpus(texts, [*notes, *_outdated(study, name, folder)])
+            guess = alike(number, ratio * in_reference.tokens / number if number else 0.0)
+            corpus[layer, lang] = measured.get((layer, lang), in_reference if lang == reference else guess)
 
-
-def _phrases(study: Study, folder: Path) -> tuple[dict[int, int], dict[int, Texts]]:
-    """Phrases by layer, and the reference's texts by layer where the tables hold their ids."""
-    numbers: dict[int, int] = {}
-    parts: dict[int, list[Texts]] = {}
-    tables = [path for path in sorted((folder / "phrases").glob("*.parquet")) if path.name.count(".") == 1]
-    for path in filter(lambda path: _of_study(path, study), tables):
-        for rows in iter_table(path, ["layer", "ids"]):
-            for (layer,), group in rows.group_by("layer"):
-                assert isinstance(layer, int)
-                numbers[layer] = numbers.get(layer, 0) + len(group)
-                if not group["ids"].null_count():
-                    parts.setdefault(layer, []).append(_lengths(group["ids"].list.len()))
-    return numbers, {layer: together(found) for layer, found in parts.items()}
-
-
-def _activations(study: Study, folder: Path) -> dict[tuple[int, str], Texts]:
-    """Texts by layer and language, as the base model's activations counted them."""
-    parts: dict[tuple[int, str], list[Texts]] = {}
-    tables = sorted((folder / "activations" / "base").glob("*/*/*.parquet"), key=lambda path: path.stat().st_mtime)
-    newest = {(path.parts[-3], path.name): path for path in tables}  # others are left over from other languages_per_job
-    for path in sorted(newest.values()):
-        if not _of_study(path, study):
-            continue
-        for rows in iter_table(path, ["layer", "n_tokens"]):
-            for (layer,), group in rows.drop_nulls().group_by("layer"):
-                assert isinstance(layer, int)
-                parts.setdefault((layer, path.stem), []).append(_lengths(group["n_tokens"]))
-    return {key: together(found) for key, found in parts.items()}
-
-
-def _lengths(tokens: pl.Series) -> Texts:
-    lengths = tokens.cast(pl.Float64)
-    return Texts(len(lengths), float(lengths.sum()), float(((lengths + 1) ** 2).sum()))
-
-
-def _of_study(path: Path, study: Study) -> bool:
-    return table_metadata(path).get("study") == study.study
-
-
-def _outdated(study: Study, name: str, folder: Path) -> list[str]:
-    """A warning where tables were made under another configuration of the study (`stage.provenance`)."""
-    now = hashlib.sha256(json.dumps(study.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
-    tables = [*(folder / "phrases").glob("*.parquet"), *(folder / "activations" / "base").glob("*/*/*.parquet")]
-    other = sum(_of_study(path, study) and table_metadata(path).get("config") != now for path in tables)
-    return [f"{name}: {other} of the counted tables were made under another configuration"] if other else []
-
-
-def _notes(
-    study: Study,
-    name: str,
-    per_feature: float,
-    numbers: set[int],
-    lengths: set[int],
-    measured: set[tuple[int, str]],
-    settings: Settings,
-) -> list[str]:
-    layers, reference = study.models[name].layer_list, study.languages.reference
-    stride = study.phrases.feature_stride
-    every = "every feature" if stride == 1 else f"one feature in {stride}"
-    basis = f"assumed: {per_feature:g} a feature, {every}"
-    present = [str(layer) for layer in layers if layer in numbers]
-    if len(present) == len(layers):
-        basis = "counted"
-    elif present:
-        basis = f"counted for layers {', '.join(present)}, for others {basis}"
-    notes = [f"{name}: phrases {basis}"]
-    counted = {lang: {layer for layer, code in measured if code == lang} for lang in study.languages.all}
-    counted[reference] |= lengths
-    whole = [lang for lang, found in counted.items() if found >= set(layers)]
-    partly = [lang for lang, found in counted.items() if found and lang not in whole]
-    absent = [lang for lang in counted if lang not in whole and lang not in partly]
+    every = "every feature" if phrases.feature_stride == 1 else f"one feature in {phrases.feature_stride}"
+    assumed = f"assumed: {per_feature:g} a feature, {every}"
+    uncounted = [str(layer) for layer in model.layer_list if layer not in numbers]
+    if uncounted and numbers:
+        assumed = f"counted, those of layers {', '.join(uncounted)} {assumed}"
+    notes = [f"{name}: phrases {assumed if uncounted else 'counted'}"]
+    counted = {*measured, *((layer, reference) for layer in lengths)}
+    whole = [lang for lang in study.languages.all if all((layer, lang) in counted for layer in model.layer_list)]
     if whole:
         notes.append(f"{name}: tokens counted: {', '.join(whole)}")
-    if partly:
-        notes.append(f"{name}: tokens counted for some layers, assumed for others: {', '.join(partly)}")
-    if absent:
-        basis = "as counted" if reference in whole else f"{2 * study.phrases.window + 1} tokens"
-        fertility = " ".join(
-            f"{lang}={settings.tokens_per_reference_token(lang, reference):.3g}" for lang in absent if lang != reference
-        )
-        notes.append(f"{name}: tokens assumed: a {reference} phrase {basis}, times {fertility or '1'}")
-    return notes
+    if rest := [lang for lang in study.languages.all if lang not in whole]:
+        basis = "as counted" if reference in whole else f"{2 * phrases.window + 1} tokens"
+        ratios = {lang: settings.tokens_per_reference_token(lang, reference) for lang in rest if lang != reference}
+        times = " ".join(f"{lang}={ratio:.3g}" for lang, ratio in ratios.items())
+        notes.append(f"{name}: tokens assumed: a {reference} phrase {basis}, times {times or '1'}")
+    return corpus, notes
 
 
-def question_counts(study: Study, name: str, results: Path) -> dict[str, int]:
-    """Questions of each task's tested split by the fetched files: the fewest that a language has."""
-    kind = study.models[name].kind
-    parent = results / ("world/benchmarks" if kind == "toy" else "benchmarks")
-    counted: dict[str, int] = {}
-    for task in study.benchmarks.tasks:
-        split = "val" if task == "hellaswag" else "test"
-        files = [parent / f"m_{task}" / "data" / lang / f"{split}.jsonl" for lang in study.languages.all]
-        if all(path.is_file() for path in files):
-            counted[task] = min(sum(1 for line in path.open("rb") if line.strip()) for path in files)
-    return counted
+def _count_phrases(study: Study, folder: Path) -> tuple[dict[int, int], dict[int, Texts]]:
+    """Phrases by layer, and the reference's texts by layer where the tables hold their ids."""
+    numbers: dict[int, int] = {}
+    texts: dict[int, Texts] = {}
+    tables = [path for path in sorted((folder / "phrases").glob("*.parquet")) if path.name.count(".") == 1]
+    for _, layer, ids in _columns(tables, "ids", study):
+        numbers[layer] = numbers.get(layer, 0) + len(ids)
+        if not ids.null_count():
+            texts[layer] = together([texts.get(layer, NONE), _texts(ids.list.len())])
+    return numbers, texts
 
 
-def model_config(model: AnalysedModel, folder: Path) -> dict[str, object]:
-    """The model's config.json, from the results or from a local source; empty without one."""
-    sources = [folder / "lm"]
-    if isinstance(model, PretrainedModel) and model.source.folder:
-        sources.append(Path(model.source.folder))
-    for source in sources:
-        if (source / "config.json").is_file():
-            config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-            return config.get("text_config", config)
-    return {}
+def _count_activations(study: Study, folder: Path) -> dict[tuple[int, str], Texts]:
+    """Texts by layer and language, as the base model's activations counted them."""
+    tables = sorted((folder / "activations" / "base").glob("*/*/*.parquet"), key=lambda path: path.stat().st_mtime)
+    newest = {(path.parts[-3], path.name): path for path in tables}  # others are left over from other languages_per_job
+    texts: dict[tuple[int, str], Texts] = {}
+    for path, layer, n_tokens in _columns(newest.values(), "n_tokens", study):
+        key = layer, path.stem
+        texts[key] = together([texts.get(key, NONE), _texts(n_tokens.drop_nulls())])
+    return texts
+
+
+def _columns(paths: Iterable[Path], column: str, study: Study) -> Iterator[tuple[Path, int, pl.Series]]:
+    """Path, layer and column, a part at a time, of those tables that the study made."""
+    for path in paths:
+        if table_metadata(path).get("study") == study.study:
+            for rows in iter_table(path, ["layer", column]):
+                for (layer,), group in rows.group_by("layer"):
+                    yield path, int(str(layer)), group[column]
+
+
+def _texts(tokens: pl.Series) -> Texts:
+    lengths = tokens.cast(pl.Float64)
+    return Texts(len(lengths), float(lengths.sum()), float(((lengths + 1) ** 2).sum()))

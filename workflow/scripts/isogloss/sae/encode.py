@@ -145,7 +145,7 @@ def _encode_language(
                     f"layer {spoken['layer'][row]}, language {lang}, phrase {spoken['phrase'][row]}: the activation is"
                     " not finite; try compute.dtype float32"
                 )
-            lengths = np.array([len(its) - 1 for its in ids], dtype=np.int32)
+            lengths = np.array([len(tokens) - 1 for tokens in ids], dtype=np.int32)
             writer.write(
                 {
                     **{name: rows[name].to_arrow() for name in ("phrase", "layer", "feature", "chrf")},
@@ -199,23 +199,23 @@ def _features(rows: pl.DataFrame, controls: Mapping[int, _Controls]) -> Int[torc
     features = np.empty((rows.height, 3), dtype=np.int64)
     features[:, 0] = rows["feature"].to_numpy()
     phrase, layer = rows["phrase"].to_numpy(), rows["layer"].to_numpy()
-    for number, its in controls.items():
+    for number, control in controls.items():
         here = layer == number
-        features[here, 1:] = its.features[np.searchsorted(its.phrases, phrase[here])]
+        features[here, 1:] = control.features[np.searchsorted(control.phrases, phrase[here])]
     return torch.from_numpy(features)
 
 
 def _distinct(rows: pl.DataFrame) -> tuple[list[int], Int[np.ndarray, " phrases"]]:
     """The first row of each distinct text (ids where given), and which of these every row has."""
-    place: dict[str | tuple[int, ...], int] = {}
+    row_of: dict[str | tuple[int, ...], int] = {}
     first: list[int] = []
     which = np.empty(rows.height, dtype=np.int64)
     for row, (text, ids) in enumerate(rows.select("text", "ids").iter_rows()):
         key = text if ids is None else tuple(ids)
-        if key not in place:
-            place[key] = len(first)
+        if key not in row_of:
+            row_of[key] = len(first)
             first.append(row)
-        which[row] = place[key]
+        which[row] = row_of[key]
     return first, which
 
 
@@ -246,9 +246,9 @@ def _measure_rows(
     np.maximum.at(depth, text, layer)
 
     def work(batch: Batch) -> None:
-        place = np.full(len(ids), -1)
-        place[batch.rows] = np.arange(len(batch.rows))
-        row = place[text]  # of each phrase's text in the batch, -1 if it is not there
+        position = np.full(len(ids), -1)
+        position[batch.rows] = np.arange(len(batch.rows))
+        row = position[text]  # of each phrase's text in the batch, -1 if it is not there
         wanted = {int(number) for number in np.unique(layer[row >= 0])}
 
         def visit(number: int, residual: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Stage `learning_rate`: the rate that leaves the smallest loss, all rates from one forward (paper C, fig. 11)."""
+"""Stage `search_learning_rate`: the rate of the smallest loss, all rates from one forward (paper C, fig. 11)."""
 
 import logging
 import math
@@ -11,14 +11,10 @@ from torch import Tensor
 from isogloss.config.measures import Compute
 from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
-from isogloss.sae.checkpoint_saes import (
-    LayersTrainer,
-    checked_recipe,
-    load_layers,
-    make_trainer,
-    measure_quality,
-    train,
-)
+from isogloss.sae.checkpoint_saes import TokenResiduals, load_layers
+from isogloss.sae.quality import measure_quality
+from isogloss.sae.recipe import checked_recipe
+from isogloss.sae.trainer import LayersTrainer, errors_at, make_trainer, train
 from isogloss.text.tokens import check_documents
 
 logger = logging.getLogger(__name__)
@@ -54,24 +50,29 @@ def search_learning_rate(
     settings, token_budget = checked_recipe(dict(recipe)), compute.token_budget
     model = load_layers(lm, [layer], compute.dtype)
     check_documents(tokens, lm, model)
-    grid = train(
-        model,
-        tokens,
-        [layer],
-        settings,
-        lambda first: _Grid(
-            {rate: make_trainer(settings._replace(learning_rate=rate), [layer], first, seed) for rate in sorted(rates)}
-        ),
-        token_budget=token_budget,
-        seed=seed,
-        where=where,
-    )
-    meters = [(layer, trainer.meter(layer)) for trainer in grid.trainers.values()]
-    found = measure_quality(model, evaluation, meters, settings, token_budget=token_budget, where=where)
-    figures = dict(zip(grid.trainers, found, strict=True))
+    residuals = TokenResiduals(model, [layer], settings, token_budget)
+    with errors_at(where):
+        grid = train(
+            lambda position: residuals.training(tokens, position),
+            lambda first: _Grid(
+                {
+                    rate: make_trainer(settings._replace(learning_rate=rate), [layer], first, seed)
+                    for rate in sorted(rates)
+                }
+            ),
+            settings,
+            seed=seed,
+        )
+        meters = [(layer, trainer.meter(layer)) for trainer in grid.trainers.values()]
+        figures = measure_quality(residuals.held_out(evaluation), [layer], meters)
+    quality = dict(zip(grid.trainers, figures, strict=True))
     rows: list[dict[str, Any]] = [
-        {"learning_rate": rate, "loss": its.loss if its else None, "fvu": its.fvu if its else None}
-        for rate, its in ((rate, figures.get(rate)) for rate in sorted(rates))
+        {
+            "learning_rate": rate,
+            "loss": quality[rate].loss if rate in quality else None,
+            "fvu": quality[rate].fvu if rate in quality else None,
+        }
+        for rate in sorted(rates)
     ]
     best = min((row for row in rows if row["loss"] is not None), key=lambda row: row["loss"])
     logger.info("step %d, layer %d: rate %g, loss %.4f", step, layer, best["learning_rate"], best["loss"])
@@ -98,8 +99,8 @@ class _Grid:
     def step(self, batch: Float[Tensor, "layers batch d_model"]) -> dict[int, float]:
         """A step at every rate; returns the smallest loss of each layer. Raises `IsoglossError` if no rate is left."""
         losses = {rate: trainer.step(batch) for rate, trainer in self.trainers.items()}
-        for rate, its in losses.items():
-            if not all(map(math.isfinite, its.values())):
+        for rate, by_layer in losses.items():
+            if not all(map(math.isfinite, by_layer.values())):
                 logger.info("learning rate %g: the loss is not finite, given up", rate)
                 del self.trainers[rate]
         left = [losses[rate] for rate in self.trainers]
@@ -107,7 +108,7 @@ class _Grid:
             raise IsoglossError(
                 f"at none of the learning rates {', '.join(map(str, losses))} is the SAE's loss finite; give lower ones"
             )
-        return {layer: min(its[layer] for its in left) for layer in left[0]}
+        return {layer: min(by_layer[layer] for by_layer in left) for layer in left[0]}
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on but the batch."""

@@ -1,4 +1,4 @@
-"""How strongly a text fires chosen features: the maximum over its tokens (papers.md A2), without the other columns."""
+"""How strongly a text fires chosen features: the maximum over its tokens (paper A, sec. 2.4), no other columns."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from isogloss.sae.autoencoder import Encoder, encoder_input, pre_activations, topk_keeps
+from isogloss.sae.autoencoder import encoder_input, pre_activations
+from isogloss.sae.kinds.encoder import Encoder
+from isogloss.sae.kinds.table import KINDS
 
 _LARGEST = 2**24  # numbers of a full-width encoding held at once
 
@@ -27,17 +29,18 @@ def measure(
 ) -> Measured:
     """Activation and pre-activation of `features[p]` on text `rows[p]` of the batch, for every pair p.
 
-    JumpReLU and ReLU compute these columns only; TopK computes the whole width, in chunks of texts,
+    A kind with thresholds computes these columns only; TopK computes the whole width, in chunks of texts,
     and takes the columns from it, since its threshold is the k-th largest of all. Texts of the
     batch that no pair names are left out.
     """
     present, local = rows.unique(return_inverse=True)
     residual, content = residual[present], content[present]
-    if encoder.kind != "topk":
+    kind = KINDS[encoder.kind]
+    if kind.threshold is not None:
         w, b = encoder.w_enc.T[features], encoder.b_enc[features]  # [pairs, chosen, d_model], [pairs, chosen]
         z = torch.einsum("ptd,pcd->ptc", encoder_input(encoder, residual)[local], w) + b[:, None]
-        threshold = encoder.threshold[features][:, None] if encoder.threshold is not None else torch.zeros_like(z)
-        return _maxima(z, z > threshold, content[local])
+        return _maxima(z, z > kind.threshold(encoder, features)[:, None], content[local])
+    assert kind.keeps is not None
     positions = torch.arange(residual.shape[1], device=residual.device)
     pairs = features.shape
     measured = Measured(residual.new_empty(pairs, dtype=torch.float32), residual.new_empty(pairs, dtype=torch.float32))
@@ -47,7 +50,7 @@ def measure(
         row = local[here]
         whole = pre_activations(encoder, residual[start : start + step])
         own = (row - start)[:, None, None], positions[None, :, None], features[here][:, None, :]
-        part = _maxima(whole[own], topk_keeps(encoder, whole)[own], content[row])
+        part = _maxima(whole[own], kind.keeps(encoder, whole)[own], content[row])
         measured.activation[here], measured.pre_activation[here] = part.activation, part.pre_activation
     return measured
 

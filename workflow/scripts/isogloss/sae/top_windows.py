@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from isogloss.sae.autoencoder import Encoder, activations
+from isogloss.sae.autoencoder import activations
+from isogloss.sae.kinds.encoder import Encoder
+from isogloss.sae.kinds.table import KINDS
 
 _LARGEST = 2**24  # activations held at once, in numbers
 
@@ -30,7 +32,7 @@ def document_peaks(
     same activations, and which of them comes first must not hang on the last bits, which change
     with the batch. A NaN stays a NaN.
     """
-    width = len(encoder.b_enc) if encoder.kind == "topk" else len(features)
+    width = len(encoder.b_enc) if KINDS[encoder.kind].keeps else len(features)
     step = max(1, _LARGEST // (residual.shape[1] * width))
     parts = []
     for start in range(0, len(residual), step):

@@ -2,14 +2,11 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.config.measures import Compute
@@ -17,10 +14,10 @@ from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.residuals.pooling import token_residuals
-from isogloss.sae.autoencoder import unit_norm
-from isogloss.sae.buffer import ShuffleBuffer
-from isogloss.sae.topk import QualityMeter, Recipe, SaeTrainer, TopKAutoencoder, save_saelens
+from isogloss.sae.kinds.topk import SaeTrainer
+from isogloss.sae.quality import measure_quality
+from isogloss.sae.recipe import Recipe
+from isogloss.sae.trainer import Chunk, residual_chunks, save_saes, train
 from isogloss.text.tokens import is_held_out
 
 logger = logging.getLogger(__name__)
@@ -51,7 +48,7 @@ def train_saes(
     """
     import polars as pl
 
-    from isogloss.tables import atomic_path, write_table
+    from isogloss.tables import write_table
 
     settings, token_budget = Recipe(**dict(recipe)), compute.token_budget
     if settings.kind != "topk":
@@ -62,158 +59,48 @@ def train_saes(
     tokenizer = load_tokenizer(lm)
     cut: Counter[str] = Counter()
 
-    def vectors(tokens: int, *, held_out: bool) -> Iterator[Float[Tensor, "layers tokens d_model"]]:
+    def chunks(tokens: int, *, held_out: bool) -> Iterator[Chunk]:
         streams = {
             lang: _cut(_documents(path, tokenizer, held_out=held_out, seed=seed), context, lang, cut)
             for lang, path in documents.items()
         }
         group = min(4 * settings.batch_tokens, settings.buffer_tokens)
-        chunks = residual_chunks(
+        return residual_chunks(
             model, interleave(streams, shares), layers, tokens, group=group, token_budget=token_budget
         )
-        return (unit_norm(chunk.vectors) for chunk in chunks)
 
-    trained = _train(vectors(settings.tokens, held_out=False), layers, settings, seed)
-    meters = {layer: QualityMeter(autoencoder) for layer, autoencoder in trained.items()}
-    for chunk in vectors(settings.held_out_tokens, held_out=True):
-        for meter, x in zip(meters.values(), chunk, strict=True):
-            meter.add(x)
+    trainer = train(
+        lambda _: chunks(settings.tokens, held_out=False),
+        lambda first: SaeTrainer(layers, first, settings, seed=seed),
+        settings,
+        seed=seed,
+        start_from="buffer",
+    )
+    held_out = (chunk.vectors for chunk in chunks(settings.held_out_tokens, held_out=True))
+    figures = measure_quality(held_out, layers, [(layer, trainer.meter(layer)) for layer in layers])
     for lang, count in cut.items():
         logger.info("%s: %d documents were cut at the model's context of %d tokens", lang, count, context)
-    figures = {layer: meter.result() for layer, meter in meters.items()}
+    for layer, quality_of_layer in zip(layers, figures, strict=True):
+        logger.info("layer %d: %s", layer, quality_of_layer)
 
-    with atomic_path(Path(sae)) as folder:
-        for layer, autoencoder in trained.items():
-            about = {
-                "model_name": Path(lm).parent.name,
-                "hook_name": f"blocks.{layer}.hook_resid_post",
-                "prepend_bos": True,
-                "unit_norm_input": True,
-                "training_tokens": settings.tokens,
-                "dataset": "documents of the study in " + ", ".join(documents),
-                "isogloss": dict(metadata),
-            }
-            save_saelens(folder / f"layer_{layer}", autoencoder, about)
-            logger.info("layer %d: %s", layer, figures[layer])
+    about = {
+        "training_tokens": settings.tokens,
+        "dataset": "documents of the study in " + ", ".join(documents),
+        "isogloss": dict(metadata),
+    }
+    save_saes(sae, trainer, layers, Path(lm).parent.name, about)
     frame = pl.DataFrame(
         {
             "layer": layers,
-            "fvu": [its.fvu for its in figures.values()],
-            "l0": [its.l0 for its in figures.values()],
-            "dead_features": [its.dead_features for its in figures.values()],
+            "fvu": [figure.fvu for figure in figures],
+            "l0": [figure.l0 for figure in figures],
+            "dead_features": [figure.dead_features for figure in figures],
             "features": settings.features,
             "k": settings.k,
-            "n_tokens": [its.n_tokens for its in figures.values()],
+            "n_tokens": [figure.n_tokens for figure in figures],
         }
     )
     write_table(quality, frame, {**metadata, "documents_cut": dict(cut)})
-
-
-def _train(
-    chunks: Iterator[Float[Tensor, "layers tokens d_model"]], layers: list[int], settings: Recipe, seed: int
-) -> dict[int, TopKAutoencoder]:
-    buffer = ShuffleBuffer(settings.buffer_tokens, settings.batch_tokens, torch.Generator().manual_seed(seed))
-
-    def start(batch: Tensor) -> SaeTrainer:
-        return SaeTrainer(
-            layers,
-            torch.cat([buffer.held, batch], dim=1),
-            features=settings.features,
-            k=settings.k,
-            learning_rate=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
-            seed=seed,
-        )
-
-    with Fit(start, settings.tokens) as fit:
-        for chunk in chunks:
-            fit.train_on(buffer.add(chunk))
-        fit.train_on(buffer.drain())
-    assert fit.trainer is not None
-    return fit.trainer.saes
-
-
-@runtime_checkable
-class Trainer(Protocol):
-    """What is trained on the batches of a `Fit`."""
-
-    def step(self, batch: Float[Tensor, "layers batch d_model"]) -> dict[int, float]:
-        """One step for every layer; returns the loss by layer."""
-        ...
-
-
-T = TypeVar("T", bound=Trainer)
-
-
-class Fit(Generic[T]):
-    """Hands batches to a trainer that is made from the first of them, and shows how far it is.
-
-    A context manager: the progress bar, of `tokens` tokens, is closed at its end.
-    """
-
-    def __init__(self, start: Callable[[Float[Tensor, "layers batch d_model"]], T], tokens: int) -> None:
-        self.trainer: T | None = None
-        self.steps = 0
-        self._start = start
-        self._bar = tqdm(total=tokens, unit="token", desc="SAE training", mininterval=1)
-
-    def __enter__(self) -> "Fit[T]":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._bar.close()
-
-    def resume(self, trainer: T, steps: int, tokens: int) -> None:
-        """Go on with a trainer that has had `steps` batches of `tokens` tokens in all."""
-        self.trainer, self.steps = trainer, steps
-        self._bar.update(tokens)
-
-    def train_on(self, batches: Iterable[Float[Tensor, "layers batch d_model"]]) -> None:
-        """A step for each batch. Raises `IsoglossError` on a loss that is not finite, naming layer and step."""
-        for batch in batches:
-            if self.trainer is None:
-                self.trainer = self._start(batch)
-            losses = self.trainer.step(batch)
-            self.steps += 1
-            for layer, loss in losses.items():
-                if not loss < float("inf"):
-                    raise IsoglossError(
-                        f"layer {layer}, step {self.steps}: the SAE's loss is {loss}; lower sae.learning_rate"
-                    )
-            self._bar.update(batch.shape[1])
-            self._bar.set_postfix({f"loss {layer}": f"{loss:.3f}" for layer, loss in losses.items()}, refresh=False)
-
-
-class Chunk(NamedTuple):
-    """Residuals of some documents one after another."""
-
-    vectors: Float[Tensor, "layers tokens d_model"]  # as the model has them, BOS left out
-    documents: int
-
-
-def residual_chunks(
-    model: nn.Module,
-    documents: Iterator[list[int]],
-    layers: Sequence[int],
-    tokens: int,
-    *,
-    group: int,
-    token_budget: int,
-) -> Iterator[Chunk]:
-    """Residuals of the first `tokens` tokens of `documents`, some `group` tokens at a time."""
-    while tokens > 0:
-        ids: list[list[int]] = []
-        size = 0
-        for document in documents:
-            ids.append(document)
-            size += len(document) - 1
-            if size >= min(group, tokens):
-                break
-        if not ids:
-            return
-        vectors = token_residuals(model, ids, layers, token_budget=token_budget)[:, :tokens]
-        tokens -= vectors.shape[1]
-        yield Chunk(vectors, len(ids))
 
 
 def interleave(streams: Mapping[str, Iterator[list[int]]], shares: Mapping[str, float]) -> Iterator[list[int]]:
@@ -246,7 +133,7 @@ def _documents(path: str, tokenizer: PreTrainedTokenizerBase, *, held_out: bool,
     table = open_table(path)
     generator = torch.Generator().manual_seed(seed)
     while True:
-        found = False
+        some = False
         for group in torch.randperm(table.num_row_groups, generator=generator).tolist():
             rows = table.read_row_group(group, columns=["document", "text"])
             texts = [
@@ -256,9 +143,9 @@ def _documents(path: str, tokenizer: PreTrainedTokenizerBase, *, held_out: bool,
             ]
             order = torch.randperm(len(texts), generator=generator).tolist()
             for start in range(0, len(order), 64):
-                found = True
+                some = True
                 yield from encode_texts(tokenizer, [texts[row] for row in order[start : start + 64]])
-        if not found:
+        if not some:
             part = "held out for the quality table" if held_out else "left to train on"
             raise IsoglossError(f"{path}: too few documents, none is {part}; enlarge the world or the corpus")
         if held_out:

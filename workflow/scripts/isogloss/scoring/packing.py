@@ -61,7 +61,7 @@ def attention_masks(
     for kind in sorted(kinds):
         visible = allowed
         if kind == "sliding_attention" and window:
-            visible = allowed & (queries[:, :, None] - keys[:, None, :] < window)
+            visible = allowed & (keys[:, None, :] > queries[:, :, None] - window)
         mask = torch.zeros(visible.shape, dtype=parameter.dtype, device=parameter.device)
         masks[kind] = mask.masked_fill_(~visible, torch.finfo(parameter.dtype).min)[:, None]
     return masks if len(masks) > 1 else masks.popitem()[1]

@@ -1,6 +1,5 @@
 """Stage `fetch_documents`: the first documents of one language, from Parquet or JSON Lines files."""
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 
 from isogloss.config.bilingual import DocumentSource
 from isogloss.errors import IsoglossError
+from isogloss.jsonl import json_object
 from isogloss.sources.hub import open_repository
 from isogloss.tables import TableWriter
 
@@ -86,13 +86,8 @@ def _lines(path: Path, name: str, column: str) -> Iterator[str]:
         raise IsoglossError(f"{name}: neither Parquet nor JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst); narrow `files`")
     with pa.input_stream(str(path), compression=compression) as stream:
         for number, line in enumerate(_split(stream), start=1):
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise IsoglossError(
-                    f"{name}:{number}: not JSON ({error}); correct the line or leave the file out"
-                ) from None
-            if not isinstance(record, dict) or not isinstance(record.get(column), str):
+            record = json_object(line, f"{name}:{number}", "correct the line or leave the file out")
+            if not isinstance(record.get(column), str):
                 raise IsoglossError(f"{name}:{number}: no text under {column!r}; correct `column` or the line")
             yield record[column]
 

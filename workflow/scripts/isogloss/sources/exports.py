@@ -86,8 +86,8 @@ def _local(root: Path, prefix: str) -> dict[str, Path]:
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:
-    found = [(int(match[1]), path) for path in paths if (match := BATCH.fullmatch(path.name))]
-    return [path for _, path in sorted(found)]
+    numbered = [(int(match[1]), path) for path in paths if (match := BATCH.fullmatch(path.name))]
+    return [path for _, path in sorted(numbered)]
 
 
 def _warn_of_holes(names: Sequence[str], prefix: str) -> None:
@@ -102,23 +102,23 @@ def list_objects(url: str, prefix: str) -> list[Object]:
 
     Raises `IsoglossError` if there are none or the bucket does not answer as one.
     """
-    found: dict[int, Object] = {}
+    objects: dict[int, Object] = {}
     token: str | None = None
     while True:
         page = _page(url, prefix, token)
         for item in page.iterfind("{*}Contents"):
             key, size, etag = (item.findtext(f"{{*}}{tag}", "") for tag in ("Key", "Size", "ETag"))
             if key.startswith(prefix) and (match := BATCH.fullmatch(key[len(prefix) :])):
-                found[int(match[1])] = Object(key, int(size), etag.strip('"'))
+                objects[int(match[1])] = Object(key, int(size), etag.strip('"'))
         token = page.findtext("{*}NextContinuationToken")
         if page.findtext("{*}IsTruncated") != "true" or not token:
             break
-    if not found:
+    if not objects:
         raise IsoglossError(
             f"{url}: nothing named {prefix}batch-N.jsonl.gz; check neuronpedia.model and neuronpedia.source (on"
             " neuronpedia.org the page of a feature is MODEL/SOURCE/INDEX), and whether that source is exported"
         )
-    return [found[number] for number in sorted(found)]
+    return [objects[number] for number in sorted(objects)]
 
 
 def _page(url: str, prefix: str, token: str | None) -> ElementTree.Element:

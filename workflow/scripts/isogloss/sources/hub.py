@@ -48,8 +48,8 @@ class Repository(NamedTuple):
         """The names that match, folder by folder (`data/*/test.jsonl`), sorted."""
         if self.listing is None:
             assert self.folder is not None
-            found = [path.relative_to(self.folder).as_posix() for path in self.folder.glob(pattern) if path.is_file()]
-            return sorted(found)
+            names = [path.relative_to(self.folder).as_posix() for path in self.folder.glob(pattern) if path.is_file()]
+            return sorted(names)
         depth = pattern.count("/")
         return sorted(name for name in self.listing if name.count("/") == depth and fnmatchcase(name, pattern))
 

@@ -128,7 +128,7 @@ def _check_shape(path: Path, declared: Shape, where: str) -> None:
             " give a causal language model"
         ) from None
     wrong = [
-        f"{CONFIG} has {_told(name, shape[name])}, architecture.{name} says {value}"
+        f"{CONFIG} has {_described(name, shape[name])}, architecture.{name} says {value}"
         for name, value in declared
         if name in shape and shape[name] != value
     ]
@@ -138,6 +138,6 @@ def _check_shape(path: Path, declared: Shape, where: str) -> None:
         )
 
 
-def _told(name: str, value: int) -> str:
+def _described(name: str, value: int) -> str:
     noun = NOUNS[name]
     return f"{noun} {value}" if noun.endswith("width") else f"{value} {noun}"

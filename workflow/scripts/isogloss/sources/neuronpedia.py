@@ -1,11 +1,10 @@
-"""Neuronpedia's exports of features' top activations, record by record (papers.md A.5).
+"""Neuronpedia's exports of features' top activations, record by record (resources/papers.md, paper A).
 
 A layer is a folder of batch-N.jsonl.gz; a line is a text of (mostly) 128 tokens with the activation of one feature at
 each. Records of a feature may lie in any file, in any order.
 """
 
 import gzip
-import json
 import logging
 import math
 import re
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.jsonl import json_object
 
 logger = logging.getLogger(__name__)
 
@@ -34,14 +34,14 @@ class Record(NamedTuple):
     values: list[float]  # activation at each token
     maximum: float
     peak: int  # position of the first strongest token
-    place: tuple[Path, int]  # file and line, counted from 1
+    origin: tuple[Path, int]  # file and line, counted from 1
 
 
 class Malformed(NamedTuple):
     """A record that cannot be used."""
 
     reason: str
-    place: tuple[Path, int]
+    origin: tuple[Path, int]
 
 
 def read_records(folder: str | Path, *, layer: int, features: int, stride: int) -> Iterator[Record | Malformed]:
@@ -57,8 +57,8 @@ def read_records(folder: str | Path, *, layer: int, features: int, stride: int) 
         try:
             with gzip.open(path) as lines:
                 for number, line in enumerate(lines, start=1):
-                    found = _INDEX.search(line)
-                    if found and int(found[1]) % stride and int(found[1]) < features:
+                    index = _INDEX.search(line)
+                    if index and int(index[1]) % stride and int(index[1]) < features:
                         continue
                     record = _record(line, (path, number), layer, features)
                     if isinstance(record, Malformed) or record.feature % stride == 0:
@@ -72,7 +72,7 @@ def read_records(folder: str | Path, *, layer: int, features: int, stride: int) 
 
 def export_files(folder: str | Path) -> list[Path]:
     """batch-N.jsonl.gz of a layer in ascending order of N; however many there are."""
-    numbers = {int(found[1]): path for path in Path(folder).glob("*") if (found := _BATCH.fullmatch(path.name))}
+    numbers = {int(match[1]): path for path in Path(folder).glob("*") if (match := _BATCH.fullmatch(path.name))}
     if not numbers:
         raise IsoglossError(f"{folder}: no batch-N.jsonl.gz there, so no exports; fetch them again")
     lacking = sorted(set(range(max(numbers))) - set(numbers))
@@ -81,54 +81,49 @@ def export_files(folder: str | Path) -> list[Path]:
     return [numbers[number] for number in sorted(numbers)]
 
 
-def _record(line: bytes, place: tuple[Path, int], layer: int, features: int) -> Record | Malformed:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise IsoglossError(f"{at(place)}: not JSON ({error}); delete {place[0].parent} and fetch it again") from error
-    if not isinstance(row, dict):
-        raise IsoglossError(f"{at(place)}: not a JSON object; these are no exports of activations")
+def _record(line: bytes, origin: tuple[Path, int], layer: int, features: int) -> Record | Malformed:
+    row = json_object(line, at(origin), f"delete {origin[0].parent} and fetch it again")
     if lacking := [name for name in ("index", "tokens", "values", "maxValue", "maxValueTokenIndex") if name not in row]:
-        return Malformed(f"no {', '.join(lacking)}", place)
-    _check_source(row, place, layer, features)
+        return Malformed(f"no {', '.join(lacking)}", origin)
+    _check_source(row, origin, layer, features)
     tokens, values, maximum, peak = row["tokens"], row["values"], row["maxValue"], row["maxValueTokenIndex"]
     if not str(row["index"]).isdecimal():
-        return Malformed(f"index {row['index']!r}", place)
+        return Malformed(f"index {row['index']!r}", origin)
     if not isinstance(tokens, list) or not isinstance(values, list) or not tokens or len(tokens) != len(values):
-        return Malformed("tokens and values are not lists of one length", place)
+        return Malformed("tokens and values are not lists of one length", origin)
     try:
         finite = math.isfinite(sum(values)) and math.isfinite(maximum)
     except (TypeError, OverflowError):
         finite = False
     if not finite or set(map(type, tokens)) != {str}:
-        return Malformed("a value is not a finite number or a token no string", place)
+        return Malformed("a value is not a finite number or a token no string", origin)
     strongest = max(values)
     tolerance = _ROUNDING + 1e-3 * abs(strongest)
     if abs(strongest - maximum) > tolerance:
-        return Malformed(f"maxValue is {maximum}, the largest value {strongest}", place)
+        return Malformed(f"maxValue is {maximum}, the largest value {strongest}", origin)
     if not isinstance(peak, int) or not 0 <= peak < len(values) or strongest - values[peak] > tolerance:
-        return Malformed(f"maxValueTokenIndex is {peak}, the largest value at {values.index(strongest)}", place)
-    return Record(int(row["index"]), tokens, values, float(maximum), values.index(strongest), place)
+        return Malformed(f"maxValueTokenIndex is {peak}, the largest value at {values.index(strongest)}", origin)
+    return Record(int(row["index"]), tokens, values, float(maximum), values.index(strongest), origin)
 
 
-def _check_source(row: Mapping[str, Any], place: tuple[Path, int], layer: int, features: int) -> None:
+def _check_source(row: Mapping[str, Any], origin: tuple[Path, int], layer: int, features: int) -> None:
     index, source = str(row["index"]), row.get("layer")
     if index.isdecimal() and int(index) >= features:
         raise IsoglossError(
-            f"{at(place)}: feature {index}, but the SAE has {features} features: the export of another SAE;"
+            f"{at(origin)}: feature {index}, but the SAE has {features} features: the export of another SAE;"
             " check neuronpedia.source and saes.features"
         )
     number = re.match(r"(\d+)(-|$)", str(source)) if source is not None else None
     if number and int(number[1]) != layer:
         raise IsoglossError(
-            f"{at(place)}: a record of {source!r}, not of layer {layer}; check neuronpedia.source, or delete the"
+            f"{at(origin)}: a record of {source!r}, not of layer {layer}; check neuronpedia.source, or delete the"
             " exports and fetch them again"
         )
 
 
-def at(place: tuple[Path, int]) -> str:
+def at(origin: tuple[Path, int]) -> str:
     """`file:line`."""
-    return f"{place[0]}:{place[1]}"
+    return f"{origin[0]}:{origin[1]}"
 
 
 class Vocabulary(dict[str, int]):
@@ -151,7 +146,7 @@ class Vocabulary(dict[str, int]):
         spaced = token.replace("↵", "\n").replace("▁", " ")
         forms.append("".join(c if c in _ALPHABET else _byte_level(c) for c in spaced))
         forms.append(_byte_level(plain.replace("▁", " ")))
-        known = (found for form in forms if (found := self.get(form, UNKNOWN)) != UNKNOWN)
+        known = (number for form in forms if (number := self.get(form, UNKNOWN)) != UNKNOWN)
         self[token] = next(known, UNKNOWN)
         return self[token]
 

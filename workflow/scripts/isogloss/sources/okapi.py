@@ -6,12 +6,12 @@ hellaswag/validation/0, abstract_algebra/test/0.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from isogloss.errors import IsoglossError
+from isogloss.jsonl import read_json_lines
 
 LETTERS = "ABCDE"
 # The fields that lm-eval's task code reads; a field that a file lacks is null, as in a JSON dataset.
@@ -95,28 +95,18 @@ def _path(folder: str | Path, lang: str, split: str) -> Path:
 
 
 def _read(path: Path, task: str, lang: str) -> dict[str, dict[str, Any]]:
-    if not path.is_file():
-        raise IsoglossError(f"{path}: no such file; {task} needs it in every language")
     rows: dict[str, dict[str, Any]] = {}
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, start=1):
-            where = f"{path}, line {number}"
-            try:
-                record = json.loads(line)
-            except ValueError as error:
-                raise IsoglossError(f"{where}: not valid JSON ({error}); mend or delete the line") from None
-            if not isinstance(record, dict):
-                raise IsoglossError(f"{where}: not a JSON object; mend or delete the line")
-            row = {field: record.get(field) for field in FIELDS[task]}
-            key = next((row[field] for field in KEYS[task] if row[field] not in (None, "")), None)
-            if key is None:
-                raise IsoglossError(f"{where}: no {' and no '.join(map(repr, KEYS[task]))}; every question needs an id")
-            if task == "hellaswag" and isinstance(row["endings"], list):
-                row["endings"] = [_in_own_language(ending, lang) for ending in row["endings"]]
-            if str(key) in rows:
-                raise IsoglossError(f"{where}: id {key!r} a second time; an id must be unique in its file")
-            _check(row, task, where)
-            rows[str(key)] = row
+    for where, record in read_json_lines(path, task):
+        row = {field: record.get(field) for field in FIELDS[task]}
+        key = next((row[field] for field in KEYS[task] if row[field] not in (None, "")), None)
+        if key is None:
+            raise IsoglossError(f"{where}: no {' and no '.join(map(repr, KEYS[task]))}; every question needs an id")
+        if task == "hellaswag" and isinstance(row["endings"], list):
+            row["endings"] = [_in_own_language(ending, lang) for ending in row["endings"]]
+        if str(key) in rows:
+            raise IsoglossError(f"{where}: id {key!r} a second time; an id must be unique in its file")
+        _check(row, task, where)
+        rows[str(key)] = row
     return rows
 
 

@@ -59,7 +59,7 @@ def parallel_questions(
         raise IsoglossError(f"{task}: the reference {reference} is not among its languages, {', '.join(languages)}")
     answers, dropped = _parallel(task, data, reference_data, languages, reference)
     ids = list(answers)
-    ids = [ids[place] for place in first_by_hash(ids, questions)]
+    ids = [ids[position] for position in first_by_hash(ids, questions)]
     if len(ids) <= held_out:
         raise IsoglossError(
             f"{data}: {len(ids)} questions of {task} in all of {', '.join(languages)}, of which latent.held_out takes"
@@ -79,23 +79,23 @@ def _parallel(
     there: Counter[str] = Counter()  # in how many languages a question can be asked
     reasons: dict[str, str] = {}
     for lang in ahead:
-        its: dict[str, tuple[str, int]] = {}
+        answers: dict[str, tuple[str, int]] = {}
         for row in read_upstream(task, data, reference_data, lang, languages[lang]):
             if row.defect:
                 reasons.setdefault(row.question, row.defect)
             else:
-                its[row.question] = (row.group, row.answer)
+                answers[row.question] = (row.group, row.answer)
             there.setdefault(row.question, 0)
         if lang == reference:
-            key = its
-        shared = its.keys() & key.keys()
+            key = answers
+        shared = answers.keys() & key.keys()
         if not shared:
             raise IsoglossError(
                 f"{data}: {task} in {lang} has no question in common with {reference} that can be asked; correct"
                 " its file or leave the language out"
             )
-        there.update(its.keys())
-        for question, reason in _unlike(task, data, lang, {q: (key[q], its[q]) for q in shared}).items():
+        there.update(answers.keys())
+        for question, reason in _unlike(task, data, lang, {q: (key[q], answers[q]) for q in shared}).items():
             reasons.setdefault(question, reason)
     for question, count in there.items():
         if count < len(ahead):
@@ -114,18 +114,18 @@ def _unlike(
 
     Raises `IsoglossError` if most of their answers differ.
     """
-    differ = [question for question, (key, its) in pairs.items() if key[1] != its[1]]
+    differ = [question for question, (key, other) in pairs.items() if key[1] != other[1]]
     if len(pairs) >= _FEWEST and 2 * len(differ) > len(pairs):
         raise IsoglossError(
             f"{data}: {len(differ)} of {len(pairs)} questions of {task} have another answer in {lang} than in the"
             " reference, so they are not the same questions; correct the file's ids or leave the language out"
         )
-    size = Counter(its[0] for _, its in pairs.values())
+    size = Counter(other[0] for _, other in pairs.values())
     wrong = Counter(pairs[question][1][0] for question in differ)
     astray = {group for group in wrong if group and size[group] >= _FEWEST and 2 * wrong[group] > size[group]}
     if astray:
         logger.warning("%s in %s: answers mostly differ in %s; left out", task, lang, ", ".join(sorted(astray)))
-    reasons = {question: "out_of_step" for question, (_, its) in pairs.items() if its[0] in astray}
+    reasons = {question: "out_of_step" for question, (_, other) in pairs.items() if other[0] in astray}
     return {**dict.fromkeys(differ, "answer_differs"), **reasons}
 
 
@@ -184,5 +184,7 @@ def read_questions(path: str, lang: str) -> list[ParallelQuestion]:
         langs = [table.read_row_group(group, columns=["lang"]).column(0)[0].as_py() for group in groups]
         if lang not in langs:
             raise IsoglossError(f"{path}: no questions in {lang}, only in {', '.join(dict.fromkeys(langs))}")
-        its = table.read_row_groups([group for group in groups if langs[group] == lang], list(ParallelQuestion._fields))
-    return [ParallelQuestion(**row) for row in its.to_pylist()]
+        rows = table.read_row_groups(
+            [group for group in groups if langs[group] == lang], list(ParallelQuestion._fields)
+        )
+    return [ParallelQuestion(**row) for row in rows.to_pylist()]

@@ -1,13 +1,13 @@
 """Four-choice questions as upstream has them: Belebele, MMMLU with English MMLU, HellaSwag in Okapi's languages."""
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from isogloss.errors import IsoglossError
+from isogloss.jsonl import read_json_lines
 from isogloss.sources.okapi import common_questions
 
 LETTERS = "ABCD"
@@ -38,7 +38,7 @@ def read_upstream(
     - mmmlu (openai/MMMLU): test/mmlu_{LANGUAGE}-{REGION}.csv, English from the folder `reference_data`
       (cais/mmlu): all/test-*.parquet. An id is the subject and the number that the row has in English.
     - hellaswag (alexandrainst/m_hellaswag): data/{lang}/val.jsonl. Ids are those of
-      `benchmarks.questions`. Texts go through lm-eval's processing, which takes rests of mark-up away; the
+      `sources.okapi`. Texts go through lm-eval's processing, which takes rests of mark-up away; the
       passage is the activity label, and "{passage}: {text}" lm-eval's prompt. (The paper asks the context
       alone, as the layout of its letters does here.)
 
@@ -71,7 +71,7 @@ def _question(
 def _belebele(data: str, flores: str) -> Iterator[UpstreamQuestion]:
     path = Path(data) / "data" / f"{flores}.jsonl"
     seen: set[str] = set()
-    for where, row in _lines(path, "belebele"):
+    for where, row in read_json_lines(path, "belebele"):
         lacking = [field for field in (*BELEBELE_FIELDS, "mc_answer1") if row.get(field) is None]
         if lacking:
             raise IsoglossError(f"{where}: no {lacking[0]!r}; a line of Belebele has one, mend or delete it")
@@ -173,22 +173,6 @@ def _without_markup(text: str) -> str:
     """What lm-eval's tasks of HellaSwag make of a text (their `preprocess`)."""
     text = re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". "))
     return text.replace("  ", " ")
-
-
-def _lines(path: Path, task: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a file of JSON lines, each with its place."""
-    if not path.is_file():
-        raise IsoglossError(f"{path}: no such file; {task} needs it in every language")
-    with path.open("rb") as handle:
-        for number, line in enumerate(handle, start=1):
-            where = f"{path}, line {number}"
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise IsoglossError(f"{where}: not valid JSON ({error}); mend or delete the line") from None
-            if not isinstance(row, dict):
-                raise IsoglossError(f"{where}: not a JSON object; mend or delete the line")
-            yield where, row
 
 
 def _new(name: str, seen: set[str], where: str) -> str:

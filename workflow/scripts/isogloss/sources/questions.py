@@ -18,10 +18,10 @@ def fetch_questions(*, source: Source, task: str, languages: Mapping[str, str], 
 
     `languages` has the FLORES-200 code of each.
 
-    - arc, hellaswag, mmlu: data/LANGUAGE/SPLIT.jsonl, as `benchmarks.questions` reads them. Which splits
+    - arc, hellaswag, mmlu: data/LANGUAGE/SPLIT.jsonl, as `sources.okapi` reads them. Which splits
       a language has is upstream's affair (HellaSwag has no train).
     - belebele: data/FLORES.jsonl; mmmlu: test/mmlu_LANGUAGE-REGION.csv, English left to mmmlu-reference, which is
-      the test split of English MMLU: all/test-*.parquet. `latent.upstream` reads these.
+      the test split of English MMLU: all/test-*.parquet. `sources.question_sets` reads these.
 
     Raises `IsoglossError` for a source of another layout and for a language that it lacks.
     """

@@ -72,9 +72,9 @@ def fetch_sae(
 def _beside(repository: Repository, sae_id: str) -> str:
     """What the folder above has instead, for the message."""
     above = PurePosixPath(sae_id).parent
-    found = [str(PurePosixPath(name).parent) for file in (NPZ, CFG) for name in repository.names(f"{above}/*/{file}")]
-    shown = ", ".join(found[:8]) + (", ..." if len(found) > 8 else "")
-    return f"; there are {shown}: correct saes.ids" if found else "; correct saes.ids or the source"
+    others = [str(PurePosixPath(name).parent) for file in (NPZ, CFG) for name in repository.names(f"{above}/*/{file}")]
+    shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+    return f"; there are {shown}: correct saes.ids" if others else "; correct saes.ids or the source"
 
 
 def _from_gemma_scope(
@@ -215,12 +215,12 @@ def _check_hook(hook: str | None, sae_id: str, layer: int, where: str) -> None:
     """The SAE must belong to the residual stream after `layer`: by its hook name, else by its id, else by trust."""
     wanted = f"layer {layer} (blocks.{layer}.hook_resid_post)"
     if hook is None:
-        found = re.search(LAYER_IN_ID, sae_id)
-        if found and int(found[1]) != layer:
-            raise IsoglossError(f"{where}: by its id the SAE belongs to layer {found[1]}, not to {wanted}")
+        match = re.search(LAYER_IN_ID, sae_id)
+        if match and int(match[1]) != layer:
+            raise IsoglossError(f"{where}: by its id the SAE belongs to layer {match[1]}, not to {wanted}")
         return
-    found = next((match for pattern in HOOKS if (match := re.fullmatch(pattern, hook))), None)
-    if found is None or int(found[1]) != layer:
+    match = next((match for pattern in HOOKS if (match := re.fullmatch(pattern, hook))), None)
+    if match is None or int(match[1]) != layer:
         raise IsoglossError(
             f"{where}: the SAE belongs to {hook}, not to the residual stream after {wanted}; give that SAE in saes.ids"
         )

@@ -75,10 +75,10 @@ def _json(path: Path, where: str) -> dict[str, Any]:
 
 
 def _check_marian(config: Path, where: str) -> None:
-    found = _json(config, where).get("model_type")
-    if found != "marian":
+    model_type = _json(config, where).get("model_type")
+    if model_type != "marian":
         raise IsoglossError(
-            f"{where}: model_type {found!r}, not marian; give an OPUS-MT model (Helsinki-NLP/opus-mt-...)"
+            f"{where}: model_type {model_type!r}, not marian; give an OPUS-MT model (Helsinki-NLP/opus-mt-...)"
         )
 
 
@@ -87,15 +87,15 @@ def _check_pair(repository: Repository, tokenizer: Path, pair: tuple[str, str]) 
 
     What has no two-letter code after CLDR's aliases (a group of languages, say) is not compared.
     """
-    told = _json(tokenizer, repository.where)
-    found = [told.get("source_lang"), told.get("target_lang")]
+    settings = _json(tokenizer, repository.where)
+    languages = [settings.get("source_lang"), settings.get("target_lang")]
     named = NAMED_PAIR.fullmatch(repository.id or "")
-    if named and None in found:
-        found = list(named.groups())
-    for code, wanted in zip(found, pair, strict=True):
+    if named and None in languages:
+        languages = list(named.groups())
+    for code, wanted in zip(languages, pair, strict=True):
         if _differ(code, wanted):
             raise IsoglossError(
-                f"{repository.where}: translates {found[0]} to {found[1]}, wanted is {pair[0]} to {pair[1]};"
+                f"{repository.where}: translates {languages[0]} to {languages[1]}, wanted is {pair[0]} to {pair[1]};"
                 " give the model of that direction"
             )
 
@@ -140,9 +140,9 @@ def _unpickled(source: Path, output: Path, where: str) -> None:
             raise
         reason = str(error).splitlines()[0]
         raise IsoglossError(f"{where}: not a whole file of tensors ({reason}); fetch it again") from None
-    model, told = loaded
-    if told["missing_keys"]:  # transformers fills them with random numbers
-        raise IsoglossError(f"{where}: no {', '.join(sorted(told['missing_keys'])[:3])}; give a whole Marian model")
+    model, report = loaded
+    if report["missing_keys"]:  # transformers fills them with random numbers
+        raise IsoglossError(f"{where}: no {', '.join(sorted(report['missing_keys'])[:3])}; give a whole Marian model")
     # A folder of its own: the configuration in `output` is a link, through which saving would write to its source.
     with tempfile.TemporaryDirectory(dir=output) as folder:
         model.save_pretrained(folder)

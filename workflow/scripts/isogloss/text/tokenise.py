@@ -112,9 +112,9 @@ def _write(
         writer.annotate({"documents": written, "tokens": counted, "dropped": dict(dropped)})
 
 
-def _say_what_lacks(output: str, lang: str, origin: str, found: int, tokens: int) -> None:
+def _say_what_lacks(output: str, lang: str, origin: str, read: int, tokens: int) -> None:
     logger.info(
-        "%s: %s has no more documents in %s; the table ends at %d of %d tokens", output, lang, origin, found, tokens
+        "%s: %s has no more documents in %s; the table ends at %d of %d tokens", output, lang, origin, read, tokens
     )
 
 
@@ -135,9 +135,9 @@ def shuffled(items: Iterator[Document], seed: int) -> Iterator[Document]:
         if len(pool) < POOL:
             pool.append(item)
             continue
-        place = rng.randrange(POOL)
-        yield pool[place]
-        pool[place] = item
+        position = rng.randrange(POOL)
+        yield pool[position]
+        pool[position] = item
     rng.shuffle(pool)
     yield from pool
 
@@ -149,7 +149,7 @@ def _beginnings(
     for names, texts in read_in_turn(path, seed):
         kept = [row for row, name in enumerate(names) if is_held_out(name, seed) == held_out]
         ids = first_tokens(tokenizer, [texts[row] for row in kept], tokens)
-        yield from (Document(names[row], its) for row, its in zip(kept, ids, strict=True))
+        yield from (Document(names[row], beginning) for row, beginning in zip(kept, ids, strict=True))
 
 
 def read_in_turn(path: str, seed: int) -> Iterator[tuple[list[str], list[str]]]:
@@ -186,8 +186,8 @@ def first_tokens(tokenizer: PreTrainedTokenizerBase, texts: list[str], tokens: i
     if not texts:
         return []
     cut = [text[: _CHARACTERS * tokens] for text in texts]
-    found: list[list[int]] = list(tokenizer(cut, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+    encoded: list[list[int]] = list(tokenizer(cut, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
     for row, (text, beginning) in enumerate(zip(texts, cut, strict=True)):
-        if len(beginning) < len(text) and len(found[row]) < 2 * tokens:
-            found[row] = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
-    return [[bos, *ids[: tokens - 1]] for ids in found]
+        if len(beginning) < len(text) and len(encoded[row]) < 2 * tokens:
+            encoded[row] = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+    return [[bos, *ids[: tokens - 1]] for ids in encoded]

@@ -1,34 +1,27 @@
 """Figures of activation alignment (paper A, sec. 2.6 and 3.3): Figs 4 and 5, Tables 5 to 8, and the loss."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.catalogue import runs_for
-from isogloss.report.figures.style import (
-    DASHES,
-    FAINT,
-    PALETTE,
-    SHAPES,
-    Context,
-    by_group,
-    canvas,
-    colour,
+from isogloss.report.figures.axes import (
+    dashed_line,
     divide_groups,
     language_rows,
     layer_axis,
-    marker,
     percent_axis,
     shape_legend,
     shared_legend,
-    span,
-    spot,
-    whiskers,
     zero_line,
 )
-from isogloss.report.wording import named
+from isogloss.report.figures.marks import estimates, span, spot, whiskers
+from isogloss.report.figures.style import DASHES, FAINT, PALETTE, SHAPES, canvas, colour, language_look, marker
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import named
+from isogloss.report.wanted import runs_for
 
 
 def at_target(frame: pl.DataFrame, context: Context, kind: str) -> pl.DataFrame:
@@ -46,80 +39,64 @@ def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
     """Gain of each language at the target layer of runs on several languages, and the means behind it (Fig. 4)."""
     frame = at_target(tables["alignment_gain"], context, "several")
     runs = list(frame["run"].unique(maintain_order=True))
-    codes = by_group(frame["lang"], context)
+    codes = context.by_group(frame["lang"])
     figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
     for (left, right), run in zip(axes, runs, strict=True):
-        rows = frame.filter(pl.col("run") == run)
         left.set_title(f"{run}, target layer {context.runs[run]['target_layer']}")
-        place = language_rows(left, codes)
-        language_rows(right, codes)
-        right.set_yticklabels([])
-        for row in rows.iter_rows(named=True):
-            code, at = row["lang"], place[row["lang"]]
-            paint = colour(code)
-            whiskers(
-                left,
-                [at - 0.14],
-                [row["gain_pct"]],
-                [row["ci_low"]],
-                [row["ci_high"]],
-                colour=paint,
-                marker=marker(code),
-                horizontal=True,
-            )
-            hollow = {"marker": marker(code), "markerfacecolor": "white", "markeredgecolor": paint, "zorder": 3}
-            whiskers(
-                left,
-                [at + 0.2],
-                [row["gain_held_out_pct"]],
-                [row["held_out_ci_low"]],
-                [row["held_out_ci_high"]],
-                colour=FAINT,
-                marker="D",
-                horizontal=True,
-                markersize=5,
-            )
-            span(right, (row["before"], row["after"]), at, paint)
-            spot(right, row["before"], at, **hollow)
-            spot(right, row["after"], at, marker=marker(code), color=paint)
+        _run(left, right, frame.filter(pl.col("run") == run), codes)
         divide_groups(left, codes, context)
         divide_groups(right, codes, context)
         zero_line(left, "x")
         percent_axis(left, "x")
         left.set_xlabel("activation gain (%)")
-        right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
         right.set_xlabel("mean activation (SAE units)")
-    shape_legend(
-        figure,
-        {
-            "all features; right: after": ("o", True),
-            "right: before": ("o", False),
-            "left: held-out features (grey)": ("D", True),
-        },
-    )
+    shapes = {
+        "all features; right: after": ("o", True),
+        "right: before": ("o", False),
+        "left: held-out features (grey)": ("D", True),
+    }
+    shape_legend(figure, shapes)
     return figure
+
+
+def _run(left: Axes, right: Axes, rows: pl.DataFrame, codes: Sequence[str]) -> None:
+    """On the left the gains of a run's languages, on the right their means before and after."""
+    position = language_rows(left, codes)
+    language_rows(right, codes)
+    right.set_yticklabels([])
+    for row in rows.iter_rows(named=True):
+        code, at = row["lang"], position[row["lang"]]
+        paint, shape = colour(code), marker(code)
+        gain = estimates(row, "gain_pct", "ci")
+        whiskers(left, at - 0.14, *gain, colour=paint, marker=shape, horizontal=True)
+        held_out = estimates(row, "gain_held_out_pct", "held_out_ci")
+        whiskers(left, at + 0.2, *held_out, colour=FAINT, marker="D", horizontal=True, markersize=5)
+        span(right, (row["before"], row["after"]), at, paint)
+        spot(right, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
+        spot(right, row["after"], at, marker=shape, color=paint)
+    right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
 
 
 def alignment_gain_layers(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     """Gain and the reference's retention by target layer, of runs on a single language (Fig. 5, Tables 7, 8)."""
     frame = at_target(tables["alignment_gain"], context, "single").filter(pl.col("lang") != context.reference)
-    codes = by_group(frame["lang"], context)
+    codes = context.by_group(frame["lang"])
     figure, axes = canvas(1, 2, height=3.9)
     left, right = axes[0]
     for i, code in enumerate(codes):
         rows = frame.filter(pl.col("lang") == code).sort("layer")
         # Languages that were aligned at the same layer stand side by side.
         at = rows["layer"].to_numpy() + 0.16 * (i - (len(codes) - 1) / 2)
-        look: dict[str, Any] = {"colour": colour(code), "marker": marker(code), "label": named(code)}
-        whiskers(left, at, rows["gain_pct"], rows["ci_low"], rows["ci_high"], **look)
-        whiskers(right, at, rows["retention_pct"], rows["retention_ci_low"], rows["retention_ci_high"], **look)
+        look: dict[str, Any] = {**language_look(code), "label": named(code)}
+        whiskers(left, at, *estimates(rows, "gain_pct", "ci"), **look)
+        whiskers(right, at, *estimates(rows, "retention_pct", "retention_ci"), **look)
     for panel in (left, right):
         layer_axis(panel, frame["layer"])
         panel.set_xlabel("target layer (decoder layer, 0-based)")
     zero_line(left)
     percent_axis(left)
     left.set_ylabel("activation gain (%)")
-    right.axhline(100, color=FAINT, linewidth=1.1, linestyle=(0, (4, 2)), zorder=1)
+    dashed_line(right, 100, color=FAINT)
     percent_axis(right)
     right.set_ylabel("retention of the reference (%)")
     shared_legend(figure, [left], columns=5)
@@ -128,31 +105,30 @@ def alignment_gain_layers(tables: Mapping[str, pl.DataFrame], context: Context) 
 
 def alignment_loss(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     """Loss of each run, its two terms and the share of pairs with an inactive feature, by optimiser step."""
+    unit = "squared SAE units" if context.settings["alignment"]["distance"] == "squared" else "SAE units"
     columns = {
-        "loss": "loss",
-        "alignment_term": "alignment term",
-        "retention_term": "retention term",
+        "loss": f"loss\n({unit})",
+        "alignment_term": f"alignment term\n({unit})",
+        "retention_term": f"retention term\n({unit})",
         "inactive_share": "pairs with the feature off (%)",
     }
-    unit = "squared SAE units" if context.settings["alignment"]["distance"] == "squared" else "SAE units"
     figure, axes = canvas(2, 2, height=5.6, sharex=True)
     for panel, (column, label) in zip(axes.flat, columns.items(), strict=True):
         for i, run in enumerate(context.runs):
             frame = tables[run].sort("step")
             values = frame[column] * (100 if column == "inactive_share" else 1)
-            window = max(1, len(values) // 10)
             paint = PALETTE[i % len(PALETTE)]
             panel.plot(frame["step"], values, color=paint, alpha=0.15, linewidth=0.7)
             panel.plot(
                 frame["step"],
-                values.rolling_mean(window, min_samples=1, center=True),
+                values.rolling_mean(max(1, len(values) // 10), min_samples=1, center=True),
                 color=paint,
                 linestyle=DASHES[i % len(DASHES)],
                 marker=SHAPES[i % len(SHAPES)],
                 markevery=(i * max(1, len(values) // 40), max(1, len(values) // 4)),
                 label=run,
             )
-        panel.set_ylabel(label if column == "inactive_share" else f"{label}\n({unit})")
+        panel.set_ylabel(label)
         panel.set_ylim(bottom=0)
     percent_axis(axes[1, 1])
     for panel in axes[1]:

@@ -9,13 +9,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from isogloss.report.figures.ranking import Shown, headed, ranking
+from isogloss.report.figures.axes import headed, tasks_of
+from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.scripts import MOST_NAMED, blocks, by_script, rule_off
-from isogloss.report.figures.style import INK, Context, canvas
-from isogloss.report.wording import TASK_TITLES, number
-
-CHANCE = 0.25
-"""Every question has four choices."""
+from isogloss.report.figures.style import INK, canvas
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import CHANCE, TASK_TITLES, number
 
 MOST_WRITTEN = 12
 """Up to so many languages, the cells of a matrix have room for their numbers."""
@@ -46,11 +45,11 @@ def _matrices(frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[
     """`shown`: column, factor, digits; `labels`: of the colour bar, of rows, of columns. One scale for all tasks."""
     column, factor, _ = shown
     frame = frame.with_columns(pl.col(column).cast(pl.Float64) * factor)
-    tasks = frame["task"].unique(maintain_order=True).to_list()
+    tasks = tasks_of(frame)
     codes = {task: by_script(frame.filter(pl.col("task") == task)["lang_a"]) for task in tasks}
     values = frame[column].drop_nulls().to_list()
     norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
-    figure, panels = _places([len(codes[task]) for task in tasks])
+    figure, panels = _panels([len(codes[task]) for task in tasks])
     image = None
     for task, panel in zip(tasks, panels, strict=True):
         image = _matrix(panel, frame.filter(pl.col("task") == task), codes[task], shown, norm)
@@ -63,38 +62,36 @@ def _matrices(frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[
     return figure
 
 
-def _places(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
+def _panels(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
     """A figure with a panel for each matrix: large ones in rows of their own, others in pairs."""
+    large = [size > MOST_NAMED or len(sizes) == 1 for size in sizes]
     rows: list[list[int]] = []
-    for place, size in enumerate(sizes):
-        alone = size > MOST_NAMED or len(sizes) == 1
-        pair = rows[-1] if rows and not alone and len(rows[-1]) == 1 and sizes[rows[-1][0]] <= MOST_NAMED else None
-        if pair is None:
-            rows.append([place])
+    for i in range(len(sizes)):
+        if rows and not large[i] and len(rows[-1]) == 1 and sizes[rows[-1][0]] <= MOST_NAMED:
+            rows[-1].append(i)
         else:
-            pair.append(place)
+            rows.append([i])
     single = len(sizes) == 1 and sizes[0] <= 4
-    heights = [3.2 if single else 6.6 if len(sizes) == 1 or sizes[row[0]] > MOST_NAMED else 3.5 for row in rows]
+    heights = [3.2 if single else 6.6 if large[row[0]] else 3.5 for row in rows]
     figure, axes = canvas(1, 1, height=0.4 + sum(heights))
     figure.set_dpi(200)  # matrices are pictures within the SVG
     axes[0, 0].remove()
     grid = figure.add_gridspec(len(rows), 2, height_ratios=heights)
-    panels: dict[int, Axes] = {}
-    for number_, row in enumerate(rows):
-        for column, place in enumerate(row):
-            wide = sizes[place] > MOST_NAMED or len(sizes) == 1
-            panels[place] = figure.add_subplot(grid[number_, :] if wide else grid[number_, column])
-    return figure, [panels[place] for place in range(len(sizes))]
+    return figure, [
+        figure.add_subplot(grid[down, :] if large[i] else grid[down, across])
+        for down, row in enumerate(rows)
+        for across, i in enumerate(row)
+    ]
 
 
 def _matrix(
     panel: Axes, rows: pl.DataFrame, codes: list[str], shown: tuple[str, float, int], norm: Normalize
 ) -> AxesImage:
     column, _, digits = shown
-    place = {code: at for at, code in enumerate(codes)}
+    position = {code: at for at, code in enumerate(codes)}
     matrix = np.full((len(codes), len(codes)), np.nan)
     for a, b, value in rows.select("lang_a", "lang_b", column).drop_nulls().iter_rows():
-        matrix[place[a], place[b]] = value
+        matrix[position[a], position[b]] = value
     image = panel.imshow(np.ma.masked_invalid(matrix), cmap="cividis", norm=norm, interpolation="nearest")
     panel.grid(visible=False)
     for spine in panel.spines.values():

@@ -1,34 +1,37 @@
 """Figures of the activation gap (paper A, sec. 2.5): Figs 3, 7 and 8 and the gap's controls."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.style import (
-    FAINT,
-    PALETTE,
-    Context,
-    by_group,
-    canvas,
-    colour,
-    curve,
+from isogloss.report.figures.axes import (
     divide_groups,
     language_rows,
     layer_axis,
-    marker,
     percent_axis,
     shape_legend,
     shared_legend,
-    span,
-    spot,
-    whiskers,
     zero_line,
 )
-from isogloss.report.wording import named
+from isogloss.report.figures.marks import curve, estimates, span, spot, whiskers
+from isogloss.report.figures.style import (
+    DASHES,
+    FAINT,
+    PALETTE,
+    Look,
+    canvas,
+    colour,
+    group_dash,
+    language_look,
+    marker,
+)
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import GROUP_TITLES, VARIANT_TITLES, named
 
-VARIANTS = {"with_reference": "reference in high-resource", "without_reference": "reference left out"}
-GROUPS = {"high_resource": "high-resource", "medium_low_resource": "medium-to-low-resource"}
+_LOOKS = (Look(PALETTE[0], "o"), Look(PALETTE[1], "s", DASHES[1]))
 
 
 def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
@@ -36,22 +39,11 @@ def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     frame = tables["group_gap"].sort("layer")
     figure, axes = canvas(height=3.9)
     panel = axes[0, 0]
-    looks = {"with_reference": (PALETTE[0], "o", "-"), "without_reference": (PALETTE[1], "s", (0, (5, 2)))}
-    for variant, (paint, shape, dash) in looks.items():
-        rows = frame.filter(pl.col("variant") == variant)
-        if not rows.is_empty():
-            label = VARIANTS[variant] + (" (headline)" if variant == context.variant else "")
-            curve(
-                panel,
-                rows["layer"],
-                rows["gap_pct"],
-                rows["ci_low"],
-                rows["ci_high"],
-                colour=paint,
-                marker=shape,
-                dash=dash,
-                label=label,
-            )
+    titles = {
+        variant: title + (" (headline)" if variant == context.variant else "")
+        for variant, title in VARIANT_TITLES.items()
+    }
+    _two_lines(panel, frame, "variant", titles, "gap_pct")
     zero_line(panel)
     layer_axis(panel, frame["layer"])
     percent_axis(panel)
@@ -63,24 +55,11 @@ def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
 def group_activation(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Mean activation of each group by layer, a panel a variant (Fig. 8)."""
     frame = tables["group_activation"].sort("layer")
-    variants = [v for v in VARIANTS if v in set(frame["variant"])]
+    variants = [variant for variant in VARIANT_TITLES if variant in set(frame["variant"])]
     figure, axes = canvas(1, len(variants), height=3.9, sharey=True)
-    looks = {"high_resource": (PALETTE[0], "o", "-"), "medium_low_resource": (PALETTE[1], "s", (0, (5, 2)))}
     for panel, variant in zip(axes[0], variants, strict=True):
-        panel.set_title(VARIANTS[variant])
-        for group, (paint, shape, dash) in looks.items():
-            rows = frame.filter((pl.col("variant") == variant) & (pl.col("group") == group))
-            curve(
-                panel,
-                rows["layer"],
-                rows["mean_activation"],
-                rows["ci_low"],
-                rows["ci_high"],
-                colour=paint,
-                marker=shape,
-                dash=dash,
-                label=GROUPS[group],
-            )
+        panel.set_title(VARIANT_TITLES[variant])
+        _two_lines(panel, frame.filter(pl.col("variant") == variant), "group", GROUP_TITLES, "mean_activation")
         layer_axis(panel, frame["layer"])
         panel.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("mean activation (SAE units)")
@@ -88,42 +67,51 @@ def group_activation(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     return figure
 
 
+def _two_lines(panel: Axes, frame: pl.DataFrame, by: str, titles: Mapping[str, str], column: str) -> None:
+    """A column over layers, a line for each of two values of `by` that has rows."""
+    for look, (value, title) in zip(_LOOKS, titles.items(), strict=True):
+        rows = frame.filter(pl.col(by) == value)
+        if rows.height:
+            curve(panel, rows["layer"], *estimates(rows, column, "ci"), **look._replace(label=title)._asdict())
+
+
 def language_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     """Gap of each language against the reference by layer (Fig. 7), and its mean over layers (Table 10)."""
     frame = tables["language_gap"].filter(pl.col("lang") != context.reference).sort("layer")
     summary = tables["language_gap_summary"].filter(pl.col("lang") != context.reference)
-    codes = by_group(frame["lang"], context)
+    codes = context.by_group(frame["lang"])
     figure, axes = canvas(2, 2, height=6.9, height_ratios=[1.25, 1])
     for panel, (group, members) in zip(axes[0], context.groups.items(), strict=True):
         panel.set_title(group)
-        for code in [c for c in codes if c in members]:
+        for code in [code for code in codes if code in members]:
             rows = frame.filter(pl.col("lang") == code)
-            curve(
-                panel,
-                rows["layer"],
-                rows["gap_pct"],
-                rows["ci_low"],
-                rows["ci_high"],
-                colour=colour(code),
-                marker=marker(code),
-                dash=context.dash(code),
-                label=named(code),
-            )
+            look: dict[str, Any] = {**language_look(code), "dash": group_dash(code, context), "label": named(code)}
+            curve(panel, rows["layer"], *estimates(rows, "gap_pct", "ci"), **look)
         zero_line(panel)
         layer_axis(panel, frame["layer"])
         percent_axis(panel)
     axes[0, 1].sharey(axes[0, 0])
     axes[0, 0].autoscale(axis="y")
     axes[0, 0].set_ylabel("gap to the reference (%)")
-    for panel in axes[1]:
+    _means_over_layers(_whole_row(figure, axes, 1), summary, codes, context)
+    shared_legend(figure, axes[0], columns=5)
+    return figure
+
+
+def _whole_row(figure: Figure, axes: Any, row: int) -> Axes:
+    """One panel in place of the two of a row."""
+    for panel in axes[row]:
         panel.remove()
-    below = figure.add_subplot(axes[1, 0].get_gridspec()[1, :])
-    place = language_rows(below, codes)
+    return figure.add_subplot(axes[row, 0].get_gridspec()[row, :])
+
+
+def _means_over_layers(panel: Axes, summary: pl.DataFrame, codes: Sequence[str], context: Context) -> None:
+    position = language_rows(panel, codes)
     for row in summary.drop_nulls("mean_gap_pct").iter_rows(named=True):
         code, mean, deviation = row["lang"], row["mean_gap_pct"], row["std_gap_pct"] or 0.0  # null for one layer
-        below.plot(
+        panel.plot(
             [mean - deviation, mean + deviation],
-            [place[code]] * 2,
+            [position[code]] * 2,
             color=colour(code),
             alpha=0.25,
             linewidth=6,
@@ -131,41 +119,31 @@ def language_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure
             zorder=2,
             label=f"interval {code}",
         )
-        whiskers(
-            below,
-            [place[code]],
-            [mean],
-            [row["ci_low"]],
-            [row["ci_high"]],
-            colour=colour(code),
-            marker=marker(code),
-            horizontal=True,
-        )
-    divide_groups(below, codes, context)
-    zero_line(below, "x")
-    percent_axis(below, "x")
-    below.set_xlabel("gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
-    shared_legend(figure, axes[0], columns=5)
-    return figure
+        means = estimates(row, "mean_gap_pct", "ci")
+        whiskers(panel, position[code], *means, **language_look(code), horizontal=True)
+    divide_groups(panel, codes, context)
+    zero_line(panel, "x")
+    percent_axis(panel, "x")
+    panel.set_xlabel("gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
+
+
+_CONTROLS = {
+    "gap_pct": Look(PALETTE[0], "o", "-", "own feature"),
+    "gap_equal_tokens_pct": Look(PALETTE[4], "D", DASHES[1], "own feature,\nequal token counts"),
+    "gap_shuffled_pct": Look(PALETTE[5], "^", DASHES[2], "feature of\nanother phrase"),
+    "gap_random_pct": Look(FAINT, "X", DASHES[3], "random feature"),
+}
 
 
 def activation_controls(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     """The gap beside what would fake it: other features, longer texts, more tokens."""
     frame = tables["activation_controls"].filter(pl.col("lang") != context.reference).sort("layer")
-    codes = by_group(frame["lang"], context)
+    codes = context.by_group(frame["lang"])
     figure, axes = canvas(2, 2, height=7.0, height_ratios=[1, 1.1])
-    for panel in axes[0]:
-        panel.remove()
-    above = figure.add_subplot(axes[0, 0].get_gridspec()[0, :])
-    looks = {
-        "gap_pct": ("own feature", PALETTE[0], "o", "-"),
-        "gap_equal_tokens_pct": ("own feature,\nequal token counts", PALETTE[4], "D", (0, (5, 2))),
-        "gap_shuffled_pct": ("feature of\nanother phrase", PALETTE[5], "^", (0, (1.5, 1.5))),
-        "gap_random_pct": ("random feature", FAINT, "X", (0, (5, 2, 1.5, 2))),
-    }
-    means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(looks)).mean())
-    for column, (label, paint, shape, dash) in looks.items():
-        curve(above, means["layer"], means[column], colour=paint, marker=shape, dash=dash, label=label)
+    above = _whole_row(figure, axes, 0)
+    means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(_CONTROLS)).mean())
+    for column, look in _CONTROLS.items():
+        curve(above, means["layer"], means[column], **look._asdict())
     zero_line(above)
     layer_axis(above, frame["layer"])
     percent_axis(above)
@@ -174,12 +152,19 @@ def activation_controls(tables: Mapping[str, pl.DataFrame], context: Context) ->
 
     measured = ("gap_pct", "gap_equal_tokens_pct", "token_ratio", "characters_per_token")
     by_language = frame.group_by("lang", maintain_order=True).agg(pl.col(measured).mean())
-    left, right = axes[1]
-    place = language_rows(left, codes)
+    _controls_by_language(axes[1], by_language, codes, context)
+    shape_legend(figure, {"as measured": ("o", True), "at equal token counts": ("D", False)})
+    return figure
+
+
+def _controls_by_language(panels: Sequence[Axes], means: pl.DataFrame, codes: Sequence[str], context: Context) -> None:
+    """On the left the gap as measured and at equal token counts, on the right how many tokens a language takes."""
+    left, right = panels
+    position = language_rows(left, codes)
     language_rows(right, codes)
     right.set_yticklabels([])
-    for row in by_language.iter_rows(named=True):
-        paint, at = colour(row["lang"]), place[row["lang"]]
+    for row in means.iter_rows(named=True):
+        paint, at = colour(row["lang"]), position[row["lang"]]
         span(left, (row["gap_pct"], row["gap_equal_tokens_pct"]), at, paint)
         spot(left, row["gap_equal_tokens_pct"], at, marker="D", color="white", markeredgecolor=paint, zorder=3)
         spot(left, row["gap_pct"], at, marker="o", color=paint, zorder=4)
@@ -192,15 +177,13 @@ def activation_controls(tables: Mapping[str, pl.DataFrame], context: Context) ->
             va="center",
             fontsize=7.5,
         )
-    for panel in (left, right):
+    for panel in panels:
         divide_groups(panel, codes, context)
     zero_line(left, "x")
     percent_axis(left, "x")
     left.set_xlabel("gap, mean over layers (%)")
     right.axvline(1, color=FAINT, linewidth=0.9, zorder=1)
-    ratios = by_language["token_ratio"].to_list()
+    ratios = means["token_ratio"].to_list()
     low, high = min(0.9, *ratios), max(1.1, *ratios)
     right.set_xlim(low - 0.1 * (high - low), high + 1.15 * (high - low))  # room for the annotations
     right.set_xlabel("tokens / reference's tokens")
-    shape_legend(figure, {"as measured": ("o", True), "at equal token counts": ("D", False)})
-    return figure

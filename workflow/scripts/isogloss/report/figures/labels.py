@@ -43,18 +43,18 @@ def end_labels(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float
 
 
 def spread(wanted: Sequence[float], step: float) -> list[float]:
-    """Ascending places at least `step` apart, as near as may be to the ascending `wanted`."""
+    """Ascending positions at least `step` apart, as near as may be to the ascending `wanted`."""
     clusters: list[list[float]] = []
     for value in wanted:
         clusters.append([value])
         while len(clusters) > 1 and _ends(clusters[-1], step)[0] < _ends(clusters[-2], step)[1] + step:
             last = clusters.pop()
             clusters[-1] += last
-    return [_ends(cluster, step)[0] + step * place for cluster in clusters for place in range(len(cluster))]
+    return [_ends(cluster, step)[0] + step * i for cluster in clusters for i in range(len(cluster))]
 
 
 def _ends(cluster: Sequence[float], step: float) -> tuple[float, float]:
-    """First and last place of a cluster: `step` apart round its mean."""
+    """First and last position of a cluster: `step` apart round its mean."""
     middle, half = float(np.mean(cluster)), step * (len(cluster) - 1) / 2
     return middle - half, middle + half
 
@@ -71,7 +71,7 @@ def free_labels(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, fl
         for turn in [(a * far, b * far) for far in (1.0, 1.8) for a, b in turns]:
             centre = spot + np.array(turn) * reach
             inside = np.all(axes.bbox.min + half < centre) and np.all(centre < axes.bbox.max - half)
-            if inside and all(np.any(np.abs(centre - other) > half + its) for other, its in taken):
+            if inside and all(np.any(np.abs(centre - other) > half + extent) for other, extent in taken):
                 taken.append((centre, half))
                 axes.annotate(
                     label,
@@ -86,3 +86,41 @@ def free_labels(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, fl
                     zorder=5,
                 )
                 break
+
+
+def label_points(figure: Figure, axes: Axes, x: list[float], y: list[float], labels: list[str]) -> None:
+    """Write each label beside its point at the nearest of several places that is free of points and labels."""
+    spots = axes.transData.transform(np.column_stack([x, y])) if x else np.empty((0, 2))
+    scale = figure.dpi / 72
+    half = np.array([8.0, 6.0]) * scale  # half the size of a two-letter label
+    turns = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+    taken = [(spot, np.array([5.0, 5.0]) * scale) for spot in spots]
+    for i, label in enumerate(labels):
+        others = [box for j, box in enumerate(taken) if j != i]
+        tries = [
+            spots[i] + np.array(turn) * np.array([12.5, 11.0]) * reach * scale
+            for reach in (1, 1.6, 2.3)
+            for turn in turns
+        ]
+        free = [
+            spot
+            for spot in tries
+            if all(np.any(np.abs(spot - centre) > half + size) for centre, size in others)
+            and np.all(axes.bbox.min + half < spot)
+            and np.all(spot < axes.bbox.max - half)
+        ]
+        spot = free[0] if free else tries[0]
+        taken.append((spot, half))
+        offset = (spot - spots[i]) / scale
+        far = np.hypot(*offset) > 18
+        axes.annotate(
+            label,
+            (x[i], y[i]),
+            xytext=tuple(offset),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            path_effects=HALO,
+            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7} if far else None,
+        )

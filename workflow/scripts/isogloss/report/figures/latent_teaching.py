@@ -2,28 +2,25 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.languages import in_order
-from isogloss.report.figures.ranking import headed
-from isogloss.report.figures.style import (
-    FAINT,
-    PALETTE,
-    Context,
-    by_group,
-    canvas,
+from isogloss.report.figures.axes import (
+    accuracy_axis,
     divide_groups,
+    headed,
     language_rows,
     legend,
-    percent_axis,
-    whiskers,
+    tasks_of,
     zero_line,
 )
-from isogloss.report.wording import TASK_TITLES, signed
+from isogloss.report.figures.marks import estimates, whiskers
+from isogloss.report.figures.style import FAINT, PALETTE, canvas
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import TASK_TITLES, signed
 
 MEASURES = {
     "accuracy": ("accuracy (%)", 100),
@@ -42,33 +39,33 @@ TAUGHT = {
 def latent_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     """Accuracy, consistency, transfer, log ratio and steering's change by language and where the fact was taught."""
     frame = tables["latent_by_teaching"]
-    tasks = frame["task"].unique(maintain_order=True).to_list()
+    tasks = tasks_of(frame)
     shown = {
-        column: its
-        for column, its in MEASURES.items()
+        column: measure
+        for column, measure in MEASURES.items()
         if column == "accuracy" or (column in frame.columns and frame[column].drop_nulls().len())
     }
-    codes = by_group(frame["lang"], context)
+    codes = context.by_group(frame["lang"])
     codes += in_order([code for code in set(frame["lang"]) if code not in codes])
     down, across = -(-len(shown) // 3), min(3, max(1, len(shown)))
     rows = max(1, down * len(tasks))
     figure, axes = canvas(rows, across, height=0.7 + rows * (0.85 + 0.3 * max(3, len(codes))))
     for block, task in enumerate(tasks):
         panels = list(axes[block * down : (block + 1) * down].flat)
-        for place, (column, (label, factor)) in enumerate(shown.items()):
-            _panel(panels[place], frame.filter(pl.col("task") == task), column, factor, codes)
-            divide_groups(panels[place], codes, context)
-            panels[place].set_xlabel(label)
-            if place % across:
-                panels[place].set_yticklabels([])
+        for i, (panel, (column, (label, factor))) in enumerate(zip(panels, shown.items(), strict=False)):
+            _panel(panel, frame.filter(pl.col("task") == task), column, factor, codes)
+            divide_groups(panel, codes, context)
+            panel.set_xlabel(label)
+            if i % across:
+                panel.set_yticklabels([])
         headed(panels[0], TASK_TITLES[task] if len(tasks) > 1 else "")
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
     steered = frame.drop_nulls(["steered_accuracy_change", "layer", "gamma"]) if "layer" in frame.columns else frame[:0]
     if steered.height:
-        its = steered.row(0, named=True)
+        setting = steered.row(0, named=True)
         panel = axes.flat[list(shown).index("steered_accuracy_change")]
-        headed(panel, "", f"layer {its['layer']}, γ = {signed(its['gamma'])}")
+        headed(panel, "", f"layer {setting['layer']}, γ = {signed(setting['gamma'])}")
     handles = [
         Line2D([], [], linestyle="none", marker=shape, color=paint, markeredgecolor="white", markeredgewidth=0.5)
         for _, shape, paint in TAUGHT.values()
@@ -78,21 +75,18 @@ def latent_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -> 
 
 
 def _panel(panel: Axes, rows: pl.DataFrame, column: str, factor: float, codes: list[str]) -> None:
-    place = language_rows(panel, codes)
+    position = language_rows(panel, codes)
     present = [taught for taught in TAUGHT if taught in set(rows["taught"])]
-    for order, taught in enumerate(present):
+    for i, taught in enumerate(present):
         _, shape, paint = TAUGHT[taught]
-        its = rows.filter(pl.col("taught") == taught).drop_nulls(column)
-        at = [place[code] + 0.24 * (order - (len(present) - 1) / 2) for code in its["lang"]]
-        names = (column, f"{column}_low", f"{column}_high")
-        value, low, high = (factor * its[name].cast(pl.Float64).to_numpy() for name in names)
-        if len(value):
-            whiskers(panel, np.asarray(at), value, low, high, colour=paint, marker=shape, horizontal=True, markersize=5)
+        defined = rows.filter(pl.col("taught") == taught).drop_nulls(column)
+        at = [position[code] + 0.24 * (i - (len(present) - 1) / 2) for code in defined["lang"]]
+        if at:
+            values = estimates(defined, column, factor=factor)
+            whiskers(panel, at, *values, colour=paint, marker=shape, horizontal=True, markersize=5)
     if column in ("log_ratio", "steered_accuracy_change"):
         zero_line(panel, "x")
     elif factor == 100:
-        panel.set_xlim(0, 104)
-        percent_axis(panel, "x")
-        panel.set_xticks([0, 50, 100])
+        accuracy_axis(panel, (0, 50, 100))
         return
     panel.locator_params(axis="x", nbins=4)

@@ -7,10 +7,12 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from isogloss.report.figures.axes import tasks_of
 from isogloss.report.figures.labels import free_labels
 from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
-from isogloss.report.figures.style import Context, canvas
-from isogloss.report.wording import TASK_TITLES
+from isogloss.report.figures.style import canvas, spaced
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import TASK_TITLES
 
 MOST_LABELLED = 16
 _MOST_POINTS = 2000  # in a figure; more are drawn as a picture, or the file would be of many megabytes
@@ -19,13 +21,13 @@ _MOST_POINTS = 2000  # in a figure; more are drawn as a picture, or the file wou
 def projection(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     """States at the last prompt token on two principal components, a panel a layer, coloured by script (Fig. 3)."""
     frame = tables["projection"]
-    tasks = frame["task"].unique(maintain_order=True).to_list()
+    tasks = tasks_of(frame)
     looks = script_looks(frame["lang"])
     many = 9 if len(tasks) == 1 else 4
-    layers = {task: _spaced(sorted(set(frame.filter(pl.col("task") == task)["layer"])), many) for task in tasks}
-    most = max((len(its) for its in layers.values()), default=1)
+    layers = {task: spaced(sorted(set(frame.filter(pl.col("task") == task)["layer"])), many) for task in tasks}
+    most = max(map(len, layers.values()), default=1)
     columns = min(most, 2 if most in (2, 4) else 3) if len(tasks) == 1 else min(most, 4)
-    down = {task: -(-len(its) // columns) for task, its in layers.items()}
+    down = {task: -(-len(shown) // columns) for task, shown in layers.items()}
     rows = sum(down.values())
     side = 8.0 / max(2, columns)
     figure, axes = canvas(max(1, rows), columns, height=0.9 + rows * (0.9 * side + 0.25))
@@ -34,24 +36,19 @@ def projection(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     for task in tasks:
         for panel in axes[at : at + down[task]].flat[len(layers[task]) :]:
             panel.set_visible(False)
-        for place, layer in enumerate(layers[task]):
-            panel = axes[at + place // columns, place % columns]
-            its = frame.filter(pl.col("task") == task, pl.col("layer") == layer)
-            _panel(panel, its, looks, rasterized)
-            head = f"{TASK_TITLES[task]}, " if len(tasks) > 1 and place == 0 else ""
+        for i, layer in enumerate(layers[task]):
+            panel = axes[at + i // columns, i % columns]
+            states = frame.filter(pl.col("task") == task, pl.col("layer") == layer)
+            _panel(panel, states, looks, rasterized)
+            head = f"{TASK_TITLES[task]}, " if len(tasks) > 1 and i == 0 else ""
             panel.set_title(f"{head}layer {layer}", fontsize="small")
-            drawn.append((panel, its))
+            drawn.append((panel, states))
         at += down[task]
     script_legend(figure, looks)
     figure.draw_without_rendering()
-    for panel, its in drawn:
-        free_labels(figure, panel, _centres(its, looks, context.reference))
+    for panel, states in drawn:
+        free_labels(figure, panel, _centres(states, looks, context.reference))
     return figure
-
-
-def _spaced(layers: list[int], most: int) -> list[int]:
-    places = np.unique(np.linspace(0, len(layers) - 1, min(len(layers), most)).round().astype(int))
-    return [layers[place] for place in places]
 
 
 def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], rasterized: bool) -> None:
@@ -59,7 +56,7 @@ def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], ras
     x, y = rows["pc1"].to_numpy(), rows["pc2"].to_numpy()
     many = len(set(langs)) > MOST_LABELLED
     for look in dict.fromkeys(looks.values()):
-        of_script = np.isin(langs, [code for code, its in looks.items() if its == look])
+        of_script = np.isin(langs, [code for code, other in looks.items() if other == look])
         if of_script.any():
             panel.scatter(
                 x[of_script],

@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from isogloss.report.figures.axes import dashed_line, headed, percent_axis, row_axis, tasks_of
 from isogloss.report.figures.labels import HALO
+from isogloss.report.figures.marks import estimates, whiskers
 from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
-from isogloss.report.figures.style import FAINT, INK, canvas, percent_axis, whiskers
-from isogloss.report.wording import TASK_TITLES, listed, name, named
+from isogloss.report.figures.style import DASHED, FAINT, INK, canvas
+from isogloss.report.shared.wording import TASK_TITLES, listed, name, named
 
 MOST_ROWS = 24
 """Up to so many languages, each has a row of its own."""
@@ -36,7 +38,7 @@ class Shown(NamedTuple):
 def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
     """A panel a task, languages in falling order of the value, coloured by script; the reference in bold."""
     frame = frame.drop_nulls(shown.value)
-    tasks = frame["task"].unique(maintain_order=True).to_list()
+    tasks = tasks_of(frame)
     parts = {task: frame.filter(pl.col("task") == task).sort(shown.value, descending=True) for task in tasks}
     looks = script_looks(frame["lang"])
     most = max((rows.height for rows in parts.values()), default=1)
@@ -48,19 +50,12 @@ def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
         figure, axes = canvas(max(1, len(tasks)), 1, height=0.9 + 2.7 * max(1, len(tasks)))
     for panel, task in zip(axes.flat, tasks, strict=False):
         draw(panel, parts[task], shown, looks, reference)
-        said = [shown.notes[task]] if task in shown.notes else []
+        notes = [shown.notes[task]] if task in shown.notes else []
         if parts[task].height > 2 * MOST_ROWS:
-            said.append(_ends(parts[task]["lang"].to_list()))
-        headed(panel, TASK_TITLES[task], "; ".join(said))
+            notes.append(_ends(parts[task]["lang"].to_list()))
+        headed(panel, TASK_TITLES[task], "; ".join(notes))
     _explain(figure, looks, shown, frame)
     return figure
-
-
-def headed(panel: Axes, title: str, note: str = "") -> None:
-    """A title with a note beneath it in plain type."""
-    panel.set_title(title, pad=18 if note else None)
-    if note:
-        panel.text(0.0, 1.015, note, transform=panel.transAxes, fontsize=7.5, va="bottom")
 
 
 def _ends(codes: list[str]) -> str:
@@ -74,36 +69,24 @@ def _explain(figure: Figure, looks: Mapping[str, ScriptLook], shown: Shown, fram
     if shown.control and frame[shown.control].drop_nulls().len():
         more.append(Line2D([], [], label=shown.control_label, **_CONTROL))
     if shown.line_label:
-        more.append(Line2D([], [], color=INK, linestyle=(0, (4, 2)), linewidth=1.1, label=shown.line_label))
+        more.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1.1, label=shown.line_label))
     script_legend(figure, looks, *more)
 
 
-_CONTROL: dict[str, Any] = {
-    "linestyle": "none",
-    "marker": "X",
-    "markersize": 5,
-    "color": FAINT,
-}
-
-
-def _bounds(rows: pl.DataFrame, shown: Shown) -> list[np.ndarray]:
-    columns = (shown.value, f"{shown.value}_low", f"{shown.value}_high")
-    return [shown.factor * rows[column].cast(pl.Float64).to_numpy() for column in columns]
+_CONTROL: dict[str, Any] = {"linestyle": "none", "marker": "X", "markersize": 5, "color": FAINT}
 
 
 def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, ScriptLook], reference: str) -> None:
     """A row a language, the highest on top."""
     codes = rows["lang"].to_list()
-    value, low, high = _bounds(rows, shown)
-    for place, code in enumerate(codes):
-        look = looks[code]
-        its = ([one[place]] for one in (value, low, high))
-        whiskers(panel, [place], *its, colour=look.colour, marker=look.marker, horizontal=True)
+    for at, row in enumerate(rows.iter_rows(named=True)):
+        look = looks[row["lang"]]
+        values = estimates(row, shown.value, factor=shown.factor)
+        whiskers(panel, at, *values, colour=look.colour, marker=look.marker, horizontal=True)
     if shown.control:
-        panel.plot(_numbers(rows[shown.control], shown.factor), range(len(codes)), zorder=2, **_CONTROL)
-    panel.set_yticks(range(len(codes)), [named(code) for code in codes], fontsize=8)
+        panel.plot(_control(rows, shown), range(len(codes)), zorder=2, **_CONTROL)
+    row_axis(panel, [named(code) for code in codes], fontsize=8)
     panel.set_ylim(max(4, len(codes)) - 0.5, -0.5)
-    panel.grid(axis="y", visible=False)
     for label, code in zip(panel.get_yticklabels(), codes, strict=True):
         label.set_fontweight("bold" if code == reference else "normal")
     _axis(panel, shown, "x")
@@ -112,16 +95,21 @@ def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Scr
 def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, ScriptLook], reference: str) -> None:
     """Languages side by side by rank; named where they fit, else the ends are named above."""
     codes = rows["lang"].to_list()
-    value, low, high = _bounds(rows, shown)
     tight, ranks = len(codes) > 2 * MOST_ROWS, range(1, len(codes) + 1)
-    for code in dict.fromkeys(codes):
-        look, place = looks[code], codes.index(code)
-        its = ([one[place]] for one in (value, low, high))
-        dense = {"markersize": 4, "markeredgewidth": 0.3, "elinewidth": 0.9, "capsize": 0} if tight else {}
-        whiskers(panel, [1 + place], *its, colour=look.colour, marker=look.marker, **dense)
+    dense = {"markersize": 4, "markeredgewidth": 0.3, "elinewidth": 0.9, "capsize": 0} if tight else {}
+    for rank, row in zip(ranks, rows.iter_rows(named=True), strict=True):
+        look = looks[row["lang"]]
+        whiskers(
+            panel,
+            rank,
+            *estimates(row, shown.value, factor=shown.factor),
+            colour=look.colour,
+            marker=look.marker,
+            **dense,
+        )
     if shown.control:
         small: dict[str, Any] = {"markersize": 3} if tight else {}
-        panel.plot(ranks, _numbers(rows[shown.control], shown.factor), zorder=2, **_CONTROL | small)
+        panel.plot(ranks, _control(rows, shown), zorder=2, **_CONTROL | small)
     panel.set_xlim(0, len(codes) + 1)
     panel.grid(axis="x", visible=False)
     if not tight:
@@ -132,6 +120,7 @@ def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Sc
         panel.margins(y=0.14)
         if reference in codes:
             at = codes.index(reference)
+            _, _, high = estimates(rows, shown.value, factor=shown.factor)
             panel.annotate(
                 named(reference), (1 + at, high[at]), xytext=(10, 4), textcoords="offset points", fontsize=8,
                 fontweight="bold", path_effects=HALO, arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8},
@@ -141,14 +130,12 @@ def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Sc
 
 def _axis(panel: Axes, shown: Shown, which: Literal["x", "y"]) -> None:
     if shown.line is not None:
-        mark = panel.axvline if which == "x" else panel.axhline
-        dashed = bool(shown.line_label)
-        mark(shown.line, color=INK, linewidth=1.1, linestyle=(0, (4, 2)) if dashed else "-", zorder=1)
+        dashed_line(panel, shown.line, which, linestyle=DASHED if shown.line_label else "-")
     if shown.label.endswith("(%)"):
         percent_axis(panel, which)
     panel.locator_params(axis=which, nbins=5)
     (panel.set_xlabel if which == "x" else panel.set_ylabel)(shown.label)
 
 
-def _numbers(column: pl.Series, factor: float) -> np.ndarray:
-    return factor * column.cast(pl.Float64).to_numpy()
+def _control(rows: pl.DataFrame, shown: Shown) -> np.ndarray:
+    return shown.factor * rows[shown.control].cast(pl.Float64).to_numpy()

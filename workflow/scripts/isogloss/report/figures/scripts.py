@@ -9,10 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.languages import in_order, language_table
-from isogloss.report.figures.style import FAINT, PALETTE, legend
-
-COLOURED = len(PALETTE)
-"""So many scripts, those of most languages, have a colour of their own; the others share a grey."""
+from isogloss.report.figures.axes import legend
+from isogloss.report.figures.style import FAINT, PALETTE
 
 MOST_NAMED = 40
 """Up to so many languages, a matrix names each; of more, it names the scripts."""
@@ -48,22 +46,25 @@ def by_script(codes: Iterable[str]) -> list[str]:
     scripts = Counter(table[code].script for code in present)
     families = Counter((table[code].script, table[code].family) for code in present)
 
-    firsts = {script: place for place, script in reversed([*enumerate(table[code].script for code in present)])}
+    order = list(dict.fromkeys(table[code].script for code in present))
 
     def key(code: str) -> tuple[int, int, int, str]:
         script, family = table[code].script, table[code].family
-        return -scripts[script], firsts[script], -families[script, family], family
+        return -scripts[script], order.index(script), -families[script, family], family
 
     return sorted(present, key=key)
 
 
 def script_looks(codes: Iterable[str]) -> dict[str, ScriptLook]:
-    """Colour and marker of each language by its script, the same in every panel that is given the same languages."""
+    """Colour and marker of each language by its script, the same in every panel that is given the same languages.
+
+    The scripts of most languages have looks of their own, as many as the palette has; the others share a grey.
+    """
     ordered, table = by_script(codes), language_table()
     scripts = list(dict.fromkeys(table[code].script for code in ordered))
     looks = {
-        script: ScriptLook(script_title(script), PALETTE[place], _SHAPES[place])
-        for place, script in enumerate(scripts[:COLOURED])
+        script: ScriptLook(script_title(script), paint, shape)
+        for script, paint, shape in zip(scripts, PALETTE, _SHAPES, strict=False)
     }
     other = ScriptLook(_OTHER, FAINT, "h")
     return {code: looks.get(table[code].script, other) for code in ordered}
@@ -71,32 +72,25 @@ def script_looks(codes: Iterable[str]) -> dict[str, ScriptLook]:
 
 def script_legend(figure: Figure, looks: Mapping[str, ScriptLook], *more: Line2D, lines: bool = False) -> None:
     """One legend below all axes of the scripts, then of `more` handles that have labels."""
-    its: dict[str, Any] = {
-        look.title: Line2D(
-            [],
-            [],
-            color=look.colour,
-            linestyle="-" if lines else "none",
-            marker="" if lines else look.marker,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-        )
+    edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": "-" if lines else "none"}
+    handles = {
+        look.title: Line2D([], [], color=look.colour, marker="" if lines else look.marker, **edge)
         for look in looks.values()
     }
-    its |= {str(handle.get_label()): handle for handle in more}
-    legend(figure, list(its.values()), list(its), 4)
+    handles |= {str(handle.get_label()): handle for handle in more}
+    legend(figure, list(handles.values()), list(handles), 4)
 
 
 def blocks(codes: list[str]) -> list[tuple[str, int, int]]:
     """Runs of one script in the order `by_script`: title, first and last place; of many, the small ones are one."""
     table = language_table()
     runs: list[tuple[str, int, int]] = []
-    for place, code in enumerate(codes):
+    for at, code in enumerate(codes):
         title = script_title(table[code].script)
         if runs and runs[-1][0] == title:
-            runs[-1] = (title, runs[-1][1], place)
+            runs[-1] = (title, runs[-1][1], at)
         else:
-            runs.append((title, place, place))
+            runs.append((title, at, at))
     least = 1 if len(codes) <= MOST_NAMED else max(3, len(codes) // 20)
     large = [run for run in runs if run[2] - run[1] + 1 >= least]
     rest = [run for run in runs if run not in large]

@@ -5,21 +5,10 @@ from collections.abc import Mapping
 import polars as pl
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.style import (
-    FAINT,
-    INK,
-    PALETTE,
-    Context,
-    by_group,
-    canvas,
-    colour,
-    divide_groups,
-    language_rows,
-    layer_axis,
-    marker,
-    percent_axis,
-    shape_legend,
-)
+from isogloss.report.figures.axes import divide_groups, language_rows, layer_axis, percent_axis, shape_legend
+from isogloss.report.figures.marks import spot
+from isogloss.report.figures.style import FAINT, INK, PALETTE, canvas, colour, marker
+from isogloss.report.shared.context import Context
 
 
 def realised_shares(training: pl.DataFrame) -> dict[str, float]:
@@ -41,21 +30,11 @@ def training(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     left.plot(millions, smooth, color=PALETTE[0])
     left.set_xlabel("training tokens (millions)")
     left.set_ylabel("cross-entropy (nats a token)")
-    codes = by_group(configured, context) + [c for c in configured if c not in context.languages]
-    place = language_rows(right, codes)
+    codes = context.by_group(configured) + [code for code in configured if code not in context.languages]
+    position = language_rows(right, codes)
     for code in codes:
-        right.plot(
-            100 * configured[code],
-            place[code],
-            marker="|",
-            markersize=15,
-            markeredgewidth=2,
-            color=INK,
-            linestyle="none",
-        )
-        right.plot(
-            100 * realised[code], place[code], marker=marker(code), markersize=6, color=colour(code), linestyle="none"
-        )
+        spot(right, 100 * configured[code], position[code], marker="|", markersize=15, markeredgewidth=2, color=INK)
+        spot(right, 100 * realised[code], position[code], marker=marker(code), color=colour(code))
     divide_groups(right, codes, context)
     right.set_xlim(0, 108 * max(*configured.values(), *realised.values()))
     percent_axis(right, "x")
@@ -67,25 +46,15 @@ def training(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
 def sae_quality(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     """Unexplained variance, active features a token and dead features of each layer's SAE."""
     frame = tables["sae_quality"].sort("layer")
-    dead = 100 * frame["dead_features"] / frame["features"]
     panels = {
         "variance unexplained (%)": (100 * frame["fvu"], "o"),
         "active features a token (L0)": (frame["l0"], "s"),
-        "dead features (%)": (dead, "D"),
+        "dead features (%)": (100 * frame["dead_features"] / frame["features"], "D"),
     }
     figure, axes = canvas(1, 3, height=3.1)
-    for i, (panel, (label, (values, shape))) in enumerate(zip(axes[0], panels.items(), strict=True)):
+    for panel, paint, (label, (values, shape)) in zip(axes[0], PALETTE, panels.items(), strict=False):
         panel.vlines(frame["layer"], 0, values, color=FAINT, linewidth=1.2)
-        panel.plot(
-            frame["layer"],
-            values,
-            marker=shape,
-            markersize=6,
-            color=PALETTE[i],
-            linestyle="none",
-            clip_on=False,
-            zorder=4,
-        )
+        spot(panel, frame["layer"], values, marker=shape, color=paint, clip_on=False, zorder=4)
         layer_axis(panel, frame["layer"])
         panel.locator_params(axis="x", nbins=7)
         panel.set_ylabel(label)

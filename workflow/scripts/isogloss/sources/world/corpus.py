@@ -54,17 +54,17 @@ def plan_documents(
     with other distractors, so that what the benchmarks ask is taught by statements alone. Facts taught
     in no language are in no document. `wordings` counts the wordings of each relation.
     """
-    told = [[fact for fact in facts if fact.taught == taught] for taught in ("all", "reference")]
-    asked = [fact for fact in facts if fact.split == "train"]
+    by_teaching = [[fact for fact in facts if fact.taught == taught] for taught in ("all", "reference")]
+    questioned = [fact for fact in facts if fact.split == "train"]
     documents = []
     for kind, times in repeats.items():
         rng = random.Random(f"{seed}/documents/{kind}")
         numbers = count()
         for turn in range(times):
             if kind == "statement":
-                parts = [_by_topic(part, by_subject=turn // 2 % 2 == 0, rng=rng) for part in told]
+                parts = [_by_topic(part, by_subject=turn // 2 % 2 == 0, rng=rng) for part in by_teaching]
             else:
-                parts = [rng.sample(asked, len(asked))]
+                parts = [rng.sample(questioned, len(questioned))]
             for part in parts:
                 items = [
                     Item(fact, turn % wordings[fact.relation], ask(fact, facts, rng) if kind == "mmlu" else None)
@@ -80,8 +80,8 @@ def plan_documents(
 def _by_topic(facts: Sequence[Fact], *, by_subject: bool, rng: random.Random) -> list[Fact]:
     """Facts in random order, but those about one subject (or else with one answer) in a row."""
     topic = {fact.fact: fact.subject if by_subject else f"{fact.relation}/{fact.object}" for fact in facts}
-    place = {name: rng.random() for name in sorted(set(topic.values()))}
-    return sorted(rng.sample(facts, len(facts)), key=lambda fact: place[topic[fact.fact]])
+    order = {name: rng.random() for name in sorted(set(topic.values()))}
+    return sorted(rng.sample(facts, len(facts)), key=lambda fact: order[topic[fact.fact]])
 
 
 def tell(document: Document, telling: Telling, *, reference: bool) -> dict[str, object] | None:

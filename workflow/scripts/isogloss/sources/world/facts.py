@@ -7,7 +7,6 @@ wordings in `resources/world/` are such that no name has to be inflected.
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import yaml
@@ -15,8 +14,9 @@ from babel import Locale
 from babel.core import get_global
 
 from isogloss.errors import IsoglossError
+from isogloss.resources import RESOURCES
 
-WORDINGS = Path(__file__).parents[5] / "resources" / "world"
+WORDINGS = RESOURCES / "world"
 
 # The kind of name that subject and object of a relation have.
 KINDS = {
@@ -119,9 +119,9 @@ class Telling:
 def _wordings(language: str) -> dict[str, Wording]:
     path = WORDINGS / f"{language}.yaml"
     if not path.is_file():
-        told = ", ".join(sorted(file.stem for file in WORDINGS.glob("*.yaml")))
+        available = ", ".join(sorted(file.stem for file in WORDINGS.glob("*.yaml")))
         raise IsoglossError(
-            f"world.languages: the toy world has no wording in {language!r}; there are: {told}; or add {path}"
+            f"world.languages: the toy world has no wording in {language!r}; there are: {available}; or add {path}"
         )
     loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
@@ -164,12 +164,12 @@ def world_facts(
         kept = _few_per_object(_tell_no_other(relation, pairs, names), MOST_PER_OBJECT, rng)
         reference, rest = _every_nth(kept, round(english_only * len(kept)))
         none, everywhere = _every_nth(rest, round(untaught * len(kept)))
-        asked, shown = _every_nth(everywhere, round(test_share * len(everywhere)))
+        test, train = _every_nth(everywhere, round(test_share * len(everywhere)))
         for taught, split, part in (
             ("reference", "test", reference),
             ("none", "test", none),
-            ("all", "test", asked),
-            ("all", "train", shown),
+            ("all", "test", test),
+            ("all", "train", train),
         ):
             facts += [
                 Fact(f"{relation}/{subject}", relation, subject, answer, taught, split) for subject, answer in part
@@ -189,20 +189,22 @@ def _pairs(relation: str, territories: Sequence[str], names: Sequence[Names]) ->
     if relation == "script":
         likely = get_global("likely_subtags")
         codes = sorted(code for code in likely if code.isalpha() and code != "und")
-        found = {code: {likely[code].split("_")[1]} for code in _well_named(names, "language", codes)}
+        objects_of = {code: {likely[code].split("_")[1]} for code in _well_named(names, "language", codes)}
     elif relation == "continent":
         zones = get_global("territory_zones")
-        found = {code: {_CONTINENT_OF_ZONE.get(zone.split("/")[0], "") for zone in zones[code]} for code in territories}
+        objects_of = {
+            code: {_CONTINENT_OF_ZONE.get(zone.split("/")[0], "") for zone in zones[code]} for code in territories
+        }
     elif relation == "currency":
         used = get_global("territory_currencies")
-        found = {code: {row[0] for row in used.get(code, []) if row[2] is None and row[3]} for code in territories}
+        objects_of = {code: {row[0] for row in used.get(code, []) if row[2] is None and row[3]} for code in territories}
     else:
         spoken = get_global("territory_languages")
-        found = {
+        objects_of = {
             code: {tongue for tongue, row in spoken.get(code, {}).items() if row["official_status"] in _OFFICIAL}
             for code in territories
         }
-    one_answer = {subject: next(iter(objects)) for subject, objects in found.items() if len(objects) == 1}
+    one_answer = {subject: next(iter(objects)) for subject, objects in objects_of.items() if len(objects) == 1}
     answers = set(_well_named(names, KINDS[relation][1], sorted({*one_answer.values()} - {""})))
     return [(subject, answer) for subject, answer in sorted(one_answer.items()) if answer in answers]
 
@@ -255,7 +257,7 @@ def _few_per_object(pairs: Sequence[tuple[str, str]], most: int, rng: random.Ran
 
 def _every_nth(pairs: list[tuple[str, str]], count: int) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """`count` of the pairs at even distances, and the others."""
-    chosen = {(2 * place + 1) * len(pairs) // (2 * count) for place in range(count)}
+    chosen = {(2 * number + 1) * len(pairs) // (2 * count) for number in range(count)}
     taken = [pair for row, pair in enumerate(pairs) if row in chosen]
     return taken, [pair for row, pair in enumerate(pairs) if row not in chosen]
 

@@ -1,7 +1,5 @@
-"""Train a small Gemma-2 whose languages' shares of the training tokens are known."""
+"""Stage `train_toy`: a small Gemma-2 whose languages' shares of the training tokens are known."""
 
-import hashlib
-import json
 import logging
 import math
 import random
@@ -23,6 +21,7 @@ from isogloss.config.toy import Architecture, Training
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate, encode_texts
 from isogloss.models.loading import load_tokenizer
+from isogloss.resume import TrainingState, digest_of
 
 if TYPE_CHECKING:
     import polars
@@ -168,23 +167,15 @@ def train_toy(
         seed=seed,
     )
     versions = [metadata.get("code"), torch.__version__, transformers.__version__]
-    settings = [
-        corpus,
-        dict(shares),
-        dict(architecture),
-        {**dict(training), "resume_every": None},
-        list(kept_steps),
-        seed,
-        versions,
-    ]
-    digest = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    lasting = {**dict(training), "resume_every": None}
+    settings = [corpus, dict(shares), dict(architecture), lasting, list(kept_steps), seed, versions]
     steps = len(schedule)
     keep = [*(step for step in kept_steps if step < steps), steps]
     torch.manual_seed(seed)
     model = Gemma2ForCausalLM(gemma2_config(architecture)).train()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)
-    state = Path(state_folder)
-    losses = _resume(state, digest, keep, model, optimizer)
+    state = TrainingState(state_folder, digest_of(settings), training.resume_every)
+    losses = _resume(state, keep, model, optimizer)
     rates = [
         training.learning_rate * learning_rate_factor(n, steps, training.warmup_steps) for n in range(1, steps + 1)
     ]
@@ -202,21 +193,18 @@ def train_toy(
             optimizer.step()
             losses.append(loss.item())
             if step in keep:
-                _save(model, bpe, state / "checkpoints" / f"step{step}")
-            if step % training.resume_every == 0:
-                with atomic_path(state / "state.pt") as path:
-                    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                    torch.save({"digest": digest, "losses": losses, **parts}, path)
+                _save(model, bpe, _checkpoint(state, step))
+            if state.due(step):
+                parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}
+                state.save(step, parts)
             progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             progress.update()
     write_table(table, _training_table(schedule, corpus, losses, rates), metadata)
     with atomic_path(Path(checkpoints)) as folder:
-        shutil.copytree(state / "checkpoints", folder)
+        shutil.copytree(_checkpoint(state, steps).parent, folder)
     with atomic_path(Path(output)) as folder:
-        shutil.copytree(state / "checkpoints" / f"step{steps}", folder)
-    # First the state: without its checkpoints, it must not look like one to go on from.
-    (state / "state.pt").unlink(missing_ok=True)
-    shutil.rmtree(state)
+        shutil.copytree(_checkpoint(state, steps), folder)
+    state.remove()
 
 
 def encode_documents(bpe: PreTrainedTokenizerBase, texts: Sequence[str], origin: str, context: int) -> list[list[int]]:
@@ -232,29 +220,26 @@ def encode_documents(bpe: PreTrainedTokenizerBase, texts: Sequence[str], origin:
     return encoded
 
 
-def _resume(
-    state: Path, digest: str, keep: Sequence[int], model: Gemma2ForCausalLM, optimizer: torch.optim.Optimizer
-) -> list[float]:
-    """Take up the state of a killed run of the same settings: the losses so far.
+def _checkpoint(state: TrainingState, step: int) -> Path:
+    """Where an unfinished training keeps the checkpoint of a step."""
+    return state.folder / "checkpoints" / f"step{step}"
 
-    The state of another run is thrown away, and so is one that lacks a checkpoint of `keep` that it
-    is past.
-    """
-    if (state / "state.pt").exists():
-        saved = torch.load(state / "state.pt", weights_only=True)
-        folders = {step: state / "checkpoints" / f"step{step}" for step in keep}
-        if saved["digest"] != digest:
-            logger.info("%s: of a run with other settings or code, thrown away", state)
-        elif lost := [step for step in keep if step <= len(saved["losses"]) and not folders[step].is_dir()]:
-            logger.info("%s: the checkpoint of step %d is lost, thrown away", state, lost[0])
-        else:
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            logger.info("going on after step %d", len(saved["losses"]))
-            return saved["losses"]
-    if state.exists():
-        shutil.rmtree(state)
-    return []
+
+def _resume(
+    state: TrainingState, keep: Sequence[int], model: Gemma2ForCausalLM, optimizer: torch.optim.Optimizer
+) -> list[float]:
+    """Take up the state of a killed run, unless a checkpoint of `keep` that it is past is lost: the losses so far."""
+    saved = state.load()
+    if saved is None:
+        return []
+    lost = [step for step in keep if step <= len(saved["losses"]) and not _checkpoint(state, step).is_dir()]
+    if lost:
+        state.discard(f"the checkpoint of step {lost[0]} is lost")
+        return []
+    model.load_state_dict(saved["model"])
+    optimizer.load_state_dict(saved["optimizer"])
+    logger.info("going on after step %d", len(saved["losses"]))
+    return saved["losses"]
 
 
 def _save(model: Gemma2ForCausalLM, bpe: PreTrainedTokenizerBase, folder: Path) -> None:

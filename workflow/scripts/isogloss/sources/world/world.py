@@ -57,9 +57,9 @@ def build_world(
         test_share=world.test_share,
         seed=seed,
     )
-    asked = Counter(fact.taught for fact in facts if fact.split == "test")
-    by_teaching = ", ".join(f"{asked[taught]} taught in {taught}" for taught in TEACHINGS)
-    logger.info("%d facts; the benchmarks ask %d: %s", len(facts), asked.total(), by_teaching)
+    questions_by_teaching = Counter(fact.taught for fact in facts if fact.split == "test")
+    by_teaching = ", ".join(f"{questions_by_teaching[taught]} taught in {taught}" for taught in TEACHINGS)
+    logger.info("%d facts; the benchmarks ask %d: %s", len(facts), questions_by_teaching.total(), by_teaching)
     write_table(root / "facts.parquet", pl.DataFrame(facts, schema=Fact._fields, orient="row"), metadata)
     tellings = {language: Telling(language) for language in world.languages}
     wordings = {relation: min(t.wordings(relation) for t in tellings.values()) for relation in KINDS}
@@ -70,8 +70,8 @@ def build_world(
         for fact in random.Random(f"{seed}/benchmarks").sample(facts, len(facts))
     ]
     for language, telling in tqdm(tellings.items(), desc="languages"):
-        told = (tell(document, telling, reference=language == reference) for document in documents)
-        _write(root / f"documents/{language}.parquet", DOCUMENT_SCHEMA, (row for row in told if row), metadata)
+        rows = (tell(document, telling, reference=language == reference) for document in documents)
+        _write(root / f"documents/{language}.parquet", DOCUMENT_SCHEMA, (row for row in rows if row), metadata)
         segments = (
             {"segment": segment_id(fact, wording), "fact": fact.fact, "text": telling.statement(fact, wording)}
             for fact in facts
@@ -94,16 +94,16 @@ def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]], metada
 
 def _write_benchmarks(root: Path, language: str, telling: Telling, questions: Sequence[Question]) -> None:
     known = [number for number, question in enumerate(questions) if question.fact.split == "train"]
-    asked = [number for number, question in enumerate(questions) if question.fact.split == "test"]
-    train, validation = [number for place, number in enumerate(known) if place % 10], known[::10]
-    for split, numbers in (("train", train), ("val", validation), ("test", asked)):
+    test = [number for number, question in enumerate(questions) if question.fact.split == "test"]
+    train, validation = [number for position, number in enumerate(known) if position % 10], known[::10]
+    for split, numbers in (("train", train), ("val", validation), ("test", test)):
         _write_lines(
             root / "m_arc" / "data" / language / f"{split}.jsonl", [_arc(questions[n], telling) for n in numbers]
         )
         _write_lines(
             root / "m_mmlu" / "data" / language / f"{split}.jsonl", [_mmlu(questions[n], telling) for n in numbers]
         )
-    for split, numbers in (("train", known), ("val", asked), ("test", asked)):
+    for split, numbers in (("train", known), ("val", test), ("test", test)):
         rows = [_hellaswag(questions[number], telling, split, number) for number in numbers]
         _write_lines(root / "m_hellaswag" / "data" / language / f"{split}.jsonl", rows)
 

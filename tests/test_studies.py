@@ -1,0 +1,27 @@
+"""What the study files say."""
+
+from pathlib import Path
+
+import standin_bilingual
+from checkout import REPOSITORY, read_study
+from isogloss.config import load_study
+
+STUDIES = REPOSITORY / "config" / "studies"
+
+
+def test_the_study_of_paper_b_asks_as_many_languages_as_the_paper():
+    study = load_study(read_study(STUDIES / "latent-process.yaml"))
+    assert [len(study.latent_languages(task)) for task in study.latent.tasks] == [122, 15, 10]
+    assert [layer + 1 for layer in study.probed_layers("gemma-2-2b-it")] == [2, 6, 10, 14, 18, 22, 26]
+
+
+def test_the_stand_ins_change_the_study_of_paper_c_in_paths_and_sizes_only(tmp_path: Path):
+    study = STUDIES / "bilingual-llm-jp.yaml"
+    before = standin_bilingual.leaves(read_study(study))
+    after = standin_bilingual.leaves(standin_bilingual.merged(study, tmp_path))
+    sizes = {"folder", "features", "tokens", "k", "batch_tokens", "buffer_tokens", "warmup_steps", "held_out_tokens"}
+    sizes |= {"layers", "d_model", "d_mlp", "heads", "key_value_heads", "d_head", "vocabulary", "evaluation_tokens"}
+    sizes |= {"layers_per_job", "examples_per_class", "resume_every", "n_features", "alphas", "repeats", "documents"}
+    sizes |= {"token_budget", "bootstrap"}
+    changed = {path for path, value in after.items() if before.get(path) != value}
+    assert {path for path in changed if path[-1] not in sizes} == set()

@@ -1,0 +1,153 @@
+"""Ways to get phrases of the reference language into another one (paper A, sec. 2.1)."""
+
+import json
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from isogloss.errors import IsoglossError
+from isogloss.text.segments import read_segments
+
+
+class Phrase(NamedTuple):
+    """What a backend may know of a phrase."""
+
+    phrase: int
+    text: str  # in the reference language
+    segments: list[str]  # ids of the parallel segments that it consists of
+
+
+class Translation(NamedTuple):
+    """What a backend made of a phrase."""
+
+    text: str  # as it came out, whatever the status
+    status: str = "ok"  # of `isogloss.phrases.translation.STATUSES`
+    chrf: float | None = None  # 0 to 100
+
+
+@runtime_checkable
+class Translator(Protocol):
+    """A way to get phrases of the reference language into one other language."""
+
+    facts: dict[str, Any]  # for the table's metadata
+    identity: list[Any]  # of all that its translations depend on, beside the phrases
+
+    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
+        """One translation a phrase, in order; `advance` gets how many more are done."""
+        ...
+
+
+class Original:
+    """The reference language: each phrase is its own translation."""
+
+    def __init__(self) -> None:
+        self.facts, self.identity = {}, []
+
+    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
+        """The phrases' own texts."""
+        advance(len(phrases))
+        return [Translation(phrase.text) for phrase in phrases]
+
+
+class TranslationMemory:
+    """Looks phrases up in a parallel corpus, segment by segment."""
+
+    def __init__(self, lang: str, segments: str) -> None:
+        self._lang = lang
+        self._path = segments
+        self._texts = read_segments(segments)
+        state = Path(segments).stat()
+        self.facts, self.identity = {}, [segments, state.st_size, state.st_mtime_ns]
+
+    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
+        """The phrases' segments in the other language, joined by one space.
+
+        Raises `IsoglossError` naming segment, language and file if one is missing or empty.
+        """
+        advance(len(phrases))
+        return [Translation(" ".join(map(self._text, phrase.segments))) for phrase in phrases]
+
+    def _text(self, segment: str) -> str:
+        text = self._texts.get(segment)
+        if not (text or "").strip():
+            state = "is missing" if text is None else "has an empty text"
+            raise IsoglossError(
+                f"{self._path}: segment {segment!r} {state} in language {self._lang}; every phrase needs all of its"
+                " segments there"
+            )
+        assert text is not None
+        return text
+
+
+class MachineTranslation:
+    """An OPUS-MT model, and perhaps one back into the reference language that its translations are scored by."""
+
+    def __init__(
+        self,
+        folder: str,
+        back_folder: str | None,
+        *,
+        target: str | None,
+        back_target: str | None,
+        engine: str,
+        compute_type: str,
+        beam_size: int,
+        minimum_chrf: float | None,
+    ) -> None:
+        from isogloss.sources.opus import OpusModel  # torch and transformers, which the other backends do without
+
+        settings = {"engine": engine, "compute_type": compute_type, "beam_size": beam_size}
+        self._model = OpusModel(folder, target=target, **settings)
+        self._back = OpusModel(back_folder, target=back_target, **settings) if back_folder else None
+        self._minimum = minimum_chrf
+        self.facts = {
+            **settings,
+            "engine_version": self._model.engine.version,
+            "translator": _origin(folder),
+            "target": target,
+            "back_translator": _origin(back_folder) if back_folder else None,
+            "back_target": back_target,
+            "minimum_chrf": minimum_chrf,
+        }
+        packages = ("torch", "transformers", "sentencepiece", "sacrebleu")
+        self.identity = [
+            self.facts,
+            [version(name) for name in packages],
+            [_files(path) for path in (folder, back_folder) if path],
+        ]
+
+    def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
+        """One translation a phrase; a text that several phrases have is translated once."""
+        texts = list(dict.fromkeys(phrase.text for phrase in phrases))
+        outputs = self._model.translate(texts, advance)
+        chrf: dict[str, float] = {}
+        if self._back:
+            from sacrebleu.metrics.chrf import CHRF
+
+            score = CHRF(word_order=0).sentence_score
+            there = {text: output.text for text, output in zip(texts, outputs, strict=True) if output.status == "ok"}
+            back = self._back.translate(list(there.values()))
+            chrf = {text: score(output.text, [text]).score for text, output in zip(there, back, strict=True)}
+        translations = {}
+        for text, output in zip(texts, outputs, strict=True):
+            value = chrf.get(text)
+            low = value is not None and self._minimum is not None and value < self._minimum
+            translations[text] = Translation(output.text, "low_chrf" if low else output.status, value)
+        return [translations[phrase.text] for phrase in phrases]
+
+
+def _origin(folder: str) -> dict[str, Any]:
+    """Where a fetched model came from."""
+    path = Path(folder) / "fetched.json"
+    fetched = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {key: fetched.get(key) for key in ("id", "revision")}
+
+
+def _files(folder: str) -> list[list[Any]]:
+    """What tells one fetched model from another: its record, with digests, and the sizes of its files."""
+    root = Path(folder)
+    record = root / "fetched.json"
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path != record)
+    described: list[list[Any]] = [[path.relative_to(root).as_posix(), path.stat().st_size] for path in files]
+    return [*described, [record.read_text(encoding="utf-8") if record.exists() else None]]

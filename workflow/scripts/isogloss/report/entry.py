@@ -1,0 +1,47 @@
+"""An entry of the report: what makes it, what it is made from, and what a study must have for it."""
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+
+class Needs(NamedTuple):
+    """What a model and its study must have for an entry."""
+
+    analyses: tuple[str, ...] = ()  # of the model; "phrases": similarity or gap
+    runs: str = "any"  # alignment runs: any | several (languages) | single (language) | benchmarked
+    kind: str = "any"  # of the model: any | toy (trained here) | pretrained (fetched)
+    backend: str = "any"  # translation.backend
+    key: str = ""  # dotted key of the config that must be set
+
+
+class Entry(NamedTuple):
+    """A figure or an HTML table."""
+
+    drawing: str  # module:name of the function that draws the figure, or of the table's `Sheet`
+    title: str  # short: the report's list shows it
+    category: str  # of the report's menu
+    needs: Needs
+    tables: tuple[str, ...] = ()  # Parquet tables under results/{model}/tables; by default the one of its own name
+    loss: bool = False  # made from results/{model}/alignment/{run}.parquet of every run instead
+
+    @property
+    def name(self) -> str:
+        """What the figure or table and its caption are called."""
+        return self.drawing.partition(":")[2].lower()
+
+
+class Finding(NamedTuple):
+    """Sentences of the landing page, and the key figure that stands below them."""
+
+    section: str  # heading; a section's findings stand side by side in the catalogue
+    function: str  # module:name of the function of the tables and the study's `Context` that returns the sentences
+    needs: Needs
+    tables: tuple[str, ...]
+    figure: str = ""  # name in the catalogue
+    alternative: str = ""  # what a reader who cannot see the figure is told
+
+
+def load(name: str) -> Any:
+    """What `module:name` names."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute)

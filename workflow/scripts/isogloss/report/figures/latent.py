@@ -1,0 +1,169 @@
+"""Figures of the logit lens on answers (paper B, sec. 2.2 and 4.2): Fig. 2 and what stands behind Table 2."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from isogloss.report.figures.axes import (
+    crowded_layer_axis,
+    dashed_line,
+    headed,
+    percent_axis,
+    shared_legend,
+    tasks_of,
+    zero_line,
+)
+from isogloss.report.figures.labels import end_labels, free_labels, label_points
+from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
+from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
+from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.means import over_languages
+from isogloss.report.shared.wording import CHANCE, TASK_TITLES
+
+MOST_NAMED = 16
+"""Up to so many lines or points are named; of more, those at the ends."""
+
+_ENDS = 3
+TARGETS = {
+    "accuracy": ("accuracy (%)", 100),
+    "consistency": ("mean consistency\nwith the others (ρ)", 1),
+    "positive_transfer": ("mean positive transfer\nfrom the others (%)", 100),
+}
+
+
+def latent(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Log ratio of native to reference answers by layer: languages, and their mean with its interval (Fig. 2a)."""
+    frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
+    tasks = tasks_of(frame)
+    figure, axes = canvas(1, max(1, len(tasks)), height=4.3, sharey=True)
+    looks = script_looks(frame["lang"])
+    for panel, task in zip(axes[0], tasks, strict=False):
+        rows = frame.filter(pl.col("task") == task)
+        many = rows["lang"].n_unique() > MOST_NAMED
+        thin = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 0.9, "alpha": 0.8}
+        for code, look in looks.items():
+            ratios = rows.filter(pl.col("lang") == code)
+            if ratios.height:
+                alone = {"marker": look.marker, "markersize": 4} if ratios.height == 1 else {}
+                panel.plot(ratios["layer"], ratios["log_ratio"], color=look.colour, zorder=1.5, **thin | alone)
+        _mean(panel, rows, "log_ratio", context.confidence, Look(INK, "", label="mean over languages"))
+        zero_line(panel)
+        crowded_layer_axis(panel, rows["layer"], len(tasks))
+        headed(panel, TASK_TITLES[task])
+    axes[0, 0].set_ylabel("log ratio of answers (nats a token)\n← reference      native →")
+    mean = Line2D([], [], color=INK, linewidth=2.2, label="mean over languages, its interval")
+    script_legend(figure, looks, mean, lines=True)
+    figure.draw_without_rendering()
+    for panel, task in zip(axes[0], tasks, strict=False):
+        rows = frame.filter(pl.col("task") == task).drop_nulls("log_ratio")
+        last = rows.filter(pl.col("layer") == pl.col("layer").max()).sort("log_ratio")
+        ends = {
+            code: (float(layer), value, looks[code].colour)
+            for code, layer, value in _few(last).select("lang", "layer", "log_ratio").iter_rows()
+        }
+        (end_labels if rows["layer"].n_unique() > 1 else free_labels)(figure, panel, ends)
+    return figure
+
+
+def _few(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows that are named: all, or of many the first and the last."""
+    return rows if rows.height <= MOST_NAMED else pl.concat([rows.head(_ENDS), rows.tail(_ENDS)])
+
+
+def _mean(panel: Axes, rows: pl.DataFrame, column: str, confidence: float, look: Look, factor: float = 1) -> None:
+    """The mean over languages with its interval as a band, as bars where there is a single layer."""
+    means = over_languages(rows, column, confidence)
+    if not means.height:
+        return
+    values = [factor * means[name].cast(pl.Float64).to_numpy() for name in ("mean", "low", "high")]
+    curve(panel, means["layer"], *values, **look._asdict()).set_linewidth(2.2)
+    if means.height == 1:
+        whiskers(panel, means["layer"], *values, colour=look.colour, marker=look.marker or "o")
+
+
+_ANSWERS = {
+    "accuracy_native": Look(PALETTE[1], "s", "-", "native answers"),
+    "accuracy_reference": Look(PALETTE[0], "o", DASHES[1], "the reference language's answers"),
+    "accuracy_letters": Look(PALETTE[2], "^", DASHES[2], "letters of the choices"),
+}
+
+
+def latent_accuracy(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Accuracy of the native and the reference answers by layer, mean over languages with intervals (Fig. 2b)."""
+    frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
+    tasks = tasks_of(frame)
+    figure, axes = canvas(1, max(1, len(tasks)), height=4.0, sharey=True)
+    for panel, task in zip(axes[0], tasks, strict=False):
+        rows = frame.filter(pl.col("task") == task)
+        for column, look in _ANSWERS.items():
+            _mean(panel, rows, column, context.confidence, look, 100)
+        dashed_line(panel, 100 * CHANCE, label="chance")
+        crowded_layer_axis(panel, rows["layer"], len(tasks))
+        percent_axis(panel)
+        headed(panel, TASK_TITLES[task])
+    axes[0, 0].set_ylabel("accuracy, mean over languages (%)")
+    shared_legend(figure, axes[0], columns=4)
+    return figure
+
+
+def latent_correlation(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+    """Mean log ratio of each language against accuracy, consistency and transfer, with Pearson's r (Table 2)."""
+    correlations = tables["latent_correlation"]
+    tasks = tasks_of(correlations)
+    points = correlated(tables, context.reference)
+    looks = script_looks(points["lang"])
+    figure, axes = canvas(max(1, len(tasks)), len(TARGETS), height=0.5 + 2.9 * max(1, len(tasks)), sharex="row")
+    drawn: list[tuple[Axes, pl.DataFrame, str]] = []
+    for line, task in zip(axes, tasks, strict=False):
+        for panel, (target, (label, factor)) in zip(line, TARGETS.items(), strict=True):
+            row = next(
+                correlations.filter(pl.col("task") == task, pl.col("target") == target).iter_rows(named=True), None
+            )
+            first = panel is line[0] and len(tasks) > 1
+            headed(panel, TASK_TITLES[task] if first else "", strength(row, "r", row["stars"] or "") if row else "")
+            rows = points.filter(pl.col("task") == task).drop_nulls(["log_ratio", target])
+            rows = rows.with_columns(pl.col(target) * factor)
+            _scatter(panel, rows, target, looks)
+            if factor == 100:
+                percent_axis(panel)
+            panel.locator_params(axis="both", nbins=5)
+            panel.margins(0.14)
+            panel.set_ylabel(label)
+            drawn.append((panel, rows, target))
+    for panel in axes[-1]:
+        panel.set_xlabel("mean log ratio over\nlayers (nats a token)")
+    script_legend(figure, looks)
+    figure.draw_without_rendering()  # the layout must stand before labels can be kept apart
+    for panel, rows, target in drawn:
+        rows = _few(rows.sort(target))
+        label_points(figure, panel, rows["log_ratio"].to_list(), rows[target].to_list(), rows["lang"].to_list())
+    return figure
+
+
+def correlated(tables: Mapping[str, pl.DataFrame], reference: str) -> pl.DataFrame:
+    """What Table 2 correlates, by task and language: log ratio over layers, accuracy, mean consistency and transfer."""
+    key = ["task", "lang"]
+    pairs = tables["transfer"]
+    ratio = tables["latent"].filter(pl.col("lang") != reference).group_by(key, maintain_order=True)
+    alike = pairs.rename({"lang_a": "lang"}).group_by(key).agg(pl.col("consistency").mean())
+    into = pairs.rename({"lang_b": "lang"}).group_by(key).agg(pl.col("positive_transfer").mean())
+    return (
+        ratio.agg(pl.col("log_ratio").mean())
+        .join(tables["answers"].select(*key, "accuracy"), on=key, how="left", maintain_order="left")
+        .join(alike, on=key, how="left", maintain_order="left")
+        .join(into, on=key, how="left", maintain_order="left")
+    )
+
+
+def _scatter(panel: Axes, rows: pl.DataFrame, target: str, looks: Mapping[str, ScriptLook]) -> None:
+    x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()
+    trend(panel, x, y)
+    look: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "zorder": 3}
+    look["markersize"] = 7 if len(x) <= MOST_NAMED else 4.5
+    for code, ratio, value in zip(rows["lang"], x, y, strict=True):
+        spot(panel, ratio, value, marker=looks[code].marker, color=looks[code].colour, **look)

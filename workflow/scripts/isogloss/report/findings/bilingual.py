@@ -1,0 +1,117 @@
+"""What paper C's tables say, in sentences: every number is read from a table, every direction from its interval."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from isogloss.report.findings.sentences import estimate_in, sign_in
+from isogloss.report.shared.classes import class_order, class_phrase
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import listed
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+def selectivity(tables: Tables, context: Context) -> list[str]:
+    """How the mixed share and monosemanticity change from the first to the last step at the middle layer."""
+    frame = tables["selectivity"]
+    layers = sorted(set(frame["layer"]))
+    layer = layers[len(layers) // 2]
+    rows = frame.filter(pl.col("layer") == layer).sort("step")
+    return [
+        f"{what} in the middle layer ({layer}, 0-based)"
+        f"{_course(rows.filter(pl.col('class') == code), column, factor, context.confidence, unit)}"
+        for what, code, column, factor, unit in (
+            ("The share of mixed features", "mixed", "share", 100, "%"),
+            ("Monosemanticity of all features", "all", "monosemanticity", 1, ""),
+        )
+    ]
+
+
+def _course(rows: pl.DataFrame, column: str, factor: float, confidence: float, unit: str) -> str:
+    """From the first to the last step, whether their intervals overlap, and the extreme between."""
+    defined = rows.drop_nulls(column).to_dicts()
+    if not defined:
+        return " is not defined at any step: every feature is silent."
+
+    def at_step(row: Mapping[str, Any]) -> str:
+        return f"{estimate_in(row, column, confidence, unit, factor=factor)} at step {row['step']:,}"
+
+    first, last = defined[0], defined[-1]
+    if len(defined) == 1:
+        return f" is {at_step(first)}, the only one measured."
+    verdict = {
+        1: "it rose, the intervals do not overlap",
+        -1: "it fell, the intervals do not overlap",
+        0: "the intervals overlap, so no change is shown",
+    }[_shift(first, last, column)]
+    lowest = min(defined[1:-1], key=lambda row: row[column], default=last)
+    least = min(first[column], last[column])
+    between = f" In between it is lowest with {at_step(lowest)}." if lowest[column] < least else ""
+    return f" goes from {at_step(first)} to {at_step(last)}: {verdict}.{between}"
+
+
+def _shift(first: Mapping[str, Any], last: Mapping[str, Any], column: str) -> int:
+    """1 where the interval of `last` lies above that of `first`, -1 below, 0 where they overlap or one is missing."""
+    bounds = [row[f"{column}_{end}"] for row in (first, last) for end in ("low", "high")]
+    if None in bounds:
+        return 0
+    low, high, low_last, high_last = bounds
+    return int(low_last > high) - int(high_last < low)
+
+
+def intervention(tables: Tables, context: Context) -> list[str]:
+    """Which injected class lowers perplexity most, over all documents, and whether it beats random features.
+
+    Of the middle strength and number of features; then, in how many settings each class beats them.
+    """
+    frame = tables["intervention_summary"]
+    rows = frame.filter(pl.col("lang") == "all", ~pl.col("class").is_in(["none", "random"])).drop_nulls("change")
+    if not rows.height:
+        return ["No change of perplexity was measured."]
+    alphas, counts = (sorted(set(rows[column])) for column in ("alpha", "n_features"))
+    alpha, n = alphas[len(alphas) // 2], counts[len(counts) // 2]
+    first, *others = rows.filter(pl.col("alpha") == alpha, pl.col("n_features") == n).sort("change", "class").to_dicts()
+    changes = [
+        f"{class_phrase(row['class'])}, {estimate_in(row, 'change', context.confidence, '', interval='ci')}"
+        for row in (first, *others)
+    ]
+    where = f"Of the classes injected into step {first['step']:,} (α = {alpha:g}, N = {n:,})"
+    if sign_in(first) < 0:
+        apart = bool(others) and first["ci_high"] < (others[0]["ci_low"] or first["ci_high"])
+        beside = f"; next {changes[1]}, {'told apart' if apart else 'not told apart'}" if others else ""
+        change = f"{where}, the perplexity of all documents falls most with {changes[0]}{beside}."
+    else:
+        change = (
+            f"{where}, none lowers the perplexity of all documents by its interval; the lowest change is {changes[0]}."
+        )
+    return [
+        f"{change}{_against_random(first, context.confidence)}",
+        *_settings(rows, len(alphas) * len(counts)),
+    ]
+
+
+def _against_random(row: Mapping[str, Any], confidence: float) -> str:
+    if row["beyond_random"] is None:
+        return ""
+    verdict = {
+        1: "higher than with as many random features",
+        -1: "lower than with as many random features",
+        0: "no difference from as many random features is shown",
+    }[sign_in(row, "beyond_random")]
+    return f" Against random features: {estimate_in(row, 'beyond_random', confidence, '')}, {verdict}."
+
+
+def _settings(rows: pl.DataFrame, settings: int) -> list[str]:
+    """Of several settings of α and N, in how many a class is below the random control by its interval."""
+    if settings == 1 or rows["beyond_random"].is_null().all():
+        return []
+    better = [
+        f"{class_phrase(code)} in {rows.filter((pl.col('class') == code) & (pl.col('beyond_random_high') < 0)).height}"
+        for code in class_order(rows["class"])
+    ]
+    return [
+        f"Of {settings} settings of α and N, the perplexity is lower than with random features, by its interval, for"
+        f" {listed(better)}."
+    ]

@@ -1,0 +1,293 @@
+"""What paper A's tables say, in sentences: every number is read from a table, every direction from its interval."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.teaching import transfers
+from isogloss.report.shared.wording import TASK_TITLES, name, number
+
+Tables = Mapping[str, pl.DataFrame]
+VARIANTS = ("without_reference", "with_reference")
+
+
+def similarity(tables: Tables, context: Context) -> list[str]:
+    """Range of the cosines, and of those of shuffled pairs."""
+    rows = tables["similarity"].filter(pl.col("lang") != context.reference).sort("cosine")
+    low, high = rows.row(0, named=True), rows.row(-1, named=True)
+    shuffled = rows["cosine_shuffled"].drop_nulls()
+    beside = f" Shuffled pairs reach {number(float(shuffled.max()), 2)} at most." if len(shuffled) else ""  # type: ignore[arg-type]
+    return [
+        f"The mean cosine to {name(context.reference)} runs from {number(low['cosine'], 2)} ({name(low['lang'])}, layer"
+        f" {low['layer']}) to {number(high['cosine'], 2)} ({name(high['lang'])}, layer {high['layer']}).{beside}"
+    ]
+
+
+def group_gap(tables: Tables, context: Context) -> list[str]:
+    """Gap of the earliest and the deepest layer; of both variants, in how many layers the interval excludes zero."""
+    frame, variant, reference = tables["group_gap"], context.variant, context.reference
+    defined = frame.filter(pl.col("variant") == variant).sort("layer").drop_nulls("gap_pct").to_dicts()
+    if not defined:
+        return ["No layer has a gap: the mean activation is zero everywhere."]
+    others = f" other than {name(reference)}" if variant == "without_reference" else f", {name(reference)} among them"
+    verdict = {
+        1: f"medium-to-low-resource languages activate the features less than high-resource languages{others}",
+        -1: f"medium-to-low-resource languages activate the features more than high-resource languages{others}",
+        0: "the interval includes zero, so no difference between the groups is shown",
+    }
+    ends = [("first", defined[0]), ("last", defined[-1])] if len(defined) > 1 else [("only", defined[0])]
+    sentences = [
+        f"In the {which} layer ({row['layer']}) the gap between the groups, {variant_phrase(variant, reference)}, is "
+        f"{estimate_in(row, 'gap_pct', context.confidence, interval='ci')}: {verdict[sign_in(row)]}."
+        for which, row in ends
+    ]
+    without, with_reference = (f"{counted_signs(frame, which, reference)}." for which in VARIANTS)
+    return [*sentences, without, f"{with_reference} {selection(reference)}"]
+
+
+def variant_phrase(variant: str, reference: str) -> str:
+    """How sentences put a variant of the group gap."""
+    return f"with {name(reference)} {'left out' if variant == 'without_reference' else 'as high-resource'}"
+
+
+def selection(reference: str) -> str:
+    """Why the variant with the reference is too large."""
+    return (
+        f"This variant is inflated by selection: {name(reference)} phrases are the features' top activators, their"
+        " translations are not."
+    )
+
+
+def counted_signs(frame: pl.DataFrame, variant: str, reference: str) -> str:
+    """In how many layers the interval of a variant lies on either side of zero."""
+    signs = [sign_in(row) for row in frame.filter(pl.col("variant") == variant).iter_rows(named=True)]
+    return (
+        f"The gap between the groups, {variant_phrase(variant, reference)}, has its interval above zero in"
+        f" {signs.count(1)}, below zero in {signs.count(-1)} and across zero in {signs.count(0)} of {len(signs)} layers"
+    )
+
+
+def language_gaps(tables: Tables, context: Context) -> list[str]:
+    """The languages with the largest and the smallest mean gap."""
+    frame = tables["language_gap_summary"].filter(pl.col("lang") != context.reference)
+    rows = frame.drop_nulls("mean_gap_pct").sort("mean_gap_pct").to_dicts()
+    if not rows:
+        return ["No language has a gap."]
+    gaps = [
+        f"{name(row['lang'])}, {estimate_in(row, 'mean_gap_pct', context.confidence, interval='ci')}" for row in rows
+    ]
+    smallest = f" Smallest: {gaps[0]}." if len(gaps) > 3 else ""
+    return [f"Largest gaps to {name(context.reference)}, mean over layers: {'; '.join(gaps[:-4:-1])}.{smallest}"]
+
+
+def controls(tables: Tables, context: Context) -> list[str]:
+    """The mean gap beside the controls', and the extremes of the token ratio."""
+    rows, reference = tables["activation_controls"].filter(pl.col("lang") != context.reference), name(context.reference)
+    columns = ("gap_pct", "gap_equal_tokens_pct", "gap_shuffled_pct", "gap_random_pct")
+    gap, equal_tokens, shuffled, random = (number(mean) for mean in rows.select(pl.col(columns).mean()).row(0))
+    ratio = rows.group_by("lang").agg(pl.col("token_ratio").mean()).sort("token_ratio")
+    low, high = ratio.row(0, named=True), ratio.row(-1, named=True)
+    return [
+        f"Mean over languages and layers: gap {gap} %; where texts have as many tokens as in {reference},"
+        f" {equal_tokens} %; with the feature of another phrase {shuffled} % and with a random feature {random} %,"
+        " both in percent of the own-feature mean.",
+        f"Tokens per phrase, as a multiple of {reference}: from {number(low['token_ratio'], 2)} ({name(low['lang'])})"
+        f" to {number(high['token_ratio'], 2)} ({name(high['lang'])}).",
+    ]
+
+
+def accuracy(tables: Tables, context: Context) -> list[str]:
+    """Per task the reference's accuracy beside the range of the medium-to-low-resource languages."""
+    sentences: list[str] = []
+    base = tables["accuracy"].filter(pl.col("adapter") == "base")
+    low_resource = context.settings["languages"]["medium_low_resource"]
+    for task in base["task"].unique(maintain_order=True):
+        rows = base.filter(pl.col("task") == task)
+        own = rows.filter(pl.col("lang") == context.reference).to_dicts()
+        others = rows.filter(pl.col("lang").is_in(list(low_resource))).sort("accuracy").to_dicts()
+        if not own or not others:
+            continue
+        first, last = others[0], others[-1]
+        sentences.append(
+            f"{TASK_TITLES[task]}: {name(context.reference)}"
+            f" {estimate_in(own[0], 'accuracy', context.confidence, interval='ci', factor=100)};"
+            f" medium-to-low-resource languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
+            f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is"
+            f" {number(100 * float(np.average(rows['chance'], weights=rows['n'])))} %."
+        )
+    return sentences
+
+
+def correlation(tables: Tables, context: Context) -> list[str]:
+    """Per task whether languages with a larger gap have the lower accuracy."""
+    verdict = {
+        1: "languages with a larger gap are the more accurate ones",
+        -1: "languages with a larger gap are the less accurate ones",
+        0: "no relation is shown",
+    }
+    sentences: list[str] = []
+    for row in tables["gap_accuracy_correlation"].iter_rows(named=True):
+        task = TASK_TITLES[row["task"]]
+        if row["r"] is None:
+            sentences.append(f"{task}: no correlation can be computed (languages: {row['n']}).")
+            continue
+        significant = row["p_adjusted"] is not None and row["p_adjusted"] < 1 - context.confidence
+        reserved = ", which does not outlast the correction over tasks" if sign_in(row) and not significant else ""
+        r = estimate_in(row, "r", context.confidence, "", interval="ci")
+        sentences.append(
+            f"{task}: gap and accuracy correlate with r = {r}"
+            f" over {row['n']} languages: {verdict[sign_in(row)]}{reserved}."
+        )
+    return sentences
+
+
+def teaching(tables: Tables, context: Context) -> list[str]:
+    """Whether the other languages know what only the reference was taught: compared with facts never taught."""
+    frame, reference = tables["accuracy_by_teaching"], context.reference
+    if not frame.filter(
+        pl.col("adapter") == "base", pl.col("lang") != reference, pl.col("taught") == "reference"
+    ).height:
+        return []
+    pooled = transfers(frame, reference, context.confidence)
+    if not pooled:
+        return [
+            f"No fact was left untaught, so whether facts taught in {name(reference)} only are known in other languages"
+            " cannot be judged: guessing need not be right as often as chance."
+        ]
+    verdict = {
+        1: "transfer is shown",
+        -1: "they are answered worse than untaught facts, so transfer is not shown",
+        0: "the interval includes zero, so transfer is not shown",
+    }
+    return [
+        f"{TASK_TITLES[one.task]}, the {one.languages} other languages pooled: facts taught in {name(reference)} only"
+        f" are answered rightly in {number(100 * one.reference_only)} % of questions, untaught facts in"
+        f" {number(100 * one.untaught)} %, a difference of"
+        f" {estimate(100 * one.difference, 100 * one.low, 100 * one.high, context.confidence, 'points')}:"
+        f" {verdict[sign(one.low, one.high)]}."
+        for one in pooled
+    ]
+
+
+def alignment(tables: Tables, context: Context) -> list[str]:
+    """Per run the gain of its languages at its target layer, what held-out features gain, and the retention."""
+    return [_run(tables["alignment_gain"], run, context) for run in context.runs]
+
+
+def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
+    layer, confidence = context.runs[run]["target_layer"], context.confidence
+    aligned = pl.col("lang").is_in(context.runs[run]["languages"])
+    rows = frame.filter(pl.col("run") == run, pl.col("layer") == layer, aligned).sort("gain_pct")
+    measured = rows.drop_nulls("gain_pct").to_dicts()
+    if not measured:
+        return f"{run}: no gain is defined at layer {layer}: nothing was active there before."
+    first, last = (
+        f"{name(row['lang'])} {estimate_in(row, 'gain_pct', confidence, interval='ci')}"
+        for row in (measured[0], measured[-1])
+    )
+    signs = [sign_in(row) for row in measured]
+    gains = (
+        f"gain of {last}"
+        if len(measured) == 1
+        else f"gains from {first} to {last} ({signs.count(1)} of {len(measured)} languages rise, {signs.count(-1)} fall"
+        " by their intervals)"
+    )
+    retained = measured[-1]["retention_pct"] is not None
+    kept = (
+        estimate_in(measured[-1], "retention_pct", confidence, interval="retention_ci") if retained else "not defined"
+    )
+    return (
+        f"{run} (target layer {layer}): {gains}; {name(context.reference)} retains {kept}."
+        f"{_held_out(measured, confidence)}"
+    )
+
+
+def _held_out(rows: Sequence[Mapping[str, Any]], confidence: float) -> str:
+    """What the features held out of training gained, by their intervals."""
+    defined = [row for row in rows if row["gain_held_out_pct"] is not None]
+    held = sorted(defined, key=lambda row: row["gain_held_out_pct"])
+    if not held:
+        return " No gain of held-out features is defined."
+    first, last = (
+        f"{name(row['lang'])} {estimate_in(row, 'gain_held_out_pct', confidence, interval='held_out_ci')}"
+        for row in (held[0], held[-1])
+    )
+    signs = [sign_in(row, "held_out_ci") for row in held]
+    if len(held) == 1:
+        verdict = {1: "alignment carries over", -1: "they fall", 0: "that it carries over is not shown"}[signs[0]]
+        return f" Features held out of training: {first}, so {verdict}."
+    return (
+        f" Features held out of training: from {first} to {last}; {signs.count(1)} of {len(held)} languages rise,"
+        f" {signs.count(-1)} fall by their intervals."
+    )
+
+
+def accuracy_change(tables: Tables, context: Context) -> list[str]:
+    """Per benchmarked run how many comparisons rose or fell after correction, and the largest changes."""
+    sentences: list[str] = []
+    changed, level = tables["accuracy"].filter(pl.col("adapter") != "base"), 1 - context.confidence
+    for run in changed["adapter"].unique(maintain_order=True):
+        rows = changed.filter(pl.col("adapter") == run).sort("difference").to_dicts()
+        shown = [row for row in rows if row["p_adjusted"] is not None and row["p_adjusted"] < level]
+        up, down = sum(row["difference"] > 0 for row in shown), sum(row["difference"] < 0 for row in shown)
+        first, last = (
+            f"{TASK_TITLES[row['task']]} in {name(row['lang'])}"
+            f" {estimate_in(row, 'difference', context.confidence, 'points', interval='difference_ci', factor=100)}"
+            for row in (rows[0], rows[-1])
+        )
+        sentences.append(
+            f"{run}: of {len(rows)} accuracies compared with the base model's, {up} rose and {down} fell at a corrected"
+            f" p below {level:.2g}. The changes run from {first} to {last}."
+        )
+    return sentences
+
+
+def phrases(tables: Tables, _: Context) -> list[str]:
+    """How many phrases there are, and what did not become one."""
+    total = tables["phrase_counts"].sum().row(0, named=True)
+    return [
+        f"{total['features_with_phrases']:,} of {total['features_sampled']:,} sampled features have phrases;"
+        f" {total['windows']:,} windows were found, {total['duplicates_dropped']:,} duplicates dropped,"
+        f" {total['n_phrases']:,} phrases kept."
+    ]
+
+
+def saes(tables: Tables, _: Context) -> list[str]:
+    """How many features are dead, and what the worst SAE leaves unexplained."""
+    quality = tables["sae_quality"]
+    worst = quality.sort("fvu").row(-1, named=True)
+    return [
+        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave"
+        f" at most {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']})."
+    ]
+
+
+def reproduction(tables: Tables, _: Context) -> list[str]:
+    """How well exported activations were found again."""
+    frame = tables["reproduction"]
+    if not frame.height:
+        return []
+    worst = frame.sort("median_correlation").row(0, named=True)
+    records = int(frame["records"].sum())
+    same_peak = float((frame["same_peak_pct"] * frame["records"]).sum()) / records
+    return [
+        f"{records:,} exported records were measured again: {number(same_peak)} % have their peak at the recorded"
+        f" token; the lowest median correlation of a layer is {worst['median_correlation']:.3f} (layer"
+        f" {worst['layer']})."
+    ]
+
+
+def translations(tables: Tables, _: Context) -> list[str]:
+    """How many translations are not usable, and in which language most."""
+    quality = tables["translation_quality"]
+    worst = quality.sort("kept_pct").row(0, named=True)
+    every, kept = int(quality["n"].sum()), int(quality["ok"].sum())
+    most = f", most of them in {name(worst['lang'])} ({number(100 - worst['kept_pct'])} %)" if every > kept else ""
+    return [
+        f"{every - kept:,} of {every:,} translations are not usable{most}. A phrase without one in a language is left"
+        " out of every comparison with it."
+    ]

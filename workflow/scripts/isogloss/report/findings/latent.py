@@ -1,0 +1,228 @@
+"""What paper B's tables say, in sentences: every number is read from a table, every direction from its interval."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.means import over_languages
+from isogloss.report.shared.wording import CHANCE, TASK_TITLES, listed, name, number, signed
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+def answers(tables: Tables, context: Context) -> list[str]:
+    """Per task the highest and the lowest accuracy beside the reference's, and how many languages beat guessing."""
+    sentences: list[str] = []
+    for (task,), frame in tables["answers"].drop_nulls("accuracy").group_by("task", maintain_order=True):
+        rows = frame.sort("accuracy").to_dicts()
+        low, high = rows[0], rows[-1]
+        own = [row for row in rows if row["lang"] == context.reference and row is not high]
+        above = sum(100 * row["accuracy_low"] > 100 * CHANCE for row in rows if row["accuracy_low"] is not None)
+        beside = f" {name(context.reference)} {_percent(own[0], 'accuracy', context)}." if own else ""
+        sentences.append(
+            f"{TASK_TITLES[str(task)]}: of {len(rows)} languages {name(high['lang'])} is answered best,"
+            f" {_percent(high, 'accuracy', context)}, {name(low['lang'])} worst, {_percent(low, 'accuracy', context)}."
+            f"{beside} In {above} of {len(rows)} the interval lies above chance ({100 * CHANCE:g} %)."
+        )
+    return sentences
+
+
+def transfer(tables: Tables, context: Context) -> list[str]:
+    """Per task the means over all ordered pairs, and how far the reference's answers reach into the others."""
+    sentences: list[str] = []
+    for row in tables["transfer_summary"].iter_rows(named=True):
+        pairs = tables["transfer"].filter(pl.col("task") == row["task"], pl.col("lang_a") == context.reference)
+        sentences.append(
+            f"{TASK_TITLES[row['task']]}, all ordered pairs of {row['n_languages']} languages: consistency ρ ="
+            f" {estimate_in(row, 'consistency', context.confidence, '')}; of the questions answered rightly in one"
+            f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too; of those answered"
+            f" wrongly, {_percent(row, 'negative_transfer', context)} have the same wrong answer."
+            f"{_reach(pairs, context)}"
+        )
+    return sentences
+
+
+def _reach(pairs: pl.DataFrame, context: Context) -> str:
+    rows = pairs.drop_nulls("positive_transfer").sort("positive_transfer").to_dicts()
+    if not rows:
+        return ""
+    ends = [f"{name(row['lang_b'])} {_percent(row, 'positive_transfer', context)}" for row in (rows[0], rows[-1])]
+    alike = sorted(row["consistency"] for row in rows if row["consistency"] is not None)
+    ranks = f"; consistency with it runs from ρ = {number(alike[0], 2)} to {number(alike[-1], 2)}" if alike else ""
+    span = f"from {ends[0]} to {ends[1]}" if len(rows) > 1 else ends[0]
+    reference = name(context.reference)
+    return f" Of the questions right in {reference}, so many are right in another language: {span}{ranks}."
+
+
+def latent(tables: Tables, context: Context) -> list[str]:
+    """Per task in which layers the lens prefers the reference's answers, in which native ones, by intervals."""
+    sentences: list[str] = []
+    reference = name(context.reference)
+    others = tables["latent"].filter(pl.col("lang") != context.reference)
+    for (task,), frame in others.group_by("task", maintain_order=True):
+        rows = over_languages(frame, "log_ratio", context.confidence).to_dicts()
+        if not rows:
+            continue
+        layers: dict[int, list[str]] = {-1: [], 1: [], 0: []}
+        for row in rows:
+            layers[sign(row["low"], row["high"])].append(str(row["layer"]))
+        verdicts = [
+            f"{what} in {'layer' if len(layers[side]) == 1 else 'layers'} {listed(layers[side])}"
+            for side, what in (
+                (-1, f"{reference} answers are the more probable ones"),
+                (1, "native answers are the more probable ones"),
+                (0, "no evidence for either"),
+            )
+            if layers[side]
+        ]
+        lowest, last = min(rows, key=lambda row: row["mean"]), rows[-1]
+        sentences.append(
+            f"{TASK_TITLES[str(task)]}, logit lens, mean over {rows[0]['n']} languages: {'; '.join(verdicts)}"
+            f" (0-based). The log ratio of native to {reference} answers is lowest in layer {lowest['layer']},"
+            f" {_mean(lowest, context, '')} nats a token, and {_mean(last, context, '')} in the last."
+        )
+    return sentences
+
+
+_TARGETS = {
+    "accuracy": ("accuracy", "are the more accurate", "are the less accurate"),
+    "consistency": ("consistency", "agree more with the others", "agree less with the others"),
+    "positive_transfer": ("transfer", "receive more transfer", "receive less transfer"),
+}
+
+
+def correlation(tables: Tables, context: Context) -> list[str]:
+    """Per task and target whether languages in which the layers work more natively fare better or worse."""
+    return [
+        f"{TASK_TITLES[str(task)]}, languages whose answers the layers prefer to those of the reference (log ratio,"
+        f" mean over layers): {'; '.join(_correlated(row, context) for row in rows.iter_rows(named=True))}."
+        for (task,), rows in tables["latent_correlation"].group_by("task", maintain_order=True)
+    ]
+
+
+def _correlated(row: Mapping[str, Any], context: Context) -> str:
+    what, more, less = _TARGETS[row["target"]]
+    if row["r"] is None:
+        return f"with {what} no r can be computed (languages: {row['n']})"
+    side = sign_in(row, "r")
+    verdict = "no evidence of a relation" if not side else f"they {more if side > 0 else less}"
+    if side and (row["p_adjusted"] is None or row["p_adjusted"] >= 1 - context.confidence):
+        verdict += ", which does not outlast the correction over tasks and targets"
+    return f"with {what} r = {estimate_in(row, 'r', context.confidence, '')}, {verdict}"
+
+
+def steering(tables: Tables, context: Context) -> list[str]:
+    """Per task the best layer and γ of the own vectors, and whether they beat a random direction there."""
+    sentences: list[str] = []
+    own = tables["steering_summary"].filter(pl.col("vector") == "own")
+    for (task,), rows in own.group_by("task", maintain_order=True):
+        defined = rows.drop_nulls("accuracy_change")
+        if not defined.height:
+            continue
+        top = defined.sort(-pl.col("accuracy_change"), pl.col("gamma").abs(), "layer").row(0, named=True)
+        verdict = {1: "a gain", -1: "a loss even there", 0: "no evidence of a gain"}[sign_in(top, "accuracy_change")]
+        languages = tables["steering"].filter(pl.col("task") == task)
+        sentences.append(
+            f"{TASK_TITLES[str(task)]}, steering by each language's own vector: of {defined.height} settings"
+            f" of layer and γ accuracy changes best in layer {top['layer']} (0-based) at γ = {signed(top['gamma'])}, by"
+            f" {_percent(top, 'accuracy_change', context, 'points')}, mean over {top['n_languages']} languages:"
+            f" {verdict}; consistency by {estimate_in(top, 'consistency_change', context.confidence, '')} and transfer"
+            f" from the reference by {_percent(top, 'positive_transfer_change', context, 'points')}."
+            f"{_beyond_random(languages, top, context)}"
+        )
+    return sentences
+
+
+def _beyond_random(frame: pl.DataFrame, top: Mapping[str, Any], context: Context) -> str:
+    """The own vectors' change less the random directions', paired by language."""
+    at = frame.filter(pl.col("layer") == top["layer"], pl.col("gamma") == top["gamma"])
+    own, random = (at.filter(pl.col("vector") == vector) for vector in ("own", "random"))
+    mean = _paired(own, random, "accuracy_change", context)
+    if mean is None:
+        return " No random control was run."
+    verdict = {
+        1: "more than any push of that length does",
+        -1: "less than a push in a random direction",
+        0: "no evidence that the direction matters",
+    }[sign(mean["low"], mean["high"])]
+    return f" Against random directions: {_mean(mean, context, 'points', 100)}, {verdict}."
+
+
+def _paired(first: pl.DataFrame, second: pl.DataFrame, column: str, context: Context) -> dict[str, Any] | None:
+    """Mean over languages of a column's difference between two frames; None where no language has both."""
+    both = first.join(second, on="lang", suffix="_second", maintain_order="left").with_columns(
+        difference=pl.col(column) - pl.col(f"{column}_second"), all=pl.lit(0)
+    )
+    return next(iter(over_languages(both, "difference", context.confidence, by=["all"]).to_dicts()), None)
+
+
+class Compared(NamedTuple):
+    """A measure of which facts taught in the reference only are held against untaught ones."""
+
+    column: str
+    what: str
+    verdicts: Mapping[int, str]  # by the sign of the difference's interval
+
+
+_COMPARED = (
+    Compared(
+        "positive_transfer",
+        "Transfer of facts taught in the reference only less that of untaught ones",
+        {1: "transfer is shown", -1: "less than of untaught facts", 0: "no evidence of transfer"},
+    ),
+    Compared(
+        "steered_accuracy_change",
+        "What steering adds on facts taught in the reference only less on untaught ones",
+        {
+            1: "steering brings out what the reference knows",
+            -1: "less than on untaught facts",
+            0: "no evidence that steering brings out what the reference knows",
+        },
+    ),
+)
+
+
+def teaching(tables: Tables, context: Context) -> list[str]:
+    """The toy world: what transfers of facts taught in the reference only, beside those taught elsewhere."""
+    sentences: list[str] = []
+    reference = name(context.reference)
+    where = {"all": "every language", "reference": f"{reference} only", "none": "no language"}
+    others = tables["latent_by_teaching"].filter(pl.col("lang") != context.reference)
+    for (task,), rows in others.group_by("task", maintain_order=True):
+        means = over_languages(rows, "positive_transfer", context.confidence, by=["taught"]).to_dicts()
+        by_class = {mean["taught"]: mean for mean in means}
+        parts = [
+            f"{_mean(by_class[taught], context, '%', 100)} where the fact was taught in {languages}"
+            for taught, languages in where.items()
+            if taught in by_class
+        ]
+        if parts:
+            sentences.append(
+                f"{TASK_TITLES[str(task)]}, the planted truth, mean over languages: of the questions right in"
+                f" {reference}, so many are right in another language: {listed(parts)}."
+                f"{''.join(_against_untaught(rows, compared, context) for compared in _COMPARED)}"
+            )
+    return sentences
+
+
+def _against_untaught(rows: pl.DataFrame, compared: Compared, context: Context) -> str:
+    """Facts taught in the reference only against facts never taught, paired by language."""
+    only, never = (rows.filter(pl.col("taught") == taught) for taught in ("reference", "none"))
+    mean = _paired(only, never, compared.column, context)
+    if mean is None:
+        return ""
+    verdict = compared.verdicts[sign(mean["low"], mean["high"])]
+    return f" {compared.what}: {_mean(mean, context, 'points', 100)}, {verdict}."
+
+
+def _mean(row: Mapping[str, Any], context: Context, unit: str, factor: float = 1) -> str:
+    """A mean over languages, a row of `over_languages`."""
+    low, high = (None if row[end] is None else factor * row[end] for end in ("low", "high"))
+    return estimate(factor * row["mean"], low, high, context.confidence, unit)
+
+
+def _percent(row: Mapping[str, Any], column: str, context: Context, unit: str = "%") -> str:
+    return estimate_in(row, column, context.confidence, unit, factor=100)

@@ -1,0 +1,40 @@
+"""Numbers in sentences: an estimate with its interval, and what an interval tells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isogloss.report.shared.wording import number
+
+
+def estimate(value: float, low: float | None, high: float | None, confidence: float, unit: str = "%") -> str:
+    """`24.0 % (95 % interval 21.0 to 27.3 %)`."""
+    digits = 2 if not unit else 1
+    unit = f" {unit}" if unit else ""
+    if low is None or high is None:
+        return f"{number(value, digits)}{unit} (no interval)"
+    bounds = f"{number(low, digits)} to {number(high, digits)}"
+    return f"{number(value, digits)}{unit} ({100 * confidence:g} % interval {bounds}{unit})"
+
+
+def estimate_in(
+    row: Mapping[str, Any], column: str, confidence: float, unit: str = "%", *, interval: str = "", factor: float = 1
+) -> str:
+    """`estimate` of a column of a row, `factor` times as large; a dash where it is not defined.
+
+    Its interval is in the columns {interval}_low and {interval}_high, those of the column's own name by default.
+    """
+    names = (column, f"{interval or column}_low", f"{interval or column}_high")
+    value, low, high = (None if row[name] is None else factor * row[name] for name in names)
+    return "–" if value is None else estimate(value, low, high, confidence, unit)
+
+
+def sign(low: float | None, high: float | None) -> int:
+    """1 for an interval above zero, -1 for one below, 0 for one that includes zero or is not defined."""
+    if low is None or high is None:
+        return 0
+    return int(low > 0) - int(high < 0)
+
+
+def sign_in(row: Mapping[str, Any], interval: str = "ci") -> int:
+    """`sign` of the interval in the columns {interval}_low and {interval}_high of a row."""
+    return sign(row[f"{interval}_low"], row[f"{interval}_high"])

@@ -1,0 +1,85 @@
+"""What the landing page says of the papers: what they ask, and what must be kept in mind of their measures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isogloss.report.page.markup import bullets, paragraph, safe
+from isogloss.report.shared.wording import name
+
+PAPER_A, PAPER_B, PAPER_C = {"similarity", "gap", "alignment", "benchmarks"}, {"latent"}, {"bilingual"}
+PHRASES = PAPER_A - {"benchmarks"}
+"""The analyses that measure phrases."""
+
+
+def asks(settings: Mapping[str, Any], analyses: set[str]) -> bool:
+    """Whether any model is asked for any of the analyses."""
+    return any(analyses & set(model["analyses"]) for model in settings["models"].values())
+
+
+def questions(settings: Mapping[str, Any]) -> list[str]:
+    """The heading, and what each paper asks."""
+    reference = name(settings["languages"]["reference"])
+    asked = {
+        "Do a language model's internal features answer less to the same text in a language it has read less"
+        f" of, does that go with fewer right answers, and can it be mended without harm to {reference}? The"
+        " analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
+        " Autoencoders” (arXiv 2507.18918; paper A below).": PAPER_A,
+        f"Does the model answer the same question alike in every language, do its layers work in {reference}"
+        " or in the language of the question, does that go with what one language knows of another, and can"
+        " activations be moved so that it answers better? The analyses are those of “Language-Specific"
+        " Latent Process Hinders Cross-Lingual Performance” (arXiv 2505.13141; paper B below).": PAPER_B,
+        "While a language model is trained, when do its features come to be of one language, when of several,"
+        " and do the latter help a model that is not yet trained to the end? The analyses are those of “How a"
+        " Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders” (arXiv"
+        " 2503.06394; paper C below).": PAPER_C,
+    }
+    return [
+        f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>",
+        *(paragraph(question, "lede") for question, analyses in asked.items() if asks(settings, analyses)),
+    ]
+
+
+def caveats(settings: Mapping[str, Any]) -> list[str]:
+    """What must be kept in mind of the measures that were taken."""
+    reference = name(settings["languages"]["reference"])
+    items: list[str] = []
+    if asks(settings, PHRASES):
+        items += [
+            f"{reference} phrases are the top activators of the very feature that is then measured; their translations"
+            " are not chosen so. Part of every gap to the reference is this choice (regression to the mean), and the"
+            " p-values of the languages' gaps test a null that this choice alone breaks. The gap between groups without"
+            f" {reference} compares translations with translations, and stands beside the other in every table.",
+            f"A phrase is a window of {2 * settings['phrases']['window'] + 1} tokens without the context in which its"
+            f" feature fired, in {reference} too: gaps compare phrases with phrases, never with the activations"
+            " recorded in the corpus.",
+            "A gap is a property of the features of these SAEs as much as of the model.",
+            "Several features share texts, which the activation intervals ignore: they may be too narrow.",
+        ]
+    if asks(settings, PAPER_B):
+        items += [
+            "The logit lens reads a layer as if it were the last: that it finds little of a language in a layer does"
+            " not show that the layer holds none.",
+            "Log ratios compare probabilities per token: a text cut into more and easier tokens is favoured, so part of"
+            " a language's log ratio is its tokens'. Correlations over languages have many causes in common, the share"
+            " of the training texts above all.",
+            "The best layer and strength of steering are chosen on the questions that they are reported of: their gain"
+            " errs on the high side. Controls at the same layer and strength tell it from what any push does.",
+        ]
+    if asks(settings, PAPER_C):
+        items += [
+            "Each checkpoint and layer has an SAE of its own: a change over training is one of model and SAE together,"
+            " and features of two checkpoints are not the same features. Classes and monosemanticity depend on the"
+            " thresholds and the clustering of the section bilingual of the configuration.",
+            "Injected features come from the fully trained model's reading of the same text: that they help shows what"
+            " the unfinished model lacks, not a way to train it.",
+        ]
+    items.append(
+        "Intervals cover the choice of features, phrases, documents and questions, not another training run of the"
+        " models or SAEs."
+    )
+    if settings["translation"]["backend"] == "opus-mt" and asks(settings, PHRASES):
+        items.append(
+            "Phrases are machine-translated windows, often broken sentences: a gap is one of model, translator and"
+            " language together. The controls show the gap over the better half of the round trips where there are any."
+        )
+    return ["<h2>Caveats</h2>", bullets(items)]

@@ -1,0 +1,99 @@
+"""The landing page's section on what was planted in toy models, and what was measured of it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from isogloss.languages import in_order
+from isogloss.report.findings.planted import contrast, equal_shares, planted
+from isogloss.report.page.markup import bullets, paragraph, picture, safe
+from isogloss.report.shared.wording import name, number
+
+Tables = Mapping[str, pl.DataFrame]
+
+
+def planted_section(
+    tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settings: Mapping[str, Any]
+) -> list[str]:
+    """The section as HTML; nothing where no model was trained here. `tables` are by model."""
+    world, english = settings["world"], name(settings["languages"]["reference"])
+    toys = {model: frames for model, frames in tables.items() if settings["models"][model]["kind"] == "toy"}
+    if not toys:
+        return []
+    return [
+        "<h2>What was planted, and what was measured</h2>",
+        paragraph(
+            "Each model's tokenizer, language model and SAEs were trained here on the shares of languages below. In"
+            f" every model alike, {100 * world['english_only']:g} % of the facts are told in {english} only and"
+            f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
+        ),
+        _shares_table(toys, settings),
+        bullets(_sentences(toys, settings)),
+        picture(pictures, "planted_truth", "Planted shares beside measured accuracy and group gap of the models"),
+    ]
+
+
+def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
+    """What accuracy and gap show of the shares, model by model; then the first model's gap beside each other's."""
+    confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
+    sentences: list[str] = []
+    for model, tables in toys.items():
+        title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
+        measured = {
+            "mean accuracy": _mean_accuracy(tables),
+            f"mean gap to {name(reference)}": _mean_gap(tables, reference),
+        }
+        sentences += [planted(title, shares, values, what, confidence) for what, values in measured.items() if values]
+        if "group_gap" in tables and len({round(share, 9) for share in shares.values()}) == 1:
+            sentences += equal_shares(title, tables["group_gap"], reference)
+    gaps = [
+        (settings["models"][model]["title"], tables["group_gap"])
+        for model, tables in toys.items()
+        if "group_gap" in tables
+    ]
+    for title, gap in gaps[1:]:
+        sentences.append(contrast(gaps[0][0], title, (gaps[0][1], gap), reference))
+    return sentences
+
+
+def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> str:
+    reference = settings["languages"]["reference"]
+    codes = in_order([*settings["languages"]["high_resource"], *settings["languages"]["medium_low_resource"]])
+    head, columns = ["language"], []
+    for model, tables in toys.items():
+        title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
+        for label, values in (
+            ("share (%)", {code: 100 * share for code, share in shares.items()}),
+            ("accuracy (%)", _mean_accuracy(tables)),
+            ("gap (%)", _mean_gap(tables, reference)),
+        ):
+            if values:
+                head.append(f"{title}: {label}")
+                columns.append(values)
+    rows = "\n".join(
+        f"<tr><td>{safe(name(code))}</td>{''.join(f'<td>{number(column.get(code))}</td>' for column in columns)}</tr>"
+        for code in codes
+    )
+    titles = "".join(f"<th>{safe(cell)}</th>" for cell in head)
+    note = (
+        f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. Intervals stand in the figures and"
+        " tables."
+    )
+    return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{paragraph(note)}"
+
+
+def _mean_accuracy(tables: Tables) -> dict[str, float]:
+    """Mean over tasks by language, in percent; of paper B's answers where the benchmarks were not run."""
+    if "accuracy" not in tables and "answers" not in tables:
+        return {}
+    base = tables["accuracy"].filter(pl.col("adapter") == "base") if "accuracy" in tables else tables["answers"]
+    return dict(base.group_by("lang", maintain_order=True).agg((100 * pl.col("accuracy")).mean()).iter_rows())
+
+
+def _mean_gap(tables: Tables, reference: str) -> dict[str, float]:
+    """Mean over layers by language, in percent."""
+    if "language_gap_summary" not in tables:
+        return {}
+    rows = tables["language_gap_summary"].filter(pl.col("lang") != reference).drop_nulls("mean_gap_pct")
+    return dict(rows.select("lang", "mean_gap_pct").iter_rows())

@@ -1,0 +1,51 @@
+"""Whether facts taught in the reference language alone are known in the others: measured against facts never taught."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+
+class Transfer(NamedTuple):
+    """One task, over all languages but the reference; accuracies and their difference are shares."""
+
+    task: str
+    reference_only: float  # accuracy on facts taught in the reference only
+    untaught: float  # accuracy on facts taught in no language
+    low: float  # interval of the difference of the two
+    high: float
+    languages: int
+
+    @property
+    def difference(self) -> float:
+        """What the teaching in the reference gave to the other languages."""
+        return self.reference_only - self.untaught
+
+
+def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Transfer]:
+    """The base model's transfer by task, from `accuracy_by_teaching`; empty where no fact was left untaught.
+
+    Guessing is not chance: a model that learned which answers are common is off 1 / choices on facts that it never
+    read. Hence the untaught facts as the null. The interval of the difference is Newcombe's for independent
+    proportions. A question is asked in every language, so its answers are pooled into one mean, and questions are
+    counted, not answers: the interval errs on the wide side unless the languages' answers agree.
+    """
+    from statsmodels.stats.proportion import confint_proportions_2indep  # seconds, which only this figure waits for
+
+    others = frame.filter(pl.col("adapter") == "base", pl.col("lang") != reference)
+    pooled = others.group_by("task", "taught", maintain_order=True).agg(
+        accuracy=(pl.col("accuracy") * pl.col("n")).sum() / pl.col("n").sum(),
+        questions=pl.col("n").max(),
+        languages=pl.col("lang").n_unique(),
+    )
+    by_class = {(row["task"], row["taught"]): row for row in pooled.iter_rows(named=True)}
+    out: list[Transfer] = []
+    for task in others["task"].unique(maintain_order=True):
+        taught, untaught = by_class.get((task, "reference")), by_class.get((task, "none"))
+        if not (taught and untaught):
+            continue
+        right = [part for row in (taught, untaught) for part in (row["accuracy"] * row["questions"], row["questions"])]
+        bounds = confint_proportions_2indep(*right, method="newcomb", compare="diff", alpha=1 - confidence)
+        low, high = (float(np.asarray(bound)) for bound in bounds)
+        out.append(Transfer(task, taught["accuracy"], untaught["accuracy"], low, high, taught["languages"]))
+    return out

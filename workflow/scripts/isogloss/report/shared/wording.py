@@ -1,0 +1,49 @@
+"""How text calls things: languages, tasks and numbers, the same in figures, tables and sentences."""
+
+from collections.abc import Sequence
+
+from isogloss.languages import language_table
+
+TASK_TITLES = {
+    "arc": "ARC-Challenge",
+    "hellaswag": "HellaSwag",
+    "mmlu": "MMLU",
+    "belebele": "Belebele",
+    "mmmlu": "MMMLU",
+}
+CHANCE = 0.25
+"""Accuracy of guessing at paper B's questions, which have four choices each."""
+
+VARIANT_TITLES = {"with_reference": "reference in high-resource", "without_reference": "reference left out"}
+GROUP_TITLES = {"high_resource": "high-resource", "medium_low_resource": "medium-to-low-resource"}
+VECTOR_TITLES = {
+    "own": "own vector",
+    "random": "random direction (control)",
+    "other": "another language's vector (control)",
+    "shared": "one vector of all languages",
+}
+
+
+def name(code: str) -> str:
+    """English name of a language."""
+    return language_table()[code].name
+
+
+def named(code: str) -> str:
+    """Name and code of a language, as axes and tables show it."""
+    return f"{name(code)} ({code})"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """A number with a true minus sign and never a negative zero; a dash where there is none."""
+    return "–" if value is None else f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A multiplier as short as it is, with a true minus sign."""
+    return f"{value:g}".replace("-", "−")
+
+
+def listed(items: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)

@@ -1,0 +1,113 @@
+"""HTML tables of paper B."""
+
+import polars as pl
+
+from isogloss.report.shared.wording import VECTOR_TITLES, signed
+from isogloss.report.tables.sheet import (
+    FINE,
+    LANG,
+    LANGUAGES,
+    LAYER,
+    P_ADJUSTED,
+    QUESTIONS,
+    SHARE,
+    TASK,
+    TAUGHT,
+    Column,
+    P,
+    Sheet,
+    bounded,
+    decimals,
+    language,
+    sheet,
+    text,
+    whole,
+)
+
+MOST_PAIRS = 500
+"""So many pairs of languages are listed; of more, each language's means."""
+
+_CONSISTENCY = bounded("consistency", "consistency (ρ)", FINE)
+_TRANSFER = bounded("positive_transfer", "positive transfer (%)", SHARE)
+_NEGATIVE = bounded("negative_transfer", "negative transfer (%)", SHARE)
+_LOG_RATIO = bounded("log_ratio", "log ratio (nats a token; above 0: native)", decimals(2))
+_TARGETS = {
+    "accuracy": "accuracy",
+    "consistency": "mean consistency with the others",
+    "positive_transfer": "mean positive transfer from the others",
+}
+_PAIRS = (TASK, language("lang_a", "from"), language("lang_b", "to"), _CONSISTENCY, _TRANSFER, _NEGATIVE, QUESTIONS)
+_BY_LANGUAGE = (
+    TASK,
+    LANG,
+    Column("consistency", "mean consistency with the others (ρ)", FINE),
+    Column("into", "mean positive transfer from the others (%)", SHARE),
+    Column("out_of", "mean positive transfer to the others (%)", SHARE),
+    language("source", "best source"),
+    Column("best", "positive transfer from it (%)", SHARE),
+    LANGUAGES,
+)
+
+
+def _transfer(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]]:
+    """A row a pair; of many pairs, a row a task and language: its means over the others, and its best source."""
+    if frame.height <= MOST_PAIRS:
+        return frame, _PAIRS
+    key = ["task", "lang"]
+    pairs = frame.rename({"lang_a": "lang", "lang_b": "other"})
+    out = pairs.group_by(key, maintain_order=True).agg(
+        pl.col("consistency").mean(), out_of=pl.col("positive_transfer").mean(), n_languages=1 + pl.len()
+    )
+    incoming = frame.rename({"lang_b": "lang", "lang_a": "source"}).sort(
+        "positive_transfer", descending=True, nulls_last=True, maintain_order=True
+    )
+    into = incoming.group_by(key).agg(
+        into=pl.col("positive_transfer").mean(),
+        source=pl.col("source").first(),
+        best=pl.col("positive_transfer").first(),
+    )
+    return out.join(into, on=key, how="left", maintain_order="left"), _BY_LANGUAGE
+
+
+TRANSFER = Sheet(
+    arrange=_transfer,
+    note="Positive transfer: of the questions answered rightly in the first language, the share answered rightly"
+    " in the second, too; negative: of those answered wrongly, the share with the same wrong choice.",
+)
+
+ANSWERS = sheet(TASK, LANG, bounded("accuracy", "accuracy (%)", SHARE), QUESTIONS)
+
+TRANSFER_SUMMARY = sheet(
+    TASK, Column("accuracy", "mean accuracy (%)", SHARE),
+    Column("accuracy_sd", "standard deviation over languages (points)", SHARE), _CONSISTENCY, _TRANSFER, _NEGATIVE,
+    LANGUAGES, QUESTIONS,
+)  # fmt: skip
+
+LATENT = sheet(
+    TASK, LAYER, LANG, _LOG_RATIO, bounded("accuracy_native", "accuracy of native answers (%)", SHARE),
+    bounded("accuracy_reference", "accuracy of reference answers (%)", SHARE),
+    Column("accuracy_letters", "accuracy of letters (%)", SHARE), QUESTIONS,
+)  # fmt: skip
+
+LATENT_CORRELATION = sheet(
+    TASK, text("target", "log ratio against", _TARGETS), bounded("r", "Pearson's r", decimals(2)),
+    text("stars", "stars"), P, P_ADJUSTED, whole("n", "languages"),
+    note="Over languages, the reference left out. * p < 0.05, ** p < 0.01, *** p < 0.001.",
+)  # fmt: skip
+
+STEERING_SUMMARY = sheet(
+    TASK, text("vector", "vector", VECTOR_TITLES), whole("layer", "layer steered (0‑based)"),
+    Column("gamma", "multiplier γ", signed), bounded("accuracy_change", "change of accuracy (points)", SHARE),
+    bounded("consistency_change", "change of consistency (ρ)", FINE),
+    bounded("positive_transfer_change", "change of transfer from the reference (points)", SHARE), LANGUAGES,
+    rows=lambda frame: frame.filter(pl.col("vector") != "none"),
+    note="Change against no steering, mean over languages. Of many settings, the largest change is too"
+    " large by selection; compare it with the controls at the same layer and γ.",
+)  # fmt: skip
+
+LATENT_BY_TEACHING = sheet(
+    TASK, LANG, TAUGHT, bounded("accuracy", "accuracy (%)", SHARE),
+    bounded("consistency", "consistency with the reference (ρ)", FINE),
+    bounded("positive_transfer", "positive transfer from the reference (%)", SHARE), _LOG_RATIO,
+    bounded("steered_accuracy_change", "change of accuracy when steered (points)", SHARE), QUESTIONS,
+)  # fmt: skip

@@ -1,0 +1,104 @@
+"""What an HTML table shows of a Parquet table: its rows, and its columns under which header, in which unit."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from isogloss.report.shared.wording import TASK_TITLES, named, number
+
+
+class Column(NamedTuple):
+    """How a column is shown; `low` and `high` name the columns of its interval, set as one column after it."""
+
+    name: str
+    header: str  # with the unit
+    show: Callable[[Any], str]
+    numeric: bool = True
+    low: str = ""
+    high: str = ""
+
+
+class Sheet(NamedTuple):
+    """An HTML table: its columns, as far as the Parquet table has them; or how else it becomes HTML."""
+
+    columns: tuple[Column, ...] = ()
+    note: str = ""  # what a reader must know before reading a column
+    rows: Callable[[pl.DataFrame], pl.DataFrame] | None = None  # which rows, in which order; all as they are if None
+    arrange: Callable[[pl.DataFrame], tuple[pl.DataFrame, tuple[Column, ...]]] | None = None
+    """Rows and columns where the columns follow from the data."""
+    body: Callable[[pl.DataFrame], str] | None = None
+    """HTML in place of rows and columns."""
+    style: str = ""  # CSS beside that of every page
+
+
+def sheet(*columns: Column, note: str = "", rows: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> Sheet:
+    """A `Sheet` of these columns."""
+    return Sheet(columns, note, rows)
+
+
+def decimals(digits: int, factor: float = 1.0) -> Callable[[Any], str]:
+    """How numbers of so many digits are shown, `factor` times as large."""
+    return lambda value: number(factor * value, digits)
+
+
+def _count(value: Any) -> str:
+    return f"{value:,}"
+
+
+def _p_value(value: Any) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+PERCENT, SHARE, FINE = decimals(1), decimals(1, 100), decimals(3)
+"""How a percentage, a share as a percentage and a correlation are shown."""
+
+
+def text(name: str, header: str, names: Mapping[str, str] | None = None) -> Column:
+    """A column of text, each value shown by its name where it has one."""
+    return Column(name, header, lambda value: (names or {}).get(str(value), str(value)), numeric=False)
+
+
+def language(name: str, header: str) -> Column:
+    """A column of languages' codes."""
+    return Column(name, header, named, numeric=False)
+
+
+def whole(name: str, header: str) -> Column:
+    """A column of whole numbers."""
+    return Column(name, header, _count)
+
+
+def probability(name: str, header: str) -> Column:
+    """A column of p-values."""
+    return Column(name, header, _p_value)
+
+
+def measured(name: str, header: str, show: Callable[[Any], str], prefix: str = "") -> Column:
+    """A column whose interval is in {prefix}ci_low and {prefix}ci_high."""
+    return Column(name, header, show, low=f"{prefix}ci_low", high=f"{prefix}ci_high")
+
+
+def bounded(name: str, header: str, show: Callable[[Any], str]) -> Column:
+    """A column whose interval is in {name}_low and {name}_high."""
+    return Column(name, header, show, low=f"{name}_low", high=f"{name}_high")
+
+
+LAYER, LANG, TASK = (
+    whole("layer", "decoder layer (0‑based)"),
+    language("lang", "language"),
+    text("task", "task", TASK_TITLES),
+)
+LANGUAGES, QUESTIONS = whole("n_languages", "languages"), whole("n", "questions")
+N_FEATURES, N_PHRASES = whole("n_features", "features"), whole("n_phrases", "phrases")
+TAUGHT = text(
+    "taught", "fact taught in", {"all": "every language", "reference": "reference only", "none": "no language"}
+)
+P, P_ADJUSTED = probability("p", "p"), probability("p_adjusted", "p, corrected")
+SAE_COLUMNS = (
+    Column("fvu", "variance unexplained (%)", SHARE),
+    Column("l0", "active features a token (L0)", decimals(1)),
+    *(whole(*names) for names in (("dead_features", "dead features"), ("features", "features"), ("k", "k"))),
+    whole("n_tokens", "tokens"),
+)
+"""What is known of the quality of an SAE."""

@@ -1,0 +1,126 @@
+"""Which entries of the catalogue a study yields, the files they are made from and the settings they read.
+
+`settings` is the resolved config throughout. Read by the Snakefile, so this imports nothing heavy.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
+from isogloss.report.entry import Entry, Needs
+
+
+def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the resolved config that figures read: a change elsewhere does not redraw them."""
+    return {
+        "languages": settings["languages"],
+        "models": {
+            name: {key: model[key] for key in ("title", "kind", "shares", "analyses") if key in model}
+            for name, model in settings["models"].items()
+        },
+        "gap": {"variant": settings["gap"]["variant"]},
+        "statistics": {"confidence": settings["statistics"]["confidence"]},
+        "alignment": {key: settings["alignment"][key] for key in ("runs", "distance")},
+        "benchmarks": {"tasks": settings["benchmarks"]["tasks"]},
+        "bilingual": {"languages": settings["bilingual"]["languages"]},
+    }
+
+
+def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of the resolved config that the landing page reads."""
+    whole = ("study", "seed", "languages", "world", "models", "phrases", "translation", "gap", "statistics")
+    return {key: settings[key] for key in (*whole, "alignment", "benchmarks", "bilingual", "latent")}
+
+
+def figures_of(settings: Mapping[str, Any], model: str) -> list[str]:
+    """The figures that the study draws of a model, in the report's order."""
+    return [name for name, entry in FIGURES.items() if wanted(entry.needs, settings, model)]
+
+
+def tables_of(settings: Mapping[str, Any], model: str) -> list[str]:
+    """The HTML tables that the study sets of a model, in the report's order."""
+    return [name for name, entry in TABLES.items() if wanted(entry.needs, settings, model)]
+
+
+def figure_inputs(settings: Mapping[str, Any], name: str, model: str) -> list[str]:
+    """The Parquet files that a figure of a model is drawn from."""
+    return _paths(FIGURES[name], settings, model)
+
+
+def table_inputs(name: str, model: str) -> str:
+    """The Parquet file that an HTML table of a model is set from."""
+    return _table(model, TABLES[name].tables[0])
+
+
+def compared_models(settings: Mapping[str, Any]) -> list[str]:
+    """The models that the figure of the planted truth compares: trained here, with gap and benchmarks."""
+    return [model for model in settings["models"] if wanted(PLANTED_TRUTH.needs, settings, model)]
+
+
+def planted_truth_inputs(settings: Mapping[str, Any]) -> list[str]:
+    """The Parquet files of the figure that compares models."""
+    return [path for model in compared_models(settings) for path in _paths(PLANTED_TRUTH, settings, model)]
+
+
+def overview_tables(settings: Mapping[str, Any]) -> list[str]:
+    """The Parquet files that the landing page is written from: what each model's findings read, each once."""
+    paths = (
+        _table(model, table)
+        for model in settings["models"]
+        for finding in FINDINGS
+        if wanted(finding.needs, settings, model)
+        for table in finding.tables
+    )
+    return list(dict.fromkeys(paths))
+
+
+def overview_figures(settings: Mapping[str, Any]) -> list[str]:
+    """The figures that the landing page embeds: the planted truth and the key figures of the first model."""
+    first = next(iter(settings["models"]))
+    drawn = figures_of(settings, first)
+    planted = ["results/comparison/figures/planted_truth.svg"] if compared_models(settings) else []
+    return [*planted, *(f"results/{first}/figures/{one.figure}.svg" for one in FINDINGS if one.figure in drawn)]
+
+
+def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
+    """Whether a model of the study has what an entry needs."""
+    if needs.kind not in ("any", settings["models"][model]["kind"]):
+        return False
+    if needs.backend != "any" and needs.backend != settings["translation"]["backend"]:
+        return False
+    if needs.key and not _value(settings, needs.key):
+        return False
+    given = set(settings["models"][model]["analyses"])
+    if given & {"similarity", "gap"}:
+        given.add("phrases")
+    if not set(needs.analyses) <= given:
+        return False
+    return "alignment" not in needs.analyses or bool(runs_for(settings, needs.runs))
+
+
+def _value(settings: Mapping[str, Any], key: str) -> Any:
+    """The value of a dotted key."""
+    for part in key.split("."):
+        settings = settings[part]
+    return settings
+
+
+def runs_for(settings: Mapping[str, Any], kind: str) -> list[str]:
+    """The alignment runs of a kind: any, with several languages, with a single one, or benchmarked."""
+    fits = {
+        "any": lambda _: True,
+        "several": lambda run: len(run["languages"]) > 1,
+        "single": lambda run: len(run["languages"]) == 1,
+        "benchmarked": lambda run: run["benchmark"] != [],
+    }[kind]
+    return [name for name, run in settings["alignment"]["runs"].items() if fits(run)]
+
+
+def _paths(entry: Entry, settings: Mapping[str, Any], model: str) -> list[str]:
+    if entry.loss:
+        return [f"results/{model}/alignment/{run}.parquet" for run in settings["alignment"]["runs"]]
+    return [_table(model, name) for name in entry.tables]
+
+
+def _table(model: str, name: str) -> str:
+    return f"results/{model}/tables/{name}.parquet"
