@@ -90,11 +90,11 @@ def _ask(
 ) -> None:
     """Ask the tasks in one language and write the answers."""
     model.truncated.clear()
-    asked = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
+    chosen = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
     result: Any = evaluate(
         model,
         {"tasks": {made.task.task_name: made.task for made in tasks.values()}, "groups": {}, "group_map": {}},
-        samples=asked,
+        samples=chosen,
         bootstrap_iters=0,
         log_samples=True,
     )
@@ -109,7 +109,7 @@ def _ask(
         "dropped": {name: made.dropped for name, made in tasks.items()},
         "truncated": truncated,
         "altered": {
-            name: sum(made.questions.ids[at] in made.altered for at in asked[made.task.task_name])
+            name: sum(made.questions.ids[at] in made.altered for at in chosen[made.task.task_name])
             for name, made in tasks.items()
         },
         "derived_from": {name: made.derived_from for name, made in tasks.items()},

@@ -108,9 +108,9 @@ def measure_gap(
             key = {"layer": part.layer, "variant": variant}
             group_gap_estimates = percent_below(_mean(estimates, members), _mean(estimates, low))
             group_rows.append(key | _with_interval("gap_pct", group_gap_estimates, confidence) | size)
-            for group, its in (("high_resource", members), ("medium_low_resource", low)):
+            for group, columns in (("high_resource", members), ("medium_low_resource", low)):
                 activation_rows.append(
-                    key | {"group": group} | _with_interval("mean_activation", _mean(estimates, its), confidence)
+                    key | {"group": group} | _with_interval("mean_activation", _mean(estimates, columns), confidence)
                 )
 
     notes = {**metadata, "layers_without_gap": without_gap, "n_untranslated": n_untranslated}
