@@ -15,7 +15,6 @@ if "study" not in config:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/inputs.smk"
 
 
 if LOCAL and Path(OVERVIEW).is_file():

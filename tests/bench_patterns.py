@@ -102,15 +102,16 @@ def describe(folder: Path, layers: int) -> float:
     import torch
 
     from isogloss.bilingual.features import describe_features
+    from isogloss.config.bilingual import Bilingual
+    from isogloss.config.measures import Compute
 
     torch.set_num_threads(1)
     began = time.process_time()
     describe_features(
         lm=str(folder / "lm"), embeddings=str(folder / "lm"), sae=str(folder / "sae"),
         evaluation=str(folder / "tokens.parquet"), features=str(folder / "features.parquet"),
-        examples=str(folder / "examples.parquet"), step=0, layers=range(layers), languages=LANGUAGES, threshold=0.9,
-        pattern_threshold=0.7, similarity=0.1, clustering="greedy", single_token=1.0, examples_per_class=4,
-        token_budget=4096, dtype="float32", seed=0, metadata={},
+        examples=str(folder / "examples.parquet"), step=0, layers=range(layers), languages=LANGUAGES,
+        settings=Bilingual(), compute=Compute(token_budget=4096), seed=0, metadata={},
     )  # fmt: skip
     return time.process_time() - began
 

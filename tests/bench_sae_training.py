@@ -52,7 +52,7 @@ def toy_sized_gemma2(folder: Path) -> Path:
     from isogloss.sources.world.training import gemma2_config
 
     torch.manual_seed(0)
-    Gemma2ForCausalLM(gemma2_config(Architecture(layers=LAYERS, d_model=WIDTH).model_dump())).save_pretrained(folder)
+    Gemma2ForCausalLM(gemma2_config(Architecture(layers=LAYERS, d_model=WIDTH))).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
 

@@ -7,6 +7,7 @@ error codes) and what a bucket answers (paged listing, ranges), and can break of
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from xml.sax.saxutils import escape
 
 LARGE = (".safetensors", ".npz", ".bin", ".gz", ".spm")  # kept by Git LFS upstream
 RUNNER = """
-import importlib, json, logging, sys, time
+import importlib, json, logging, pickle, sys, time
 from isogloss.errors import IsoglossError
 sleep, slept = time.sleep, [0.0]
 def patient(seconds):
@@ -33,7 +34,7 @@ time.sleep = patient
 logging.basicConfig(level=logging.WARNING)
 module, name = sys.argv[1].split(":")
 function, lines = getattr(importlib.import_module(module), name), []
-for arguments in json.loads(sys.argv[2]):
+for arguments in pickle.loads(bytes.fromhex(sys.argv[2])):
     try:
         lines.append(function(**arguments) or "")
     except IsoglossError as error:
@@ -98,7 +99,7 @@ def environment(url: str, cache: Path, **more: str) -> dict[str, str]:
 
 def command(function: str, *calls: Mapping[str, Any]) -> list[str]:
     """How to call `module:function` with each set of arguments, in a process of its own."""
-    return [sys.executable, "-c", RUNNER, function, json.dumps(calls)]
+    return [sys.executable, "-c", RUNNER, function, pickle.dumps(calls).hex()]
 
 
 def call(function: str, url: str, cache: Path, *calls: Mapping[str, Any], **env: str) -> list[str]:

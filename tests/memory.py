@@ -20,8 +20,9 @@ SIZES = (10_000, 100_000)
 LAYERS, FEATURES = 4, 2_000  # phrases are spread evenly over layers and each layer's features
 LANGUAGES = ["en", "es", "ml"]
 STAGES = ("encode", "capture", "similarity", "gap", "controls", "gain")
-MODEL = {"adapter": None, "lang": "en", "layers": list(range(LAYERS)), "token_budget": 2048, "dtype": "float32"}
+MODEL = {"adapter": None, "layers": list(range(LAYERS)), "token_budget": 2048}
 STATISTICS = {"reference": "en", "bootstrap": 100, "confidence": 0.95, "seed": 0, "metadata": {}}
+GROUPS = {"high_resource": ["en", "es"], "medium_low_resource": ["ml"]}
 
 
 def peaks(folder: Path, size: int) -> dict[str, float]:
@@ -43,6 +44,14 @@ def _process(step: str, folder: Path, size: int) -> float:
     if done.returncode:
         sys.exit(f"{step} failed:\n{done.stderr}")
     return float(done.stdout.splitlines()[-1])
+
+
+def stage_settings(more: dict[str, Any], **sections: str) -> dict[str, Any]:
+    """`more` with the sections of the config, by their classes' names."""
+    from config_sections import grouped
+    from isogloss.config import measures
+
+    return grouped(more, **{name: getattr(measures, section) for name, section in sections.items()})
 
 
 # --- Steps: each runs in its own process and imports what it needs ---------------------------------
@@ -94,7 +103,8 @@ def encode(folder: Path) -> None:
     from isogloss.sae.encode import encode
 
     encode(
-        **MODEL, lm=str(folder / "lm"), sae=str(folder / "sae"), translations={"en": str(folder / "phrases.parquet")},
+        **stage_settings(MODEL, compute="Compute"),
+        lm=str(folder / "lm"), sae=str(folder / "sae"), translations={"en": str(folder / "phrases.parquet")},
         outputs={"en": str(folder / "activations" / "en.parquet")}, seed=0, metadata={},
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -104,7 +114,8 @@ def capture(folder: Path) -> None:
     from isogloss.residuals.capture import capture
 
     capture(
-        **MODEL, lm=str(folder / "lm"), translations={"en": [str(folder / "phrases.parquet")]}, feature_stride=4,
+        **stage_settings(MODEL, compute="Compute"),
+        lm=str(folder / "lm"), translations={"en": [str(folder / "phrases.parquet")]}, feature_stride=4,
         outputs={"en": str(folder / "residuals" / "en.parquet")}, metadata={},
     )  # type: ignore[arg-type]  # fmt: skip
 
@@ -116,7 +127,7 @@ def similarity(folder: Path) -> None:
     outputs = {name: folder / "tables" / f"{name}.parquet" for name in ("similarity", "similarity_pairs")}
     measure_similarity(
         residuals=_tables(folder, "residuals"), langs=LANGUAGES, phrases=[str(folder / "phrases.parquet")],
-        **_strings(outputs), **STATISTICS,
+        **_strings(outputs), **stage_settings(STATISTICS, statistics="Statistics"),
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -126,9 +137,9 @@ def gap(folder: Path) -> None:
 
     names = ("language_gap", "group_gap", "group_activation", "language_gap_summary")
     measure_gap(
-        activations=_tables(folder, "activations"), langs=LANGUAGES, high_resource=["en", "es"],
-        medium_low_resource=["ml"], minimum_phrases=1, correction="holm",
-        **_strings({name: folder / "tables" / f"{name}.parquet" for name in names}), **STATISTICS,
+        activations=_tables(folder, "activations"), langs=LANGUAGES, minimum_phrases=1,
+        **_strings({name: folder / "tables" / f"{name}.parquet" for name in names}),
+        **stage_settings(GROUPS | STATISTICS, statistics="Statistics", languages="Languages"),
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -138,7 +149,8 @@ def controls(folder: Path) -> None:
 
     measure_controls(
         activations=_tables(folder, "activations"), langs=LANGUAGES, minimum_phrases=1,
-        activation_controls=str(folder / "tables" / "activation_controls.parquet"), **STATISTICS,
+        activation_controls=str(folder / "tables" / "activation_controls.parquet"),
+        **stage_settings(STATISTICS, statistics="Statistics"),
     )  # type: ignore[arg-type]  # fmt: skip
 
 
@@ -150,7 +162,7 @@ def gain(folder: Path) -> None:
     measure_gain(
         base=tables, base_langs=LANGUAGES, adapted=tables, adapted_runs=["run"] * 3, adapted_langs=LANGUAGES,
         alignment_gain=str(folder / "tables" / "alignment_gain.parquet"), target_layers={"run": 2}, held_out=0.1,
-        minimum_phrases=1, **STATISTICS,
+        minimum_phrases=1, **stage_settings(STATISTICS, statistics="Statistics"),
     )  # type: ignore[arg-type]  # fmt: skip
 
 

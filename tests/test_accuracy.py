@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from isogloss.benchmarks.accuracy import measure_accuracy, measure_by_teaching
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.tables import read_table, write_table
 
@@ -35,12 +36,14 @@ def run(folder, frames, metrics=None, facts=None, correction="holm"):
         write_table(folder / "facts.parquet", facts)
     about = {
         "answers": paths, "adapters": [a for a, _ in frames], "langs": [lang for _, lang in frames],
-        "metrics": metrics or {"arc": "acc"}, "confidence": 0.95, "metadata": {},
+        "metrics": metrics or {"arc": "acc"}, "metadata": {},
     }  # fmt: skip
     known = None if facts is None else str(folder / "facts.parquet")
-    measure_accuracy(**about, correction=correction, facts=known, accuracy=outputs["accuracy"])
+    statistics = Statistics(confidence=0.95, correction=correction)
+    measure_accuracy(**about, statistics=statistics, facts=known, accuracy=outputs["accuracy"])
     if known:
-        measure_by_teaching(**about, facts=known, accuracy_by_teaching=outputs["accuracy_by_teaching"])
+        table = outputs["accuracy_by_teaching"]
+        measure_by_teaching(**about, confidence=0.95, facts=known, accuracy_by_teaching=table)
     return {name: read_table(path) for name, path in outputs.items() if name == "accuracy" or facts is not None}
 
 
@@ -57,7 +60,7 @@ def test_base_row_by_hand(tmp_path):
 def test_change_is_paired_by_question(tmp_path):
     base = answers([1] * 20 + [1] * 2 + [0] * 9 + [0] * 29)
     tuned = answers([1] * 20 + [0] * 2 + [1] * 9 + [0] * 29).sample(fraction=1, shuffle=True, seed=1)
-    frames = {("tuned", "hi"): tuned, ("base", "hi"): base, ("base", "en"): base, ("tuned", "en"): base}
+    frames = {("tuned", "en"): base, ("tuned", "hi"): tuned, ("base", "hi"): base, ("base", "en"): base}
     table = run(tmp_path, frames)["accuracy"]
     assert table.select("adapter", "lang").rows() == [("base", "en"), ("base", "hi"), ("tuned", "en"), ("tuned", "hi")]
     hindi = table.row(3, named=True)

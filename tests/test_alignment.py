@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from config_sections import grouped
+from isogloss.config.measures import Alignment, AlignmentRun, Compute
 from isogloss.disparity.align import align
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.disparity.holdout import held_out
@@ -308,7 +310,7 @@ class World:
             "seed": 3,
             "metadata": {"study": "test"},
         }
-        align(**(settings | changes))
+        align(**grouped(settings | changes, settings=Alignment, run=AlignmentRun, compute=Compute))
         return out
 
     def trained(self, share: float = 0.2, seed: int = 3) -> list[int]:

@@ -24,6 +24,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from isogloss.config.measures import Alignment, AlignmentRun, Compute
 from isogloss.disparity.align import align
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
@@ -262,8 +263,7 @@ def test_encode_is_the_largest_activation_on_a_texts_own_tokens(
         translations={"es": str(translations(tmp_path / "es.parquet", 64))},
         outputs={"es": str(tmp_path / "out.parquet")},
         layers=list(range(LAYERS)),
-        token_budget=128,
-        dtype="float32",
+        compute=Compute(token_budget=128),
         seed=0,
         metadata={},
     )
@@ -289,8 +289,7 @@ def test_capture_is_the_mean_over_a_texts_own_tokens(lm: Path, family: str, tmp_
         outputs={"es": str(tmp_path / "out.parquet")},
         layers=list(range(LAYERS)),
         feature_stride=2,
-        token_budget=128,
-        dtype="float32",
+        compute=Compute(token_budget=128),
         metadata={},
     )
     full, found = whole_model(lm), read_table(tmp_path / "out.parquet")
@@ -366,26 +365,19 @@ def test_alignment_trains_and_its_adapter_comes_back_unmerged(lm: Path, family: 
         losses=str(tmp_path / "losses.parquet"),
         state_folder=str(tmp_path / "state"),
         model_name=family,
-        languages=["es"],
-        target_layer=target,
-        tuned_layers="up_to_target",
-        distance="absolute",
-        weight=1.0,
-        inactive="pre_activation",
-        detach_reference=False,
-        recorded="corpus",
-        held_out=1e-9,
-        samples=100,
-        iterations=25,
-        batch_size=12,
-        learning_rate=1e-2,
-        rank=4,
-        alpha=8.0,
-        dropout=0.0,
-        target_modules="all",
-        resume_every=100,
-        token_budget=4096,
-        dtype="float32",
+        settings=Alignment(
+            distance="absolute",
+            held_out=1e-9,
+            samples=100,
+            iterations=25,
+            batch_size=12,
+            learning_rate=1e-2,
+            rank=4,
+            alpha=8.0,
+            resume_every=100,
+        ),
+        run=AlignmentRun(target_layer=target, languages=["es"]),
+        compute=Compute(token_budget=4096),
         seed=0,
         metadata={},
     )

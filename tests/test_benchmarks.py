@@ -21,8 +21,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gemma2Model, GPT2Config, Olmo2Config
 
+from config_sections import grouped
 from isogloss.benchmarks.run import SharedPromptLM, benchmark
 from isogloss.benchmarks.tasks import okapi_task, task_config
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.scoring import lens
@@ -132,7 +134,7 @@ def run(lm: Path, data: dict[str, str], output: Path, lang: str = "hi", **change
         "token_budget": 4096,
         "metadata": {"study": "test"},
     }
-    benchmark(lm=str(lm), data=data, outputs={lang: str(output)}, **{**settings, **changes})
+    benchmark(lm=str(lm), data=data, outputs={lang: str(output)}, **grouped({**settings, **changes}, compute=Compute))
     return read_table(output)
 
 

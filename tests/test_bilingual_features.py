@@ -7,10 +7,13 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from config_sections import grouped
 from isogloss.bilingual import examples as examples_module
 from isogloss.bilingual import patterns as patterns_module
 from isogloss.bilingual.examples import PART, choose_features, token_strings
 from isogloss.bilingual.features import describe_features
+from isogloss.config.bilingual import Bilingual
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_base_model, load_tokenizer
 from isogloss.sae.autoencoder import load_encoder
@@ -60,7 +63,8 @@ def describe(lm, sae, tokens, out, **changes) -> tuple[pl.DataFrame, pl.DataFram
         "seed": 0,
         "metadata": {"study": "test"},
     }
-    describe_features(**{**settings, **changes})
+    keep = ("languages", "embeddings")
+    describe_features(**grouped(settings | changes, keep, settings=Bilingual, compute=Compute))
     return read_table(out / "features.parquet"), read_table(out / "examples.parquet")
 
 

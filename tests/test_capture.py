@@ -5,6 +5,8 @@ from peft import LoraConfig, get_peft_model
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from config_sections import grouped
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.residuals.capture import capture, sampled_features
 from isogloss.tables import open_table, read_table, write_table
@@ -32,18 +34,23 @@ def translations(tmp_path_factory):
 
 def run(lm_folder, translations, output, **changes):
     capture(
-        **{
-            "lm": str(lm_folder),
-            "adapter": None,
-            "translations": {"es": list(map(str, translations if isinstance(translations, list) else [translations]))},
-            "outputs": {"es": str(output)},
-            "layers": [0, 1, 2],
-            "feature_stride": 2,
-            "token_budget": 64,
-            "dtype": "float32",
-            "metadata": {},
-            **changes,
-        }
+        **grouped(
+            {
+                "lm": str(lm_folder),
+                "adapter": None,
+                "translations": {
+                    "es": list(map(str, translations if isinstance(translations, list) else [translations]))
+                },
+                "outputs": {"es": str(output)},
+                "layers": [0, 1, 2],
+                "feature_stride": 2,
+                "token_budget": 64,
+                "dtype": "float32",
+                "metadata": {},
+                **changes,
+            },
+            compute=Compute,
+        )
     )
     return read_table(output)
 

@@ -7,6 +7,10 @@ import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from config_sections import grouped
+from isogloss.config.bilingual import Bilingual
+from isogloss.config.measures import Compute
+from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_base_model
 from isogloss.residuals.pooling import token_residuals
@@ -67,7 +71,7 @@ def run(lm_folder: Path, tokens: dict[str, str], out: Path, recipe: dict | None 
         "quality": str(out / "sae_quality.parquet"),
         "step": 1000,
         "layers": [2, 0],
-        "recipe": {**RECIPE, **(recipe or {})},
+        "recipe": SaeRecipe.model_construct(**{**RECIPE, **(recipe or {})}),
         "learning_rates": None,
         "token_budget": 512,
         "dtype": "float32",
@@ -76,7 +80,7 @@ def run(lm_folder: Path, tokens: dict[str, str], out: Path, recipe: dict | None 
         "resume_every": 4,
         "metadata": {"study": "test"},
     }
-    train_checkpoint_saes(**{**settings, **changes})
+    train_checkpoint_saes(**grouped(settings | changes, ("learning_rates",), compute=Compute, bilingual=Bilingual))
     return out
 
 

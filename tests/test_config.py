@@ -1,3 +1,4 @@
+import pickle
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,16 @@ def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
         study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")))
         for model, numbers in zip(study.models.values(), study.numbers()["models"].values(), strict=True):
             assert numbers == model.model_dump(mode="json")  # sections by step and by name
+
+
+def test_a_part_of_a_section_holds_nothing_else():
+    part = load_study(DEFAULT).statistics.only("bootstrap", "confidence")
+    assert part.numbers() == {"bootstrap": 1000, "confidence": 0.95}
+    assert pickle.loads(pickle.dumps(part)) == part
+    with pytest.raises(AttributeError, match="correction"):
+        assert part.correction
+    alignment = load_study(DEFAULT).alignment
+    assert alignment.without("runs").numbers().keys() == alignment.numbers().keys() - {"runs"}
 
 
 def test_schema_and_key_reference_are_up_to_date():

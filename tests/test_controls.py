@@ -6,6 +6,8 @@ import pytest
 from scipy.stats import linregress
 
 from activation_tables import activation_frame, without_translation, write_activations
+from config_sections import grouped
+from isogloss.config.measures import Languages, Statistics
 from isogloss.disparity.gap import measure_gap
 from isogloss.disparity.gap_controls import gap_at_equal_tokens, measure_controls
 from isogloss.errors import IsoglossError
@@ -23,7 +25,8 @@ def run(folder, frames, **more):
         "seed": 0,
         "metadata": {},
     }
-    measure_controls(activations=paths, langs=langs, activation_controls=output, **(settings | more))
+    settings = grouped(settings | more, statistics=Statistics)
+    measure_controls(activations=paths, langs=langs, activation_controls=output, **settings)
     return read_table(output)
 
 
@@ -44,9 +47,9 @@ def test_gap_is_that_of_the_gap_table(tmp_path):
         for name in ("language_gap", "group_gap", "group_activation", "language_gap_summary")
     }
     measure_gap(
-        activations=paths, langs=langs, **outputs, reference="en",
-        high_resource=["en", "es"], medium_low_resource=["ml"],
-        minimum_phrases=1, bootstrap=200, confidence=0.95, correction="holm", seed=0, metadata={},
+        activations=paths, langs=langs, **outputs,
+        languages=Languages(reference="en", high_resource=["en", "es"], medium_low_resource=["ml"]),
+        minimum_phrases=1, statistics=Statistics(bootstrap=200, correction="holm"), seed=0, metadata={},
     )  # fmt: skip
     gap = read_table(outputs["language_gap"])
     assert controls["gap_pct"].to_list() == pytest.approx(gap["gap_pct"].to_list(), rel=1e-9)

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from scipy.stats import pearsonr
 
+from isogloss.config.measures import Statistics
 from isogloss.disparity.correlation import correlate_gap_with_accuracy
 from isogloss.errors import IsoglossError
 from isogloss.tables import read_table, write_table
@@ -28,7 +29,7 @@ def run(folder, accuracies, gaps=GAPS, langs=LANGS, accuracy_langs=None):
     }
     correlate_gap_with_accuracy(
         language_gap_summary=str(summary), accuracy=str(accuracy), **outputs,
-        reference="en", confidence=0.9, correction="bh", metadata={},
+        reference="en", statistics=Statistics(confidence=0.9, correction="bh"), metadata={},
     )  # fmt: skip
     return {name: read_table(path) for name, path in outputs.items()}
 

@@ -5,6 +5,8 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from config_sections import grouped
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.sae import encode as stage
 from isogloss.sae.autoencoder import load_encoder
@@ -53,19 +55,22 @@ def translations(tmp_path_factory):
 
 def run(lm_folder, saes, texts, output, **changes):
     stage.encode(
-        **{
-            "lm": str(lm_folder),
-            "adapter": None,
-            "sae": str(saes),
-            "translations": {"es": str(texts)},
-            "outputs": {"es": str(output)},
-            "layers": [0, 1, 2],
-            "token_budget": 300,
-            "dtype": "float32",
-            "seed": 0,
-            "metadata": {},
-            **changes,
-        }
+        **grouped(
+            {
+                "lm": str(lm_folder),
+                "adapter": None,
+                "sae": str(saes),
+                "translations": {"es": str(texts)},
+                "outputs": {"es": str(output)},
+                "layers": [0, 1, 2],
+                "token_budget": 300,
+                "dtype": "float32",
+                "seed": 0,
+                "metadata": {},
+                **changes,
+            },
+            compute=Compute,
+        )
     )
     return read_table(output)
 

@@ -11,7 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
+from config_sections import grouped
 from exports import write_exports, write_lines
+from isogloss.config.measures import Phrases
 from isogloss.errors import IsoglossError
 from isogloss.phrases import exported as stage
 from isogloss.phrases.exported import RECORDS, export_phrases
@@ -42,18 +44,21 @@ def exports(lm_folder, sae, tmp_path_factory) -> Path:
 
 def run(lm: Path, exports: Path, out: Path, **changes) -> tuple[pl.DataFrame, pl.DataFrame, dict]:
     export_phrases(
-        **{
-            "exports": str(exports),
-            "lm": str(lm),
-            "phrases": str(out / "layer_1.parquet"),
-            "records": str(out / "layer_1.records.parquet"),
-            "counts": str(out / "layer_1.counts.parquet"),
-            "layer": LAYER,
-            "features": FEATURES,
-            "metadata": {"study": "x"},
-            **SETTINGS,
-            **changes,
-        }
+        **grouped(
+            {
+                "exports": str(exports),
+                "lm": str(lm),
+                "phrases": str(out / "layer_1.parquet"),
+                "records": str(out / "layer_1.records.parquet"),
+                "counts": str(out / "layer_1.counts.parquet"),
+                "layer": LAYER,
+                "features": FEATURES,
+                "metadata": {"study": "x"},
+                **SETTINGS,
+                **changes,
+            },
+            settings=Phrases,
+        )
     )
     tables = (read_table(out / f"layer_1{part}.parquet") for part in ("", ".records", ".counts"))
     phrases, records, counts = tables

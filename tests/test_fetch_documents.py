@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from isogloss.config.bilingual import DocumentSource
 from isogloss.errors import IsoglossError
 from isogloss.sources.documents import fetch_documents
 from isogloss.tables import table_metadata
@@ -35,7 +36,7 @@ def write(folder: Path, name: str, texts: list[str]) -> None:
 
 def fetch(folder: Path, files: str, documents: int = 10_000, column: str = "text") -> pl.DataFrame:
     output = folder / "out.parquet"
-    source = {"id": None, "revision": "main", "folder": str(folder), "files": files, "column": column}
+    source = DocumentSource(folder=str(folder), files=files, column=column)
     fetch_documents(source=source, lang="ja", documents=documents, output=str(output), metadata={"study": "test"})
     return pl.read_parquet(output)
 

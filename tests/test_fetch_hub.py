@@ -12,7 +12,9 @@ import pytest
 
 import hub as server
 from hub import Hub
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.languages import language_table
 from isogloss.sources.questions import fetch_questions
 from standin_latent import write_sources
 
@@ -39,9 +41,13 @@ def upstream(tmp_path: Path) -> Path:
     return folder
 
 
+def flores(*languages: str) -> dict[str, str]:
+    return {lang: language_table()[lang].flores for lang in languages}
+
+
 def arguments(tmp_path: Path, output: str = "out", **source: Any) -> dict[str, Any]:
-    source = {"id": NAME, "revision": "main", "folder": None} | source
-    return {"source": source, "task": "arc", "languages": ["en", "es"], "output": str(tmp_path / output)}
+    settings = Source(**({"id": NAME} | source))
+    return {"source": settings, "task": "arc", "languages": flores("en", "es"), "output": str(tmp_path / output)}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -183,7 +189,7 @@ def test_a_split_that_upstream_has_not_is_left_out(upstream: Path, tmp_path: Pat
 def test_a_missing_folder_language_or_layout_is_one_clear_line(upstream: Path, tmp_path: Path):
     with pytest.raises(IsoglossError, match=r"nowhere: no such folder; correct `folder`"):
         fetch_questions(**arguments(tmp_path, folder="nowhere"))
-    wanted = arguments(tmp_path, folder=str(upstream)) | {"languages": ["en", "hi", "ml"]}
+    wanted = arguments(tmp_path, folder=str(upstream)) | {"languages": flores("en", "hi", "ml")}
     with pytest.raises(IsoglossError, match=r"arc has no questions in hi, ml; there are da, en, es"):
         fetch_questions(**wanted)
     (upstream / "data").rename(upstream / "questions")
@@ -206,7 +212,7 @@ def test_data_sets_of_parallel_questions_are_linked_by_their_names_upstream(
 ):
     folder = write_sources(tmp_path / "upstream", ["en", "es", "zh", "zh-Hant"], 4)[task]
     (folder / "README.md").write_text("questions")
-    asked = arguments(tmp_path, folder=str(folder)) | {"task": task, "languages": languages}
+    asked = arguments(tmp_path, folder=str(folder)) | {"task": task, "languages": flores(*languages)}
     fetch_questions(**asked)
     record = json.loads((tmp_path / "out/fetched.json").read_text())
     assert set(record["files"]) == wanted
@@ -221,9 +227,9 @@ def test_parallel_questions_of_another_layout_or_without_a_language_are_one_clea
 
     def fetch(task: str, folder: str, *languages: str) -> None:
         asked = arguments(tmp_path, folder=str(folders[folder]))
-        fetch_questions(**{**asked, "task": task, "languages": list(languages)})
+        fetch_questions(**{**asked, "task": task, "languages": flores(*languages)})
 
-    with pytest.raises(IsoglossError, match=r"belebele has no questions in ja; there are en, es: leave"):
+    with pytest.raises(IsoglossError, match=r"belebele has no questions in ja; there are en, spa_Latn: leave"):
         fetch("belebele", "belebele", "en", "ja")
     with pytest.raises(IsoglossError, match=r"mmmlu has no questions in ja; there are es"):
         fetch("mmmlu", "mmmlu", "en", "ja")

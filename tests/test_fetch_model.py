@@ -16,6 +16,8 @@ from transformers import (
 )
 
 import hub as server
+from isogloss.config.model import Shape
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.sources.model import fetch_model, shape_of
@@ -39,8 +41,8 @@ def upstream(tmp_path: Path) -> Path:
 
 def fetch(tmp_path: Path, folder: Path, **shape: int) -> Path:
     output = tmp_path / "results" / "lm"
-    source = {"id": None, "revision": "main", "folder": str(folder)}
-    fetch_model(source=source, architecture=SHAPE | shape, output=str(output))
+    source = Source(folder=str(folder))
+    fetch_model(source=source, architecture=Shape(**(SHAPE | shape)), output=str(output))
     return output
 
 
@@ -72,11 +74,11 @@ def test_a_model_of_the_hub_comes_with_its_commit_and_the_hash_of_its_weights(tm
     with server.serving() as hub:
         commit = hub.add("someone/gemma", folder)
         arguments: Mapping[str, Any] = {
-            "source": {"id": "someone/gemma", "revision": commit, "folder": None},
-            "architecture": SHAPE,
+            "source": Source(id="someone/gemma", revision=commit),
+            "architecture": Shape(**SHAPE),
             "output": str(tmp_path / "lm"),
         }
-        wrong = {**arguments, "architecture": SHAPE | {"layers": 24}, "output": str(tmp_path / "wrong")}
+        wrong = {**arguments, "architecture": Shape(**(SHAPE | {"layers": 24})), "output": str(tmp_path / "wrong")}
         first, second = server.call("isogloss.sources.model:fetch_model", hub.url, tmp_path / "cache", wrong, arguments)
         assert first.startswith(
             f"someone/gemma at revision {commit}: config.json has 3 layers, architecture.layers says 24"

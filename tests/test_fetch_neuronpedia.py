@@ -12,6 +12,7 @@ import pytest
 
 import hub as server
 from hub import Hub
+from isogloss.config.pretrained import Neuronpedia
 from isogloss.errors import IsoglossError
 from isogloss.sources.exports import fetch_exports
 
@@ -32,15 +33,20 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def arguments(tmp_path: Path, hub: Hub | None = None, **changed: Any) -> dict[str, Any]:
-    return {
+def arguments(
+    tmp_path: Path, hub: Hub | None = None, source: str = "12-gemmascope-res-16k", **changed: Any
+) -> dict[str, Any]:
+    settings = {
         "url": hub.url if hub else "http://127.0.0.1:9",
         "folder": None,
         "model": "gemma-2-2b",
-        "source": "12-gemmascope-res-16k",
+    } | changed
+    return {
+        "neuronpedia": Neuronpedia(**settings),
+        "source": source,
         "output": str(tmp_path / "out"),
         "downloads": str(tmp_path / "downloads"),
-    } | changed
+    }
 
 
 def call(hub: Hub, tmp_path: Path, **env: str) -> str:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import hub as server
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.sae.autoencoder import activations, load_encoder
 from isogloss.sources.sae import fetch_sae
@@ -49,7 +50,10 @@ def fetch(tmp_path: Path, folder: Path | None, **changed: Any) -> Path:
         "d_model": D_MODEL,
         "output": str(output),
     }
-    fetch_sae(**(arguments | changed))
+    arguments |= changed
+    if arguments["source"]:
+        arguments["source"] = Source(**arguments["source"])
+    fetch_sae(**arguments)
     return output
 
 
@@ -89,7 +93,7 @@ def test_a_pinned_repository_and_a_release_that_saelens_loads_come_from_the_hub(
         pinned = hub.add(GEMMA_SCOPE, gemma_scope(tmp_path / "scope"))
         hub.add(GEMMA_SCOPE, gemma_scope(tmp_path / "newer", b_enc=arrays()["b_enc"] + 1))
         main = hub.add("someone/saes", saes.parent)
-        source = {"id": GEMMA_SCOPE, "revision": pinned, "folder": None}
+        source = Source(id=GEMMA_SCOPE, revision=pinned)
         calls = [
             {"source": source, "release": None, "sae_id": ID, "layer": LAYER},
             {"source": None, "release": "someone/saes", "sae_id": "layer_0", "layer": 0},

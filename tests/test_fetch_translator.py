@@ -7,6 +7,7 @@ import torch
 from transformers import AutoTokenizer, MarianMTModel
 
 import hub as server
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.sources.translator import fetch_translator
 from marian import tiny_marian, written
@@ -26,7 +27,10 @@ def fetch(tmp_path: Path, folder: Path, **changed: Any) -> Path:
         "direction": "to",
         "output": str(output),
     }
-    fetch_translator(**(arguments | changed))
+    arguments |= changed
+    if arguments["source"]:
+        arguments["source"] = Source(**arguments["source"])
+    fetch_translator(**arguments)
     return output
 
 
@@ -72,7 +76,7 @@ def test_a_model_of_the_hub_comes_at_its_commit_with_pickled_weights_read_as_ten
             hub.url,
             tmp_path / "cache",
             {
-                "source": {"id": "Helsinki-NLP/opus-mt-en-es", "revision": "main", "folder": None},
+                "source": Source(id="Helsinki-NLP/opus-mt-en-es"),
                 "target": None,
                 "engine": "ctranslate2",
                 "compute_type": "int8",

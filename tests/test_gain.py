@@ -5,6 +5,8 @@ import polars as pl
 import pytest
 
 from activation_tables import activation_frame, without_translation, write_activations
+from config_sections import grouped
+from isogloss.config.measures import Statistics
 from isogloss.disparity.gain import measure_gain
 from isogloss.disparity.holdout import held_out, held_out_mask
 from isogloss.errors import IsoglossError
@@ -44,7 +46,7 @@ def run(folder, runs, base=BASE, **more):
     }  # fmt: skip
     measure_gain(
         base=base_paths, base_langs=base_langs, adapted=paths, adapted_runs=names, adapted_langs=langs,
-        alignment_gain=output, **(settings | more),
+        alignment_gain=output, **grouped(settings | more, statistics=Statistics),
     )  # fmt: skip
     return read_table(output)
 

@@ -6,6 +6,8 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from activation_tables import activation_frame, without_translation, write_activations
+from config_sections import grouped
+from isogloss.config.measures import Languages, Statistics
 from isogloss.disparity.gap import measure_gap
 from isogloss.disparity.parallel import parallel_layers
 from isogloss.errors import IsoglossError
@@ -33,7 +35,8 @@ def run(folder, frames, blocks=None, bootstrap=300, name="out", **more):
         "seed": 0,
         "metadata": {"study": "test"},
     }
-    measure_gap(activations=paths, langs=langs, **outputs, **(settings | more))
+    settings = grouped(settings | more, languages=Languages, statistics=Statistics)
+    measure_gap(activations=paths, langs=langs, **outputs, **settings)
     return {table: read_table(path) for table, path in outputs.items()}
 
 

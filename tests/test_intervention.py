@@ -8,10 +8,13 @@ import polars as pl
 import pytest
 import torch
 
+from config_sections import grouped
 from isogloss.bilingual.draws import Draw, distinct_masks, draw_features, read_layer
 from isogloss.bilingual.intervention import intervene
 from isogloss.bilingual.intervention_tables import Variant, summarise
 from isogloss.bilingual.translation_tasks import translation_tasks
+from isogloss.config.bilingual import Intervention, TranslationTest
+from isogloss.config.measures import Compute, Statistics
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_causal_model, load_tokenizer
@@ -79,6 +82,8 @@ def run(world: Path, out: Path, **changes) -> tuple[pl.DataFrame, pl.DataFrame]:
         "rescale": True,
         "documents": 7,
         "translations": None,
+        "segments": {},
+        "names": NAMES,
         "bootstrap": 60,
         "confidence": 0.95,
         "token_budget": 200,
@@ -86,7 +91,8 @@ def run(world: Path, out: Path, **changes) -> tuple[pl.DataFrame, pl.DataFrame]:
         "seed": 5,
         "metadata": {"study": "test"},
     }
-    intervene(**{**settings, **changes})
+    sections = {"settings": Intervention, "statistics": Statistics, "compute": Compute}
+    intervene(**grouped(settings | changes, ("step", "layer"), **sections))
     return read_table(out / "intervention.parquet"), read_table(out / "intervention_summary.parquet")
 
 
@@ -222,18 +228,14 @@ def test_an_empty_class_is_left_out_and_named_unless_it_was_asked_for(world, tmp
 
 
 def test_translations_both_ways_are_scored_and_written_for_comet(world, tmp_path):
-    translations = {
-        "segments": {lang: str(world / f"{lang}.parquet") for lang in SENTENCES},
-        "names": NAMES,
-        "shots": 2,
-        "sentences": 3,
-        "new_tokens": 5,
-    }
+    segments = {lang: str(world / f"{lang}.parquet") for lang in SENTENCES}
+    translations = TranslationTest(shots=2, sentences=3, new_tokens=5)
     path = tmp_path / "hypotheses.parquet"
     table, summary = run(
         world,
         tmp_path,
         translations=translations,
+        segments=segments,
         hypotheses=str(path),
         alphas=[0.4],
         n_features=[6],
@@ -383,6 +385,6 @@ def test_bfloat16_gives_nearly_the_same_perplexities(world, tmp_path):
 
 def test_a_prompt_longer_than_the_context_is_refused(world, tmp_path):
     segments = {lang: str(world / f"{lang}.parquet") for lang in SENTENCES}
-    translations = {"segments": segments, "names": NAMES, "shots": 2, "sentences": 1, "new_tokens": 500}
+    translations = TranslationTest(shots=2, sentences=1, new_tokens=500)
     with pytest.raises(IsoglossError, match="the model reads 512; lower shots or new_tokens"):
-        run(world, tmp_path, translations=translations)
+        run(world, tmp_path, translations=translations, segments=segments)

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from scipy.stats import pearsonr
 
+from isogloss.config.measures import Statistics
 from isogloss.latent.answers import log_ratios
 from isogloss.latent.process import latent_process, stars
 from isogloss.latent.transfer import transfer
@@ -20,15 +21,15 @@ def run(folder, paths, langs, *, tasks=None, aggregation="sum", prompt="cloze", 
         name: str(folder / "tables" / f"{name}.parquet")
         for name in ("answers", "transfer", "transfer_summary", "latent", "latent_correlation")
     }
-    common = {"scores": paths, "tasks": tasks, "langs": langs, "reference": "en", "bootstrap": bootstrap}
-    common |= {"confidence": 0.95, "seed": 7, "metadata": {}}
+    common = {"scores": paths, "tasks": tasks, "langs": langs, "reference": "en", "seed": 7, "metadata": {}}
+    common["statistics"] = Statistics.model_construct(bootstrap=bootstrap)
     transfer(
         **common, prompts=dict.fromkeys(tasks, prompt), answers=path["answers"], transfer=path["transfer"],
         transfer_summary=path["transfer_summary"],
     )  # fmt: skip
     latent_process(
         **common, aggregation=aggregation, answers=path["answers"], transfer=path["transfer"],
-        latent=path["latent"], latent_correlation=path["latent_correlation"], correction="holm",
+        latent=path["latent"], latent_correlation=path["latent_correlation"],
     )  # fmt: skip
     return {name: read_table(its) for name, its in path.items()} | {"metadata": table_metadata(path["latent"])}
 

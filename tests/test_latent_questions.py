@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from lm_eval.tasks.okapi.hellaswag_multilingual.utils import process_docs
 
+from isogloss.config.toy import World
 from isogloss.errors import IsoglossError
+from isogloss.languages import language_table
 from isogloss.latent.prompts import load_template, render
 from isogloss.sources.okapi import first_by_hash
 from isogloss.sources.parallel_questions import ParallelQuestion, parallel_questions, read_questions
@@ -23,6 +25,10 @@ from standin_latent import Defects, put, subject_of, write_belebele, write_engli
 
 LANGUAGES = ["en", "es", "zh", "hi"]
 COUNT = 24
+
+
+def flores(languages: Sequence[str]) -> dict[str, str]:
+    return {lang: language_table()[lang].flores for lang in languages}
 
 
 def write(
@@ -50,7 +56,8 @@ def aligned(tmp_path: Path) -> Callable[..., Path]:
             **{"languages": LANGUAGES, "reference": "en", "questions": None, "held_out": 5, "seed": 0},
             **{"output": str(output), "metadata": {}},
         }
-        parallel_questions(**(arguments | changed))
+        arguments |= changed
+        parallel_questions(**(arguments | {"languages": flores(arguments["languages"])}))
         return output
 
     return make
@@ -155,10 +162,10 @@ def test_an_unclosed_quote_and_foreign_bytes_are_one_line(aligned: Any, tmp_path
     whole = path.read_bytes()
     path.write_bytes(whole + b'24,"never closed\n')
     with pytest.raises(IsoglossError, match=r"mmlu_ZH-CN\.csv, line \d+: broken CSV \(unexpected end of data\)"):
-        list(read_upstream("mmmlu", arguments["data"], arguments["reference_data"], "zh"))
+        list(read_upstream("mmmlu", arguments["data"], arguments["reference_data"], "zh", "zho_Hans"))
     path.write_bytes(whole + b"\xff\xfe\n")
     with pytest.raises(IsoglossError, match=r"mmlu_ZH-CN\.csv, line \d+: broken CSV \(.*decode"):
-        list(read_upstream("mmmlu", arguments["data"], arguments["reference_data"], "zh"))
+        list(read_upstream("mmmlu", arguments["data"], arguments["reference_data"], "zh", "zho_Hans"))
 
 
 def test_a_language_whose_rows_are_numbered_anew_after_a_gap_is_found_out(aligned: Any, tmp_path: Path):
@@ -241,7 +248,7 @@ def test_a_cloze_of_hellaswag_is_lm_evals_prompt_and_its_letters_ask_the_context
                 return [function(row) for row in self]
 
         documents: Any = process_docs(Rows(json.loads(line) for line in lines))  # pyright: ignore[reportArgumentType]
-        told = list(read_upstream("hellaswag", arguments["data"], None, lang))
+        told = list(read_upstream("hellaswag", arguments["data"], None, lang, language_table()[lang].flores))
         for document, its in zip(documents, told, strict=True):
             asked = ParallelQuestion(its.question, its.passage, its.text, its.choices, its.answer, False)
             assert render(load_template("hellaswag", "cloze", "en"), asked) == document["query"].strip()
@@ -253,13 +260,10 @@ def test_a_cloze_of_hellaswag_is_lm_evals_prompt_and_its_letters_ask_the_context
 def test_questions_of_the_toy_world_are_called_by_their_facts(tmp_path: Path):
     build_world(
         folder=str(tmp_path / "world"),
-        languages=["en", "es"],
+        world=World(
+            languages=["en", "es"], territories=40, english_only=0.25, untaught=0.125, repeats={"statement": 1}
+        ),
         reference="en",
-        territories=40,
-        english_only=0.25,
-        untaught=0.125,
-        test_share=0.5,
-        repeats={"statement": 1},
         seed=0,
         metadata={},
     )
@@ -268,7 +272,7 @@ def test_questions_of_the_toy_world_are_called_by_their_facts(tmp_path: Path):
         task="hellaswag",
         data=str(tmp_path / "world/benchmarks/m_hellaswag"),
         reference_data=None,
-        languages=["en", "es"],
+        languages=flores(["en", "es"]),
         reference="en",
         questions=None,
         held_out=4,

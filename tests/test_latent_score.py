@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import standins
+from config_sections import grouped
+from isogloss.config.latent import Latent
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.latent import score as stage
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
@@ -82,7 +85,8 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(lm: Path, questions: str, folder: Path, lang: str = "es", **changes: Any) -> pl.DataFrame:
     score(
         lm=str(lm), questions=questions, scores={lang: str(folder / "scores.parquet")},
-        states={lang: str(folder / "states.safetensors")}, **{**DEFAULTS, **changes},
+        states={lang: str(folder / "states.safetensors")},
+        **grouped(DEFAULTS | changes, settings=Latent, compute=Compute),
     )  # fmt: skip
     return read_table(folder / "scores.parquet")
 

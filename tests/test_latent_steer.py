@@ -12,6 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 import standins
+from config_sections import grouped
+from isogloss.config.latent import Generation, Latent, Steering
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.latent import steer as stage
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
@@ -76,8 +79,9 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     for prompt in ("letters", "cloze"):
         score(
             lm=str(lm), questions=questions, prompt=prompt, layers=[2], state_layers=[0, 1, 2],
-            final_norm=True, softcap=True, scores={lang: str(folder / f"{prompt}-{lang}.parquet") for lang in WORDS},
-            states={lang: str(folder / f"{prompt}-{lang}.safetensors") for lang in WORDS}, **SETTINGS,
+            scores={lang: str(folder / f"{prompt}-{lang}.parquet") for lang in WORDS},
+            states={lang: str(folder / f"{prompt}-{lang}.safetensors") for lang in WORDS},
+            **grouped(SETTINGS, settings=Latent, compute=Compute),
         )  # fmt: skip
     return folder
 
@@ -92,7 +96,7 @@ def run(scored: Folder, folder: Path, prompt: str = "letters", lang: str = "es",
         "generation": None, "generated": {}, **SETTINGS,
     }  # fmt: skip
     given |= changes
-    steer(**given)
+    steer(**grouped(given, ("layers",), settings=Steering, compute=Compute))
     return read_table(given["steered"][lang])
 
 
@@ -232,7 +236,7 @@ GENERATION = {"new_tokens": 5, "questions": 2, "layer": 1, "gammas": [0.0, 4.0]}
 
 def test_generated_answers_are_scored_against_both_right_answers(scored, tmp_path):
     path = tmp_path / "generated.parquet"
-    run(scored, tmp_path, "cloze", generation=GENERATION, generated={"es": str(path)})
+    run(scored, tmp_path, "cloze", generation=Generation(**GENERATION), generated={"es": str(path)})
     found = read_table(path)
     assert column(found, "question") == ["q/Austria", "q/Japan"] * 2
     assert column(found, "gamma") == [0.0, 0.0, 4.0, 4.0]
@@ -297,7 +301,7 @@ def test_a_token_that_the_tokenizer_does_not_know_ends_the_answer(scored):
     ("changes", "message"),
     [
         ({"layers": [3]}, "no layer 3 to steer after; the model has layers 0 to 2"),
-        ({"generation": {**GENERATION, "layer": 7}}, "no layer 7 to steer after"),
+        ({"generation": Generation(**(GENERATION | {"layer": 7}))}, "no layer 7 to steer after"),
         ({"states": {"es": "none.safetensors", "en": "none.safetensors"}}, "none.safetensors: no such states"),
         ({"task": "mmmlu"}, "states of task hellaswag, prompt letters, not of mmmlu, letters"),
         ({"swap": True}, "states of es, not of hi"),

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from scipy.stats import ttest_1samp
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.latent.steering import steering
 from isogloss.latent.transfer import transfer
@@ -53,7 +54,8 @@ class Planted:
         steering(
             steered=[self.steered[lang] for lang in langs], tasks=["belebele"] * len(langs), langs=langs,
             scores=[self.scores[lang] for lang in langs], reference_scores={"belebele": self.scores["en"]},
-            prompts={"belebele": "cloze"}, **outputs, bootstrap=bootstrap, confidence=0.9, seed=1, metadata={},
+            prompts={"belebele": "cloze"}, **outputs,
+            statistics=Statistics.model_construct(bootstrap=bootstrap, confidence=0.9), seed=1, metadata={},
         )  # fmt: skip
         return tuple(read_table(path) for path in outputs.values())
 
@@ -86,7 +88,7 @@ def test_each_setting_is_what_transfer_measures_of_such_a_language(planted, tmp_
             outputs = {name: str(tmp_path / "as" / name) for name in ("answers", "transfer", "transfer_summary")}
             transfer(
                 scores=paths, tasks=["t", "t"], langs=["en", lang], prompts={"t": "cloze"}, reference="en", **outputs,
-                bootstrap=2, confidence=0.9, seed=0, metadata={},
+                statistics=Statistics.model_construct(bootstrap=2, confidence=0.9), seed=0, metadata={},
             )  # fmt: skip
             measured = read_table(outputs["transfer"]).filter(pl.col("lang_a") == "en").row(0, named=True)
             its = row(table, lang, setting)

@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.latent.answers import log_ratios
 from isogloss.latent.steering import steering
@@ -59,7 +60,8 @@ class Planted:
             scores=[self.scores[lang] for lang in langs], tasks=["hellaswag"] * len(langs), langs=list(langs),
             reference="en", prompts={"hellaswag": "cloze"}, steered=[self.steered[lang] for lang in steered],
             steered_tasks=["hellaswag"] * len(steered), steered_langs=list(steered), facts=str(self.facts),
-            aggregation="mean", output=str(output), bootstrap=100, confidence=0.9, seed=2, metadata={},
+            aggregation="mean", output=str(output),
+            statistics=Statistics.model_construct(bootstrap=100, confidence=0.9), seed=2, metadata={},
         )  # fmt: skip
         return read_table(output)
 
@@ -105,7 +107,7 @@ def test_each_teaching_is_what_transfer_measures_of_its_questions(planted, tmp_p
         outputs = {name: str(tmp_path / "as" / name) for name in ("answers", "transfer", "transfer_summary")}
         transfer(
             scores=paths, tasks=["t", "t"], langs=["en", "de"], prompts={"t": "cloze"}, reference="en", **outputs,
-            bootstrap=2, confidence=0.9, seed=0, metadata={},
+            statistics=Statistics.model_construct(bootstrap=2, confidence=0.9), seed=0, metadata={},
         )  # fmt: skip
         measured = read_table(outputs["transfer"]).filter(pl.col("lang_a") == "en").row(0, named=True)
         for name in ("consistency", "positive_transfer"):
@@ -136,7 +138,7 @@ def test_the_own_vector_is_that_of_the_best_setting_over_languages(planted, tmp_
     steering(
         steered=[planted.steered["de"]], tasks=["hellaswag"], langs=["de"], scores=[planted.scores["de"]],
         reference_scores={"hellaswag": planted.scores["en"]}, prompts={"hellaswag": "cloze"}, **outputs,
-        bootstrap=2, confidence=0.9, seed=0, metadata={},
+        statistics=Statistics.model_construct(bootstrap=2, confidence=0.9), seed=0, metadata={},
     )  # fmt: skip
     whole = read_table(outputs["steering"]).filter(pl.col("vector") == "own", pl.col("layer") == 3)
     its = table.filter(pl.col("lang") == "de")

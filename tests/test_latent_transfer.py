@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import pearsonr, rankdata, spearmanr
 from statsmodels.stats.proportion import proportion_confint
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.latent.ranks import Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
@@ -25,7 +26,7 @@ def run(folder, paths, langs, tasks=None, *, bootstrap=50, prompt="letters", see
     outputs = {name: str(folder / "tables" / f"{name}.parquet") for name in ("answers", "transfer", "transfer_summary")}
     transfer(
         scores=paths, tasks=tasks, langs=langs, prompts=dict.fromkeys(tasks, prompt), reference="en", **outputs,
-        bootstrap=bootstrap, confidence=0.9, seed=seed, metadata={},
+        statistics=Statistics.model_construct(bootstrap=bootstrap, confidence=0.9), seed=seed, metadata={},
     )  # fmt: skip
     return {name: read_table(path) for name, path in outputs.items()} | {"metadata": table_metadata(outputs["answers"])}
 

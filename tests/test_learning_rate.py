@@ -1,5 +1,8 @@
 import pytest
 
+from config_sections import grouped
+from isogloss.config.measures import Compute
+from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.sae.learning_rate import search_learning_rate
 from isogloss.tables import read_table
@@ -22,7 +25,8 @@ def search(lm_folder, tokens, out, **changes):  # noqa: F811
         "seed": 1,
         "metadata": {"study": "test"},
     }
-    search_learning_rate(**{**settings, **changes})
+    settings = grouped({**settings, **changes}, compute=Compute)
+    search_learning_rate(**{**settings, "recipe": SaeRecipe.model_construct(**settings["recipe"])})
     return read_table(out / "learning_rates.parquet")
 
 

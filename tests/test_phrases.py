@@ -7,6 +7,8 @@ import torch
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from config_sections import grouped
+from isogloss.config.measures import Compute, Phrases
 from isogloss.errors import IsoglossError
 from isogloss.phrases.search import find_phrases, touched_segments
 from isogloss.sae.autoencoder import load_encoder
@@ -56,20 +58,24 @@ def world(tmp_path_factory) -> Path:
 
 def run(lm: Path, saes: Path, world: Path, out: Path, **changes) -> tuple[pl.DataFrame, pl.DataFrame]:
     find_phrases(
-        **{
-            "lm": str(lm),
-            "sae": str(saes),
-            "documents": str(world / "documents.parquet"),
-            "segments": str(world / "segments.parquet"),
-            "phrases": str(out / "phrases.parquet"),
-            "counts": str(out / "phrase_counts.parquet"),
-            "layers": LAYERS,
-            "token_budget": 200,
-            "dtype": "float32",
-            "metadata": {},
-            **SETTINGS,
-            **changes,
-        }
+        **grouped(
+            {
+                "lm": str(lm),
+                "sae": str(saes),
+                "documents": str(world / "documents.parquet"),
+                "segments": str(world / "segments.parquet"),
+                "phrases": str(out / "phrases.parquet"),
+                "counts": str(out / "phrase_counts.parquet"),
+                "layers": LAYERS,
+                "token_budget": 200,
+                "dtype": "float32",
+                "metadata": {},
+                **SETTINGS,
+                **changes,
+            },
+            settings=Phrases,
+            compute=Compute,
+        )
     )
     return read_table(out / "phrases.parquet"), read_table(out / "phrase_counts.parquet")
 

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
 from isogloss.config import load_study
+from isogloss.config.measures import Compute
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
@@ -216,8 +217,8 @@ def ran(request, lm_folder, tmp_path_factory):
         frame = pl.DataFrame(rows, schema_overrides={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32})
         path = folder / "translations" / "0-2" / f"{lang}.parquet"
         write_table(path, frame.with_columns(ids=None, status=pl.lit("ok"), chrf=pl.lit(None, pl.Float32)))
-        common = {"lm": str(lm_folder), "adapter": None, "layers": [0, 1, 2], "dtype": "float32"}
-        common |= {"token_budget": 2000, "metadata": {"study": "stand-in"}}
+        common = {"lm": str(lm_folder), "adapter": None, "layers": [0, 1, 2]}
+        common |= {"compute": Compute(token_budget=2000), "metadata": {"study": "stand-in"}}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("isogloss.sae.encode.visit_residuals", watched)
             output = str(folder / "activations" / "base" / "0-2" / lang / f"{lang}.parquet")

@@ -125,7 +125,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/sae.py", {"fetch_sae"}),
         ("sources/marian.py", {"translate"}),
         ("sources/opus.py", {"translate"}),
-        ("sources/questions.py", {"fetch_questions", "fetch_parallel_questions"}),
+        ("sources/questions.py", {"fetch_questions"}),
         ("phrases/reproduction.py", {"reproduce"}),
         ("phrases/counts.py", {"phrase_counts"}),
         ("bilingual/translation_tasks.py", {"intervene"}),

@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from config_sections import grouped
 from exports import write_exports
+from isogloss.config.measures import Check, Compute, Phrases
 from isogloss.errors import IsoglossError
 from isogloss.phrases.exported import RECORDS, export_phrases
 from isogloss.phrases.reproduction import REPRODUCTION, agreement, reproduce
@@ -43,10 +45,7 @@ def records(folder: Path, lm: Path, sae: Path, count: int = 12, **changes) -> li
             counts=str(folder / f"layer_{layer}.counts.parquet"),
             layer=layer,
             features=64,
-            threshold=0.8,
-            window=4,
-            feature_stride=1,
-            per_feature=2,
+            settings=Phrases(threshold=0.8, window=4, feature_stride=1, per_feature=2),
             checked_records=count,
             metadata={},
         )
@@ -65,7 +64,9 @@ def run(lm: Path, sae: Path, paths: list[str], out: Path, **changes) -> pl.DataF
         "lm": str(lm), "sae": str(sae), "records": paths, "output": str(out / "0-2.parquet"), "layers": LAYERS,
         "correlation": 0.95, "same_peak": 0.8, "token_budget": 100, "dtype": "float32", "metadata": {"study": "x"},
     }  # fmt: skip
-    reproduce(**{**settings, **changes})
+    settings = grouped({**settings, **changes}, compute=Compute)
+    check = Check(correlation=settings.pop("correlation"), same_peak=settings.pop("same_peak"))
+    reproduce(**settings, check=check)
     return read_table(out / "0-2.parquet")
 
 

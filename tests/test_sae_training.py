@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from config_sections import grouped
+from isogloss.config.measures import Compute
 from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
@@ -199,7 +201,8 @@ def run(lm_folder: Path, world: dict[str, str], out: Path, **changes) -> Path:
         "seed": 1,
         "metadata": {"study": "test"},
     }
-    train_saes(**{**settings, **changes})
+    settings = grouped({**settings, **changes}, compute=Compute)
+    train_saes(**{**settings, "recipe": SaeRecipe.model_construct(**settings["recipe"])})
     return out
 
 

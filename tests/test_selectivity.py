@@ -2,7 +2,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from config_sections import grouped
 from isogloss.bilingual.selectivity import aggregate, classify, language_shares
+from isogloss.config.measures import Statistics
 from isogloss.tables import open_table, read_table, table_metadata, write_table
 
 MEANS = ("monosemanticity", "monosemanticity_other_reading", "span_length")
@@ -66,7 +68,7 @@ def run(folder, features: list[pl.DataFrame], **changes) -> dict[str, pl.DataFra
         "seed": 0,
         "metadata": {"study": "test"},
     }
-    aggregate(**{**settings, **changes})
+    aggregate(**grouped(settings | changes, statistics=Statistics))
     return {key: read_table(path) for key, path in outputs.items()}
 
 

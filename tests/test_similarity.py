@@ -6,6 +6,8 @@ import pyarrow as pa
 import pytest
 import torch
 
+from config_sections import grouped
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.residuals import similarity as module
 from isogloss.residuals.similarity import measure_similarity
@@ -52,7 +54,7 @@ def run(folder, tables, row_groups=None, bootstrap=200, absent=None, phrases_kep
     settings = {"reference": "en", "bootstrap": bootstrap, "confidence": 0.95, "seed": 0, "metadata": {}}
     measure_similarity(
         residuals=[str(folder / f"{lang}.parquet") for lang in tables], langs=list(tables),
-        phrases=phrases, **outputs, **(settings | more),
+        phrases=phrases, **outputs, **grouped(settings | more, statistics=Statistics),
     )  # fmt: skip
     return {name: read_table(path) for name, path in outputs.items()}
 

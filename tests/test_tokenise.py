@@ -5,6 +5,8 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from config_sections import grouped
+from isogloss.config.bilingual import Bilingual
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_tokenizer
@@ -46,7 +48,7 @@ def run(lm_folder: Path, corpora: dict[str, str], out: Path, **changes) -> Path:
         "seed": 1,
         "metadata": {"study": "test"},
     }
-    tokenise(**{**settings, **changes})
+    tokenise(**grouped(settings | changes, ("documents",), settings=Bilingual))
     return out
 
 

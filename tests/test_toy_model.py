@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from isogloss.config.toy import log_spaced
+from isogloss.config.toy import Architecture, Training, World, log_spaced
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import collate, encode_texts
 from isogloss.sources.world import training
@@ -35,6 +35,7 @@ TRAINING = {
     "learning_rate": 3e-3,
     "warmup_steps": 5,
     "checkpoints": 4,
+    "resume_every": 3,
 }
 KEPT = [1, 4, 13]
 
@@ -44,13 +45,13 @@ def documents(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("world")
     build_world(
         folder=str(folder),
-        languages=list(SHARES),
+        world=World(
+            languages=list(SHARES),
+            territories=120,
+            untaught=0.0,
+            repeats={"statement": 2, "arc": 1, "hellaswag": 1, "mmlu": 1},
+        ),
         reference="en",
-        territories=120,
-        english_only=0.2,
-        untaught=0.0,
-        test_share=0.5,
-        repeats={"statement": 2, "arc": 1, "hellaswag": 1, "mmlu": 1},
         seed=0,
         metadata={},
     )
@@ -69,10 +70,9 @@ def train(folder: Path, documents: dict[str, str], tokenizer: str, code: str = "
         documents=documents,
         tokenizer=tokenizer,
         shares=SHARES,
-        architecture=ARCHITECTURE,
-        training={**TRAINING, **changes},
+        architecture=Architecture(**ARCHITECTURE),
+        training=Training(**{**TRAINING, **changes}),
         kept_steps=KEPT,
-        resume_every=3,
         seed=0,
         output=str(folder / "lm"),
         checkpoints=str(folder / "checkpoints"),
@@ -244,8 +244,9 @@ def test_what_can_not_be_trained_ends_in_one_line(documents, tokenizer, tmp_path
         IsoglossError, match=r"en.parquet: row \d+ has \d+ tokens, more than architecture.context 64; raise it"
     ):
         train_toy(
-            documents=documents, tokenizer=tokenizer, shares=SHARES, architecture={**ARCHITECTURE, "context": 64},
-            training=TRAINING, kept_steps=KEPT, resume_every=3, seed=0,
+            documents=documents, tokenizer=tokenizer, shares=SHARES,
+            architecture=Architecture(**{**ARCHITECTURE, "context": 64}),
+            training=Training(**TRAINING), kept_steps=KEPT, seed=0,
             output=str(tmp_path / "lm"), checkpoints=str(tmp_path / "c"),
             table=str(tmp_path / "t.parquet"), state_folder=str(tmp_path / "s"), metadata={},
         )  # fmt: skip

@@ -6,6 +6,8 @@ import pyarrow as pa
 import pytest
 from sacrebleu import sentence_chrf
 
+from config_sections import grouped
+from isogloss.config.measures import Translation as Settings
 from isogloss.errors import IsoglossError
 from isogloss.phrases import translation, translators
 from isogloss.phrases.translation import STATUSES, TRANSLATIONS, translate
@@ -60,7 +62,7 @@ def run(folder, phrases, *, lang="ml", layers=(0, 1), **settings):
     }
     output = folder / "translations" / f"{lang}.parquet"
     arguments |= {"state_folder": str(folder / "state" / lang), "output": str(output), **settings}
-    translate(phrases=phrases, layers=list(layers), lang=lang, **arguments)
+    translate(phrases=phrases, layers=list(layers), lang=lang, **grouped(arguments, settings=Settings))
     return output
 
 

@@ -2,6 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from config_sections import grouped
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.phrases.translation import TRANSLATIONS
 from isogloss.phrases.translation_quality import measure_quality
@@ -19,8 +21,14 @@ def table(path, lang, rows, reference="en"):
 def measure(folder, tables, **more):
     output = folder / "tables" / "translation_quality.parquet"
     arguments = {"confidence": 0.9, "bootstrap": 300, "seed": 3, "metadata": {"study": "x"}, **more}
+    arguments = grouped(arguments, statistics=Statistics)
     langs, translations = zip(*tables, strict=True)
-    measure_quality(translations=translations, langs=langs, translation_quality=str(output), **arguments)
+    measure_quality(
+        translations=translations,
+        langs=langs,
+        translation_quality=str(output),
+        **grouped(arguments, statistics=Statistics),
+    )
     return read_table(output)
 
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 from lm_eval.tasks.okapi.arc_multilingual.utils import process_docs as arc_docs
 from lm_eval.tasks.okapi.hellaswag_multilingual.utils import process_docs as hellaswag_docs
 
+from config_sections import grouped
 from isogloss.config import World
 from isogloss.errors import IsoglossError
 from isogloss.sources.world.facts import KINDS, TEACHINGS, Names, Telling, ask, world_facts
@@ -36,7 +37,7 @@ KEYS = {
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    build_world(folder=str(folder), **SETTINGS)
+    build_world(folder=str(folder), **grouped(SETTINGS, world=World))
     return folder
 
 
@@ -252,8 +253,8 @@ def test_shares_that_leave_nothing_for_every_language_are_refused():
 
 
 def test_same_seed_same_bits_other_seed_other_world(tmp_path, world):
-    build_world(folder=str(tmp_path / "again"), **SETTINGS)
-    build_world(folder=str(tmp_path / "other"), **{**SETTINGS, "seed": 4})
+    build_world(folder=str(tmp_path / "again"), **grouped(SETTINGS, world=World))
+    build_world(folder=str(tmp_path / "other"), **grouped({**SETTINGS, "seed": 4}, world=World))
     files = [path.relative_to(world) for path in sorted(world.rglob("*.*")) if path.is_file()]
     assert len(files) == 1 + 2 * len(LANGUAGES) + 9 * len(LANGUAGES)
     assert all((world / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
@@ -275,5 +276,5 @@ def test_same_seed_same_bits_other_seed_other_world(tmp_path, world):
 )
 def test_bad_settings_end_in_one_line(tmp_path, change, line):
     with pytest.raises(IsoglossError, match=line) as error:
-        build_world(folder=str(tmp_path), **{**SETTINGS, **change})
+        build_world(folder=str(tmp_path), **grouped({**SETTINGS, **change}, world=World))
     assert "\n" not in str(error.value)

@@ -3,6 +3,32 @@
 #   out: log-probabilities of every question, accuracy with paired tests, correlation with the gap
 
 
+def task_settings(wildcards, key):
+    """One setting of each of a block's tasks."""
+    tasks = wildcards.tasks.split("+")
+    return {task: getattr(STUDY.benchmarks.tasks[task], key) for task in tasks}
+
+
+def benchmark_languages(adapter):
+    """The languages in which an adapter is benchmarked."""
+    if adapter == "base" or RUNS[adapter].benchmark is None:
+        return LANGUAGES
+    return RUNS[adapter].benchmark
+
+
+def question_folders(wildcards):
+    """The folder of each of a block's tasks, in the layout of the upstream data sets."""
+    parent = f"{WORLD}/benchmarks" if wildcards.model in TOYS else "results/benchmarks"
+    return {task: f"{parent}/m_{task}" for task in wildcards.tasks.split("+")}
+
+
+def question_files(wildcards):
+    """The questions of a block's tasks as inputs."""
+    if wildcards.model in TOYS:
+        return world_benchmarks(STUDY.world.languages, wildcards.tasks.split("+"))
+    return list(question_folders(wildcards).values())
+
+
 rule benchmark:
     input:
         lm="results/{model}/lm",
@@ -18,26 +44,42 @@ rule benchmark:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(compute=STUDY.compute),
         code=code("benchmark"),
         seed=STUDY.seed,
         folders=question_folders,
-        langs=benchmarked_languages,
+        langs=lambda wildcards: language_blocks(benchmark_languages(wildcards.adapter))[wildcards.langs],
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
-        common_languages=question_languages,
-        dtype=STUDY.compute.dtype,
+        common_languages=lambda wildcards: STUDY.world.languages if wildcards.model in TOYS else LANGUAGES,
     message:
         "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}: {wildcards.tasks}"
     script:
         "../scripts/benchmark.py"
 
 
+def task_blocks(model):
+    """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
+    tasks = [task for task in STUDY.benchmarks.tasks if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)]
+    return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
+
+
+def benchmark_tables(wildcards):
+    """The benchmark jobs' tables of a model, each with its adapter and language."""
+    folder = f"results/{wildcards.model}/benchmarks"
+    return {
+        path: (adapter, Path(path).stem)
+        for adapter in ("base", *runs_of(wildcards.model))
+        for tasks in task_blocks(wildcards.model)
+        for path in language_files(f"{folder}/{adapter}/{tasks}", benchmark_languages(adapter))
+    }
+
+
 rule accuracy:
     input:
-        answers=in_folders(lambda wildcards: benchmark_tables(wildcards.model)),
-        facts=world_facts,
+        answers=in_folders(benchmark_tables),
+        facts=lambda wildcards: f"{WORLD}/facts.parquet" if wildcards.model in TOYS else [],
     output:
         "results/{model}/tables/accuracy.parquet",
     log:
@@ -47,16 +89,11 @@ rule accuracy:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("confidence", "correction")),
         code=code("accuracy"),
         seed=STUDY.seed,
-        answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
-        adapters=benchmark_adapters,
-        langs=benchmark_table_languages,
-        metrics={
-            task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
-        },
-        confidence=STUDY.statistics.confidence,
-        correction=STUDY.statistics.correction,
+        answers=benchmark_tables,
+        metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
     message:
         "Compute the accuracies of {wildcards.model}"
     script:
@@ -65,7 +102,7 @@ rule accuracy:
 
 rule accuracy_by_teaching:
     input:
-        answers=in_folders(lambda wildcards: benchmark_tables(wildcards.model)),
+        answers=in_folders(benchmark_tables),
         facts=f"{WORLD}/facts.parquet",
     output:
         "results/{model}/tables/accuracy_by_teaching.parquet",
@@ -79,12 +116,8 @@ rule accuracy_by_teaching:
         "../../envs/isogloss.yaml"
     params:
         code=code("accuracy_by_teaching"),
-        answers=lambda wildcards: list(benchmark_tables(wildcards.model)),
-        adapters=benchmark_adapters,
-        langs=benchmark_table_languages,
-        metrics={
-            task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()
-        },
+        answers=benchmark_tables,
+        metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
         confidence=STUDY.statistics.confidence,
     message:
         "Compute the accuracies of {wildcards.model} by where facts were taught"
@@ -106,10 +139,9 @@ rule correlation:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("confidence", "correction")),
         code=code("correlation"),
         reference=REFERENCE,
-        confidence=STUDY.statistics.confidence,
-        correction=STUDY.statistics.correction,
     message:
         "Correlate gap and accuracy of {wildcards.model} over languages"
     script:

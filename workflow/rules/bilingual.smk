@@ -4,32 +4,46 @@
 
 from isogloss.languages import language_table
 
+INTERVENTION = STUDY.bilingual.intervention
+TRANSLATIONS = INTERVENTION and INTERVENTION.translations
+COMET = TRANSLATIONS and TRANSLATIONS.comet
 
-rule fetch_checkpoint:
+
+def checkpoint_source(wildcards):
+    """Where a pretrained model's checkpoint is."""
+    step = int(wildcards.checkpoint.removeprefix("step"))
+    return model_of(wildcards).checkpoints[step]
+
+
+use rule fetch_model as fetch_checkpoint with:
     input:
-        lambda wildcards: local_files(checkpoint_source(wildcards)["folder"]),
+        lambda wildcards: folder_files(checkpoint_source(wildcards).folder),
     output:
         directory("results/{model}/checkpoints/{checkpoint}"),
     log:
         "results/{model}/logs/fetch_checkpoint/{checkpoint}.log",
-    wildcard_constraints:
-        model=one_of(PRETRAINED),
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
     params:
-        code=code("fetch_model"),
-        source=checkpoint_source,
-        architecture=model_setting("architecture"),
+        **sections(source=checkpoint_source),
     message:
         "Fetch the checkpoint {wildcards.checkpoint} of {wildcards.model}"
-    script:
-        "../scripts/fetch_model.py"
+
+
+def document_source(wildcards):
+    """Where documents of a language are."""
+    return STUDY.bilingual.documents[wildcards.lang]
+
+
+def documents_needed():
+    """How many documents of each language are kept: enough for every model, a third of them too short."""
+    tokens = max((model.sae.tokens for model in STUDY.models.values() if model.sae), default=0)
+    a_document = STUDY.bilingual.tokens_per_document - 1
+    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(STUDY.bilingual_languages)
+    return int(1.5 * a_language / a_document) + 100
 
 
 rule fetch_documents:
     input:
-        lambda wildcards: local_files(document_source(wildcards)["folder"]),
+        lambda wildcards: folder_files(document_source(wildcards).folder),
     output:
         "results/documents/{lang}.parquet",
     log:
@@ -40,13 +54,34 @@ rule fetch_documents:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=document_source),
         code=code("fetch_documents"),
-        source=document_source,
         documents=documents_needed(),
     message:
         "Fetch documents in {wildcards.lang}"
     script:
         "../scripts/fetch_documents.py"
+
+
+def checkpoints(model):
+    """The checkpoints of a model, in order; the last is the finished model."""
+    return STUDY.models[model].checkpoint_list
+
+
+def checkpoint_inputs(model, checkpoint):
+    """A checkpoint as input: its folder where it is fetched, all of them where the model is trained here."""
+    return f"results/{model}/checkpoints" if model in TOYS else f"results/{model}/checkpoints/{checkpoint}"
+
+
+def finished_checkpoint(wildcards):
+    """The finished model."""
+    return checkpoint_inputs(wildcards.model, checkpoints(wildcards.model)[-1])
+
+
+def bilingual_documents(wildcards):
+    """The documents of the classed languages, in their order."""
+    folder = f"{WORLD}/documents" if wildcards.model in TOYS else "results/documents"
+    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
 
 
 rule tokenise:
@@ -63,13 +98,11 @@ rule tokenise:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(settings=STUDY.bilingual.only("tokens_per_document", "minimum_tokens", "evaluation_tokens")),
         code=code("tokenise"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        tokens_per_document=STUDY.bilingual.tokens_per_document,
-        minimum_tokens=STUDY.bilingual.minimum_tokens,
         training_tokens=model_setting("sae.tokens"),
-        evaluation_tokens=STUDY.bilingual.evaluation_tokens,
     message:
         "Tokenise the documents for {wildcards.model}"
     script:
@@ -91,19 +124,22 @@ rule search_learning_rate:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("search_learning_rate"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
-        layer=lambda wildcards: middle(layers_of(wildcards)),
+        layer=lambda wildcards: layers_of(wildcards)[len(layers_of(wildcards)) // 2],
         rates=STUDY.bilingual.learning_rates,
-        sae=model_setting("sae"),
-        dtype=STUDY.compute.dtype,
     message:
         "Search the learning rate of the SAEs of {wildcards.model}"
     script:
         "../scripts/search_learning_rate.py"
+
+
+def checkpoint_folder(wildcards):
+    """The wildcards' checkpoint."""
+    return checkpoint_inputs(wildcards.model, wildcards.checkpoint)
 
 
 rule train_checkpoint_saes:
@@ -111,7 +147,7 @@ rule train_checkpoint_saes:
         checkpoint=checkpoint_folder,
         train=rules.tokenise.output.train,
         evaluation=rules.tokenise.output.evaluation,
-        learning_rates=searched_rates,
+        learning_rates=rules.search_learning_rate.output[0] if STUDY.bilingual.learning_rates else [],
     output:
         sae=directory("results/{model}/bilingual/{checkpoint}/{block}/sae"),
         quality="results/{model}/bilingual/{checkpoint}/{block}/sae_quality.parquet",
@@ -123,14 +159,15 @@ rule train_checkpoint_saes:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
-        resume_every=STUDY.bilingual.resume_every,
     params:
+        **sections(
+            sae=model_setting("sae"),
+            bilingual=STUDY.bilingual.only("resume_every"),
+            compute=STUDY.compute,
+        ),
         code=code("train_checkpoint_saes"),
         seed=STUDY.seed,
         layers=block_layers,
-        sae=model_setting("sae"),
-        dtype=STUDY.compute.dtype,
         state_folder="results/{model}/bilingual/{checkpoint}/{block}/.training",
     message:
         "Train the SAEs of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}, from one forward"
@@ -138,10 +175,16 @@ rule train_checkpoint_saes:
         "../scripts/train_checkpoint_saes.py"
 
 
+def embeddings_checkpoint(wildcards):
+    """The finished model, as its name and its checkpoint's, whose input embeddings cluster tokens."""
+    model = STUDY.bilingual.embeddings or wildcards.model
+    return model, checkpoints(model)[-1]
+
+
 rule describe_features:
     input:
         checkpoint=checkpoint_folder,
-        embeddings=embeddings_checkpoint,
+        embeddings=lambda wildcards: checkpoint_inputs(*embeddings_checkpoint(wildcards)),
         sae=rules.train_checkpoint_saes.output.sae,
         evaluation=rules.tokenise.output.evaluation,
     output:
@@ -155,21 +198,41 @@ rule describe_features:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **feature_settings(),
+        **sections(
+            settings=STUDY.bilingual.only(
+                "threshold",
+                "pattern_threshold",
+                "similarity",
+                "clustering",
+                "single_token",
+                "examples_per_class",
+            ),
+            compute=STUDY.compute,
+        ),
         code=code("describe_features"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        embeddings_checkpoint=lambda wildcards: checkpoints(
-            embeddings_model(wildcards.model)
-        )[-1],
+        embeddings_checkpoint=lambda wildcards: embeddings_checkpoint(wildcards)[1],
         layers=block_layers,
-        dtype=STUDY.compute.dtype,
     message:
         "Describe the features of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}"
     script:
         "../scripts/describe_features.py"
+
+
+def bilingual_blocks(model):
+    """The layer blocks whose SAEs are trained together."""
+    return blocks(STUDY.models[model].layer_list, STUDY.bilingual.layers_per_job)
+
+
+def checkpoint_tables(model, name):
+    """A table of every checkpoint and block of layers."""
+    return [
+        f"results/{model}/bilingual/{checkpoint}/{block}/{name}.parquet"
+        for checkpoint in checkpoints(model)
+        for block in bilingual_blocks(model)
+    ]
 
 
 rule selectivity:
@@ -189,35 +252,43 @@ rule selectivity:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("selectivity"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Count the features of {wildcards.model} by class"
     script:
         "../scripts/selectivity.py"
 
 
-def prompt_names():
-    """What prompts call the languages that are translated between; nothing without translations."""
-    intervention = STUDY.bilingual.intervention
-    if intervention is None or intervention.translations is None:
-        return {}
-    return {lang: language_table()[lang].name for lang in STUDY.bilingual_languages}
+def injected(wildcards, name):
+    """The SAE whose features are injected, or a table about it."""
+    block = block_of(STUDY.intervention_place(wildcards.model)[1], bilingual_blocks(wildcards.model))
+    return f"results/{wildcards.model}/bilingual/{checkpoints(wildcards.model)[-1]}/{block}/{name}"
+
+
+def intervention_outputs():
+    """What an injection writes: final tables, or tables and translations that COMET completes."""
+    names = ["intervention", "intervention_summary"]
+    if not COMET:
+        return {name: f"results/{{model}}/tables/{name}.parquet" for name in names}
+    names.append("hypotheses")
+    return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
 
 
 rule intervene:
     input:
-        checkpoint=lambda wildcards: checkpoint_inputs(
-            wildcards.model, STUDY.intervention_place(wildcards.model)[0]
-        ),
+        checkpoint=lambda wildcards: checkpoint_inputs(wildcards.model, STUDY.intervention_place(wildcards.model)[0]),
         full=finished_checkpoint,
-        sae=lambda wildcards: f"results/{wildcards.model}/bilingual/{intervention_block(wildcards)}/sae",
-        features=lambda wildcards: f"results/{wildcards.model}/bilingual/{intervention_block(wildcards)}/features.parquet",
+        sae=lambda wildcards: injected(wildcards, "sae"),
+        features=lambda wildcards: injected(wildcards, "features.parquet"),
         evaluation=rules.tokenise.output.evaluation,
-        segments=translation_segments,
+        segments=(
+            [f"{TRANSLATIONS.folder or f'{WORLD}/segments'}/{lang}.parquet" for lang in STUDY.bilingual_languages]
+            if TRANSLATIONS
+            else []
+        ),
     output:
         **intervention_outputs(),
     log:
@@ -228,34 +299,35 @@ rule intervene:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **intervention_settings(),
+        **sections(
+            # Where is a model's affair, and COMET comes after it.
+            settings=INTERVENTION
+            and INTERVENTION.without("step", "layer").model_copy(
+                update={"translations": TRANSLATIONS and TRANSLATIONS.without("comet")}
+            ),
+            statistics=STUDY.statistics.only("bootstrap", "confidence"),
+            compute=STUDY.compute,
+        ),
         code=code("intervene"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: STUDY.intervention_place(wildcards.model)[0],
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: STUDY.intervention_place(wildcards.model)[1],
         languages=STUDY.bilingual_languages,
-        language_names=prompt_names(),
-        dtype=STUDY.compute.dtype,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
+        language_names={lang: language_table()[lang].name for lang in STUDY.bilingual_languages if TRANSLATIONS},
     message:
         "Inject features of the finished {wildcards.model} into an unfinished one"
     script:
         "../scripts/intervene.py"
 
 
-if comet_model():
+if COMET:
 
     rule score_comet:
         input:
             **intervention_outputs(),
-            model=[
-                *local_files(comet_model()),
-                *local_files(comet_model(), "checkpoints"),
-            ],
+            model=[*folder_files(COMET), *folder_files(COMET, "checkpoints")],
         output:
             intervention="results/{model}/tables/intervention.parquet",
             intervention_summary="results/{model}/tables/intervention_summary.parquet",
@@ -269,7 +341,7 @@ if comet_model():
             gpu=1,
         params:
             code=code("score_comet"),
-            comet=comet_model(),
+            comet=COMET,
         message:
             "Score the translations of {wildcards.model} with COMET"
         script:

@@ -3,6 +3,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from operator import attrgetter
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -57,9 +58,7 @@ REFERENCE = STUDY.languages.reference
 RUNS = STUDY.alignment.runs
 TOYS = STUDY.of_kind("toy")
 PRETRAINED = STUDY.of_kind("pretrained")
-LATENT_LANGUAGES = [
-    lang for task in STUDY.latent.tasks for lang in STUDY.latent_languages(task)
-]
+LATENT_LANGUAGES = [lang for task in STUDY.latent.tasks for lang in STUDY.latent_languages(task)]
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())
 
@@ -93,16 +92,6 @@ wildcard_constraints:
     name=r"[a-z_]+",
 
 
-def has(model, analysis):
-    """Whether the study runs this part of paper A on the model."""
-    return analysis in STUDY.models[model].analyses
-
-
-def runs_of(model):
-    """The alignment runs of a model."""
-    return list(RUNS) if has(model, "alignment") else []
-
-
 def chunks(items, size):
     """Consecutive chunks of `size` items; "all" is one chunk."""
     step = len(items) or 1 if size == "all" else size
@@ -117,35 +106,23 @@ def blocks(layers, size):
 def language_blocks(languages):
     """The languages that a job takes together, by name: the language, or `first..last` of several."""
     parts = chunks(languages, STUDY.compute.languages_per_job)
-    return {
-        part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}": part for part in parts
-    }
+    return {part[0] if len(part) == 1 else f"{part[0]}..{part[-1]}": part for part in parts}
 
 
 def language_files(folder, languages, suffix="parquet"):
     """The files, one a language, that jobs over blocks of `languages` leave in `folder`."""
-    return [
-        f"{folder}/{langs}/{lang}.{suffix}"
-        for langs, part in language_blocks(languages).items()
-        for lang in part
-    ]
+    return [f"{folder}/{langs}/{lang}.{suffix}" for langs, part in language_blocks(languages).items() for lang in part]
 
 
 def in_folders(files):
     """An input function: the folders that hold what `files` gives, which are the outputs of the jobs that make them."""
-    return lambda wildcards: list(
-        dict.fromkeys(str(Path(file).parent) for file in files(wildcards))
-    )
+    return lambda wildcards: list(dict.fromkeys(str(Path(file).parent) for file in files(wildcards)))
 
 
 def block_layers(wildcards):
     """The analysed layers of a block."""
     first, last = map(int, wildcards.block.split("-"))
-    return [
-        layer
-        for layer in STUDY.models[wildcards.model].layer_list
-        if first <= layer <= last
-    ]
+    return [layer for layer in layers_of(wildcards) if first <= layer <= last]
 
 
 def model_blocks(model):
@@ -153,233 +130,35 @@ def model_blocks(model):
     return blocks(STUDY.models[model].layer_list, STUDY.compute.layers_per_job)
 
 
-def local_files(folder, inside=""):
-    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
-    if not folder:
-        return []
-    return sorted(
-        str(path) for path in Path(folder, inside).glob("*") if path.is_file()
-    )
-
-
-def task_blocks(model):
-    """The groups of tasks that a model's benchmark jobs take, as `a+b+c`."""
-    tasks = [
-        task
-        for task in STUDY.benchmarks.tasks
-        if task in (STUDY.models[model].tasks or STUDY.benchmarks.tasks)
-    ]
-    return ["+".join(block) for block in chunks(tasks, STUDY.compute.tasks_per_job)]
+def model_of(wildcards):
+    """The configuration of the wildcards' model."""
+    return STUDY.models[wildcards.model]
 
 
 def layers_of(wildcards):
     """The analysed layers of the wildcards' model."""
-    return STUDY.models[wildcards.model].layer_list
-
-
-def setting(wildcards, path):
-    """A part of the wildcards' model's configuration as plain values, by dotted path."""
-    value = config["models"][wildcards.model]
-    for key in path.split("."):
-        value = value[key]
-    return value
+    return model_of(wildcards).layer_list
 
 
 def model_setting(path):
-    """An input function for `params`: `setting` with the path fixed."""
-    return lambda wildcards: setting(wildcards, path)
+    """An input function for `params`: a part of the configuration of the wildcards' model, by dotted path."""
+    return lambda wildcards: attrgetter(path)(model_of(wildcards))
 
 
-def training_settings(wildcards):
-    """How the wildcards' model is trained, without what changes no number."""
-    return {
-        key: value
-        for key, value in setting(wildcards, "training").items()
-        if key != "resume_every"
-    }
+def adapter_folder(wildcards):
+    """The adapter's folder as an input, nothing for the base model."""
+    return [] if wildcards.adapter == "base" else f"results/{wildcards.model}/adapters/{wildcards.adapter}"
 
 
-def run_languages(run):
-    """The languages that a run is measured in: the reference and those that it aligns."""
-    return [
-        lang for lang in LANGUAGES if lang == REFERENCE or lang in RUNS[run].languages
-    ]
+def sections(**parts):
+    """Params that hand sections of the config on, whole and typed, or functions of the wildcards that give them.
 
+    Snakemake compares plain values only: the NAME_numbers beside each, the fields that change numbers.
+    """
 
-def adapter_languages(adapter):
-    """The languages that a model is measured in, with an adapter or without."""
-    return LANGUAGES if adapter == "base" else run_languages(adapter)
+    def numbers(part):
+        if callable(part):
+            return lambda wildcards: numbers(part(wildcards))
+        return part and part.numbers()
 
-
-def phrase_settings(*more):
-    """What the phrases of every model follow, and the keys that one kind of model reads alone."""
-    keys = ("threshold", "window", "feature_stride", "per_feature", *more)
-    return {key: config["phrases"][key] for key in keys}
-
-
-def sae_id(wildcards):
-    """The SAE of a layer, by its id."""
-    return STUDY.models[wildcards.model].saes.ids[int(wildcards.layer)]
-
-
-def export_source(wildcards):
-    """Neuronpedia's name of a layer's SAE."""
-    return STUDY.models[wildcards.model].neuronpedia.source.format(
-        layer=wildcards.layer
-    )
-
-
-def translator(lang, direction):
-    """The OPUS-MT model into a language, or back from it; None without one."""
-    models = "models" if direction == "to" else "back_models"
-    return config["translation"][models].get(lang)
-
-
-def translator_target(lang, direction):
-    """The language code that a translator's input begins with, if it needs one."""
-    return (translator(lang, direction) or {}).get("target")
-
-
-def translation_settings():
-    """What all translations share."""
-    keys = ("backend", "engine", "compute_type", "beam_size", "minimum_chrf")
-    return {key: config["translation"][key] for key in keys}
-
-
-def alignment_settings():
-    """What all runs share, without what changes no number."""
-    return {
-        key: value
-        for key, value in config["alignment"].items()
-        if key not in ("runs", "resume_every")
-    }
-
-
-def task_settings(wildcards, key):
-    """One setting of each of a block's tasks."""
-    return {
-        task: config["benchmarks"]["tasks"][task][key]
-        for task in wildcards.tasks.split("+")
-    }
-
-
-def benchmark_languages(model, adapter):
-    """The languages in which an adapter is benchmarked."""
-    if adapter == "base" or RUNS[adapter].benchmark is None:
-        return LANGUAGES
-    return RUNS[adapter].benchmark
-
-
-def question_languages(wildcards):
-    """The languages whose common questions are asked."""
-    return STUDY.world.languages if wildcards.model in TOYS else LANGUAGES
-
-
-def middle(items):
-    """The middle item, the later one of two."""
-    return items[len(items) // 2]
-
-
-def checkpoints(model):
-    """The checkpoints of a model, in order; the last is the finished model."""
-    return STUDY.models[model].checkpoint_list
-
-
-def checkpoint_source(wildcards):
-    """Where a pretrained model's checkpoint is."""
-    return setting(wildcards, "checkpoints")[wildcards.checkpoint.removeprefix("step")]
-
-
-def document_source(wildcards):
-    """Where documents of a language are."""
-    return config["bilingual"]["documents"][wildcards.lang]
-
-
-def documents_needed():
-    """How many documents of each language are kept: enough for every model, a third of them too short."""
-    tokens = max(
-        (model.sae.tokens for model in STUDY.models.values() if model.sae), default=0
-    )
-    a_document = STUDY.bilingual.tokens_per_document - 1
-    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(
-        STUDY.bilingual_languages
-    )
-    return int(1.5 * a_language / a_document) + 100
-
-
-def feature_settings():
-    """How features are described."""
-    keys = (
-        "threshold",
-        "pattern_threshold",
-        "similarity",
-        "clustering",
-        "single_token",
-        "examples_per_class",
-    )
-    return {key: config["bilingual"][key] for key in keys}
-
-
-def intervention_settings():
-    """What is injected and how; where is a model's affair."""
-    settings = {**(config["bilingual"]["intervention"] or {})}
-    if told := settings.get("translations"):
-        settings["translations"] = {key: told[key] for key in told if key != "comet"}
-    return {
-        key: value for key, value in settings.items() if key not in ("step", "layer")
-    }
-
-
-def comet_model():
-    """The folder of the COMET model that scores translations; None if none does."""
-    told = (config["bilingual"]["intervention"] or {}).get("translations")
-    return told["comet"] if told else None
-
-
-def intervention_outputs():
-    """What an injection writes: final tables, or tables and translations that COMET completes."""
-    names = ["intervention", "intervention_summary"]
-    if not comet_model():
-        return {name: f"results/{{model}}/tables/{name}.parquet" for name in names}
-    names.append("hypotheses")
-    return {name: f"results/{{model}}/bilingual/{name}.parquet" for name in names}
-
-
-def embeddings_model(model):
-    """The model whose input embeddings cluster tokens."""
-    return STUDY.bilingual.embeddings or model
-
-
-def steering_settings():
-    """What steers and how far, without where; nothing if nothing steers."""
-    settings = config["latent"]["steering"] or {}
-    keys = ("gammas", "random", "generation")
-    return {key: settings[key] for key in keys if key in settings}
-
-
-def steer_outputs():
-    """What a sweep writes; answers only if some are generated."""
-    kinds = ["steered", "vectors"]
-    if (config["latent"]["steering"] or {}).get("generation"):
-        kinds.append("generated")
-    return {
-        kind: directory(f"results/{{model}}/latent/{kind}/{{task}}/{{langs}}")
-        for kind in kinds
-    }
-
-
-def lens_settings():
-    """How prompts are put and hidden states are read."""
-    keys = ("instruction", "final_norm", "softcap")
-    return {key: config["latent"][key] for key in keys}
-
-
-def latent_names(reference=True):
-    """The data set and the language of each of `latent_measurements`."""
-    told = latent_measurements(reference)
-    return {"tasks": [task for task, _ in told], "langs": [lang for _, lang in told]}
-
-
-def latent_prompts():
-    """How the questions of each data set are put."""
-    return {task: told.prompt for task, told in STUDY.latent.tasks.items()}
+    return parts | {f"{name}_numbers": numbers(part) for name, part in parts.items()}

@@ -3,13 +3,25 @@
 #   out: own-feature activations a block of layers and language, gap tables and their controls
 
 
+def adapter_languages(adapter):
+    """The languages that a model is measured in, with an adapter (the reference and those aligned) or without."""
+    return [lang for lang in LANGUAGES if adapter == "base" or lang in {REFERENCE, *RUNS[adapter].languages}]
+
+
+def encoded_languages(wildcards):
+    """The languages that an encode job takes."""
+    return language_blocks(adapter_languages(wildcards.adapter))[wildcards.langs]
+
+
 rule encode:
     input:
         lm="results/{model}/lm",
         adapter=adapter_folder,
         sae=block_saes,
-        reproduced=block_reproduced,
-        translations=block_translations,
+        reproduced=lambda wildcards: reproduced(wildcards.model, [wildcards.block]),
+        translations=lambda wildcards: [
+            translation_table(wildcards.model, wildcards.block, lang) for lang in encoded_languages(wildcards)
+        ],
     output:
         directory("results/{model}/activations/{adapter}/{block}/{langs}"),
     log:
@@ -20,18 +32,32 @@ rule encode:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(compute=STUDY.compute),
         code=code("encode"),
         seed=STUDY.seed,
         sae_folder="results/{model}/sae",
         layers=block_layers,
         langs=encoded_languages,
-        dtype=STUDY.compute.dtype,
     message:
         "Encode the phrases of {wildcards.model} ({wildcards.adapter}), layers {wildcards.block}, {wildcards.langs}"
     script:
         "../scripts/encode.py"
+
+
+def activation_tables(model, adapter, languages, block_list=None):
+    """The encode jobs' tables in some languages, each with its language, block after block (default: all blocks)."""
+    return {
+        path: Path(path).stem
+        for block in block_list or model_blocks(model)
+        for path in language_files(f"results/{model}/activations/{adapter}/{block}", adapter_languages(adapter))
+        if Path(path).stem in languages
+    }
+
+
+def base_activations(wildcards):
+    """The base model's activations, each table with its language."""
+    return activation_tables(wildcards.model, "base", LANGUAGES)
 
 
 rule gap:
@@ -49,17 +75,11 @@ rule gap:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(languages=STUDY.languages, statistics=STUDY.statistics),
         code=code("gap"),
         seed=STUDY.seed,
         activations=base_activations,
-        langs=base_activation_languages,
-        high_resource=STUDY.languages.high_resource,
-        medium_low_resource=STUDY.languages.medium_low_resource,
-        reference=REFERENCE,
         minimum_phrases=STUDY.gap.minimum_phrases,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
-        correction=STUDY.statistics.correction,
     message:
         "Compute the activation gaps of {wildcards.model}"
     script:
@@ -78,14 +98,12 @@ rule controls:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("controls"),
         seed=STUDY.seed,
         activations=base_activations,
-        langs=base_activation_languages,
         reference=REFERENCE,
         minimum_phrases=STUDY.gap.minimum_phrases,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute the controls of the gap of {wildcards.model}"
     script:

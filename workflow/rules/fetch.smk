@@ -3,11 +3,19 @@
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
+from isogloss.languages import language_table
+
+
+def folder_files(folder, inside=""):
+    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
+    if not folder:
+        return []
+    return sorted(str(path) for path in Path(folder, inside).glob("*") if path.is_file())
 
 
 rule fetch_model:
     input:
-        lambda wildcards: local_files(setting(wildcards, "source.folder")),
+        lambda wildcards: folder_files(model_of(wildcards).source.folder),
     output:
         directory("results/{model}/lm"),
     log:
@@ -18,20 +26,28 @@ rule fetch_model:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=model_setting("source"), architecture=model_setting("architecture")),
         code=code("fetch_model"),
-        source=model_setting("source"),
-        architecture=model_setting("architecture"),
     message:
         "Fetch the language model {wildcards.model}"
     script:
         "../scripts/fetch_model.py"
 
 
+def sae_id(wildcards):
+    """The SAE of a layer, by its id."""
+    return model_of(wildcards).saes.ids[int(wildcards.layer)]
+
+
+def sae_files(wildcards):
+    """The files of a layer's SAE, if it is local."""
+    source = model_of(wildcards).saes.source
+    return folder_files(source and source.folder, sae_id(wildcards))
+
+
 rule fetch_sae:
     input:
-        lambda wildcards: local_files(
-            (setting(wildcards, "saes.source") or {}).get("folder"), sae_id(wildcards)
-        ),
+        sae_files,
     output:
         directory("results/{model}/sae/layer_{layer}"),
     log:
@@ -42,8 +58,8 @@ rule fetch_sae:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=model_setting("saes.source")),
         code=code("fetch_sae"),
-        source=model_setting("saes.source"),
         release=model_setting("saes.release"),
         sae_id=sae_id,
         kind=model_setting("saes.kind"),
@@ -55,12 +71,21 @@ rule fetch_sae:
         "../scripts/fetch_sae.py"
 
 
+def export_source(wildcards):
+    """Neuronpedia's name of a layer's SAE."""
+    return model_of(wildcards).neuronpedia.source.format(layer=wildcards.layer)
+
+
+def export_files(wildcards):
+    """The files of a layer's exports, if they are local."""
+    neuronpedia = model_of(wildcards).neuronpedia
+    inside = f"{neuronpedia.model}/{export_source(wildcards)}/activations"
+    return folder_files(neuronpedia.folder, inside)
+
+
 rule fetch_exports:
     input:
-        lambda wildcards: local_files(
-            setting(wildcards, "neuronpedia.folder"),
-            f"{setting(wildcards, 'neuronpedia.model')}/{export_source(wildcards)}/activations",
-        ),
+        export_files,
     output:
         directory("results/{model}/neuronpedia/layer_{layer}"),
     log:
@@ -71,7 +96,7 @@ rule fetch_exports:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        neuronpedia=model_setting("neuronpedia"),
+        **sections(neuronpedia=model_setting("neuronpedia")),
         source=export_source,
         downloads="results/{model}/.downloads/layer_{layer}",
     message:
@@ -80,11 +105,15 @@ rule fetch_exports:
         "../scripts/fetch_exports.py"
 
 
+def translator(wildcards, direction=None):
+    """The OPUS-MT model into a language, or back from it; None without one."""
+    into = (direction or wildcards.direction) == "to"
+    return (STUDY.translation.models if into else STUDY.translation.back_models).get(wildcards.lang)
+
+
 rule fetch_translator:
     input:
-        lambda wildcards: local_files(
-            translator(wildcards.lang, wildcards.direction)["source"]["folder"]
-        ),
+        lambda wildcards: folder_files(translator(wildcards).source.folder),
     output:
         directory("results/translators/{direction}/{lang}"),
     log:
@@ -93,11 +122,9 @@ rule fetch_translator:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=lambda wildcards: translator(wildcards).source),
         code=code("fetch_translator"),
-        source=lambda wildcards: translator(wildcards.lang, wildcards.direction)[
-            "source"
-        ],
-        target=lambda wildcards: translator_target(wildcards.lang, wildcards.direction),
+        target=lambda wildcards: translator(wildcards).target,
         engine=STUDY.translation.engine,
         compute_type=STUDY.translation.compute_type,
         reference=REFERENCE,
@@ -107,15 +134,20 @@ rule fetch_translator:
         "../scripts/fetch_translator.py"
 
 
+def flores_codes(languages):
+    """The FLORES-200 code of each language, by which Belebele's files are named."""
+    return {lang: language_table()[lang].flores for lang in languages}
+
+
+def question_source(wildcards):
+    """Where the questions of a task are."""
+    return STUDY.benchmarks.sources[wildcards.task]
+
+
 rule fetch_questions:
     input:
         lambda wildcards: [
-            path
-            for lang in LANGUAGES
-            for path in local_files(
-                config["benchmarks"]["sources"][wildcards.task]["folder"],
-                f"data/{lang}",
-            )
+            path for lang in LANGUAGES for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
         ],
     output:
         directory("results/benchmarks/m_{task}"),
@@ -127,9 +159,10 @@ rule fetch_questions:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(source=question_source),
         code=code("fetch_questions"),
-        source=lambda wildcards: config["benchmarks"]["sources"][wildcards.task],
-        languages=LANGUAGES,
+        task="{task}",
+        languages=flores_codes(LANGUAGES),
     message:
         "Fetch the questions of {wildcards.task}"
     script:

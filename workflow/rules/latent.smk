@@ -2,8 +2,36 @@
 #   in:  language model, parallel four-choice questions
 #   out: answers and their latent probabilities, hidden states, steering vectors, transfer, log ratios, sweeps
 
+PROMPTS = {task: settings.prompt for task, settings in STUDY.latent.tasks.items()}
 
-rule fetch_parallel_questions:
+
+def latent_source(wildcards):
+    """Where the questions of a data set are fetched from."""
+    name, _, reference = wildcards.source.partition("-")
+    task = STUDY.latent.tasks[name]
+    return task.reference_source if reference else task.source
+
+
+def latent_source_languages(wildcards):
+    """The languages that are fetched of a data set."""
+    name, _, reference = wildcards.source.partition("-")
+    languages = STUDY.latent_languages(name)
+    if name != "mmmlu":
+        return languages
+    return [lang for lang in languages if (lang == REFERENCE) == bool(reference)]
+
+
+def latent_source_files(wildcards):
+    """The files of a local data set: a change there runs its fetch again."""
+    languages = latent_source_languages(wildcards)
+    inside = {"belebele": ["data"], "mmmlu": ["test"], "mmmlu-reference": ["all"]}.get(
+        wildcards.source, [f"data/{lang}" for lang in languages]
+    )
+    folder = latent_source(wildcards).folder
+    return [path for part in inside for path in folder_files(folder, part)]
+
+
+use rule fetch_questions as fetch_parallel_questions with:
     input:
         latent_source_files,
     output:
@@ -12,37 +40,39 @@ rule fetch_parallel_questions:
         "results/logs/fetch_parallel_questions/{source}.log",
     wildcard_constraints:
         source="belebele|mmmlu|mmmlu-reference|hellaswag",
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
     params:
-        code=code("fetch_parallel_questions"),
-        source=latent_source,
-        languages=latent_source_languages,
+        **sections(source=latent_source),
+        task="{source}",
+        languages=lambda wildcards: flores_codes(latent_source_languages(wildcards)),
     message:
         "Fetch the parallel questions of {wildcards.source}"
-    script:
-        "../scripts/fetch_parallel_questions.py"
+
+
+def parallel_sources(wildcards):
+    """The data set that parallel questions are read from; the toy world's own, or one fetched."""
+    if wildcards.origin != "latent":
+        return world_benchmarks(STUDY.latent_languages(wildcards.task), [wildcards.task])
+    return f"results/latent/sources/{wildcards.task}"
 
 
 rule parallel_questions:
     input:
         data=parallel_sources,
-        reference_data=reference_sources,
+        reference_data=lambda wildcards: ("results/latent/sources/mmmlu-reference" if wildcards.task == "mmmlu" else []),
     output:
-        "results/{place}/questions/{task}.parquet",
+        "results/{origin}/questions/{task}.parquet",
     log:
-        "results/{place}/logs/parallel_questions/{task}.log",
+        "results/{origin}/logs/parallel_questions/{task}.log",
     benchmark:
-        "results/{place}/usage/parallel_questions/{task}.tsv"
+        "results/{origin}/usage/parallel_questions/{task}.tsv"
     wildcard_constraints:
-        place="latent|world/latent",
+        origin="latent|world/latent",
     conda:
         "../../envs/isogloss.yaml"
     params:
         code=code("parallel_questions"),
         seed=STUDY.seed,
-        languages=lambda wildcards: STUDY.latent_languages(wildcards.task),
+        languages=lambda wildcards: flores_codes(STUDY.latent_languages(wildcards.task)),
         reference=REFERENCE,
         questions=lambda wildcards: STUDY.latent.tasks[wildcards.task].questions,
         held_out=STUDY.latent.held_out,
@@ -50,6 +80,23 @@ rule parallel_questions:
         "Line up the questions of {wildcards.task} in all languages"
     script:
         "../scripts/parallel_questions.py"
+
+
+def parallel_questions(wildcards):
+    """The table of parallel questions that a model is asked."""
+    origin = f"{WORLD}/latent" if wildcards.model in TOYS else "results/latent"
+    return f"{origin}/questions/{wildcards.task}.parquet"
+
+
+def latent_task_languages(task, reference=True):
+    """The languages of a data set of paper B, with or without the reference."""
+    languages = STUDY.latent_languages(task)
+    return [lang for lang in languages if reference or lang != REFERENCE]
+
+
+def scored_languages(wildcards):
+    """The languages that a latent_score job takes."""
+    return language_blocks(latent_task_languages(wildcards.task))[wildcards.langs]
 
 
 rule latent_score:
@@ -67,21 +114,38 @@ rule latent_score:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **lens_settings(),
+        **sections(
+            settings=STUDY.latent.only("instruction", "final_norm", "softcap"),
+            compute=STUDY.compute,
+        ),
         code=code("latent_score"),
         seed=STUDY.seed,
         langs=scored_languages,
         reference=REFERENCE,
-        prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
+        prompt=lambda wildcards: PROMPTS[wildcards.task],
         layers=lambda wildcards: STUDY.probed_layers(wildcards.model),
         state_layers=lambda wildcards: STUDY.state_layers(wildcards.model),
-        dtype=STUDY.compute.dtype,
     message:
         "Ask {wildcards.model} {wildcards.task} in {wildcards.langs}, every layer's lens on the answers"
     script:
         "../scripts/latent_score.py"
+
+
+def latent_files(model, kind, reference=True, suffix="parquet"):
+    """The files of a kind in all languages, with or without the reference, each with its data set and language."""
+    return {
+        path: (task, Path(path).stem)
+        for task in STUDY.latent.tasks
+        for path in language_files(
+            f"results/{model}/latent/{kind}/{task}", latent_task_languages(task, reference), suffix
+        )
+    }
+
+
+def score_tables(wildcards):
+    """The scores, each table with its data set and language."""
+    return latent_files(wildcards.model, "scores")
 
 
 rule transfer:
@@ -98,14 +162,12 @@ rule transfer:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("transfer"),
         scores=score_tables,
         seed=STUDY.seed,
-        prompts=latent_prompts(),
+        prompts=PROMPTS,
         reference=REFERENCE,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute the consistency of {wildcards.model} and transfer between all pairs of languages"
     script:
@@ -127,19 +189,55 @@ rule latent_process:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
+        **sections(statistics=STUDY.statistics),
         code=code("latent_process"),
         scores=score_tables,
         seed=STUDY.seed,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
-        correction=STUDY.statistics.correction,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute which language the layers of {wildcards.model} work in"
     script:
         "../scripts/latent_process.py"
+
+
+def state_files(wildcards):
+    """The hidden states of the held-out questions, each file with its data set and language."""
+    return latent_files(wildcards.model, "states", suffix="safetensors")
+
+
+def steered_languages(wildcards):
+    """The languages that a steer job takes."""
+    languages = latent_task_languages(wildcards.task, reference=False)
+    return language_blocks(languages)[wildcards.langs]
+
+
+def control_languages(wildcards):
+    """The language whose vector is the control, by language that is steered: the next; none without a third."""
+    others = latent_task_languages(wildcards.task, reference=False)
+    if not STUDY.latent.steering.other or len(others) < 2:
+        return {}
+    return {lang: others[(others.index(lang) + 1) % len(others)] for lang in steered_languages(wildcards)}
+
+
+def steering_states(wildcards):
+    """The states that steering vectors of a job are made of, by language."""
+    needed = {REFERENCE, *steered_languages(wildcards), *control_languages(wildcards).values()}
+    return {
+        lang: path
+        for path, (task, lang) in state_files(wildcards).items()
+        if task == wildcards.task and (STUDY.latent.steering.shared or lang in needed)
+    }
+
+
+def steer_outputs():
+    """What a sweep writes; answers only if some are generated."""
+    steering = STUDY.latent.steering
+    kinds = ["steered", "vectors"]
+    if steering and steering.generation:
+        kinds.append("generated")
+    folder = "results/{{model}}/latent/{}/{{task}}/{{langs}}"
+    return {kind: directory(folder.format(kind)) for kind in kinds}
 
 
 rule steer:
@@ -157,24 +255,29 @@ rule steer:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **steering_settings(),
+        **sections(
+            settings=STUDY.latent.steering and STUDY.latent.steering.without("layers", "other"),
+            compute=STUDY.compute,
+        ),
         code=code("steer"),
         seed=STUDY.seed,
         langs=steered_languages,
         states=steering_states,
         controls=control_languages,
-        shared=STUDY.latent.steering and STUDY.latent.steering.shared,
         reference=REFERENCE,
-        prompt=lambda wildcards: STUDY.latent.tasks[wildcards.task].prompt,
+        prompt=lambda wildcards: PROMPTS[wildcards.task],
         instruction=STUDY.latent.instruction,
         layers=lambda wildcards: STUDY.steered_layers(wildcards.model),
-        dtype=STUDY.compute.dtype,
     message:
         "Steer {wildcards.model} towards the reference: {wildcards.task} in {wildcards.langs}"
     script:
         "../scripts/steer.py"
+
+
+def steered_tables(wildcards):
+    """The sweeps, each table with its data set and language; nothing if nothing steers."""
+    return latent_files(wildcards.model, "steered", reference=False) if STUDY.latent.steering else {}
 
 
 rule steering:
@@ -191,15 +294,13 @@ rule steering:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(reference=False),
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("steering"),
         steered=steered_tables,
-        scores=scored_without_reference,
-        reference_scores=latent_reference_scores,
+        scores=score_tables,
+        reference=REFERENCE,
         seed=STUDY.seed,
-        prompts=latent_prompts(),
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
+        prompts=PROMPTS,
     message:
         "Compute what steering changes in {wildcards.model}"
     script:
@@ -208,7 +309,7 @@ rule steering:
 
 rule projection:
     input:
-        in_folders(projected_states),
+        in_folders(state_files),
     output:
         "results/{model}/tables/projection.parquet",
     log:
@@ -218,9 +319,8 @@ rule projection:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
         code=code("projection"),
-        states=projected_states,
+        states=state_files,
     message:
         "Project the last-token states of {wildcards.model}"
     script:
@@ -243,17 +343,14 @@ rule latent_by_teaching:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **latent_names(),
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("latent_by_teaching"),
         seed=STUDY.seed,
         scores=score_tables,
         steered=steered_tables,
-        steered_names=latent_names(reference=False),
-        prompts=latent_prompts(),
+        prompts=PROMPTS,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compute transfer in {wildcards.model} by where facts were taught"
     script:

@@ -44,16 +44,16 @@ rule train_toy:
         model=one_of(TOYS),
     conda:
         "../../envs/isogloss.yaml"
-    resources:
-        resume_every=lambda wildcards: setting(wildcards, "training.resume_every"),
     params:
+        **sections(
+            architecture=model_setting("architecture"),
+            training=model_setting("training"),
+        ),
         code=code("train_toy"),
         seed=STUDY.seed,
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
-        architecture=model_setting("architecture"),
-        training=training_settings,
-        kept_steps=lambda wildcards: STUDY.models[wildcards.model].kept_steps,
+        kept_steps=model_setting("kept_steps"),
         state_folder="results/{model}/.training",
     message:
         "Train the language model {wildcards.model}"
@@ -78,16 +78,26 @@ rule train_sae:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("train_sae"),
         seed=STUDY.seed,
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
-        sae=model_setting("sae"),
         layers=layers_of,
-        dtype=STUDY.compute.dtype,
     message:
         "Train the SAEs of {wildcards.model}: all layers from one forward"
     script:
         "../scripts/train_sae.py"
+
+
+def sae_folders(model, layers):
+    """The SAEs of some layers as inputs: a folder each where they are fetched, one for all where they train together."""
+    if model in TOYS:
+        return [f"results/{model}/sae"]
+    return [f"results/{model}/sae/layer_{layer}" for layer in layers]
+
+
+def block_saes(wildcards):
+    """The SAEs of a block."""
+    return sae_folders(wildcards.model, block_layers(wildcards))

@@ -3,6 +3,23 @@
 #   out: phrases of the reference language, recorded activations found again, translations a block of layers and language
 
 
+def phrase_tables(model, layers):
+    """The tables that hold the phrases of some layers."""
+    if model in TOYS:
+        return [f"results/{model}/phrases/all.parquet"]
+    return [f"results/{model}/phrases/layer_{layer}.parquet" for layer in layers]
+
+
+def block_phrases(wildcards):
+    """The phrases of a block's layers."""
+    return phrase_tables(wildcards.model, block_layers(wildcards))
+
+
+def model_phrases(wildcards):
+    """The phrases of all layers."""
+    return phrase_tables(wildcards.model, layers_of(wildcards))
+
+
 rule phrases:
     input:
         lm="results/{model}/lm",
@@ -22,12 +39,10 @@ rule phrases:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
-        **phrase_settings("corpus_tokens"),
+        **sections(settings=STUDY.phrases.without("check"), compute=STUDY.compute),
         code=code("phrases"),
         layers=layers_of,
-        dtype=STUDY.compute.dtype,
     message:
         "Find the phrases that make the features of {wildcards.model} fire"
     script:
@@ -51,7 +66,7 @@ rule exported_phrases:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **phrase_settings(),
+        **sections(settings=STUDY.phrases.without("check", "corpus_tokens")),
         code=code("exported_phrases"),
         features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
@@ -65,10 +80,7 @@ rule reproduce:
     input:
         lm="results/{model}/lm",
         sae=block_saes,
-        records=lambda wildcards: [
-            path.replace(".parquet", ".records.parquet")
-            for path in block_phrases(wildcards)
-        ],
+        records=lambda wildcards: [path.replace(".parquet", ".records.parquet") for path in block_phrases(wildcards)],
     output:
         "results/{model}/reproduced/{block}.parquet",
     log:
@@ -81,26 +93,30 @@ rule reproduce:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(check=STUDY.phrases.check.without("records"), compute=STUDY.compute),
         code=code("reproduce"),
         sae_folder="results/{model}/sae",
         layers=block_layers,
-        correlation=STUDY.phrases.check.correlation,
-        same_peak=STUDY.phrases.check.same_peak,
-        dtype=STUDY.compute.dtype,
     message:
         "Measure recorded activations of {wildcards.model} again, layers {wildcards.block}"
     script:
         "../scripts/reproduce.py"
 
 
+def reproduced(model, block_list):
+    """What must have been found again before a model is measured: recorded activations, where there are any."""
+    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list if model in PRETRAINED]
+
+
+def model_reproduced(wildcards):
+    """The recorded activations of all layers."""
+    return reproduced(wildcards.model, model_blocks(wildcards.model))
+
+
 rule phrase_counts:
     input:
-        counts=lambda wildcards: [
-            path.replace(".parquet", ".counts.parquet")
-            for path in model_phrases(wildcards)
-        ],
+        counts=lambda wildcards: [path.replace(".parquet", ".counts.parquet") for path in model_phrases(wildcards)],
         reproduced=model_reproduced,
     output:
         phrase_counts="results/{model}/tables/phrase_counts.parquet",
@@ -122,10 +138,18 @@ rule phrase_counts:
         "../scripts/phrase_counts.py"
 
 
+def translator_folder(wildcards, direction):
+    """The translator as an input; nothing for the reference, a translation memory, or a direction without a model."""
+    backend = STUDY.translation.backend
+    if wildcards.lang == REFERENCE or backend != "opus-mt" or not translator(wildcards, direction):
+        return []
+    return f"results/translators/{direction}/{wildcards.lang}"
+
+
 rule translate:
     input:
         phrases=block_phrases,
-        segments=world_segments,
+        segments=f"{WORLD}/segments/{{lang}}.parquet" if STUDY.translation.backend == "parallel" else [],
         translator=lambda wildcards: translator_folder(wildcards, "to"),
         back_translator=lambda wildcards: translator_folder(wildcards, "from"),
     output:
@@ -139,12 +163,12 @@ rule translate:
     resources:
         gpu=lambda wildcards: int(bool(translator_folder(wildcards, "to"))),
     params:
-        **translation_settings(),
+        **sections(settings=STUDY.translation.without("models", "back_models")),
         code=code("translate"),
         reference=REFERENCE,
         layers=block_layers,
-        target=lambda wildcards: translator_target(wildcards.lang, "to"),
-        back_target=lambda wildcards: translator_target(wildcards.lang, "from"),
+        target=lambda wildcards: getattr(translator(wildcards, "to"), "target", None),
+        back_target=lambda wildcards: getattr(translator(wildcards, "from"), "target", None),
         state_folder="results/{model}/.translation/{block}/{lang}",
     message:
         "Translate the phrases of {wildcards.model}, layers {wildcards.block}, into {wildcards.lang}"
@@ -152,9 +176,20 @@ rule translate:
         "../scripts/translate.py"
 
 
+def translation_table(model, block, lang):
+    """The phrases of a block in a language."""
+    return f"results/{model}/translations/{block}/{lang}.parquet"
+
+
+def every_translation(wildcards):
+    """The phrases of all layers in all languages, each table with its language."""
+    model = wildcards.model
+    return {translation_table(model, block, lang): lang for lang in LANGUAGES for block in model_blocks(model)}
+
+
 rule translation_quality:
     input:
-        translations=every_translation,
+        translations=lambda wildcards: list(every_translation(wildcards)),
     output:
         "results/{model}/tables/translation_quality.parquet",
     log:
@@ -164,13 +199,10 @@ rule translation_quality:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("translation_quality"),
         seed=STUDY.seed,
-        langs=lambda wildcards: [
-            Path(path).stem for path in every_translation(wildcards)
-        ],
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
+        langs=lambda wildcards: list(every_translation(wildcards).values()),
     message:
         "Count the translations of {wildcards.model}"
     script:

@@ -129,21 +129,9 @@ rule overview:
 
 
 REPORTED = [
-    *(
-        f"results/{model}/figures/{name}.svg"
-        for model in STUDY.models
-        for name in wanted.figures_of(config, model)
-    ),
-    *(
-        f"results/{model}/html/{name}.html"
-        for model in STUDY.models
-        for name in wanted.tables_of(config, model)
-    ),
-    *(
-        ["results/comparison/figures/planted_truth.svg"]
-        if wanted.compared_models(config)
-        else []
-    ),
+    *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in wanted.figures_of(config, model)),
+    *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in wanted.tables_of(config, model)),
+    *(["results/comparison/figures/planted_truth.svg"] if wanted.compared_models(config) else []),
 ]
 
 

@@ -3,14 +3,20 @@
 #   out: mean-pooled residuals a language, similarity tables
 
 
+def captured_translations(wildcards):
+    """The phrases that a capture job reads: of each of its languages, a table a block of layers."""
+    return {
+        lang: [translation_table(wildcards.model, block, lang) for block in model_blocks(wildcards.model)]
+        for lang in language_blocks(LANGUAGES)[wildcards.langs]
+    }
+
+
 rule capture:
     input:
         lm="results/{model}/lm",
         adapter=adapter_folder,
         reproduced=ancient(model_reproduced),
-        translations=lambda wildcards: sum(
-            captured_translations(wildcards).values(), []
-        ),
+        translations=lambda wildcards: sum(captured_translations(wildcards).values(), []),
     output:
         directory("results/{model}/residuals/{adapter}/{langs}"),
     log:
@@ -21,17 +27,21 @@ rule capture:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
-        token_budget=STUDY.compute.token_budget,
     params:
+        **sections(compute=STUDY.compute),
         code=code("capture"),
         translations=captured_translations,
         layers=layers_of,
         feature_stride=STUDY.similarity.feature_stride,
-        dtype=STUDY.compute.dtype,
     message:
         "Capture mean-pooled residuals of {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}"
     script:
         "../scripts/capture.py"
+
+
+def residual_tables(wildcards):
+    """The base model's residuals in every language."""
+    return language_files(f"results/{wildcards.model}/residuals/base", LANGUAGES)
 
 
 rule similarity:
@@ -48,13 +58,12 @@ rule similarity:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("similarity"),
         seed=STUDY.seed,
         residuals=residual_tables,
         langs=LANGUAGES,
         reference=REFERENCE,
-        bootstrap=STUDY.statistics.bootstrap,
-        confidence=STUDY.statistics.confidence,
     message:
         "Compare the residuals of {wildcards.model} across languages"
     script:

@@ -3,15 +3,21 @@
 #   out: facts, documents, parallel segments, benchmarks in the upstream schemas
 
 
+def world_benchmarks(languages, tasks):
+    """The world's benchmark files in the layout of the upstream data sets."""
+    return [
+        f"{WORLD}/benchmarks/m_{task}/data/{lang}/{split}.jsonl"
+        for task in tasks
+        for lang in languages
+        for split in ("train", "val", "test")
+    ]
+
+
 rule toy_world:
     output:
         facts=f"{WORLD}/facts.parquet",
-        documents=expand(
-            f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages
-        ),
-        segments=expand(
-            f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages
-        ),
+        documents=expand(f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages),
+        segments=expand(f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages),
         benchmarks=world_benchmarks(STUDY.world.languages, ["arc", "hellaswag", "mmlu"]),
     log:
         f"{WORLD}/logs/toy_world.log",
@@ -20,12 +26,12 @@ rule toy_world:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **config["world"],
+        **sections(world=STUDY.world),
         code=code("toy_world"),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),
         reference=REFERENCE,
     message:
-        "Tell the toy world in {params.languages}"
+        "Tell the toy world in {params.world.languages}"
     script:
         "../scripts/toy_world.py"

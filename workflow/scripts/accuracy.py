@@ -2,14 +2,14 @@ from isogloss.benchmarks.accuracy import measure_accuracy
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):
+    answers = snakemake.params.answers
     measure_accuracy(
-        answers=snakemake.params.answers,
-        adapters=snakemake.params.adapters,
-        langs=snakemake.params.langs,
+        answers=list(answers),
+        adapters=[adapter for adapter, _ in answers.values()],
+        langs=[lang for _, lang in answers.values()],
         facts=snakemake.input.get("facts") or None,
         accuracy=snakemake.output[0],
         metrics=snakemake.params.metrics,
-        confidence=snakemake.params.confidence,
-        correction=snakemake.params.correction,
+        statistics=snakemake.params.statistics,
         metadata=provenance(snakemake),
     )

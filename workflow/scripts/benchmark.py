@@ -10,8 +10,7 @@ with stage(snakemake):
         common_languages=snakemake.params.common_languages,
         shots=snakemake.params.shots,
         questions=snakemake.params.questions,
+        compute=snakemake.params.compute,
         seed=snakemake.params.seed,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
         metadata=provenance(snakemake),
     )

@@ -9,7 +9,6 @@ with stage(snakemake):
         outputs=language_files(snakemake.output[0], snakemake.params.translations),
         layers=snakemake.params.layers,
         feature_stride=snakemake.params.feature_stride,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
+        compute=snakemake.params.compute,
         metadata=provenance(snakemake),
     )

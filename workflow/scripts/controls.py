@@ -3,13 +3,12 @@ from isogloss.stage import provenance, stage
 
 with stage(snakemake):
     measure_controls(
-        activations=snakemake.params.activations,
-        langs=snakemake.params.langs,
+        activations=list(snakemake.params.activations),
+        langs=list(snakemake.params.activations.values()),
         activation_controls=snakemake.output[0],
         reference=snakemake.params.reference,
         minimum_phrases=snakemake.params.minimum_phrases,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

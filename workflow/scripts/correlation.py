@@ -8,7 +8,6 @@ with stage(snakemake):
         gap_accuracy_correlation=snakemake.output.gap_accuracy_correlation,
         gap_accuracy=snakemake.output.gap_accuracy,
         reference=snakemake.params.reference,
-        confidence=snakemake.params.confidence,
-        correction=snakemake.params.correction,
+        statistics=snakemake.params.statistics,
         metadata=provenance(snakemake),
     )

@@ -9,8 +9,7 @@ with stage(snakemake):
         translations=dict(zip(snakemake.params.langs, snakemake.input.translations, strict=True)),
         outputs=language_files(snakemake.output[0], snakemake.params.langs),
         layers=snakemake.params.layers,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
+        compute=snakemake.params.compute,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

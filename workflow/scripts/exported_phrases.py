@@ -10,10 +10,7 @@ with stage(snakemake):
         counts=snakemake.output.counts,
         layer=int(snakemake.wildcards.layer),
         features=snakemake.params.features,
-        threshold=snakemake.params.threshold,
-        window=snakemake.params.window,
-        feature_stride=snakemake.params.feature_stride,
-        per_feature=snakemake.params.per_feature,
+        settings=snakemake.params.settings,
         checked_records=snakemake.params.checked_records,
         metadata=provenance(snakemake),
     )

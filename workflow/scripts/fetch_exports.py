@@ -3,9 +3,7 @@ from isogloss.stage import stage
 
 with stage(snakemake):
     fetch_exports(
-        url=snakemake.params.neuronpedia["url"],
-        folder=snakemake.params.neuronpedia["folder"],
-        model=snakemake.params.neuronpedia["model"],
+        neuronpedia=snakemake.params.neuronpedia,
         source=snakemake.params.source,
         output=snakemake.output[0],
         downloads=snakemake.params.downloads,

@@ -4,7 +4,7 @@ from isogloss.stage import stage
 with stage(snakemake):
     fetch_questions(
         source=snakemake.params.source,
-        task=snakemake.wildcards.task,
+        task=snakemake.params.task,
         languages=snakemake.params.languages,
         output=snakemake.output[0],
     )

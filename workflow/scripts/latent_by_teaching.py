@@ -1,22 +1,16 @@
 from isogloss.latent.teaching import by_teaching
-from isogloss.stage import provenance, stage
+from isogloss.stage import by_column, provenance, stage
 
 with stage(snakemake):
-    steered = snakemake.params.steered
     by_teaching(
-        scores=snakemake.params.scores,
-        tasks=snakemake.params.tasks,
-        langs=snakemake.params.langs,
+        **by_column(snakemake.params.scores, "scores", "tasks", "langs"),
         reference=snakemake.params.reference,
         prompts=snakemake.params.prompts,
-        steered=steered,
-        steered_tasks=snakemake.params.steered_names["tasks"] if steered else [],
-        steered_langs=snakemake.params.steered_names["langs"] if steered else [],
+        **by_column(snakemake.params.steered, "steered", "steered_tasks", "steered_langs"),
         facts=snakemake.input.facts,
         aggregation=snakemake.params.aggregation,
         output=snakemake.output[0],
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

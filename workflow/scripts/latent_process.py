@@ -1,20 +1,16 @@
 from isogloss.latent.process import latent_process
-from isogloss.stage import provenance, stage
+from isogloss.stage import by_column, provenance, stage
 
 with stage(snakemake):
     latent_process(
-        scores=snakemake.params.scores,
-        tasks=snakemake.params.tasks,
-        langs=snakemake.params.langs,
+        **by_column(snakemake.params.scores, "scores", "tasks", "langs"),
         reference=snakemake.params.reference,
         aggregation=snakemake.params.aggregation,
         answers=snakemake.input.answers,
         transfer=snakemake.input.transfer,
         latent=snakemake.output.latent,
         latent_correlation=snakemake.output.latent_correlation,
-        correction=snakemake.params.correction,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

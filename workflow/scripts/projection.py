@@ -1,11 +1,9 @@
 from isogloss.latent.projection import project
-from isogloss.stage import provenance, stage
+from isogloss.stage import by_column, provenance, stage
 
 with stage(snakemake):
     project(
-        states=snakemake.params.states,
-        tasks=snakemake.params.tasks,
-        langs=snakemake.params.langs,
+        **by_column(snakemake.params.states, "states", "tasks", "langs"),
         projection=snakemake.output[0],
         metadata=provenance(snakemake),
     )

@@ -8,9 +8,7 @@ with stage(snakemake):
         records=list(snakemake.input.records),
         output=snakemake.output[0],
         layers=snakemake.params.layers,
-        correlation=snakemake.params.correlation,
-        same_peak=snakemake.params.same_peak,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
+        check=snakemake.params.check,
+        compute=snakemake.params.compute,
         metadata=provenance(snakemake),
     )

@@ -13,8 +13,7 @@ with stage(snakemake):
         layer=snakemake.params.layer,
         rates=snakemake.params.rates,
         recipe=snakemake.params.sae,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
+        compute=snakemake.params.compute,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

@@ -11,8 +11,7 @@ with stage(snakemake):
         examples_table=snakemake.output.examples,
         sae_training=snakemake.output.sae_training,
         languages=snakemake.params.languages,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

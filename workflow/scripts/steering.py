@@ -1,18 +1,16 @@
 from isogloss.latent.steering import steering
-from isogloss.stage import provenance, stage
+from isogloss.stage import by_column, provenance, stage
 
 with stage(snakemake):
+    scores, reference = snakemake.params.scores, snakemake.params.reference
     steering(
-        steered=snakemake.params.steered,
-        tasks=snakemake.params.tasks,
-        langs=snakemake.params.langs,
-        scores=snakemake.params.scores,
-        reference_scores=dict(zip(snakemake.params.prompts, snakemake.params.reference_scores, strict=True)),
+        **by_column(snakemake.params.steered, "steered", "tasks", "langs"),
+        scores=[path for path, (_, lang) in scores.items() if lang != reference],
+        reference_scores={task: path for path, (task, lang) in scores.items() if lang == reference},
         prompts=snakemake.params.prompts,
         steering=snakemake.output.steering,
         steering_summary=snakemake.output.steering_summary,
-        bootstrap=snakemake.params.bootstrap,
-        confidence=snakemake.params.confidence,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

@@ -9,10 +9,8 @@ with stage(snakemake):
         lm=lm,
         train=snakemake.output.train,
         evaluation=snakemake.output.evaluation,
-        tokens_per_document=snakemake.params.tokens_per_document,
-        minimum_tokens=snakemake.params.minimum_tokens,
+        settings=snakemake.params.settings,
         training_tokens=snakemake.params.training_tokens,
-        evaluation_tokens=snakemake.params.evaluation_tokens,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

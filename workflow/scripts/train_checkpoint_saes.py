@@ -14,10 +14,9 @@ with stage(snakemake):
         layers=snakemake.params.layers,
         recipe=snakemake.params.sae,
         learning_rates=snakemake.input.get("learning_rates") or None,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
+        bilingual=snakemake.params.bilingual,
+        compute=snakemake.params.compute,
         seed=snakemake.params.seed,
         state_folder=snakemake.params.state_folder,
-        resume_every=snakemake.resources.resume_every,
         metadata=provenance(snakemake),
     )

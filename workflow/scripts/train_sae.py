@@ -10,8 +10,7 @@ with stage(snakemake):
         layers=snakemake.params.layers,
         shares=snakemake.params.shares,
         recipe=snakemake.params.sae,
-        token_budget=snakemake.resources.token_budget,
-        dtype=snakemake.params.dtype,
+        compute=snakemake.params.compute,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

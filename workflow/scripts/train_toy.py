@@ -11,7 +11,6 @@ with stage(snakemake):
         architecture=snakemake.params.architecture,
         training=snakemake.params.training,
         kept_steps=snakemake.params.kept_steps,
-        resume_every=snakemake.resources.resume_every,
         seed=snakemake.params.seed,
         output=snakemake.output.lm,
         checkpoints=snakemake.output.checkpoints,

@@ -6,8 +6,7 @@ with stage(snakemake):
         translations=list(snakemake.input.translations),
         langs=snakemake.params.langs,
         translation_quality=snakemake.output[0],
-        confidence=snakemake.params.confidence,
-        bootstrap=snakemake.params.bootstrap,
+        statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

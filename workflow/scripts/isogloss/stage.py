@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -65,6 +65,12 @@ def _fail(line: str, log: Any, terminal: Any) -> None:
 def language_files(folder: str, langs: Iterable[str], suffix: str = "parquet") -> dict[str, str]:
     """The file of each language in the folder of a job that takes several."""
     return {lang: f"{folder}/{lang}.{suffix}" for lang in langs}
+
+
+def by_column(tables: Mapping[str, Sequence[str]], *names: str) -> dict[str, list[str]]:
+    """Paths with what each is of (its data set and language, say) as lists by name, that of the paths first."""
+    rows = [(path, *labels) for path, labels in tables.items()]
+    return {name: [row[number] for row in rows] for number, name in enumerate(names)}
 
 
 def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """Accuracy of every adapter, task and language, and what an adapter changed, question by question."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError, made_again
-from isogloss.languages import in_order
 from isogloss.sources.world.facts import TEACHINGS
 from isogloss.stats import Paired, adjust, mcnemar, paired_difference_interval, proportion_interval
 from isogloss.tables import read_table, write_table
@@ -22,15 +22,15 @@ def measure_accuracy(
     langs: Sequence[str],
     accuracy: str,
     metrics: Mapping[str, str],
-    confidence: float,
-    correction: Literal["holm", "bh"],
+    statistics: Statistics,
     metadata: Mapping[str, Any],
     facts: str | None = None,
 ) -> None:
     """Write the accuracy table (paper A, sec. 2.3; Tables 2 to 4 and 9; Figs. 2 and 6).
 
     `answers` are the benchmark tables, with the adapter and language of each; `metrics` names each
-    task's metric, acc or acc_norm. Standard errors are lm-eval's, sqrt(p (1 - p) / (n - 1));
+    task's metric, acc or acc_norm. Rows are by adapter (the base first), task (as in `metrics`) and language
+    (in the order in which they come in `langs`). Standard errors are lm-eval's, sqrt(p (1 - p) / (n - 1));
     intervals are Wilson's; chance is what drawing lots gets, the mean of 1 / number of choices. For
     adapters, difference is the accuracy less that of the base on the same questions, with Newcombe's
     interval for paired proportions, the p-value of McNemar's exact test, and that corrected over all
@@ -42,18 +42,20 @@ def measure_accuracy(
     Raises `IsoglossError` if a question stands twice, an adapter and the base were not asked the same
     questions, or a task has no metric.
     """
+    confidence = statistics.confidence
     every = _answers(answers, adapters, langs, metrics)
-    right = _about_taught(every, facts) if facts else every
-    base = {key[1:]: its for key, its in right.items() if key[0] == "base"}
+    kept = _about_taught(every, facts) if facts else every
+    base = {key[1:]: answered for key, answered in kept.items() if key[0] == "base"}
     rows: list[dict[str, Any]] = []
-    for (adapter, task, lang), its in right.items():
-        row = {"adapter": adapter, "task": task, "lang": lang, "metric": metrics[task], **_proportion(its, confidence)}
+    for (adapter, task, lang), answered in kept.items():
+        row = {"adapter": adapter, "task": task, "lang": lang, "metric": metrics[task]}
+        row |= _proportion(answered, confidence)
         if adapter != "base":
             if (task, lang) not in base:
                 raise IsoglossError(f"adapter {adapter}, task {task}, {lang}: the base was not asked; benchmark it too")
-            row |= _change(its, base[task, lang], f"adapter {adapter}, task {task}, {lang}", confidence)
+            row |= _change(answered, base[task, lang], f"adapter {adapter}, task {task}, {lang}", confidence)
         rows.append(row)
-    corrected = adjust([row.get("p") for row in rows], correction)
+    corrected = adjust([row.get("p") for row in rows], statistics.correction)
     table = pl.DataFrame(
         [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)],
         schema={
@@ -100,39 +102,43 @@ Answers = dict[str, Answer]  # by question
 def _answers(
     paths: Sequence[str], adapters: Sequence[str], langs: Sequence[str], metrics: Mapping[str, str]
 ) -> dict[Key, Answers]:
-    """The answers by adapter (the base first), task (as in `metrics`) and language (as in the language table)."""
-    right: dict[Key, Answers] = {}
+    """The answers by adapter (the base first), task (as in `metrics`) and language (as they come in `langs`)."""
+    answered: dict[Key, Answers] = {}
     for path, adapter, lang in zip(paths, adapters, langs, strict=True):
         frame = read_table(path, ["task", "question", "log_likelihoods", *sorted(set(metrics.values()))])
-        for (task,), its in frame.group_by("task", maintain_order=True):
+        for (task,), rows in frame.group_by("task", maintain_order=True):
             if task not in metrics:
                 raise IsoglossError(f"{path}: task {task} has no metric; name it in benchmarks.tasks")
-            if its["question"].is_duplicated().any():
-                doubled = its.filter(its["question"].is_duplicated())["question"][0]
+            if rows["question"].is_duplicated().any():
+                doubled = rows.filter(rows["question"].is_duplicated())["question"][0]
                 raise IsoglossError(f"{path}: task {task} asks question {doubled} twice; {made_again(path)}")
-            if (adapter, task, lang) in right:
+            if (adapter, task, lang) in answered:
                 raise IsoglossError(
                     f"{path}: task {task} of {adapter} in {lang} stands in another table too; delete one"
                 )
-            given = map(Answer, its[metrics[str(task)]], its["log_likelihoods"].list.len())
-            right[adapter, str(task), lang] = dict(zip(its["question"], given, strict=True))
-    order = list(dict.fromkeys(["base", *adapters]))
-    tasks, languages = list(metrics), in_order(list(set(langs)))
-    return dict(
-        sorted(right.items(), key=lambda kv: (order.index(kv[0][0]), tasks.index(kv[0][1]), languages.index(kv[0][2])))
-    )
+            given = map(Answer, rows[metrics[str(task)]], rows["log_likelihoods"].list.len())
+            answered[adapter, str(task), lang] = dict(zip(rows["question"], given, strict=True))
+    orders = [list(dict.fromkeys(names)) for names in (["base", *adapters], metrics, langs)]
+
+    def rank(key: Key) -> list[int]:
+        return [order.index(name) for order, name in zip(orders, key, strict=True)]
+
+    return {key: answered[key] for key in sorted(answered, key=rank)}
 
 
-def _about_taught(right: Mapping[Key, Answers], facts: str) -> dict[Key, Answers]:
+def _about_taught(answered: Mapping[Key, Answers], facts: str) -> dict[Key, Answers]:
     """The answers to questions about facts that some language was taught."""
     known = read_table(facts, ["fact", "taught"])
     untaught = set(known.filter(pl.col("taught") == "none")["fact"])
-    kept = {key: {asked: its[asked] for asked in its if asked not in untaught} for key, its in right.items()}
-    return {key: its for key, its in kept.items() if its}
+    kept = {
+        key: {question: answer for question, answer in answers.items() if question not in untaught}
+        for key, answers in answered.items()
+    }
+    return {key: answers for key, answers in kept.items() if answers}
 
 
-def _proportion(right: Answers, confidence: float) -> dict[str, Any]:
-    n, correct = len(right), sum(answer.right for answer in right.values())
+def _proportion(answers: Answers, confidence: float) -> dict[str, Any]:
+    n, correct = len(answers), sum(answer.right for answer in answers.values())
     interval = proportion_interval(correct, n, confidence)
     share = correct / n
     return {
@@ -141,7 +147,7 @@ def _proportion(right: Answers, confidence: float) -> dict[str, Any]:
         "ci_low": interval.low,
         "ci_high": interval.high,
         "n": n,
-        "chance": sum(1 / answer.choices for answer in right.values()) / n,
+        "chance": sum(1 / answer.choices for answer in answers.values()) / n,
     }
 
 
@@ -164,31 +170,23 @@ def _change(adapted: Answers, base: Answers, where: str, confidence: float) -> d
 
 
 def _by_teaching(
-    right: Mapping[Key, Answers], facts: str, metrics: Mapping[str, str], confidence: float
+    answered: Mapping[Key, Answers], facts: str, metrics: Mapping[str, str], confidence: float
 ) -> pl.DataFrame:
     known = read_table(facts, ["fact", "taught"])
     taught = dict(zip(known["fact"], known["taught"], strict=True))
     rows: list[dict[str, Any]] = []
-    for (adapter, task, lang), its in right.items():
-        foreign = its.keys() - taught.keys()
+    for (adapter, task, lang), answers in answered.items():
+        foreign = answers.keys() - taught.keys()
         if foreign:
             raise IsoglossError(
                 f"task {task}, {lang}: question {min(foreign)} is about no fact of {facts}; rebuild both"
             )
         for teaching in TEACHINGS:
-            some = {question: answer for question, answer in its.items() if taught[question] == teaching}
+            some = {question: answer for question, answer in answers.items() if taught[question] == teaching}
             if not some:
                 continue
             proportion = _proportion(some, confidence)
             del proportion["stderr"]
-            rows.append(
-                {
-                    "adapter": adapter,
-                    "task": task,
-                    "lang": lang,
-                    "taught": teaching,
-                    "metric": metrics[task],
-                    **proportion,
-                }
-            )
+            key = {"adapter": adapter, "task": task, "lang": lang, "taught": teaching, "metric": metrics[task]}
+            rows.append(key | proportion)
     return pl.DataFrame(rows, schema_overrides={"n": pl.Int32})

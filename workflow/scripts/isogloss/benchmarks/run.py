@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.benchmarks.tasks import OkapiTask, okapi_task
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.scoring.continuations import score_continuations
@@ -49,9 +50,8 @@ def benchmark(
     common_languages: Sequence[str],
     shots: Mapping[str, int],
     questions: Mapping[str, int | None],
+    compute: Compute,
     seed: int,
-    token_budget: int,
-    dtype: str = "float32",
     metadata: Mapping[str, Any],
 ) -> None:
     """Write, by language, a row per question with each choice's log-likelihood (paper A, sec. 2.3 and app. B.2).
@@ -73,9 +73,9 @@ def benchmark(
             for name, folder in data.items()
         }
         model = model or SharedPromptLM(
-            load_causal_model(lm, adapter=adapter, dtype=getattr(torch, dtype)),
+            load_causal_model(lm, adapter=adapter, dtype=getattr(torch, compute.dtype)),
             load_tokenizer(lm),
-            token_budget=token_budget,
+            token_budget=compute.token_budget,
         )
         _ask(model, tasks, shots, questions, output, {**metadata, "lang": lang})
 
@@ -90,11 +90,11 @@ def _ask(
 ) -> None:
     """Ask the tasks in one language and write the answers."""
     model.truncated.clear()
-    asked = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
+    chosen = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
     result: Any = evaluate(
         model,
         {"tasks": {made.task.task_name: made.task for made in tasks.values()}, "groups": {}, "group_map": {}},
-        samples=asked,
+        samples=chosen,
         bootstrap_iters=0,
         log_samples=True,
     )
@@ -109,7 +109,7 @@ def _ask(
         "dropped": {name: made.dropped for name, made in tasks.items()},
         "truncated": truncated,
         "altered": {
-            name: sum(made.questions.ids[at] in made.altered for at in asked[made.task.task_name])
+            name: sum(made.questions.ids[at] in made.altered for at in chosen[made.task.task_name])
             for name, made in tasks.items()
         },
         "derived_from": {name: made.derived_from for name, made in tasks.items()},
@@ -185,9 +185,9 @@ class SharedPromptLM(TemplateLM):
             show_progress=not disable_tqdm,
         )
         return [
-            found
-            for its in scores
-            for found in zip(its.log_likelihoods[0].tolist(), its.greedy[0].tolist(), strict=True)
+            pair
+            for score in scores
+            for pair in zip(score.log_likelihoods[0].tolist(), score.greedy[0].tolist(), strict=True)
         ]
 
     def _fitted(self, context: str, prompt: list[int], room: int) -> list[int]:

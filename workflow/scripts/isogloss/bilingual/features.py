@@ -23,6 +23,8 @@ from isogloss.bilingual.examples import (
 from isogloss.bilingual.patterns import Documents, Patterns, collect_patterns, read_documents, tallies
 from isogloss.bilingual.selectivity import classify, language_shares
 from isogloss.bilingual.spans import span_length
+from isogloss.config.bilingual import Bilingual
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
@@ -55,14 +57,8 @@ def describe_features(
     step: int,
     layers: Sequence[int],
     languages: Sequence[str],
-    threshold: float,
-    pattern_threshold: float,
-    similarity: float,
-    clustering: Clustering,
-    single_token: float,
-    examples_per_class: int,
-    token_budget: int,
-    dtype: str,
+    settings: Bilingual,
+    compute: Compute,
     seed: int,  # noqa: ARG001  (nothing here is drawn at random)
     metadata: Mapping[str, Any],
 ) -> None:
@@ -89,7 +85,7 @@ def describe_features(
     from isogloss.tables import TableWriter
 
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,
@@ -111,8 +107,8 @@ def describe_features(
             _checked(
                 read_documents(evaluation, languages), languages, evaluation, context_length(model), vocabulary, counted
             ),
-            part=pattern_threshold,
-            token_budget=token_budget,
+            part=settings.pattern_threshold,
+            token_budget=compute.token_budget,
             stack=stack,
             folder=Path(features).parent,
         )
@@ -125,10 +121,10 @@ def describe_features(
                     patterns[layer],
                     languages,
                     embedded,
-                    threshold=threshold,
-                    similarity=similarity,
-                    clustering=clustering,
-                    single_token=single_token,
+                    threshold=settings.threshold,
+                    similarity=settings.similarity,
+                    clustering=settings.clustering,
+                    single_token=settings.single_token,
                 )
                 writer.write(_table(described, step, layer, languages).select(schema.names))
                 picked = choose_features(
@@ -136,7 +132,7 @@ def describe_features(
                     described.monosemanticity,
                     described.n_activations,
                     described.n_tokens_distinct,
-                    examples_per_class,
+                    settings.examples_per_class,
                 )
                 contexts += strongest_contexts(patterns[layer], layer, list(picked))
                 for feature, selection in picked.items():
@@ -148,7 +144,7 @@ def describe_features(
                     }
     documents = sources(read_documents(evaluation, languages), {context.document for context in contexts})
     contexts = distinct_contexts(contexts, documents)
-    values = context_activations(model, encoders, contexts, documents, token_budget=token_budget)
+    values = context_activations(model, encoders, contexts, documents, token_budget=compute.token_budget)
     rows = [
         {**row, **chosen[row["layer"], row["feature"]]}
         for row in example_rows(contexts, values, documents, load_tokenizer(lm), languages)

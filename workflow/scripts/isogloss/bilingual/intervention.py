@@ -25,6 +25,8 @@ from isogloss.bilingual.intervention_tables import (
 )
 from isogloss.bilingual.perplexity import document_losses
 from isogloss.bilingual.translation_tasks import Task, translation_tasks
+from isogloss.config.bilingual import Intervention
+from isogloss.config.measures import Compute, Statistics
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
@@ -48,18 +50,11 @@ def intervene(
     step: int,
     layer: int,
     languages: Sequence[str],
-    classes: Sequence[str] | None,
-    alphas: Sequence[float],
-    n_features: Sequence[int],
-    repeats: int,
-    bias: bool,
-    rescale: bool,
-    documents: int,
-    translations: Mapping[str, Any] | None,
-    bootstrap: int,
-    confidence: float,
-    token_budget: int,
-    dtype: str,
+    settings: Intervention,
+    segments: Mapping[str, str],
+    names: Mapping[str, str],
+    statistics: Statistics,
+    compute: Compute,
     seed: int,
     metadata: Mapping[str, Any],
     hypotheses: str | None = None,
@@ -75,11 +70,11 @@ def intervene(
 
     `perplexity` is the mean over the first `documents` documents of a language in `evaluation` of exp(mean
     negative log-likelihood of a document's tokens, BOS apart); lang `all` is the mean over all documents
-    (resources/papers.md, paper C, sec. 5.2), and `n` counts documents. With `translations` (`segments`: a table
-    by language, `names`: of all languages, for the prompts, `shots`, `sentences`, `new_tokens`), `chrf` and `bleu`
-    are those of greedy few-shot translation into lang: into each other language from the first of `languages`, and
-    into the first the mean over the others. Then a table of every translation, which COMET reads, is written to the
-    path `hypotheses`, if there is one. Scores that are not computed are null.
+    (resources/papers.md, paper C, sec. 5.2), and `n` counts documents. With `translations`, `chrf` and `bleu`
+    are those of greedy few-shot translation of the tables `segments`, by language, whose `names` stand in the
+    prompts: into each other language from the first of `languages`, and into the first the mean over the others.
+    Then a table of every translation, which COMET reads, is written to the path `hypotheses`, if there is one.
+    Scores that are not computed are null.
 
     In `summary`, `change` is the perplexity minus that of `none`, with a paired bootstrap interval over
     documents, the repeats of a draw averaged first; the language versions of a document are drawn
@@ -90,14 +85,16 @@ def intervene(
     tables of features that are not those of `full`, an empty class that was asked for, a language without
     documents, a prompt longer than the context, and losses that are not finite.
     """
-    folder = Path(sae) / f"layer_{layer}"
-    tokenizer, models = _load(lm, full, folder, layer, Decoding(bias, rescale), getattr(torch, dtype))
+    alphas, translations, token_budget = settings.alphas, settings.translations, compute.token_budget
+    folder, dtype = Path(sae) / f"layer_{layer}", getattr(torch, compute.dtype)
+    tokenizer, models = _load(lm, full, folder, layer, Decoding(settings.bias, settings.rescale), dtype)
     check_documents(evaluation, lm, models.unfinished)
     width = len(models.dictionary.w_dec)
     described = read_layer(features, layer, features=width)
     _check_step(described.step, step, folder, same_model=Path(lm).resolve() == Path(full).resolve())
-    chosen, left_out = classes_to_inject(described, classes, languages, layer)
-    draws = list(draw_features({name: described.members[name] for name in chosen}, n_features, repeats, seed))
+    chosen, left_out = classes_to_inject(described, settings.classes, languages, layer)
+    members = {name: described.members[name] for name in chosen}
+    draws = list(draw_features(members, settings.n_features, settings.repeats, seed))
     masks, mask_of_draw = distinct_masks(draws, width, models.dictionary.w_dec.device)
     variants = [Variant(NONE, 0.0, 0, 0, 0, None)] + [
         Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), mask)
@@ -107,14 +104,10 @@ def intervene(
     tasks: list[Task] = []
     if translations is not None:
         tasks = translation_tasks(
-            translations["segments"],
-            translations["names"],
-            shots=translations["shots"],
-            sentences=translations["sentences"],
-            seed=seed,
+            segments, names, shots=translations.shots, sentences=translations.sentences, seed=seed
         )
     vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
-    read = _read_documents(evaluation, languages, documents, tokenizer.bos_token_id, vocabulary)
+    read = _read_documents(evaluation, languages, settings.documents, tokenizer.bos_token_id, vocabulary)
     losses = document_losses(models, read.ids, masks=masks, alphas=alphas, token_budget=token_budget)
     strengths = {float(alpha): number for number, alpha in enumerate(alphas)}
     of_variant = np.stack(
@@ -126,7 +119,7 @@ def intervene(
     _check_finite(of_variant, variants, read, layer)
     translated = [[] for _ in variants]
     if tasks and translations is not None:
-        translated = _translate(models, tokenizer, tasks, variants, masks, translations["new_tokens"], token_budget)
+        translated = _translate(models, tokenizer, tasks, variants, masks, translations.new_tokens, token_budget)
     write_results(
         output,
         summary,
@@ -136,13 +129,13 @@ def intervene(
         read,
         translated,
         languages,
-        {"bootstrap": bootstrap, "confidence": confidence, "seed": seed},
+        {"bootstrap": statistics.bootstrap, "confidence": statistics.confidence, "seed": seed},
         {
             **metadata,
             "full_step": described.step,
             "classes_left_out": left_out,
-            "bias": bias,
-            "rescale": rescale,
+            "bias": settings.bias,
+            "rescale": settings.rescale,
             "sentences": len(tasks[0].segments) if tasks else 0,
         },
     )

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from isogloss.config.measures import Statistics
+
 MIXED, SILENT, ALL = "mixed", "silent", "all"
 
 _MEANS = ("monosemanticity", "monosemanticity_other_reading", "span_length")
@@ -38,8 +40,7 @@ def aggregate(
     examples_table: str,
     sae_training: str,
     languages: Sequence[str],
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -63,7 +64,9 @@ def aggregate(
                 frame = pl.concat(list(iter_layers([path], [layer])))
                 writer.write(frame)
                 for (step,), of_step in sorted(frame.group_by("step")):
-                    rows += _classes(of_step, languages, bootstrap, confidence, (seed, int(step), layer))
+                    rows += _classes(
+                        of_step, languages, statistics.bootstrap, statistics.confidence, (seed, int(step), layer)
+                    )
     bounds = [f"{name}{end}" for name in ("share", *_MEANS) for end in ("", "_low", "_high")]
     schema = {
         "step": pl.Int64,

@@ -1,6 +1,6 @@
 """What every section of the configuration is made of: base class, number types, checks of language codes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -22,6 +22,17 @@ class Section(BaseModel):
     def numbers(self) -> dict[str, Any]:
         """The section as plain values, here and in the sections within without the fields that change no number."""
         return _numbers(self, self.model_dump(mode="json"))
+
+    def without(self, *fields: str) -> Self:
+        """The section for a rule that doesn't depend on these fields: reading one is an AttributeError."""
+        part = self.model_copy()
+        for field in fields:
+            object.__delattr__(part, field)  # a section is frozen
+        return part
+
+    def only(self, *fields: str) -> Self:
+        """The section for a rule that depends on these fields alone."""
+        return self.without(*(type(self).model_fields.keys() - fields))
 
 
 def _numbers(value: Any, plain: Any) -> Any:

@@ -4,21 +4,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import torch
 from torch import nn
 from tqdm import tqdm
 
-from isogloss.disparity.alignment import (
-    Distance,
-    Inactive,
-    LossSettings,
-    PairLosses,
-    accumulate_gradient,
-    require_finite,
-)
+from isogloss.config.measures import Alignment, AlignmentRun, Compute
+from isogloss.disparity.alignment import LossSettings, PairLosses, accumulate_gradient, require_finite
 from isogloss.disparity.training_pairs import batch_rows, draw_pairs, recorded_on_phrases, tokenized
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import save_adapter, with_lora
@@ -52,33 +46,16 @@ def align(
     losses: str,
     state_folder: str,
     model_name: str,
-    languages: Sequence[str],
-    target_layer: int,
-    tuned_layers: Literal["up_to_target"] | list[int],
-    distance: Distance,
-    weight: float,
-    inactive: Inactive,
-    detach_reference: bool,
-    recorded: Literal["corpus", "phrase"],
-    held_out: float,
-    samples: int,
-    iterations: int,
-    batch_size: int,
-    learning_rate: float,
-    rank: int,
-    alpha: float,
-    dropout: float,
-    target_modules: Sequence[str],
-    resume_every: int,
-    token_budget: int,
-    dtype: Literal["float32", "bfloat16"],
+    settings: Alignment,
+    run: AlignmentRun,
+    compute: Compute,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Train LoRA matrices that raise the translations' activations at `target_layer` to the reference's.
+    """Train LoRA matrices that raise the translations' activations at the run's target layer to the reference's.
 
     Reads the target layer's `sae`, `phrases` (the tables that hold it) and `translations` (one table for
-    each of `languages`), and with `recorded="phrase"` the base model's `reference_activations`. Only
+    each of the run's languages), and with `recorded="phrase"` the base model's `reference_activations`. Only
     phrases of the target layer take part whose feature is not `held_out` and that share no text with one
     whose feature is; how many were dropped for their text is in the metadata of `losses`
     (`n_phrases_dropped`), and how many pairs of the others have no translation (`n_untranslated`). `samples`
@@ -96,69 +73,71 @@ def align(
     Raises `IsoglossError` for lacking or empty texts, no phrase to train on, unknown target modules,
     and a loss that is not finite (naming step, layer, language and phrase).
     """
-    settings = LossSettings(distance, weight, inactive, detach_reference)
-    recorded_activations = None
-    if recorded == "phrase":
+    loss = LossSettings(settings.distance, settings.weight, settings.inactive, settings.detach_reference)
+    layer, iterations, rate = run.target_layer, settings.iterations, settings.learning_rate
+    recorded = None
+    if settings.recorded == "phrase":
         if reference_activations is None:
             raise IsoglossError(
                 "alignment.recorded is 'phrase': the base model's activations are needed, none were given"
             )
-        recorded_activations = recorded_on_phrases(reference_activations, target_layer, inactive)
+        recorded = recorded_on_phrases(reference_activations, layer, settings.inactive)
     drawn, dropped, untranslated = draw_pairs(
         phrases=phrases,
-        translations=dict(zip(languages, translations, strict=True)),
-        layer=target_layer,
-        share=held_out,
-        samples=samples,
+        translations=dict(zip(run.languages, translations, strict=True)),
+        layer=layer,
+        share=settings.held_out,
+        samples=settings.samples,
         seed=seed,
-        recorded=recorded_activations,
+        recorded=recorded,
     )
     pairs = tokenized(drawn, lm)
     n_features = len({pair.feature for pair in pairs})
     logger.info("%d pairs of %d features", len(pairs), n_features)
 
     torch.manual_seed(seed)
-    tuned = list(range(target_layer + 1)) if tuned_layers == "up_to_target" else sorted(tuned_layers)
-    model = load_causal_model(lm, last_layer=target_layer, dtype=getattr(torch, dtype))
-    model = with_lora(model, tuned, target_modules, rank=rank, alpha=alpha, dropout=dropout)
+    tuned = list(range(layer + 1)) if run.tuned_layers == "up_to_target" else sorted(run.tuned_layers)
+    model = load_causal_model(lm, last_layer=layer, dtype=getattr(torch, compute.dtype))
+    lora = {"rank": settings.rank, "alpha": settings.alpha, "dropout": settings.dropout}
+    model = with_lora(model, tuned, settings.target_modules, **lora)
     encoder = load_encoder(sae).to(next(model.parameters()).device)
     matrices = {name: matrix for name, matrix in model.named_parameters() if matrix.requires_grad}
-    optimiser = torch.optim.Adam(matrices.values(), lr=learning_rate)
+    optimiser = torch.optim.Adam(matrices.values(), lr=rate)
+    token_budget = compute.token_budget
 
     digest = digest_of(
-        [settings, tuned, target_modules, target_layer, samples, iterations, batch_size, learning_rate],
-        [rank, alpha, dropout, dtype, seed, model_name],
+        [loss, tuned, settings.target_modules, layer, settings.samples, iterations, settings.batch_size, rate],
+        [*lora.values(), compute.dtype, seed, model_name],
         [metadata.get("code"), *(version(name) for name in ("torch", "transformers", "peft"))],
         [drawn],
         [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _weights(lm, sae)],
     )
-    state = TrainingState(state_folder, digest, resume_every)
+    state = TrainingState(state_folder, digest, settings.resume_every)
     log = _resume(state, matrices, optimiser)
     if log:
         logger.info("resumed after step %d", len(log) - 1)
     for step in tqdm(range(len(log), iterations), initial=len(log), total=iterations, desc="align", unit="step"):
-        chosen = batch_rows(len(pairs), step, batch_size, seed)
-        rate = learning_rate * (1 - step / iterations)
+        chosen = batch_rows(len(pairs), step, settings.batch_size, seed)
+        falling = rate * (1 - step / iterations)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = falling
         terms, token_budget = _with_less_memory(
             lambda budget, chosen=chosen: accumulate_gradient(
-                model, encoder, target_layer, [pairs[row] for row in chosen], settings, budget
+                model, encoder, layer, [pairs[row] for row in chosen], loss, budget
             ),
             optimiser,
             token_budget,
         )
-        require_finite(terms, settings, [drawn[row].name for row in chosen], f"step {step}, layer {target_layer}")
+        require_finite(terms, loss, [drawn[row].name for row in chosen], f"step {step}, layer {layer}")
         optimiser.step()
         optimiser.zero_grad()
-        log.append(_log_row(step, terms, weight, rate))
+        log.append(_log_row(step, terms, loss.weight, falling))
         if state.due(step + 1) and step + 1 < iterations:
             _save(state, matrices, optimiser, log)
 
     if not all(bool(torch.isfinite(matrix).all()) for matrix in matrices.values()):
         raise IsoglossError(
-            f"step {iterations - 1}, layer {target_layer}: the LoRA matrices are not finite;"
-            " lower alignment.learning_rate"
+            f"step {iterations - 1}, layer {layer}: the LoRA matrices are not finite; lower alignment.learning_rate"
         )
     save_adapter(model, Path(adapter), model_name)
     counts = {"n_pairs": len(pairs), "n_features": n_features}

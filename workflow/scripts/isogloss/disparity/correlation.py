@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.stats import adjust, pearson
 from isogloss.tables import read_table, write_table
@@ -22,8 +23,7 @@ def correlate_gap_with_accuracy(
     gap_accuracy_correlation: str,
     gap_accuracy: str,
     reference: str,
-    confidence: float,
-    correction: Literal["holm", "bh"],
+    statistics: Statistics,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write, per task, Pearson's r of the languages' mean gap and base accuracy (paper A, Figs. 9 to 11).
@@ -44,15 +44,16 @@ def correlate_gap_with_accuracy(
 
     rows: list[dict[str, Any]] = []
     for task in tasks:
-        its = pairs.filter(pl.col("task") == task)
-        odd = set(its["lang"]) ^ set(gaps["lang"])
+        points = pairs.filter(pl.col("task") == task)
+        odd = set(points["lang"]) ^ set(gaps["lang"])
         if odd:
             raise IsoglossError(
                 f"task {task}: {', '.join(sorted(odd))} in only one of {accuracy} and {language_gap_summary};"
                 " benchmark the analysed languages"
             )
-        rows.append({"task": task, **_pearson(its["mean_gap_pct"].to_numpy(), its["accuracy"].to_numpy(), confidence)})
-    corrected = adjust([row["p"] for row in rows], correction)
+        gap, score = points["mean_gap_pct"].to_numpy(), points["accuracy"].to_numpy()
+        rows.append({"task": task, **_pearson(gap, score, statistics.confidence)})
+    corrected = adjust([row["p"] for row in rows], statistics.correction)
     numbers = dict.fromkeys(["r", "ci_low", "ci_high", "p", "p_adjusted"], pl.Float64)
     table = pl.DataFrame(
         [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)], schema_overrides=numbers
@@ -62,9 +63,10 @@ def correlate_gap_with_accuracy(
 
 
 def _pearson(x: np.ndarray, y: np.ndarray, confidence: float) -> dict[str, Any]:
-    found = pearson(x, y, confidence)
-    if found.r is None:
+    correlation = pearson(x, y, confidence)
+    if correlation.r is None:
         logger.warning(
             "no correlation: %d languages, spread of gaps %g, of accuracies %g", len(x), np.ptp(x), np.ptp(y)
         )
-    return {"r": found.r, "ci_low": found.low, "ci_high": found.high, "p": found.p, "n": len(x)}
+    r, low, high, p = correlation
+    return {"r": r, "ci_low": low, "ci_high": high, "p": p, "n": len(x)}

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from isogloss.config.measures import Statistics
 from isogloss.disparity.holdout import held_out_mask
 from isogloss.disparity.parallel import ParallelLayer, by_language, parallel_layers
 from isogloss.errors import IsoglossError
@@ -45,8 +46,7 @@ def measure_gain(
     reference: str,
     held_out: float,
     minimum_phrases: int,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -75,6 +75,7 @@ def measure_gain(
     before_paths = by_language(base, base_langs)
     rows: list[dict[str, Any]] = []
     n_untranslated: dict[str, dict[int, int]] = {}
+    confidence = statistics.confidence
     for run, target_layer in target_layers.items():
         chosen = [index for index, name in enumerate(adapted_runs) if name == run]
         after_paths = by_language([adapted[i] for i in chosen], [adapted_langs[i] for i in chosen])
@@ -102,8 +103,8 @@ def measure_gain(
                 "n_phrases": len(part.features),
                 "n_features_held_out": len(np.unique(part.features[unseen])),
             }
-            whole = _estimates(part, np.ones_like(unseen), bootstrap, seed)
-            held = _estimates(part, unseen, bootstrap, seed)
+            whole = _estimates(part, np.ones_like(unseen), statistics.bootstrap, seed)
+            held = _estimates(part, unseen, statistics.bootstrap, seed)
             for row, lang in enumerate(names):
                 rows.append({**key, "lang": lang} | _columns(whole, held, row, names.index(reference), confidence))
     integers = dict.fromkeys(["layer", "target_layer", "n_features", "n_phrases", "n_features_held_out"], pl.Int32)

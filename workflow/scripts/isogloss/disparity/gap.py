@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 from scipy.stats import ttest_1samp
 
+from isogloss.config.measures import Languages, Statistics
 from isogloss.disparity.parallel import ParallelLayer, by_language, parallel_layers
 from isogloss.errors import IsoglossError
 from isogloss.stats import (
@@ -36,22 +37,19 @@ def measure_gap(
     group_gap: str,
     group_activation: str,
     language_gap_summary: str,
-    reference: str,
-    high_resource: Sequence[str],
-    medium_low_resource: Sequence[str],
+    languages: Languages,
     minimum_phrases: int,
-    bootstrap: int,
-    confidence: float,
-    correction: Literal["holm", "bh"],
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write the four gap tables (paper A, sec. 2.4 and 2.5, eqs. A2, A3 and A3b; Figs. 3, 7, 8; Table 10).
 
     `activations` are activation tables, one for each block of layers and language; `langs` names the
-    language of each. Per layer, A is the mean over features of the mean over a feature's phrases. A phrase
-    without a translation in one of the languages is left out in all; `n_phrases` counts those that are
-    used, the tables' metadata those that are left out, by layer (`n_untranslated`).
+    language of each; rows are in the order in which languages come there. Per layer, A is the mean over
+    features of the mean over a feature's phrases. A phrase without a translation in one of the languages is
+    left out in all; `n_phrases` counts those that are used, the tables' metadata those that are left out, by
+    layer (`n_untranslated`).
 
     - language_gap: 100 (A_reference - A_lang) / A_reference, with the p-value of a t-test of the
       features' paired differences, plain (p) and corrected over layers and languages (p_adjusted);
@@ -70,16 +68,17 @@ def measure_gap(
 
     Raises `IsoglossError` if a language has no activations, and as `parallel_layers`.
     """
+    reference, confidence = languages.reference, statistics.confidence
     paths = by_language(activations, langs)
     names = list(paths)
-    absent = {reference, *high_resource, *medium_low_resource} - set(names)
+    absent = {reference, *languages.high_resource, *languages.medium_low_resource} - set(names)
     if absent:
         raise IsoglossError(f"no activations of {', '.join(sorted(absent))}; encode every analysed language first")
     origin = names.index(reference)
-    low = [names.index(lang) for lang in medium_low_resource]
+    low = [names.index(lang) for lang in languages.medium_low_resource]
     high = {
-        "with_reference": [names.index(lang) for lang in high_resource],
-        "without_reference": [names.index(lang) for lang in high_resource if lang != reference],
+        "with_reference": [names.index(lang) for lang in languages.high_resource],
+        "without_reference": [names.index(lang) for lang in languages.high_resource if lang != reference],
     }
 
     language_rows: list[dict[str, Any]] = []
@@ -90,7 +89,7 @@ def measure_gap(
     n_untranslated: dict[int, int] = {}
     for part in parallel_layers(list(paths.values()), names, ["activation"], minimum_phrases):
         n_untranslated[part.layer] = part.n_untranslated
-        estimates = _estimates(part, bootstrap, seed)
+        estimates = _estimates(part, statistics.bootstrap, seed)
         gap = percent_below(estimates[:, [origin]], estimates)
         if estimates[0, origin] == 0:
             logger.warning("layer %d: the mean activation of %s is 0, its gaps are null", part.layer, reference)
@@ -109,13 +108,13 @@ def measure_gap(
             key = {"layer": part.layer, "variant": variant}
             group_gap_estimates = percent_below(_mean(estimates, members), _mean(estimates, low))
             group_rows.append(key | _with_interval("gap_pct", group_gap_estimates, confidence) | size)
-            for group, its in (("high_resource", members), ("medium_low_resource", low)):
+            for group, columns in (("high_resource", members), ("medium_low_resource", low)):
                 activation_rows.append(
-                    key | {"group": group} | _with_interval("mean_activation", _mean(estimates, its), confidence)
+                    key | {"group": group} | _with_interval("mean_activation", _mean(estimates, columns), confidence)
                 )
 
     notes = {**metadata, "layers_without_gap": without_gap, "n_untranslated": n_untranslated}
-    corrected = adjust([row["p"] for row in language_rows], correction)
+    corrected = adjust([row["p"] for row in language_rows], statistics.correction)
     frame = pl.DataFrame(language_rows, schema_overrides=_NULLABLE, infer_schema_length=None)
     frame = frame.with_columns(pl.Series("p_adjusted", corrected, dtype=pl.Float64))
     write_table(language_gap, frame, notes, LANGUAGE_GAP)

@@ -8,6 +8,7 @@ import polars as pl
 from jaxtyping import Bool, Float, Int
 from statsmodels.regression.linear_model import WLS
 
+from isogloss.config.measures import Statistics
 from isogloss.disparity.parallel import by_language, parallel_layers
 from isogloss.errors import IsoglossError
 from isogloss.stats import (
@@ -32,8 +33,7 @@ def measure_controls(
     activation_controls: str,
     reference: str,
     minimum_phrases: int,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -65,6 +65,7 @@ def measure_controls(
     Raises `IsoglossError` if the reference has no activations or a text no tokens, and as
     `parallel_layers`.
     """
+    bootstrap, confidence = statistics.bootstrap, statistics.confidence
     paths = by_language(activations, langs)
     names = list(paths)
     if reference not in paths:

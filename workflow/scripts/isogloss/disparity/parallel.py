@@ -10,7 +10,6 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from isogloss.errors import IsoglossError
-from isogloss.languages import in_order
 from isogloss.tables.layers import iter_layers, layers_in
 
 _KEYS = ["layer", "feature", "phrase"]
@@ -27,11 +26,11 @@ class ParallelLayer(NamedTuple):
 
 
 def by_language(paths: Sequence[str], langs: Sequence[str]) -> dict[str, list[str]]:
-    """The paths of each language (one a block of layers), languages in the order of the language table."""
-    return {
-        lang: [path for path, its in zip(paths, langs, strict=True) if its == lang]
-        for lang in in_order(list(dict.fromkeys(langs)))
-    }
+    """The paths of each language (one a block of layers), languages in the order in which they come in `langs`."""
+    grouped: dict[str, list[str]] = {lang: [] for lang in langs}
+    for path, lang in zip(paths, langs, strict=True):
+        grouped[lang].append(path)
+    return grouped
 
 
 def parallel_layers(
@@ -55,8 +54,8 @@ def parallel_layers(
     """
     for paths in zip(*series, strict=True):
         layers = [layers_in(path) for path in paths]
-        for path, its in zip(paths, layers, strict=True):
-            if its != layers[0]:
+        for path, layers_there in zip(paths, layers, strict=True):
+            if layers_there != layers[0]:
                 raise _not_parallel(path, paths[0])
         for layer in layers[0]:
             frames = [_read(path, layer, [*columns, *optional]) for path in paths]
@@ -100,8 +99,8 @@ def _stack(
     """The `kept` rows of all frames; NaN for null."""
     values = np.empty((len(columns), len(frames), int(kept.sum())))
     for row, column in enumerate(columns):
-        for place, frame in enumerate(frames):
-            values[row, place] = frame[column].filter(kept).cast(pl.Float64).to_numpy()
+        for number, frame in enumerate(frames):
+            values[row, number] = frame[column].filter(kept).cast(pl.Float64).to_numpy()
     return values
 
 

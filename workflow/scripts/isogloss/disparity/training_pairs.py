@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -66,6 +66,36 @@ def draw_pairs(
 
     Raises `IsoglossError` if no phrase is left to train on, and for lacking or empty texts.
     """
+    eligible, dropped = _eligible_phrases(phrases, layer, share, seed)
+    chosen, untranslated = _draw(eligible, translations, layer, samples, seed)
+    wanted = {phrase for (phrase, *_), _ in chosen}
+    reference = _texts(phrases, layer, wanted, "the reference")
+    texts = {
+        lang: _texts([path], layer, {phrase for (phrase, *_), code in chosen if code == lang}, f"language {lang}")
+        for lang, path in translations.items()
+    }
+    if recorded is not None and (lacking := wanted - recorded.keys()):
+        raise IsoglossError(
+            f"{', '.join(phrases)}: the base model's activations lack {len(lacking)} phrases of layer {layer}, the"
+            f" first is {min(lacking)}; run the rule that encodes the base model again"
+        )
+    pairs = [
+        TrainingPair(
+            phrase=phrase,
+            lang=lang,
+            feature=feature,
+            recorded=activation if recorded is None else recorded[phrase],
+            reference=reference[phrase].text,
+            reference_ids=reference[phrase].ids,
+            translation=texts[lang][phrase].text,
+        )
+        for (phrase, feature, activation), lang in chosen
+    ]
+    return Drawn(pairs, dropped, untranslated)
+
+
+def _eligible_phrases(phrases: Sequence[str], layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
+    """As `_trained_phrases`. Raises `IsoglossError` if there is none."""
     where = ", ".join(phrases)
     eligible, dropped = _trained_phrases(phrases, layer, share, seed)
     if eligible.is_empty() and dropped:
@@ -84,6 +114,13 @@ def draw_pairs(
         len(eligible),
         dropped,
     )
+    return eligible, dropped
+
+
+def _draw(
+    eligible: pl.DataFrame, translations: Mapping[str, str], layer: int, samples: int, seed: int
+) -> tuple[list[tuple[tuple[Any, ...], str]], int]:
+    """Rows of `eligible`, each with a language that it has a translation in, and how many pairs have none."""
     codes = list(translations)
     rng = np.random.default_rng([seed, 0])
     numbers = rng.permutation(len(eligible) * len(codes))
@@ -99,32 +136,9 @@ def draw_pairs(
     if untranslated:
         logger.info("%d of %d pairs have no translation and are not drawn", untranslated, len(translated))
     numbers = numbers[translated[numbers]][:samples]
-    chosen = [(eligible.row(number // len(codes)), codes[number % len(codes)]) for number in numbers.tolist()]
-
-    wanted = {phrase for (phrase, *_), _ in chosen}
-    reference = _texts(phrases, layer, wanted, "the reference")
-    texts = {
-        lang: _texts([path], layer, {phrase for (phrase, *_), code in chosen if code == lang}, f"language {lang}")
-        for lang, path in translations.items()
-    }
-    if recorded is not None and (lacking := wanted - recorded.keys()):
-        raise IsoglossError(
-            f"{where}: the base model's activations lack {len(lacking)} phrases of layer {layer}, the first is"
-            f" {min(lacking)}; run the rule that encodes the base model again"
-        )
-    pairs = [
-        TrainingPair(
-            phrase=phrase,
-            lang=lang,
-            feature=feature,
-            recorded=activation if recorded is None else recorded[phrase],
-            reference=reference[phrase].text,
-            reference_ids=reference[phrase].ids,
-            translation=texts[lang][phrase].text,
-        )
-        for (phrase, feature, activation), lang in chosen
-    ]
-    return Drawn(pairs, dropped, untranslated)
+    return [
+        (eligible.row(number // len(codes)), codes[number % len(codes)]) for number in numbers.tolist()
+    ], untranslated
 
 
 def _trained_phrases(phrases: Sequence[str], layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
@@ -166,14 +180,14 @@ def _texts(paths: Sequence[str], layer: int, wanted: set[int], owner: str) -> di
     where = ", ".join(paths)
     texts: dict[int, _Text] = {}
     for rows in iter_layers(paths, [layer], ["phrase", "text", "ids"]):
-        for phrase, *its in rows.filter(pl.col("phrase").is_in(list(wanted))).iter_rows():
-            texts[phrase] = _Text(*its)
+        for phrase, *fields in rows.filter(pl.col("phrase").is_in(list(wanted))).iter_rows():
+            texts[phrase] = _Text(*fields)
     if lacking := wanted - texts.keys():
         raise IsoglossError(
             f"{where}: {owner} lacks {len(lacking)} phrases, the first is {min(lacking)}; delete the table and run"
             " again"
         )
-    if empty := [phrase for phrase, its in texts.items() if not (its.ids or its.text)]:
+    if empty := [phrase for phrase, text in texts.items() if not (text.ids or text.text)]:
         raise IsoglossError(
             f"{where}: the text of phrase {min(empty)} in {owner} is empty; delete the table and run again"
         )

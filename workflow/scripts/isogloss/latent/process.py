@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from isogloss.config.measures import Statistics
 from isogloss.latent.answers import by_task, log_ratios, proportion, read_layers, shared_questions
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.stats import adjust, pearson
@@ -41,9 +42,7 @@ def latent_process(
     transfer: str,
     latent: str,
     latent_correlation: str,
-    correction: Literal["holm", "bh"],
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -62,6 +61,7 @@ def latent_process(
 
     Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
     """
+    bootstrap, confidence = statistics.bootstrap, statistics.confidence
     frames: list[pl.DataFrame] = []
     for task, tables in by_task(scores, tasks, langs):
         shared = shared_questions(list(tables.values()), task)
@@ -86,7 +86,12 @@ def latent_process(
     table = pl.concat(frames)
     write_table(latent, table, {**metadata, "log_ratio": aggregation}, LATENT)
     points = _points(table, read_table(answers), read_table(transfer), reference)
-    write_table(latent_correlation, _correlations(points, confidence, correction), metadata, LATENT_CORRELATION)
+    write_table(
+        latent_correlation,
+        _correlations(points, confidence, statistics.correction),
+        metadata,
+        LATENT_CORRELATION,
+    )
 
 
 def _points(latent: pl.DataFrame, answers: pl.DataFrame, transfer: pl.DataFrame, reference: str) -> pl.DataFrame:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isogloss.config.latent import Latent
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
 from isogloss.latent.prompts import load_template
@@ -30,15 +32,12 @@ def score(
     reference: str,
     task: str,
     prompt: str,
-    instruction: str,
+    settings: Latent,
     layers: Sequence[int],
     state_layers: Sequence[int],
-    final_norm: bool,
-    softcap: bool,
     scores: Mapping[str, str],
     states: Mapping[str, str],
-    token_budget: int,
-    dtype: str,
+    compute: Compute,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -57,7 +56,8 @@ def score(
     torch.manual_seed(seed)
     of_reference = read_questions(questions, reference)
     tokenizer = load_tokenizer(lm)
-    lens = lens_of(load_causal_model(lm, dtype=getattr(torch, dtype)), final_norm=final_norm, softcap=softcap)
+    model, instruction = load_causal_model(lm, dtype=getattr(torch, compute.dtype)), settings.instruction
+    lens = lens_of(model, final_norm=settings.final_norm, softcap=settings.softcap)
     probed = _probed(layers, state_layers, len(lens.decoder.layers))
     for lang, path in scores.items():
         own = of_reference if lang == reference else read_questions(questions, lang)
@@ -65,7 +65,7 @@ def score(
         encoded = encoded_questions(tokenizer, template, own, of_reference, lettered=prompt == "letters")
         about: dict[str, Any] = {"task": task, "lang": lang, "prompt": prompt}
         held_out, too_long = _score_language(
-            lens, encoded, len(own), path, probed, state_layers, token_budget, {**metadata, **about}
+            lens, encoded, len(own), path, probed, state_layers, compute.token_budget, {**metadata, **about}
         )
         about |= {"instruction": instruction, "too_long": too_long, "questions": [name for name, _ in held_out]}
         write_vectors(states[lang], _states_by_layer(held_out, state_layers, lens.decoder.d_model), about)

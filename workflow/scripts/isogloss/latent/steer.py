@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isogloss.config.latent import Steering
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
 from isogloss.latent.prompts import load_template
@@ -71,16 +73,12 @@ def steer(
     instruction: str,
     states: Mapping[str, str],
     controls: Mapping[str, str],
-    shared: bool,
-    random: bool,
+    settings: Steering,
     layers: Sequence[int],
-    gammas: Sequence[float],
     steered: Mapping[str, str],
     vectors: Mapping[str, str],
-    token_budget: int,
-    dtype: str,
+    compute: Compute,
     seed: int,
-    generation: Mapping[str, Any] | None,
     generated: Mapping[str, str],
     metadata: Mapping[str, Any],
 ) -> None:
@@ -92,25 +90,26 @@ def steer(
     if `shared`, the mean over all languages of `states` but the reference. Scores are in nats: the letters'
     log-probabilities or the choices' texts' mean per token, as `score` has them at the last layer. γ = 0 is one
     row a question, vector "none", layer -1. Prompts that do not fit the context are dropped as `score` drops them
-    and counted in the metadata. With `generation` (new_tokens, questions, layer, gammas), `generated` shows
+    and counted in the metadata. With `settings.generation`, `generated` shows
     what the model says to the first questions, steered by the own vector.
 
     Raises `IsoglossError` for a layer that does not exist, states that are missing or of something else, a NaN,
     and as `read_questions`, `load_causal_model` and `steered_scores`.
     """
     torch.manual_seed(seed)
-    wanted: set[int] = {*layers, *([generation["layer"]] if generation else [])}
-    model = load_causal_model(lm, dtype=getattr(torch, dtype))
+    generation = settings.generation
+    wanted: set[int] = {*layers, *([generation.layer] if generation else [])}
+    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype))
     check_layers(model, sorted(wanted))
     tokenizer = load_tokenizer(lm)
     read = {lang: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for lang, path in states.items()}
     _check_languages(read)
     of_reference = read_questions(questions, reference)
     for lang, path in steered.items():
-        every = list(read.values()) if shared else []
+        every = list(read.values()) if settings.shared else []
         sources = _Sources(read[lang], read[reference], read.get(controls.get(lang, "")), every)
         common = common_questions(sources.used)
-        by_name = _vectors(sources, common, seed if random else None)
+        by_name = _vectors(sources, common, seed if settings.random else None)
         about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": common}
         write_vectors(vectors[lang], by_name[OWN], about)
         template = load_template(task, prompt, reference if instruction == "reference" else lang)
@@ -118,21 +117,20 @@ def steer(
         encoded = encoded_questions(
             tokenizer, template, own, of_reference, lettered=prompt == "letters", held_out=False
         )
-        variants = [
-            Variant(name, layer, float(gamma)) for name in by_name for layer in layers for gamma in gammas if gamma != 0
-        ]
-        keep = generation["questions"] if generation else 0
-        few = _write_scores(path, model, encoded, variants, by_name, token_budget, about, keep=keep)
+        gammas = [float(gamma) for gamma in settings.gammas if gamma != 0]
+        variants = [Variant(name, layer, gamma) for name in by_name for layer in layers for gamma in gammas]
+        keep = generation.questions if generation else 0
+        few = _write_scores(path, model, encoded, variants, by_name, compute.token_budget, about, keep=keep)
         if generation:
-            chosen = {key: generation[key] for key in ("layer", "new_tokens")}
+            chosen = {"layer": generation.layer, "new_tokens": generation.new_tokens}
             answers = generated_answers(
                 model,
                 tokenizer,
                 [question.prompt for question in few],
                 [(question.own, question.counterpart) for question in few],
-                by_name[OWN][generation["layer"]],
-                gammas=generation["gammas"],
-                token_budget=token_budget,
+                by_name[OWN][generation.layer],
+                gammas=generation.gammas,
+                token_budget=compute.token_budget,
                 **chosen,
             )
             write_answers(generated[lang], answers, {**about, **chosen})

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Bool, Float
 
+from isogloss.config.measures import Statistics
 from isogloss.latent.answers import Shared, by_task, read_ranking, read_steered, shared_questions
 from isogloss.latent.ranks import Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
@@ -48,8 +49,7 @@ def steering(
     prompts: Mapping[str, str],
     steering: str,
     steering_summary: str,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -64,6 +64,7 @@ def steering(
 
     Raises `IsoglossError` if a setting lacks a question, or the tables share none.
     """
+    bootstrap, confidence = statistics.bootstrap, statistics.confidence
     frames: list[pl.DataFrame] = []
     own_scores = dict(by_task(scores, tasks, langs))
     for task, tables in by_task(steered, tasks, langs):

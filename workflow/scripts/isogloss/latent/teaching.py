@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.latent.answers import (
     by_task,
@@ -78,8 +79,7 @@ def by_teaching(
     facts: str,
     aggregation: Literal["sum", "mean"],
     output: str,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -97,7 +97,7 @@ def by_teaching(
     known = read_table(facts, ["fact", "taught"])
     taught = dict(zip(known["fact"], known["taught"], strict=True))
     steered_tables = dict(by_task(steered, steered_tasks, steered_langs))
-    draws = Draws(bootstrap, confidence, seed)
+    draws = Draws(statistics.bootstrap, statistics.confidence, seed)
     rows: list[dict[str, Any]] = []
     for task, tables in by_task(scores, tasks, langs):
         if reference not in tables:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
+from isogloss.config.measures import Statistics
 from isogloss.latent.answers import by_task, proportion, read_rankings, shared_questions
 from isogloss.latent.ranks import Measures, Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
@@ -39,8 +40,7 @@ def transfer(
     answers: str,
     transfer: str,
     transfer_summary: str,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -55,6 +55,7 @@ def transfer(
 
     Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
     """
+    bootstrap, confidence = statistics.bootstrap, statistics.confidence
     accuracies: list[pl.DataFrame] = []
     pairs: list[pl.DataFrame] = []
     summary: list[dict[str, Any]] = []

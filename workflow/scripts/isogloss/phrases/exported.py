@@ -13,6 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.measures import Phrases
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_tokenizer
 from isogloss.phrases.search import PHRASES
@@ -71,10 +72,7 @@ def export_phrases(
     counts: str,
     layer: int,
     features: int,
-    threshold: float,
-    window: int,
-    feature_stride: int,
-    per_feature: int,
+    settings: Phrases,
     checked_records: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -94,12 +92,12 @@ def export_phrases(
     than 1 % of the sampled features' records are malformed or have tokens that the vocabulary lacks (exports of
     another tokenizer), and if there is no phrase.
     """
-    tokenizer = load_tokenizer(lm)
-    collected = _collect(exports, tokenizer, layer, features, feature_stride, window, threshold)
+    tokenizer, window, stride = load_tokenizer(lm), settings.window, settings.feature_stride
+    collected = _collect(exports, tokenizer, layer, features, stride, window, settings.threshold)
     tally = collected.tally
     rows: list[tuple[Any, ...]] = []
     for feature, windows in sorted(collected.windows.items()):
-        rows += _phrases(feature, windows, tokenizer, per_feature, tally)
+        rows += _phrases(feature, windows, tokenizer, settings.per_feature, tally)
     if not rows:
         raise IsoglossError(f"{exports}: no sampled feature has a phrase there; lower phrases.feature_stride")
     frame = pl.DataFrame(rows, schema=["feature", "rank", "text", "ids", "activation", "feature_max"], orient="row")
@@ -117,7 +115,7 @@ def export_phrases(
     lengths = frame["ids"].list.len()
     summary = {
         "layer": layer,
-        "features_sampled": len(range(0, features, feature_stride)),
+        "features_sampled": len(range(0, features, stride)),
         "features_recorded": len(collected.strongest),
         "features_with_phrases": len(with_phrases),
         **{name: tally[name] for name in _COUNTED},

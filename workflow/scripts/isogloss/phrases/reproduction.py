@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from isogloss.config.measures import Check, Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
@@ -56,10 +57,8 @@ def reproduce(
     records: Sequence[str],
     output: str,
     layers: Sequence[int],
-    correlation: float,
-    same_peak: float,
-    token_budget: int,
-    dtype: str,
+    check: Check,
+    compute: Compute,
     metadata: Mapping[str, Any],
 ) -> None:
     """Measure the recorded texts of `records` again at their layers, of `layers`, and compare token by token.
@@ -71,14 +70,14 @@ def reproduce(
     made without BOS have it, is a warning in the log.
     """
     wanted = pl.concat([read_table(path) for path in records]).filter(pl.col("layer").is_in(list(layers)))
-    agreements = _measure(lm, sae, wanted, token_budget, dtype) if len(wanted) else []
+    agreements = _measure(lm, sae, wanted, compute.token_budget, compute.dtype) if len(wanted) else []
     table = wanted.select("layer", "feature").hstack(
         pl.DataFrame(agreements, schema=list(Agreement._fields), orient="row")
     )
     failures = [
         failure
         for (layer,), rows in table.group_by("layer", maintain_order=True)
-        if (failure := _judge(int(layer), rows, correlation, same_peak))  # type: ignore[call-overload]
+        if (failure := _judge(int(layer), rows, check.correlation, check.same_peak))  # type: ignore[call-overload]
     ]
     failed = Path(output).with_suffix(".failed.parquet")
     failed.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.measures import Compute, Phrases
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
@@ -60,13 +61,8 @@ def find_phrases(
     phrases: str,
     counts: str,
     layers: Sequence[int],
-    threshold: float,
-    window: int,
-    feature_stride: int,
-    per_feature: int,
-    corpus_tokens: int,
-    token_budget: int,
-    dtype: str,
+    settings: Phrases,
+    compute: Compute,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write the phrases of every `feature_stride`-th feature of each layer's SAE (`sae`/layer_{l}).
@@ -82,17 +78,18 @@ def find_phrases(
     `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by
     spaces, and a NaN.
     """
-    layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, dtype))
+    layers, corpus_tokens = sorted(layers), settings.corpus_tokens
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
-    sampled = {layer: torch.arange(0, len(encoder.b_enc), feature_stride) for layer, encoder in encoders.items()}
+    stride = settings.feature_stride
+    sampled = {layer: torch.arange(0, len(encoder.b_enc), stride) for layer, encoder in encoders.items()}
     memory = read_segments(segments)
-    corpus = _statements(documents, memory, load_tokenizer(lm), context_length(model), window)
-    kept = {layer: no_windows(len(features), per_feature) for layer, features in sampled.items()}
+    corpus = _statements(documents, memory, load_tokenizer(lm), context_length(model), settings.window)
+    kept = {layer: no_windows(len(features), settings.per_feature) for layer, features in sampled.items()}
 
     places = sum(map(len, sampled.values()))
     group_size = min(512, max(16, 2**24 // places))
@@ -106,7 +103,7 @@ def find_phrases(
                 n_tokens += len(statement.ids) - 1
             if not group:
                 break
-            windows = _search(model, encoders, sampled, group, n_documents, token_budget)
+            windows = _search(model, encoders, sampled, group, n_documents, compute.token_budget)
             kept = {layer: strongest(kept[layer], windows[layer]) for layer in layers}
             n_documents += len(group)
             bar.update(n_tokens - start)
@@ -125,7 +122,7 @@ def find_phrases(
     total = 0
     with TableWriter(phrases, PHRASES, metadata) as writer:
         for layer in layers:
-            rows, summary = _phrases(kept[layer], sampled[layer].tolist(), threshold, names, memory)
+            rows, summary = _phrases(kept[layer], sampled[layer].tolist(), settings.threshold, names, memory)
             if rows:
                 columns = ["feature", "rank", "text", "activation", "feature_max", "segments"]
                 frame = pl.DataFrame(rows, schema=columns, orient="row")

@@ -5,12 +5,13 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 from tqdm import tqdm
 
+from isogloss.config.measures import Translation as TranslationSettings
 from isogloss.errors import IsoglossError
 from isogloss.phrases.translators import (
     MachineTranslation,
@@ -53,16 +54,12 @@ def translate(
     output: str,
     lang: str,
     reference: str,
-    backend: Literal["parallel", "opus-mt"],
+    settings: TranslationSettings,
     segments: str | None,
     translator: str | None,
     back_translator: str | None,
     target: str | None,
     back_target: str | None,
-    engine: Literal["ctranslate2", "transformers"],
-    compute_type: str,
-    beam_size: int,
-    minimum_chrf: float | None,
     state_folder: str,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -86,6 +83,7 @@ def translate(
     language code makes them; for phrases that are not there; and what the backend raises.
     """
     machine: Translator
+    backend = settings.backend
     if lang == reference:
         machine = Original()
     elif backend == "parallel":
@@ -96,10 +94,10 @@ def translate(
             back_translator,
             target=target,
             back_target=back_target,
-            engine=engine,
-            compute_type=compute_type,
-            beam_size=beam_size,
-            minimum_chrf=minimum_chrf,
+            engine=settings.engine,
+            compute_type=settings.compute_type,
+            beam_size=settings.beam_size,
+            minimum_chrf=settings.minimum_chrf,
         )
     layers = sorted(layers)
     total = sum(len(rows) for rows in _rows(phrases, layers, ["layer"]))

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float, Int
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.phrases.translation import STATUSES
 from isogloss.stats import UNDEFINED, hierarchical_bootstrap, percentile_interval
@@ -41,8 +42,7 @@ def measure_quality(
     translations: Sequence[str],
     langs: Sequence[str],
     translation_quality: str,
-    confidence: float,
-    bootstrap: int,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -72,7 +72,8 @@ def measure_quality(
             raise IsoglossError(
                 f"{tables[0]}: the phrases are not those of {paths[str(reference)][0]}; translate both again"
             )
-        rows.append({"lang": lang, **_measured(language, original, confidence, bootstrap, (seed, *lang.encode()))})
+        measured = _measured(language, original, statistics.confidence, statistics.bootstrap, (seed, *lang.encode()))
+        rows.append({"lang": lang, **measured})
     write_table(translation_quality, pl.DataFrame(rows, schema=_SCHEMA), metadata)
 
 

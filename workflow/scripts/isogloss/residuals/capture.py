@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_phrases
@@ -31,8 +32,7 @@ def capture(
     outputs: Mapping[str, str],
     layers: Sequence[int],
     feature_stride: int,
-    token_budget: int,
-    dtype: str,
+    compute: Compute,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write, by language, the float32 mean over tokens (BOS left out) of the residual after each of `layers`.
@@ -46,7 +46,7 @@ def capture(
     Raises `IsoglossError` on a NaN, naming layer, language and phrase.
     """
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, dtype))
+    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
     tokenizer = load_tokenizer(lm)
     for lang, paths in translations.items():
         _capture_language(
@@ -57,7 +57,7 @@ def capture(
             lang=lang,
             layers=layers,
             feature_stride=feature_stride,
-            token_budget=token_budget,
+            token_budget=compute.token_budget,
             metadata={**metadata, "lang": lang},
         )
 

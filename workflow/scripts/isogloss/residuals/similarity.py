@@ -13,6 +13,7 @@ import polars as pl
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
 from isogloss.spill import SpillFile
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, percentile_interval
@@ -72,8 +73,7 @@ def measure_similarity(
     similarity: str,
     similarity_pairs: str,
     reference: str,
-    bootstrap: int,
-    confidence: float,
+    statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -96,7 +96,7 @@ def measure_similarity(
     unknown, or no phrase of a layer is left.
     """
     paths = dict(zip(langs, residuals, strict=True))
-    names = list(paths)
+    names, bootstrap, confidence = list(paths), statistics.bootstrap, statistics.confidence
     if reference not in paths:
         raise IsoglossError(f"no residuals of the reference {reference}; capture it before the similarity")
     origin = names.index(reference)

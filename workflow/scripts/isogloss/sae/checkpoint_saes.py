@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from isogloss.config.bilingual import Bilingual
+from isogloss.config.measures import Compute
+from isogloss.config.model import SaeRecipe
 from isogloss.models.loading import load_base_model
 from isogloss.resume import TrainingState, digest_of, file_marks
 from isogloss.sae.quality import measure_quality
@@ -60,13 +63,12 @@ def train_checkpoint_saes(
     quality: str,
     step: int,
     layers: Sequence[int],
-    recipe: Mapping[str, Any],
+    recipe: SaeRecipe,
     learning_rates: str | None,
-    token_budget: int,
-    dtype: str,
+    bilingual: Bilingual,
+    compute: Compute,
     seed: int,
     state_folder: str,
-    resume_every: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Train an SAE for each of `layers` by paper C's recipe; writes `sae`/layer_{l} and the table `quality`.
@@ -74,13 +76,13 @@ def train_checkpoint_saes(
     `tokens` and `evaluation` are tables of `isogloss.text.tokenise`; `tokens` is read again from the
     start if it holds fewer than `recipe.tokens`. Residuals, BOS left out, are shuffled in a buffer of
     `recipe.buffer_tokens` a layer, in the model's own dtype, and scaled to L2 norm 1 as they leave it.
-    b_dec starts at the geometric median of the first batch. `recipe` holds a `Recipe`'s fields; the chosen row
+    b_dec starts at the geometric median of the first batch. The chosen row
     of the table `learning_rates`, if there is one, takes the place of its rate.
 
     `quality` has a row a layer: step, layer, fvu, l0, dead_features, loss (eq. 3) on the first
     `recipe.held_out_tokens` tokens of `evaluation`, and features, k, kind, n_tokens, learning_rate.
 
-    Every `resume_every` batches, at the next end of a group of documents, the state is saved in
+    Every `bilingual.resume_every` batches, at the next end of a group of documents, the state is saved in
     `state_folder`. A killed run that is started again with the same settings and files ends bit for bit
     where an unbroken one does; a state of other settings is thrown away. It is removed at the end.
 
@@ -92,13 +94,13 @@ def train_checkpoint_saes(
     from isogloss.tables import write_table
 
     where = f"checkpoint of step {step}"
-    settings = checked_recipe(recipe, learning_rates)
+    settings, token_budget, dtype = checked_recipe(dict(recipe), learning_rates), compute.token_budget, compute.dtype
     layers = sorted(layers)
     model = load_layers(lm, layers, dtype)
     check_documents(tokens, lm, model)
     device = next(model.parameters()).device
     identity = [settings, layers, seed, dtype, token_budget, step, metadata.get("code"), torch.__version__]
-    state = TrainingState(state_folder, digest_of(identity, file_marks(lm), file_marks(tokens)), resume_every)
+    state = TrainingState(state_folder, digest_of(identity, file_marks(lm), file_marks(tokens)), bilingual.resume_every)
     residuals = TokenResiduals(model, layers, settings, token_budget)
     with errors_at(where):
         trainer = train(

@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch, encode_phrases
@@ -56,8 +57,7 @@ def encode(
     translations: Mapping[str, str],
     outputs: Mapping[str, str],
     layers: Sequence[int],
-    token_budget: int,
-    dtype: str,
+    compute: Compute,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -77,13 +77,14 @@ def encode(
     layer, language and phrase.
     """
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, dtype))
+    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
     tokenizer = load_tokenizer(lm)
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
+    token_budget = compute.token_budget
     for lang, path in translations.items():
         token_budget = _encode_language(
             model,

@@ -8,6 +8,8 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from isogloss.config.measures import Compute
+from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.sae.checkpoint_saes import TokenResiduals, load_layers
 from isogloss.sae.quality import measure_quality
@@ -27,9 +29,8 @@ def search_learning_rate(
     step: int,
     layer: int,
     rates: Sequence[float],
-    recipe: Mapping[str, Any],
-    token_budget: int,
-    dtype: str,
+    recipe: SaeRecipe,
+    compute: Compute,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -46,8 +47,8 @@ def search_learning_rate(
     from isogloss.tables import write_table
 
     where = f"checkpoint of step {step}"
-    settings = checked_recipe(recipe)
-    model = load_layers(lm, [layer], dtype)
+    settings, token_budget = checked_recipe(dict(recipe)), compute.token_budget
+    model = load_layers(lm, [layer], compute.dtype)
     check_documents(tokens, lm, model)
     residuals = TokenResiduals(model, [layer], settings, token_budget)
     with errors_at(where):

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.measures import Compute
+from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
@@ -29,16 +31,15 @@ def train_saes(
     quality: str,
     layers: Sequence[int],
     shares: Mapping[str, float],
-    recipe: Mapping[str, Any],
-    token_budget: int,
-    dtype: str,
+    recipe: SaeRecipe,
+    compute: Compute,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Train an SAE a layer by paper C's recipe; writes `sae`/layer_{l} and the table `sae_quality`.
 
     `documents` are tables by language, drawn so that each language has its share of the tokens;
-    they are repeated if they are fewer than `recipe.tokens`. `recipe` holds a `Recipe`'s fields. The SAEs
+    they are repeated if they are fewer than `recipe.tokens`. The SAEs
     see residuals at L2 norm 1, BOS left out; documents are cut at the model's context, and how many were
     is logged and in the metadata of `quality` (`documents_cut`, by language). Token budget and
     padding change no number beyond float tolerance: vectors enter the buffer in document order.
@@ -49,11 +50,11 @@ def train_saes(
 
     from isogloss.tables import write_table
 
-    settings = Recipe(**recipe)
+    settings, token_budget = Recipe(**dict(recipe)), compute.token_budget
     if settings.kind != "topk":
         raise IsoglossError(f"sae.kind {settings.kind!r}: the SAEs of a model's phrases are topk; leave sae.kind out")
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
     context = context_length(model)
     tokenizer = load_tokenizer(lm)
     cut: Counter[str] = Counter()

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isogloss.config.bilingual import DocumentSource
 from isogloss.errors import IsoglossError
 from isogloss.jsonl import json_object
 from isogloss.sources.hub import open_repository
@@ -19,7 +20,7 @@ ROWS = 4096  # of a row group
 
 
 def fetch_documents(
-    *, source: Mapping[str, Any], lang: str, documents: int, output: str, metadata: Mapping[str, Any]
+    *, source: DocumentSource, lang: str, documents: int, output: str, metadata: Mapping[str, Any]
 ) -> None:
     """Write the table `output` (document, text) of the first `documents` documents of `source`.
 
@@ -31,10 +32,10 @@ def fetch_documents(
     number), a damaged file, and what `open_repository` raises.
     """
     repository = open_repository(source, "dataset")
-    names = repository.names(source["files"])
+    names = repository.names(source.files)
     if not names:
         raise IsoglossError(
-            f"{repository.where}: no file matches {source['files']!r}; correct bilingual.documents.{lang}.files"
+            f"{repository.where}: no file matches {source.files!r}; correct bilingual.documents.{lang}.files"
         )
     used: list[str] = []
     empty = 0
@@ -44,7 +45,7 @@ def fetch_documents(
         for name in names:
             used.append(name)
             path = repository.take([name])[name]
-            for number, text in enumerate(_texts(path, name, source["column"]), start=1):
+            for number, text in enumerate(_texts(path, name, source.column), start=1):
                 if text.strip():
                     yield f"{name}:{number}", text
                 else:

@@ -16,6 +16,7 @@ import httpx2
 from huggingface_hub import get_session
 from huggingface_hub.errors import OfflineModeIsEnabled
 
+from isogloss.config.pretrained import Neuronpedia
 from isogloss.errors import IsoglossError
 from isogloss.sources.hub import link, write_record
 from isogloss.tables import atomic_path
@@ -46,17 +47,17 @@ class Object(NamedTuple):
         return self.etag if re.fullmatch(r"[0-9a-f]{32}", self.etag) else None
 
 
-def fetch_exports(*, url: str, folder: str | None, model: str, source: str, output: str, downloads: str) -> None:
-    """Make the folder `output` with every `batch-N.jsonl.gz` that the bucket, or its copy, has of an SAE.
+def fetch_exports(*, neuronpedia: Neuronpedia, source: str, output: str, downloads: str) -> None:
+    """Make the folder `output` with every `batch-N.jsonl.gz` that the bucket, or its copy, has of the SAE `source`.
 
     `downloads`, a folder of this job's own, keeps what is there, whole files and parts, until the job
     is done: a killed one goes on where it was. Size and, where the bucket tells it, MD5 are checked.
     Raises `IsoglossError` if there are no exports, without a network, and for a file that does not come
     through.
     """
-    prefix = f"{model}/{source}/activations/"
-    if folder is not None:
-        files = _local(Path(folder).expanduser().absolute(), prefix)
+    prefix, url = f"{neuronpedia.model}/{source}/activations/", neuronpedia.url
+    if neuronpedia.folder is not None:
+        files = _local(Path(neuronpedia.folder).expanduser().absolute(), prefix)
         _warn_of_holes(list(files), prefix)
         with atomic_path(Path(output)) as aside:
             link(files, aside)

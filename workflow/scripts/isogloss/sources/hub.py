@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     XetDownloadError,
 )
 
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 
 Kind = Literal["model", "dataset"]
@@ -82,19 +83,27 @@ class Repository(NamedTuple):
         return {name: folder / name for name in names}
 
 
-def open_repository(source: Mapping[str, Any], kind: Kind = "model") -> Repository:
-    """What `source` (id, revision, folder) has to offer; the revision is resolved to a commit.
+def open_repository(source: Source, kind: Kind = "model") -> Repository:
+    """What `source` has to offer, a local folder or a repository of the Hub.
+
+    Raises `IsoglossError` for a folder that is not there, and as `hub_repository`.
+    """
+    if source.folder is not None:
+        folder = Path(source.folder).expanduser().absolute()
+        if not folder.is_dir():
+            raise IsoglossError(f"{source.folder}: no such folder; correct `folder`, or leave it out to download")
+        return Repository(source.folder, kind, source.id, None, None, folder, None)
+    assert source.id is not None  # the configuration asks for one of the two
+    return hub_repository(source.id, source.revision, kind)
+
+
+def hub_repository(name: str, revision: str, kind: Kind = "model") -> Repository:
+    """The repository `name` of the Hub; the revision is resolved to a commit.
 
     Without a network, in offline mode or while the Hub is down, what its cache has of that revision. Raises
-    `IsoglossError` for a folder that is not there, a gated or unknown repository, an unknown revision,
+    `IsoglossError` for a gated or unknown repository, an unknown revision,
     or if neither the Hub nor a cached copy can be reached.
     """
-    if source.get("folder") is not None:
-        folder = Path(source["folder"]).expanduser().absolute()
-        if not folder.is_dir():
-            raise IsoglossError(f"{source['folder']}: no such folder; correct `folder`, or leave it out to download")
-        return Repository(str(source["folder"]), kind, source.get("id"), None, None, folder, None)
-    name, revision = source["id"], source.get("revision") or "main"
     where = f"{name} at revision {revision}"
     with one_line(name, revision, kind):
         try:

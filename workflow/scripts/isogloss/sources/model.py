@@ -1,13 +1,14 @@
 """Stage `fetch_model`: weights, configuration and tokenizer of a causal language model."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig
 
+from isogloss.config.model import Shape
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.tables import atomic_path
@@ -33,7 +34,7 @@ NOUNS = {
 }
 
 
-def fetch_model(*, source: Mapping[str, Any], architecture: Mapping[str, int], output: str) -> None:
+def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     """Make the folder `output` of links to the model's files, safetensors only.
 
     The configuration comes first and is held against `architecture`, so that a wrong model costs no
@@ -117,7 +118,7 @@ def _first(config: Any, *names: str) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _check_shape(path: Path, declared: Mapping[str, int], where: str) -> None:
+def _check_shape(path: Path, declared: Shape, where: str) -> None:
     try:
         config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
         shape = shape_of(config)
@@ -127,9 +128,9 @@ def _check_shape(path: Path, declared: Mapping[str, int], where: str) -> None:
             " give a causal language model"
         ) from None
     wrong = [
-        f"{CONFIG} has {_described(name, shape[name])}, architecture.{name} says {declared[name]}"
-        for name in NOUNS
-        if name in shape and shape[name] != declared[name]
+        f"{CONFIG} has {_described(name, shape[name])}, architecture.{name} says {value}"
+        for name, value in declared
+        if name in shape and shape[name] != value
     ]
     if wrong:
         raise IsoglossError(

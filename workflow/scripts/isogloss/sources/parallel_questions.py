@@ -32,7 +32,7 @@ def parallel_questions(
     task: str,
     data: str,
     reference_data: str | None,
-    languages: Sequence[str],
+    languages: Mapping[str, str],
     reference: str,
     questions: int | None,
     held_out: int,
@@ -43,9 +43,9 @@ def parallel_questions(
     """Write the questions of `task` that all `languages` have, language by language (paper B, sec. 4.1 and app. A).
 
     `data` is the folder of the task (belebele, mmmlu or hellaswag) in its upstream layout (`read_upstream`),
-    `reference_data` that of English MMLU. Questions are in the order of the reference's file; of those that
-    are parallel the first `questions` by a hash of their ids (None: all) are kept, and `held_out` of these,
-    drawn with `seed`, are marked.
+    `reference_data` that of English MMLU; `languages` has the FLORES-200 code of each. Questions are in the
+    order of the reference's file; of those that are parallel the first `questions` by a hash of their ids
+    (None: all) are kept, and `held_out` of these, drawn with `seed`, are marked.
 
     A question is dropped in every language if it is lacking in one, or there has an empty text, not four
     choices, an empty choice, no answer among the four, or another answer than in the reference; and if
@@ -71,7 +71,7 @@ def parallel_questions(
 
 
 def _parallel(
-    task: str, data: str, reference_data: str | None, languages: Sequence[str], reference: str
+    task: str, data: str, reference_data: str | None, languages: Mapping[str, str], reference: str
 ) -> tuple[dict[str, int], Counter[str]]:
     """The answer of each question that can be asked in every language, in the reference's order; the dropped."""
     ahead = [reference, *(lang for lang in languages if lang != reference)]
@@ -80,7 +80,7 @@ def _parallel(
     reasons: dict[str, str] = {}
     for lang in ahead:
         answers: dict[str, tuple[str, int]] = {}
-        for row in read_upstream(task, data, reference_data, lang):
+        for row in read_upstream(task, data, reference_data, lang, languages[lang]):
             if row.defect:
                 reasons.setdefault(row.question, row.defect)
             else:
@@ -135,7 +135,7 @@ def _write(
     task: str,
     data: str,
     reference_data: str | None,
-    languages: Sequence[str],
+    languages: Mapping[str, str],
     ids: Sequence[str],
     held_out: set[str],
 ) -> None:
@@ -158,7 +158,9 @@ def _write(
     with TableWriter(output, schema, metadata) as writer:
         for lang in languages:
             texts: dict[str, UpstreamQuestion] = {
-                row.question: row for row in read_upstream(task, data, reference_data, lang) if row.question in wanted
+                row.question: row
+                for row in read_upstream(task, data, reference_data, lang, languages[lang])
+                if row.question in wanted
             }
             for start in range(0, len(ids), _ROWS):
                 rows = [

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from isogloss.errors import IsoglossError
 from isogloss.jsonl import read_json_lines
-from isogloss.languages import language_table
 from isogloss.sources.okapi import common_questions
 
 LETTERS = "ABCD"
@@ -29,10 +28,13 @@ class UpstreamQuestion(NamedTuple):
     defect: str | None  # why it cannot be asked
 
 
-def read_upstream(task: str, data: str, reference_data: str | None, lang: str) -> Iterator[UpstreamQuestion]:
+def read_upstream(
+    task: str, data: str, reference_data: str | None, lang: str, flores: str
+) -> Iterator[UpstreamQuestion]:
     """The questions of `task` in `lang` from the folder `data`, in file order; those with a defect too.
 
-    - belebele (facebook/belebele): data/{flores}.jsonl. An id is the link and the question's number.
+    - belebele (facebook/belebele): data/{flores}.jsonl, by the language's FLORES-200 code. An id is the link and the
+      question's number.
     - mmmlu (openai/MMMLU): test/mmlu_{LANGUAGE}-{REGION}.csv, English from the folder `reference_data`
       (cais/mmlu): all/test-*.parquet. An id is the subject and the number that the row has in English.
     - hellaswag (alexandrainst/m_hellaswag): data/{lang}/val.jsonl. Ids are those of
@@ -42,7 +44,12 @@ def read_upstream(task: str, data: str, reference_data: str | None, lang: str) -
 
     Raises `IsoglossError` for a missing file, a broken line or row, and a repeated id.
     """
-    yield from {"belebele": _belebele, "mmmlu": _mmmlu, "hellaswag": _hellaswag}[task](data, reference_data, lang)
+    if task == "belebele":
+        yield from _belebele(data, flores)
+    elif task == "mmmlu":
+        yield from _mmmlu(data, reference_data, lang)
+    else:
+        yield from _hellaswag(data, lang)
 
 
 def _question(
@@ -61,8 +68,8 @@ def _question(
     return UpstreamQuestion(question, group, passage and passage.strip(), text.strip(), texts, answer, defect)
 
 
-def _belebele(data: str, _: str | None, lang: str) -> Iterator[UpstreamQuestion]:
-    path = Path(data) / "data" / f"{language_table()[lang].flores}.jsonl"
+def _belebele(data: str, flores: str) -> Iterator[UpstreamQuestion]:
+    path = Path(data) / "data" / f"{flores}.jsonl"
     seen: set[str] = set()
     for where, row in read_json_lines(path, "belebele"):
         lacking = [field for field in (*BELEBELE_FIELDS, "mc_answer1") if row.get(field) is None]
@@ -150,7 +157,7 @@ def _english_mmlu(data: str) -> Iterator[UpstreamQuestion]:
             raise IsoglossError(f"{path}: damaged or cut off ({str(error).splitlines()[0]}); fetch it again") from None
 
 
-def _hellaswag(data: str, _: str | None, lang: str) -> Iterator[UpstreamQuestion]:
+def _hellaswag(data: str, lang: str) -> Iterator[UpstreamQuestion]:
     read = common_questions(data, "hellaswag", "val", lang, [lang], emptied=lambda _: False)
     for name, row in zip(read.ids, read.rows, strict=True):
         context = f"{row['ctx_a']} {row['ctx_b'].capitalize()}"

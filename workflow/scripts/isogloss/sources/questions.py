@@ -1,20 +1,22 @@
 """Stage `fetch_questions`: the questions of one task, in the layout that its data set has upstream."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
-from isogloss.languages import language_table
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.tables import atomic_path
 
 SPLITS = ("train", "val", "test")
+FLORES = r"[a-z]{3}_[A-Z][a-z]{3}"
 
 
-def fetch_questions(*, source: Mapping[str, Any], task: str, languages: Sequence[str], output: str) -> None:
+def fetch_questions(*, source: Source, task: str, languages: Mapping[str, str], output: str) -> None:
     """Make the folder `output` with the files of `task` in `languages`, by their names upstream.
+
+    `languages` has the FLORES-200 code of each.
 
     - arc, hellaswag, mmlu: data/LANGUAGE/SPLIT.jsonl, as `sources.okapi` reads them. Which splits
       a language has is upstream's affair (HellaSwag has no train).
@@ -31,7 +33,7 @@ def fetch_questions(*, source: Mapping[str, Any], task: str, languages: Sequence
         record(aside, repository, files, task=task, languages=list(languages))
 
 
-def _splits(repository: Repository, task: str, languages: Sequence[str]) -> list[str]:
+def _splits(repository: Repository, task: str, languages: Collection[str]) -> list[str]:
     there = [name for split in SPLITS for name in repository.names(f"data/*/{split}.jsonl")]
     if not there:
         raise _foreign(
@@ -46,22 +48,23 @@ def _splits(repository: Repository, task: str, languages: Sequence[str]) -> list
     return _of(repository, task, languages, by_language)
 
 
-def _belebele(repository: Repository, task: str, languages: Sequence[str]) -> list[str]:
+def _belebele(repository: Repository, task: str, languages: Mapping[str, str]) -> list[str]:
+    langs = {code: lang for lang, code in languages.items()}
     there = {Path(name).stem: [name] for name in repository.names("data/*.jsonl")}
-    by_language = {code: there[row.flores] for code, row in language_table().items() if row.flores in there}
+    by_language = {langs.get(code, code): names for code, names in there.items() if re.fullmatch(FLORES, code)}
     if not by_language:
         raise _foreign(repository, task, "data/FLORES.jsonl (eng_Latn, ...)", "facebook/belebele has")
     return _of(repository, task, languages, by_language)
 
 
-def _mmmlu(repository: Repository, task: str, languages: Sequence[str]) -> list[str]:
+def _mmmlu(repository: Repository, task: str, languages: Collection[str]) -> list[str]:
     by_language = {re.split("[_-]", name)[1].lower(): [name] for name in repository.names("test/mmlu_*.csv")}
     if not by_language:
         raise _foreign(repository, task, "test/mmlu_LANGUAGE-REGION.csv", "openai/MMMLU has")
     return _of(repository, task, [lang for lang in languages if lang != "en" or lang in by_language], by_language)
 
 
-def _english_mmlu(repository: Repository, task: str, _: Sequence[str]) -> list[str]:
+def _english_mmlu(repository: Repository, task: str, _: Collection[str]) -> list[str]:
     names = repository.names("all/test-*.parquet")
     if not names:
         raise _foreign(repository, task, "all/test-*.parquet", "cais/mmlu has")
@@ -75,7 +78,7 @@ def _foreign(repository: Repository, task: str, layout: str, example: str) -> Is
 
 
 def _of(
-    repository: Repository, task: str, languages: Sequence[str], by_language: Mapping[str, Sequence[str]]
+    repository: Repository, task: str, languages: Collection[str], by_language: Mapping[str, Sequence[str]]
 ) -> list[str]:
     lacking = [lang for lang in languages if lang not in by_language]
     if lacking:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
-from isogloss.sources.hub import Repository, one_line, open_repository, record, write_record
+from isogloss.sources.hub import Repository, hub_repository, one_line, open_repository, record, write_record
 from isogloss.tables import atomic_path
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LAYER_IN_ID = r"(?:(?:layers?|blocks)[_.]?|^l(?=\d+[a-z]_))(\d+)"  # layer_12/..
 
 def fetch_sae(
     *,
-    source: Mapping[str, Any] | None,
+    source: Source | None,
     release: str | None,
     sae_id: str,
     layer: int,
@@ -166,7 +167,7 @@ def _from_release(release: str, sae_id: str, layer: int, kind: str, features: in
     where = f"{release}: {sae_id}"
     try:
         name, _ = get_repo_id_and_folder_name(release, sae_id)
-        repository = open_repository({"id": name, "revision": "main"})  # one request, where SAELens would retry
+        repository = hub_repository(name, "main")  # one request, where SAELens would retry
         with one_line(name, "main", "model"):
             sae = SAE.from_pretrained(release, sae_id, device="cpu", dtype="float32")
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:

@@ -4,12 +4,12 @@ import json
 import pickle
 import re
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from babel.core import get_global
 
+from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.tables import atomic_path
@@ -23,7 +23,7 @@ NAMED_PAIR = re.compile(r".*opus-mt(?:-tc)?(?:-base|-big)?-([a-z]{2,3})-([a-z]{2
 
 def fetch_translator(
     *,
-    source: Mapping[str, Any],
+    source: Source,
     target: str | None,
     engine: str,
     compute_type: str,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.bilingual import Bilingual
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_tokenizer
 from isogloss.text.tokens import is_held_out, tokenizer_digest
@@ -34,10 +35,8 @@ def tokenise(
     lm: str,
     train: str,
     evaluation: str,
-    tokens_per_document: int,
-    minimum_tokens: int,
+    settings: Bilingual,
     training_tokens: int,
-    evaluation_tokens: int,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -55,14 +54,14 @@ def tokenise(
 
     Raises `IsoglossError` naming the language if one has no document for a table.
     """
-    tokenizer = load_tokenizer(lm)
-    about = {**metadata, "tokenizer": tokenizer_digest(lm), "tokens_per_document": tokens_per_document}
-    for output, tokens, held_out in ((train, training_tokens, False), (evaluation, evaluation_tokens, True)):
+    tokenizer, length = load_tokenizer(lm), settings.tokens_per_document
+    about = {**metadata, "tokenizer": tokenizer_digest(lm), "tokens_per_document": length}
+    for output, tokens, held_out in ((train, training_tokens, False), (evaluation, settings.evaluation_tokens, True)):
         dropped = Counter(dict.fromkeys(documents, 0))
         streams = {
             lang: _long_enough(
-                shuffled(_beginnings(path, tokenizer, tokens_per_document, held_out, seed), seed),
-                minimum_tokens,
+                shuffled(_beginnings(path, tokenizer, length, held_out, seed), seed),
+                settings.minimum_tokens,
                 lang,
                 dropped,
             )

@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerBase
 
+from isogloss.config.toy import Architecture, Training
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate, encode_texts
 from isogloss.models.loading import load_tokenizer
@@ -96,20 +97,20 @@ def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup + 1)))
 
 
-def gemma2_config(architecture: Mapping[str, int]) -> Gemma2Config:
-    """Transformers' configuration of `architecture` (the fields of `isogloss.config.Architecture`)."""
+def gemma2_config(architecture: Architecture) -> Gemma2Config:
+    """Transformers' configuration of `architecture`."""
     return Gemma2Config(
-        vocab_size=architecture["vocabulary"],
-        hidden_size=architecture["d_model"],
-        intermediate_size=architecture["d_mlp"],
-        num_hidden_layers=architecture["layers"],
-        num_attention_heads=architecture["heads"],
-        num_key_value_heads=architecture["key_value_heads"],
-        head_dim=architecture["d_head"],
-        query_pre_attn_scalar=architecture["d_head"],
-        max_position_embeddings=architecture["context"],
-        sliding_window=architecture["sliding_window"],
-        initializer_range=architecture["d_model"] ** -0.5,
+        vocab_size=architecture.vocabulary,
+        hidden_size=architecture.d_model,
+        intermediate_size=architecture.d_mlp,
+        num_hidden_layers=architecture.layers,
+        num_attention_heads=architecture.heads,
+        num_key_value_heads=architecture.key_value_heads,
+        head_dim=architecture.d_head,
+        query_pre_attn_scalar=architecture.d_head,
+        max_position_embeddings=architecture.context,
+        sliding_window=architecture.sliding_window,
+        initializer_range=architecture.d_model**-0.5,
         pad_token_id=0,
         eos_token_id=1,
         bos_token_id=2,
@@ -128,10 +129,9 @@ def train_toy(
     documents: Mapping[str, str],
     tokenizer: str,
     shares: Mapping[str, float],
-    architecture: Mapping[str, int],
-    training: Mapping[str, Any],
+    architecture: Architecture,
+    training: Training,
     kept_steps: Sequence[int],
-    resume_every: int,
     seed: int,
     output: str,
     checkpoints: str,
@@ -145,13 +145,11 @@ def train_toy(
     - checkpoints: folder of step{N}/, each such a folder, at `kept_steps` and the last step
     - table: step, tokens (in all), loss (nats a token, mean of the batch), learning_rate, and the
       realised share_{language} of all tokens up to the step
-    - state_folder: where a killed run left its state every `resume_every` steps; the next run of the same
+    - state_folder: where a killed run left its state every `training.resume_every` steps; the next run of the same
       settings, corpus, code and versions goes on from there and ends bit for bit where an unbroken one
       does. Removed at the end.
 
-    `architecture` and `training` hold the fields of the config's classes of these names (`resume_every`,
-    which changes no number, is apart). Raises
-    `IsoglossError` for an empty corpus, a document longer than the context, and a loss that is no number.
+    Raises `IsoglossError` for an empty corpus, a document longer than the context, and a loss that is no number.
     """
     from isogloss.sources.world.corpus import read_texts
     from isogloss.tables import atomic_path, write_table
@@ -160,26 +158,26 @@ def train_toy(
     corpus: Corpus = {}
     for language in shares:
         texts = read_texts(documents[language], language)
-        corpus[language] = encode_documents(bpe, texts, documents[language], architecture["context"])
+        corpus[language] = encode_documents(bpe, texts, documents[language], architecture.context)
     schedule = plan_training(
         {language: [len(ids) for ids in rows] for language, rows in corpus.items()},
         shares,
-        tokens=training["tokens"],
-        batch_tokens=training["batch_tokens"],
+        tokens=training.tokens,
+        batch_tokens=training.batch_tokens,
         seed=seed,
     )
     versions = [metadata.get("code"), torch.__version__, transformers.__version__]
-    settings = [corpus, dict(shares), dict(architecture), dict(training), list(kept_steps), seed, versions]
+    lasting = {**dict(training), "resume_every": None}
+    settings = [corpus, dict(shares), dict(architecture), lasting, list(kept_steps), seed, versions]
     steps = len(schedule)
     keep = [*(step for step in kept_steps if step < steps), steps]
     torch.manual_seed(seed)
     model = Gemma2ForCausalLM(gemma2_config(architecture)).train()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)
-    state = TrainingState(state_folder, digest_of(settings), resume_every)
+    state = TrainingState(state_folder, digest_of(settings), training.resume_every)
     losses = _resume(state, keep, model, optimizer)
     rates = [
-        training["learning_rate"] * learning_rate_factor(n, steps, training["warmup_steps"])
-        for n in range(1, steps + 1)
+        training.learning_rate * learning_rate_factor(n, steps, training.warmup_steps) for n in range(1, steps + 1)
     ]
     with tqdm(total=steps, initial=len(losses), desc="training", mininterval=1) as progress:
         for step in range(len(losses) + 1, steps + 1):

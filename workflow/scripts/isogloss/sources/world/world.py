@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 from tqdm import tqdm
 
+from isogloss.config.toy import World
 from isogloss.sources.world.corpus import DOCUMENT_SCHEMA, LETTERS, plan_documents, segment_id, tell
 from isogloss.sources.world.facts import KINDS, TEACHINGS, Fact, Question, Telling, ask, world_facts
 from isogloss.tables import TableWriter, atomic_path, write_table
@@ -25,13 +26,8 @@ _ROWS = 4096
 def build_world(
     *,
     folder: str,
-    languages: Sequence[str],
+    world: World,
     reference: str,
-    territories: int,
-    english_only: float,
-    untaught: float,
-    test_share: float,
-    repeats: Mapping[str, int],
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -54,20 +50,20 @@ def build_world(
     """
     root = Path(folder)
     facts = world_facts(
-        languages=languages,
-        territories=territories,
-        english_only=english_only,
-        untaught=untaught,
-        test_share=test_share,
+        languages=world.languages,
+        territories=world.territories,
+        english_only=world.english_only,
+        untaught=world.untaught,
+        test_share=world.test_share,
         seed=seed,
     )
     questions_by_teaching = Counter(fact.taught for fact in facts if fact.split == "test")
     by_teaching = ", ".join(f"{questions_by_teaching[taught]} taught in {taught}" for taught in TEACHINGS)
     logger.info("%d facts; the benchmarks ask %d: %s", len(facts), questions_by_teaching.total(), by_teaching)
     write_table(root / "facts.parquet", pl.DataFrame(facts, schema=Fact._fields, orient="row"), metadata)
-    tellings = {language: Telling(language) for language in languages}
+    tellings = {language: Telling(language) for language in world.languages}
     wordings = {relation: min(t.wordings(relation) for t in tellings.values()) for relation in KINDS}
-    documents = plan_documents(facts, repeats, wordings, seed)
+    documents = plan_documents(facts, {**world.repeats}, wordings, seed)
     # Relations in random order, as lm-eval's MMLU takes its few-shot examples from the head of the file.
     questions = [
         ask(fact, facts, random.Random(f"{seed}/benchmarks/{fact.fact}"))
