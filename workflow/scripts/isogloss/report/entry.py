@@ -33,8 +33,8 @@ class Entry(NamedTuple):
 class Finding(NamedTuple):
     """Sentences of the landing page, and the key figure that stands below them."""
 
-    section: str  # heading; a section's findings stand side by side in the catalogue
     function: str  # module:name of the function of the tables and the study's `Context` that returns the sentences
+    section: str  # heading, a number before it left out; a section's findings stand side by side in the catalogue
     needs: Needs
     tables: tuple[str, ...]
     figure: str = ""  # name in the catalogue

@@ -4,6 +4,8 @@
 """
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
@@ -64,14 +66,8 @@ def planted_truth_inputs(settings: Mapping[str, Any]) -> list[str]:
 
 def overview_tables(settings: Mapping[str, Any]) -> list[str]:
     """The Parquet files that the landing page is written from: what each model's findings read, each once."""
-    paths = (
-        _table(model, table)
-        for model in settings["models"]
-        for finding in FINDINGS
-        if wanted(finding.needs, settings, model)
-        for table in finding.tables
-    )
-    return list(dict.fromkeys(paths))
+    asked = [(model, one) for model in settings["models"] for one in FINDINGS if wanted(one.needs, settings, model)]
+    return list(dict.fromkeys(_table(model, table) for model, finding in asked for table in finding.tables))
 
 
 def overview_figures(settings: Mapping[str, Any]) -> list[str]:
@@ -88,7 +84,7 @@ def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
         return False
     if needs.backend != "any" and needs.backend != settings["translation"]["backend"]:
         return False
-    if needs.key and not _value(settings, needs.key):
+    if needs.key and not reduce(getitem, needs.key.split("."), settings):
         return False
     given = set(settings["models"][model]["analyses"])
     if given & {"similarity", "gap"}:
@@ -98,22 +94,18 @@ def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
     return "alignment" not in needs.analyses or bool(runs_for(settings, needs.runs))
 
 
-def _value(settings: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key."""
-    for part in key.split("."):
-        settings = settings[part]
-    return settings
-
-
 def runs_for(settings: Mapping[str, Any], kind: str) -> list[str]:
     """The alignment runs of a kind: any, with several languages, with a single one, or benchmarked."""
-    fits = {
-        "any": lambda _: True,
-        "several": lambda run: len(run["languages"]) > 1,
-        "single": lambda run: len(run["languages"]) == 1,
-        "benchmarked": lambda run: run["benchmark"] != [],
-    }[kind]
-    return [name for name, run in settings["alignment"]["runs"].items() if fits(run)]
+    return [
+        name
+        for name, run in settings["alignment"]["runs"].items()
+        if {
+            "any": True,
+            "several": len(run["languages"]) > 1,
+            "single": len(run["languages"]) == 1,
+            "benchmarked": run["benchmark"] != [],
+        }[kind]
+    ]
 
 
 def _paths(entry: Entry, settings: Mapping[str, Any], model: str) -> list[str]:

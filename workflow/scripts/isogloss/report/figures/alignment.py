@@ -1,6 +1,6 @@
 """Figures of activation alignment (paper A, sec. 2.6 and 3.3): Figs 4 and 5, Tables 5 to 8, and the loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import (
     dashed_line,
-    divide_groups,
     language_rows,
     layer_axis,
     percent_axis,
@@ -17,9 +16,9 @@ from isogloss.report.figures.axes import (
     shared_legend,
     zero_line,
 )
-from isogloss.report.figures.marks import estimates, span, spot, whiskers
+from isogloss.report.figures.marks import bars, estimates, span, spot, whiskers
 from isogloss.report.figures.style import DASHES, FAINT, PALETTE, SHAPES, canvas, colour, language_look, marker
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import named
 from isogloss.report.wanted import runs_for
 
@@ -35,7 +34,7 @@ def at_target(frame: pl.DataFrame, context: Context, kind: str) -> pl.DataFrame:
     return pl.DataFrame(aligned, schema=keys, orient="row").join(frame, on=list(keys), maintain_order="left")
 
 
-def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def alignment_gain(tables: Tables, context: Context) -> Figure:
     """Gain of each language at the target layer of runs on several languages, and the means behind it (Fig. 4)."""
     frame = at_target(tables["alignment_gain"], context, "several")
     runs = list(frame["run"].unique(maintain_order=True))
@@ -43,48 +42,38 @@ def alignment_gain(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
     figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
     for (left, right), run in zip(axes, runs, strict=True):
         left.set_title(f"{run}, target layer {context.runs[run]['target_layer']}")
-        _run(left, right, frame.filter(pl.col("run") == run), codes)
-        divide_groups(left, codes, context)
-        divide_groups(right, codes, context)
+        _run(left, right, frame.filter(run=run), codes, context)
         zero_line(left, "x")
-        percent_axis(left, "x")
-        left.set_xlabel("activation gain (%)")
+        percent_axis(left, "x", "activation gain (%)")
         right.set_xlabel("mean activation (SAE units)")
-    shapes = {
-        "all features; right: after": ("o", True),
-        "right: before": ("o", False),
-        "left: held-out features (grey)": ("D", True),
-    }
-    shape_legend(figure, shapes)
+    shapes = {"all features; right: after": ("o", True), "right: before": ("o", False)}
+    shape_legend(figure, {**shapes, "left: held-out features (grey)": ("D", True)})
     return figure
 
 
-def _run(left: Axes, right: Axes, rows: pl.DataFrame, codes: Sequence[str]) -> None:
+def _run(left: Axes, right: Axes, rows: pl.DataFrame, codes: Sequence[str], context: Context) -> None:
     """On the left the gains of a run's languages, on the right their means before and after."""
-    position = language_rows(left, codes)
-    language_rows(right, codes)
-    right.set_yticklabels([])
+    position = language_rows(left, codes, context)
+    language_rows(right, codes, context, labelled=False)
     for row in rows.iter_rows(named=True):
         code, at = row["lang"], position[row["lang"]]
         paint, shape = colour(code), marker(code)
-        gain = estimates(row, "gain_pct", "ci")
-        whiskers(left, at - 0.14, *gain, colour=paint, marker=shape, horizontal=True)
-        held_out = estimates(row, "gain_held_out_pct", "held_out_ci")
-        whiskers(left, at + 0.2, *held_out, colour=FAINT, marker="D", horizontal=True, markersize=5)
+        bars(left, at - 0.14, row, "gain_pct", "ci", colour=paint, marker=shape)
+        bars(left, at + 0.2, row, "gain_held_out_pct", "held_out_ci", colour=FAINT, marker="D", markersize=5)
         span(right, (row["before"], row["after"]), at, paint)
         spot(right, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
         spot(right, row["after"], at, marker=shape, color=paint)
     right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
 
 
-def alignment_gain_layers(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def alignment_gain_layers(tables: Tables, context: Context) -> Figure:
     """Gain and the reference's retention by target layer, of runs on a single language (Fig. 5, Tables 7, 8)."""
     frame = at_target(tables["alignment_gain"], context, "single").filter(pl.col("lang") != context.reference)
     codes = context.by_group(frame["lang"])
     figure, axes = canvas(1, 2, height=3.9)
     left, right = axes[0]
     for i, code in enumerate(codes):
-        rows = frame.filter(pl.col("lang") == code).sort("layer")
+        rows = frame.filter(lang=code).sort("layer")
         # Languages that were aligned at the same layer stand side by side.
         at = rows["layer"].to_numpy() + 0.16 * (i - (len(codes) - 1) / 2)
         look: dict[str, Any] = {**language_look(code), "label": named(code)}
@@ -94,16 +83,14 @@ def alignment_gain_layers(tables: Mapping[str, pl.DataFrame], context: Context) 
         layer_axis(panel, frame["layer"])
         panel.set_xlabel("target layer (decoder layer, 0-based)")
     zero_line(left)
-    percent_axis(left)
-    left.set_ylabel("activation gain (%)")
+    percent_axis(left, label="activation gain (%)")
     dashed_line(right, 100, color=FAINT)
-    percent_axis(right)
-    right.set_ylabel("retention of the reference (%)")
+    percent_axis(right, label="retention of the reference (%)")
     shared_legend(figure, [left], columns=5)
     return figure
 
 
-def alignment_loss(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def alignment_loss(tables: Tables, context: Context) -> Figure:
     """Loss of each run, its two terms and the share of pairs with an inactive feature, by optimiser step."""
     unit = "squared SAE units" if context.settings["alignment"]["distance"] == "squared" else "SAE units"
     columns = {
@@ -118,16 +105,11 @@ def alignment_loss(tables: Mapping[str, pl.DataFrame], context: Context) -> Figu
             frame = tables[run].sort("step")
             values = frame[column] * (100 if column == "inactive_share" else 1)
             paint = PALETTE[i % len(PALETTE)]
+            look: dict[str, Any] = {"linestyle": DASHES[i % len(DASHES)], "marker": SHAPES[i % len(SHAPES)]}
+            look["markevery"] = (i * max(1, len(values) // 40), max(1, len(values) // 4))
             panel.plot(frame["step"], values, color=paint, alpha=0.15, linewidth=0.7)
-            panel.plot(
-                frame["step"],
-                values.rolling_mean(max(1, len(values) // 10), min_samples=1, center=True),
-                color=paint,
-                linestyle=DASHES[i % len(DASHES)],
-                marker=SHAPES[i % len(SHAPES)],
-                markevery=(i * max(1, len(values) // 40), max(1, len(values) // 4)),
-                label=run,
-            )
+            smooth = values.rolling_mean(max(1, len(values) // 10), min_samples=1, center=True)
+            panel.plot(frame["step"], smooth, color=paint, label=run, **look)
         panel.set_ylabel(label)
         panel.set_ylim(bottom=0)
     percent_axis(axes[1, 1])

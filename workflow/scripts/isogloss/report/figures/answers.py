@@ -1,6 +1,6 @@
 """Figures of answers and transfer (paper B, sec. 2.1 and 4.1): accuracy, consistency and positive transfer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -10,32 +10,30 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from isogloss.report.figures.axes import headed, tasks_of
+from isogloss.report.figures.marks import square
 from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.scripts import MOST_NAMED, blocks, by_script, rule_off
 from isogloss.report.figures.style import INK, canvas
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import CHANCE, TASK_TITLES, number
 
 MOST_WRITTEN = 12
 """Up to so many languages, the cells of a matrix have room for their numbers."""
 
 
-def answers(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def answers(tables: Tables, context: Context) -> Figure:
     """Accuracy of every language with its interval, sorted, a panel a task (the spread behind Table 1)."""
     shown = Shown("accuracy", "accuracy (%)", line=100 * CHANCE, line_label="chance")
     return ranking(tables["answers"], shown, context.reference)
 
 
-def transfer(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def transfer(tables: Tables, _: Context) -> Figure:
     """Positive transfer from the row's to the column's language, a matrix a task (eq. 2, Fig. 1)."""
-    return _matrices(
-        tables["transfer"],
-        ("positive_transfer", 100, 0),
-        ("right in the row's language,\nright in the column's, too (%)", "from", "to"),
-    )
+    label = "right in the row's language,\nright in the column's, too (%)"
+    return _matrices(tables["transfer"], ("positive_transfer", 100, 0), (label, "from", "to"))
 
 
-def consistency(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def consistency(tables: Tables, _: Context) -> Figure:
     """Consistency of every pair of languages, a matrix a task (eq. 1)."""
     label = "consistency (Spearman's ρ of the choices' ranks)"
     return _matrices(tables["transfer"], ("consistency", 1, 2), (label, "language", "language"))
@@ -46,13 +44,13 @@ def _matrices(frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[
     column, factor, _ = shown
     frame = frame.with_columns(pl.col(column).cast(pl.Float64) * factor)
     tasks = tasks_of(frame)
-    codes = {task: by_script(frame.filter(pl.col("task") == task)["lang_a"]) for task in tasks}
+    codes = {task: by_script(frame.filter(task=task)["lang_a"]) for task in tasks}
     values = frame[column].drop_nulls().to_list()
     norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
     figure, panels = _panels([len(codes[task]) for task in tasks])
     image = None
     for task, panel in zip(tasks, panels, strict=True):
-        image = _matrix(panel, frame.filter(pl.col("task") == task), codes[task], shown, norm)
+        image = _matrix(panel, frame.filter(task=task), codes[task], shown, norm)
         n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
         headed(panel, TASK_TITLES[task], n)
         panel.set_ylabel(labels[1])
@@ -88,10 +86,7 @@ def _matrix(
     panel: Axes, rows: pl.DataFrame, codes: list[str], shown: tuple[str, float, int], norm: Normalize
 ) -> AxesImage:
     column, _, digits = shown
-    position = {code: at for at, code in enumerate(codes)}
-    matrix = np.full((len(codes), len(codes)), np.nan)
-    for a, b, value in rows.select("lang_a", "lang_b", column).drop_nulls().iter_rows():
-        matrix[position[a], position[b]] = value
+    matrix = square(rows.select("lang_a", "lang_b", column).iter_rows(), codes)
     image = panel.imshow(np.ma.masked_invalid(matrix), cmap="cividis", norm=norm, interpolation="nearest")
     panel.grid(visible=False)
     for spine in panel.spines.values():
@@ -101,8 +96,7 @@ def _matrix(
     if len(codes) <= MOST_WRITTEN:
         for (row, at), value in np.ndenumerate(matrix):
             if not np.isnan(value):
-                text = number(value, digits)
-                text = text.replace("0.", ".", 1) if digits else text
+                text = number(value, digits).replace("0.", "." if digits else "0.", 1)
                 paint = "white" if norm(value) < 0.55 else INK
                 panel.text(at, row, text, ha="center", va="center", fontsize=7, color=paint)
     return image

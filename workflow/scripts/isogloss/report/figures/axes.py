@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from isogloss.report.figures.style import DASHED, FAINT, INK, RULE
+from isogloss.report.figures.style import DASHED, FAINT, INK, RULE, canvas
 from isogloss.report.shared.context import Context
-from isogloss.report.shared.wording import named
+from isogloss.report.shared.wording import TASK_TITLES, named
 
 LAYER_AXIS = "decoder layer (0-based)"
 STEP_AXIS = "training step (log scale)"
@@ -23,21 +23,27 @@ def tasks_of(frame: pl.DataFrame) -> list[str]:
     return frame["task"].unique(maintain_order=True).to_list()
 
 
-def layer_axis(axes: Axes, layers: Iterable[int]) -> None:
-    """Label the x axis as decoder layers and tick whole layers that were measured."""
+def task_panels(
+    frame: pl.DataFrame, tasks: Sequence[str] | None = None, **shape: Any
+) -> tuple[Figure, list[tuple[Axes, pl.DataFrame]]]:
+    """A figure with a titled panel a task side by side, and each panel with its task's rows."""
+    tasks = tasks_of(frame) if tasks is None else tasks
+    figure, axes = canvas(1, max(1, len(tasks)), **shape)
+    for panel, task in zip(axes[0], tasks, strict=False):
+        panel.set_title(TASK_TITLES[task])
+    return figure, [(panel, frame.filter(task=task)) for panel, task in zip(axes[0], tasks, strict=False)]
+
+
+def layer_axis(axes: Axes, layers: Iterable[int], panels: int = 0) -> None:
+    """Label the x axis as decoder layers and tick whole layers that were measured.
+
+    Where so many panels stand side by side, as many are labelled as fit, the last among them.
+    """
     present = sorted(set(layers))
-    step = max(1, int(np.ceil(len(present) / 13)))
-    axes.set_xticks(present[::step])
+    step = -(-len(present) * (panels or 1) // 13)
+    axes.set_xticks(present[::-1][::step][::-1] if panels else present[::step])
     axes.set_xlim(min(present) - 0.4, max(present) + 0.4)
     axes.set_xlabel(LAYER_AXIS)
-
-
-def crowded_layer_axis(axes: Axes, layers: Iterable[int], panels: int) -> None:
-    """`layer_axis` where so many panels stand side by side: as many layers labelled as fit, the last among them."""
-    present = sorted(set(layers))
-    layer_axis(axes, present)
-    step = -(-len(present) * panels // 13)
-    axes.set_xticks(present[::-1][::step][::-1])
 
 
 def step_axis(axes: Axes, steps: Iterable[int]) -> None:
@@ -64,9 +70,11 @@ def step_axis(axes: Axes, steps: Iterable[int]) -> None:
     axes.set_xlabel(STEP_AXIS)
 
 
-def percent_axis(axes: Axes, which: str = "y") -> None:
-    """Ticks of an axis that is in percent carry the sign."""
+def percent_axis(axes: Axes, which: str = "y", label: str = "") -> None:
+    """Ticks of an axis that is in percent carry the sign; with a label where one is given."""
     axis = axes.yaxis if which == "y" else axes.xaxis
+    if label:
+        axis.set_label_text(label)
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} %".replace("-", "−")))
 
@@ -96,22 +104,30 @@ def row_axis(axes: Axes, labels: Sequence[str], **look: Any) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def language_rows(axes: Axes, codes: Sequence[str]) -> dict[str, int]:
-    """Use the y axis for languages, the first on top; returns the row of each."""
+def percent_by_layer(axes: Axes, layers: Iterable[int], label: str = "") -> None:
+    """Axes of gaps in percent over layers, zero marked."""
+    zero_line(axes)
+    layer_axis(axes, layers)
+    percent_axis(axes, label=label)
+
+
+def language_rows(axes: Axes, codes: Sequence[str], context: Context, labelled: bool = True) -> dict[str, int]:
+    """Use the y axis for languages, the first on top, the high-resource ones ruled off from the others, if both are.
+
+    Returns the row of each.
+    """
     row_axis(axes, [named(code) for code in codes])
+    if not labelled:
+        axes.set_yticklabels([])
+    high = [code in context.groups["high-resource"] for code in codes]
+    if 0 < sum(high) < len(codes) and all(high[: sum(high)]):
+        divide(axes, sum(high))
     return {code: row for row, code in enumerate(codes)}
 
 
 def divide(axes: Axes, row: int) -> None:
     """Rule off the rows from `row` on from those above."""
     axes.axhline(row - 0.5, color=FAINT, linewidth=0.8, linestyle=RULE, zorder=1)
-
-
-def divide_groups(axes: Axes, codes: Sequence[str], context: Context) -> None:
-    """Rule off the high-resource rows from the others, where both are shown."""
-    high = [code in context.groups["high-resource"] for code in codes]
-    if 0 < sum(high) < len(codes) and all(high[: sum(high)]):
-        divide(axes, sum(high))
 
 
 def headed(axes: Axes, title: str, note: str = "") -> None:

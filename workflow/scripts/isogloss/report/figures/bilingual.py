@@ -1,6 +1,6 @@
 """Figures of paper C: the classes of features over training and depth, and their SAEs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from isogloss.report.figures.axes import LAYER_AXIS, percent_axis, shared_legend
 from isogloss.report.figures.marks import curve, estimates, spot, whiskers
 from isogloss.report.figures.style import DASHED, INK, PALETTE, SHAPES, canvas, class_look, depth_colours
 from isogloss.report.shared.classes import class_order, class_title
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 
 FEW_LAYERS = 6
 """Up to so many, the lines of layers have markers and intervals; more would hide one another."""
@@ -27,10 +27,10 @@ def middle_layer(layers: Iterable[int]) -> int:
     return present[len(present) // 2]
 
 
-def selectivity(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def selectivity(tables: Tables, context: Context) -> Figure:
     """Share of each class and its monosemanticity over training at the middle layer (Fig. 3)."""
     layer = middle_layer(tables["selectivity"]["layer"])
-    rows = tables["selectivity"].filter(pl.col("layer") == layer).sort("step")
+    rows = tables["selectivity"].filter(layer=layer).sort("step")
     figure, axes = canvas(1, 2, height=4.2)
     shares, senses = axes[0]
     for code in class_order(set(rows["class"]) - {"silent"}, context.bilingual_languages):
@@ -66,20 +66,20 @@ class Measure(NamedTuple):
     code: str = ""  # class of the features; "" where the table has no classes
 
 
-def selectivity_layers(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def selectivity_layers(tables: Tables, _: Context) -> Figure:
     """Share of mixed features and monosemanticity of all features over training, a line a layer (Figs 5, 8, 12-14)."""
     mixed = Measure("share", "share of mixed features (%)", 100, "mixed")
     every = Measure("monosemanticity", "monosemanticity of all features (0 to 1)", code="all")
     return _by_layer(tables["selectivity"], (mixed, every), height=4.0)
 
 
-def span_length(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def span_length(tables: Tables, _: Context) -> Figure:
     """Mean number of consecutive tokens on which a feature is active over training, a line a layer (Figs 6, 9)."""
     measure = Measure("span_length", "span length of all features (tokens)", code="all")
     return _by_layer(tables["selectivity"], (measure,), height=3.8)
 
 
-def sae_training(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def sae_training(tables: Tables, _: Context) -> Figure:
     """Variance unexplained, active features a token and dead features of the SAEs over training, a line a layer."""
     frame = tables["sae_training"].with_columns(dead=pl.col("dead_features") / pl.col("features"))
     measures = (
@@ -112,7 +112,7 @@ def _layer_lines(axes: Axes, frame: pl.DataFrame, column: str, factor: float) ->
     colours = depth_colours(frame["layer"])
     few = len(colours) <= FEW_LAYERS
     for i, (layer, paint) in enumerate(colours.items()):
-        rows = frame.filter(pl.col("layer") == layer)
+        rows = frame.filter(layer=layer)
         bounded = few and f"{column}_low" in rows.columns
         values = estimates(rows, column, factor=factor) if bounded else (factor * np.asarray(rows[column], float),)
         shape = SHAPES[i % len(SHAPES)] if few or rows.height == 1 else ""
@@ -133,7 +133,7 @@ def _depth_bar(figure: Figure, axes: Sequence[Axes] | np.ndarray, layers: Iterab
     bar.ax.minorticks_off()
 
 
-def learning_rates(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def learning_rates(tables: Tables, _: Context) -> Figure:
     """Validation loss and unexplained variance against the learning rate, the chosen one marked (Fig. 11)."""
     frame = tables["learning_rates"].sort("learning_rate")
     rates, chosen = frame["learning_rate"], frame["chosen"]

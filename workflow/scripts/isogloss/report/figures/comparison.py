@@ -7,32 +7,23 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import (
-    accuracy_axis,
-    divide_groups,
-    language_rows,
-    layer_axis,
-    percent_axis,
-    shared_legend,
-    zero_line,
-)
+from isogloss.report.figures.axes import accuracy_axis, language_rows, percent_axis, percent_by_layer, shared_legend
 from isogloss.report.figures.benchmarks import chance_line, tasks_in_order
-from isogloss.report.figures.marks import curve, estimates, spot, whiskers
+from isogloss.report.figures.marks import bars, curve, estimates, spot
 from isogloss.report.figures.style import DASHES, PALETTE, Look, canvas
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES, VARIANT_TITLES
 from isogloss.report.wanted import compared_models
 
 _LOOKS = [Look(*look) for look in zip(PALETTE[:4], ("o", "D", "^", "s"), DASHES[:4], strict=True)]
 
 
-def planted_truth(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def planted_truth(tables: Tables, context: Context) -> Figure:
     """Shares planted, accuracy and both variants of the group gap of models; `tables` is keyed `model/table`."""
     models = compared_models(context.settings)
     looks = {model: _LOOKS[i % 4]._replace(label=context.title(model)) for i, model in enumerate(models)}
     accuracy = pl.concat(
-        tables[f"{model}/accuracy"].filter(pl.col("adapter") == "base").with_columns(model=pl.lit(model))
-        for model in models
+        tables[f"{model}/accuracy"].filter(adapter="base").with_columns(model=pl.lit(model)) for model in models
     )
     tasks = tasks_in_order(accuracy, context)
     figure, axes = canvas(1, 1, height=8.4)
@@ -43,12 +34,10 @@ def planted_truth(tables: Mapping[str, pl.DataFrame], context: Context) -> Figur
     _by_language(upper, accuracy, tasks, looks, context)
     for panel, (variant, title) in zip(lower, VARIANT_TITLES.items(), strict=True):
         for model, look in looks.items():
-            gap = tables[f"{model}/group_gap"].filter(pl.col("variant") == variant).sort("layer")
+            gap = tables[f"{model}/group_gap"].filter(variant=variant).sort("layer")
             curve(panel, gap["layer"], *estimates(gap, "gap_pct", "ci"), **look._asdict())
         panel.set_title(title)
-        zero_line(panel)
-        layer_axis(panel, [layer for model in models for layer in tables[f"{model}/group_gap"]["layer"]])
-        percent_axis(panel)
+        percent_by_layer(panel, [layer for model in models for layer in tables[f"{model}/group_gap"]["layer"]])
     lower[0].set_ylabel("gap between the groups (%)")
     shared_legend(figure, [lower[0]], columns=4)
     return figure
@@ -68,21 +57,17 @@ def _by_language(
         x, y = [100 * shares[code] for code in known], [position[code] + shift for code in known]
         spot(planted, x, y, color=look.colour, marker=look.marker, markersize=5.5)
         for panel, task in zip(measured, tasks, strict=True):
-            rows = accuracy.filter(pl.col("model") == model, pl.col("task") == task)
+            rows = accuracy.filter(model=model, task=task)
             at = [position[code] + shift for code in rows["lang"]]
-            points = {"colour": look.colour, "marker": look.marker, "markersize": 5}
-            whiskers(panel, at, *estimates(rows, "accuracy", "ci", 100), horizontal=True, **points)
+            bars(panel, at, rows, "accuracy", "ci", 100, colour=look.colour, marker=look.marker, markersize=5)
     for panel in panels:
-        language_rows(panel, codes)
-        divide_groups(panel, codes, context)
+        language_rows(panel, codes, context, labelled=panel is planted)
     planted.set_title("planted")
     planted.set_xlim(left=0)
-    percent_axis(planted, "x")
+    percent_axis(planted, "x", "share of\ntraining tokens (%)")
     planted.locator_params(axis="x", nbins=3)
-    planted.set_xlabel("share of\ntraining tokens (%)")
     for panel, task in zip(measured, tasks, strict=True):
-        panel.set_yticklabels([])
         panel.set_title(TASK_TITLES[task])
         accuracy_axis(panel, (0, 50, 100))
         panel.set_xlabel("accuracy (%),\ndashed: chance")
-        chance_line(panel, accuracy.filter(pl.col("task") == task))
+        chance_line(panel, accuracy.filter(task=task))

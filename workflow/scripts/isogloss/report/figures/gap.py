@@ -8,33 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import (
-    divide_groups,
     language_rows,
     layer_axis,
     percent_axis,
+    percent_by_layer,
     shape_legend,
     shared_legend,
     zero_line,
 )
-from isogloss.report.figures.marks import curve, estimates, span, spot, whiskers
-from isogloss.report.figures.style import (
-    DASHES,
-    FAINT,
-    PALETTE,
-    Look,
-    canvas,
-    colour,
-    group_dash,
-    language_look,
-    marker,
-)
-from isogloss.report.shared.context import Context
-from isogloss.report.shared.wording import GROUP_TITLES, VARIANT_TITLES, named
+from isogloss.report.figures.marks import bars, curve, estimates, lines_by_group, span, spot
+from isogloss.report.figures.style import DASHES, FAINT, PALETTE, Look, canvas, colour, language_look, marker
+from isogloss.report.shared.context import Context, Tables
+from isogloss.report.shared.wording import GROUP_TITLES, VARIANT_TITLES
 
 _LOOKS = (Look(PALETTE[0], "o"), Look(PALETTE[1], "s", DASHES[1]))
 
 
-def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def group_gap(tables: Tables, context: Context) -> Figure:
     """Gap between the groups by layer, both variants with intervals (Fig. 3, Table 1)."""
     frame = tables["group_gap"].sort("layer")
     figure, axes = canvas(height=3.9)
@@ -44,22 +34,19 @@ def group_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
         for variant, title in VARIANT_TITLES.items()
     }
     _two_lines(panel, frame, "variant", titles, "gap_pct")
-    zero_line(panel)
-    layer_axis(panel, frame["layer"])
-    percent_axis(panel)
-    panel.set_ylabel("activation gap between the groups (%)")
+    percent_by_layer(panel, frame["layer"], "activation gap between the groups (%)")
     shared_legend(figure, [panel], columns=2)
     return figure
 
 
-def group_activation(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def group_activation(tables: Tables, _: Context) -> Figure:
     """Mean activation of each group by layer, a panel a variant (Fig. 8)."""
     frame = tables["group_activation"].sort("layer")
     variants = [variant for variant in VARIANT_TITLES if variant in set(frame["variant"])]
     figure, axes = canvas(1, len(variants), height=3.9, sharey=True)
     for panel, variant in zip(axes[0], variants, strict=True):
         panel.set_title(VARIANT_TITLES[variant])
-        _two_lines(panel, frame.filter(pl.col("variant") == variant), "group", GROUP_TITLES, "mean_activation")
+        _two_lines(panel, frame.filter(variant=variant), "group", GROUP_TITLES, "mean_activation")
         layer_axis(panel, frame["layer"])
         panel.set_ylim(bottom=0)
     axes[0, 0].set_ylabel("mean activation (SAE units)")
@@ -75,21 +62,15 @@ def _two_lines(panel: Axes, frame: pl.DataFrame, by: str, titles: Mapping[str, s
             curve(panel, rows["layer"], *estimates(rows, column, "ci"), **look._replace(label=title)._asdict())
 
 
-def language_gap(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def language_gap(tables: Tables, context: Context) -> Figure:
     """Gap of each language against the reference by layer (Fig. 7), and its mean over layers (Table 10)."""
     frame = tables["language_gap"].filter(pl.col("lang") != context.reference).sort("layer")
     summary = tables["language_gap_summary"].filter(pl.col("lang") != context.reference)
     codes = context.by_group(frame["lang"])
     figure, axes = canvas(2, 2, height=6.9, height_ratios=[1.25, 1])
-    for panel, (group, members) in zip(axes[0], context.groups.items(), strict=True):
-        panel.set_title(group)
-        for code in [code for code in codes if code in members]:
-            rows = frame.filter(pl.col("lang") == code)
-            look: dict[str, Any] = {**language_look(code), "dash": group_dash(code, context), "label": named(code)}
-            curve(panel, rows["layer"], *estimates(rows, "gap_pct", "ci"), **look)
-        zero_line(panel)
-        layer_axis(panel, frame["layer"])
-        percent_axis(panel)
+    lines_by_group(axes[0], frame, "gap_pct", context)
+    for panel in axes[0]:
+        percent_by_layer(panel, frame["layer"])
     axes[0, 1].sharey(axes[0, 0])
     axes[0, 0].autoscale(axis="y")
     axes[0, 0].set_ylabel("gap to the reference (%)")
@@ -106,25 +87,15 @@ def _whole_row(figure: Figure, axes: Any, row: int) -> Axes:
 
 
 def _means_over_layers(panel: Axes, summary: pl.DataFrame, codes: Sequence[str], context: Context) -> None:
-    position = language_rows(panel, codes)
+    position = language_rows(panel, codes, context)
     for row in summary.drop_nulls("mean_gap_pct").iter_rows(named=True):
         code, mean, deviation = row["lang"], row["mean_gap_pct"], row["std_gap_pct"] or 0.0  # null for one layer
-        panel.plot(
-            [mean - deviation, mean + deviation],
-            [position[code]] * 2,
-            color=colour(code),
-            alpha=0.25,
-            linewidth=6,
-            solid_capstyle="butt",
-            zorder=2,
-            label=f"interval {code}",
-        )
-        means = estimates(row, "mean_gap_pct", "ci")
-        whiskers(panel, position[code], *means, **language_look(code), horizontal=True)
-    divide_groups(panel, codes, context)
+        broad: dict[str, Any] = {"color": colour(code), "alpha": 0.25, "linewidth": 6, "solid_capstyle": "butt"}
+        ends = [mean - deviation, mean + deviation]
+        panel.plot(ends, [position[code]] * 2, zorder=2, label=f"interval {code}", **broad)
+        bars(panel, position[code], row, "mean_gap_pct", "ci", **language_look(code))
     zero_line(panel, "x")
-    percent_axis(panel, "x")
-    panel.set_xlabel("gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
+    percent_axis(panel, "x", "gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
 
 
 _CONTROLS = {
@@ -135,7 +106,7 @@ _CONTROLS = {
 }
 
 
-def activation_controls(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def activation_controls(tables: Tables, context: Context) -> Figure:
     """The gap beside what would fake it: other features, longer texts, more tokens."""
     frame = tables["activation_controls"].filter(pl.col("lang") != context.reference).sort("layer")
     codes = context.by_group(frame["lang"])
@@ -144,10 +115,7 @@ def activation_controls(tables: Mapping[str, pl.DataFrame], context: Context) ->
     means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(_CONTROLS)).mean())
     for column, look in _CONTROLS.items():
         curve(above, means["layer"], means[column], **look._asdict())
-    zero_line(above)
-    layer_axis(above, frame["layer"])
-    percent_axis(above)
-    above.set_ylabel("gap to the reference,\nmean over languages (%)")
+    percent_by_layer(above, frame["layer"], "gap to the reference,\nmean over languages (%)")
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2)
 
     measured = ("gap_pct", "gap_equal_tokens_pct", "token_ratio", "characters_per_token")
@@ -160,28 +128,18 @@ def activation_controls(tables: Mapping[str, pl.DataFrame], context: Context) ->
 def _controls_by_language(panels: Sequence[Axes], means: pl.DataFrame, codes: Sequence[str], context: Context) -> None:
     """On the left the gap as measured and at equal token counts, on the right how many tokens a language takes."""
     left, right = panels
-    position = language_rows(left, codes)
-    language_rows(right, codes)
-    right.set_yticklabels([])
+    position = language_rows(left, codes, context)
+    language_rows(right, codes, context, labelled=False)
     for row in means.iter_rows(named=True):
         paint, at = colour(row["lang"]), position[row["lang"]]
         span(left, (row["gap_pct"], row["gap_equal_tokens_pct"]), at, paint)
         spot(left, row["gap_equal_tokens_pct"], at, marker="D", color="white", markeredgecolor=paint, zorder=3)
         spot(left, row["gap_pct"], at, marker="o", color=paint, zorder=4)
         spot(right, row["token_ratio"], at, marker=marker(row["lang"]), color=paint, zorder=3)
-        right.annotate(
-            f"{row['characters_per_token']:.1f} characters/token",
-            (row["token_ratio"], at),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=7.5,
-        )
-    for panel in panels:
-        divide_groups(panel, codes, context)
+        note, place = f"{row['characters_per_token']:.1f} characters/token", (row["token_ratio"], at)
+        right.annotate(note, place, xytext=(8, 0), textcoords="offset points", va="center", fontsize=7.5)
     zero_line(left, "x")
-    percent_axis(left, "x")
-    left.set_xlabel("gap, mean over layers (%)")
+    percent_axis(left, "x", "gap, mean over layers (%)")
     right.axvline(1, color=FAINT, linewidth=0.9, zorder=1)
     ratios = means["token_ratio"].to_list()
     low, high = min(0.9, *ratios), max(1.1, *ratios)

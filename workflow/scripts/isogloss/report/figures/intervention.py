@@ -1,6 +1,6 @@
 """Figure of injected features (paper C): what they do to perplexity."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import row_axis, shared_legend, zero_line
-from isogloss.report.figures.marks import estimates, whiskers
+from isogloss.report.figures.marks import bars
 from isogloss.report.figures.style import FAINT, RULE, canvas, class_look
 from isogloss.report.shared.classes import class_order, class_title, language_order
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import named, number
 
 
-def intervention(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def intervention(tables: Tables, context: Context) -> Figure:
     """Change of perplexity against no injection by language and injected class, a panel a setting (Tables 1, 4)."""
     frame = tables["intervention_summary"]
     baseline = dict(frame.filter(pl.col("class") == "none").select("lang", "perplexity").iter_rows())
@@ -30,7 +30,7 @@ def intervention(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure
         down, across, height=0.9 + down * height, sharey=True, sharex="row" if len(counts) > 1 else "none"
     )
     for (alpha, n), panel in zip(settings, axes.flat, strict=True):
-        _change_rows(panel, frame.filter(pl.col("alpha") == alpha, pl.col("n_features") == n), groups, classes)
+        _change_rows(panel, frame.filter(alpha=alpha, n_features=n), groups, classes)
         panel.set_title(f"α = {alpha:g}, N = {n:,}", fontsize="small")
         row_axis(panel, [_group_label(group, baseline.get(group)) for group in groups])
         panel.locator_params(axis="x", nbins=7 if across == 1 else 5 if across == 2 else 4)
@@ -50,17 +50,10 @@ def _change_rows(axes: Axes, rows: pl.DataFrame, groups: Sequence[str], classes:
         if not changes.height:
             continue
         shift = 0.8 * (i - (len(classes) - 1) / 2) / max(1, len(classes))
-        hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": look.colour}
-        whiskers(
-            axes,
-            [groups.index(lang) + shift for lang in changes["lang"]],
-            *estimates(changes, "change", "ci"),
-            colour=look.colour,
-            marker=look.marker,
-            horizontal=True,
-            label=class_title(code),
-            **({"markersize": 5} | ({} if look.filled else hollow)),
-        )
+        at = [groups.index(lang) + shift for lang in changes["lang"]]
+        points: dict[str, Any] = {"colour": look.colour, "marker": look.marker, "label": class_title(code)}
+        points |= {} if look.filled else {"markerfacecolor": "white", "markeredgecolor": look.colour}
+        bars(axes, at, changes, "change", "ci", markersize=5, **points)
 
 
 def _group_label(code: str, perplexity: float | None) -> str:

@@ -1,8 +1,10 @@
 """Labels that stand beside what they name, kept apart from one another."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -10,6 +12,8 @@ from matplotlib.patheffects import withStroke
 from isogloss.report.figures.style import FAINT
 
 HALO = [withStroke(linewidth=2.5, foreground="white")]
+_TURNS = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
+_BESIDE: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "path_effects": HALO}
 
 
 def end_labels(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float, str]], size: float = 7.5) -> None:
@@ -27,19 +31,10 @@ def end_labels(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float
     spots = spread([end[2] for end in placed], step)
     for (label, x, y, colour), spot in zip(placed, spots, strict=True):
         moved = abs(spot - y) > 0.4 * step
-        axes.annotate(
-            label,
-            (x, y),
-            xytext=(1.045 if moved else 1.015, spot),
-            textcoords=axes.get_yaxis_transform(),
-            fontsize=size,
-            color=colour,
-            va="center",
-            annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3}
-            if moved
-            else None,
-        )
+        line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3} if moved else None
+        look: dict[str, Any] = {"fontsize": size, "color": colour, "va": "center", "arrowprops": line}
+        place, across = (1.045 if moved else 1.015, spot), axes.get_yaxis_transform()
+        axes.annotate(label, (x, y), xytext=place, textcoords=across, annotation_clip=False, **look)
 
 
 def spread(wanted: Sequence[float], step: float) -> list[float]:
@@ -63,64 +58,37 @@ def free_labels(figure: Figure, axes: Axes, points: Mapping[str, tuple[float, fl
     """Write each label beside its point (x, y and colour) where no label stands yet; none where there is no room."""
     scale = figure.dpi / 72
     taken: list[tuple[np.ndarray, np.ndarray]] = []
-    turns = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
     for label, (x, y, colour) in points.items():
         half = np.array([0.32 * size * len(label), 0.62 * size]) * scale
         spot = axes.transData.transform((x, y))
         reach = half + 4 * scale
-        for turn in [(a * far, b * far) for far in (1.0, 1.8) for a, b in turns]:
+        for turn in [(a * far, b * far) for far in (1.0, 1.8) for a, b in _TURNS]:
             centre = spot + np.array(turn) * reach
-            inside = np.all(axes.bbox.min + half < centre) and np.all(centre < axes.bbox.max - half)
-            if inside and all(np.any(np.abs(centre - other) > half + extent) for other, extent in taken):
+            if _free(axes, centre, half, taken):
                 taken.append((centre, half))
-                axes.annotate(
-                    label,
-                    (x, y),
-                    xytext=tuple((centre - spot) / scale),
-                    textcoords="offset points",
-                    ha="center",
-                    va="center",
-                    fontsize=size,
-                    color=colour,
-                    path_effects=HALO,
-                    zorder=5,
-                )
+                offset = tuple((centre - spot) / scale)
+                axes.annotate(label, (x, y), xytext=offset, fontsize=size, color=colour, zorder=5, **_BESIDE)
                 break
 
 
-def label_points(figure: Figure, axes: Axes, x: list[float], y: list[float], labels: list[str]) -> None:
+def label_points(figure: Figure, axes: Axes, x: pl.Series, y: pl.Series, labels: pl.Series) -> None:
     """Write each label beside its point at the nearest of several places that is free of points and labels."""
-    spots = axes.transData.transform(np.column_stack([x, y])) if x else np.empty((0, 2))
+    spots = axes.transData.transform(np.column_stack([x, y])) if len(x) else np.empty((0, 2))
     scale = figure.dpi / 72
     half = np.array([8.0, 6.0]) * scale  # half the size of a two-letter label
-    turns = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]
     taken = [(spot, np.array([5.0, 5.0]) * scale) for spot in spots]
     for i, label in enumerate(labels):
         others = [box for j, box in enumerate(taken) if j != i]
-        tries = [
-            spots[i] + np.array(turn) * np.array([12.5, 11.0]) * reach * scale
-            for reach in (1, 1.6, 2.3)
-            for turn in turns
-        ]
-        free = [
-            spot
-            for spot in tries
-            if all(np.any(np.abs(spot - centre) > half + size) for centre, size in others)
-            and np.all(axes.bbox.min + half < spot)
-            and np.all(spot < axes.bbox.max - half)
-        ]
-        spot = free[0] if free else tries[0]
+        step = np.array([12.5, 11.0])
+        tries = [spots[i] + np.array(turn) * step * reach * scale for reach in (1, 1.6, 2.3) for turn in _TURNS]
+        spot = next((spot for spot in tries if _free(axes, spot, half, others)), tries[0])
         taken.append((spot, half))
         offset = (spot - spots[i]) / scale
-        far = np.hypot(*offset) > 18
-        axes.annotate(
-            label,
-            (x[i], y[i]),
-            xytext=tuple(offset),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            path_effects=HALO,
-            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.7} if far else None,
-        )
+        far = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.7} if np.hypot(*offset) > 18 else None
+        axes.annotate(label, (x[i], y[i]), xytext=tuple(offset), fontsize=8.5, arrowprops=far, **_BESIDE)
+
+
+def _free(axes: Axes, centre: np.ndarray, half: np.ndarray, taken: list[tuple[np.ndarray, np.ndarray]]) -> bool:
+    """Whether a box lies within the axes and apart from others, each given by its centre and half its size."""
+    inside = np.all(axes.bbox.min + half < centre) and np.all(centre < axes.bbox.max - half)
+    return bool(inside) and all(np.any(np.abs(centre - other) > half + extent) for other, extent in taken)

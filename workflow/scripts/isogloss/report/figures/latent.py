@@ -9,11 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import (
-    crowded_layer_axis,
     dashed_line,
     headed,
+    layer_axis,
     percent_axis,
     shared_legend,
+    task_panels,
     tasks_of,
     zero_line,
 )
@@ -21,7 +22,7 @@ from isogloss.report.figures.labels import end_labels, free_labels, label_points
 from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
 from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
 from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import CHANCE, TASK_TITLES
 
@@ -36,32 +37,29 @@ TARGETS = {
 }
 
 
-def latent(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def latent(tables: Tables, context: Context) -> Figure:
     """Log ratio of native to reference answers by layer: languages, and their mean with its interval (Fig. 2a)."""
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
-    tasks = tasks_of(frame)
-    figure, axes = canvas(1, max(1, len(tasks)), height=4.3, sharey=True)
+    figure, panels = task_panels(frame, height=4.3, sharey=True)
     looks = script_looks(frame["lang"])
-    for panel, task in zip(axes[0], tasks, strict=False):
-        rows = frame.filter(pl.col("task") == task)
+    for panel, rows in panels:
         many = rows["lang"].n_unique() > MOST_NAMED
-        thin = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 0.9, "alpha": 0.8}
+        thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 0.9, "alpha": 0.8}
         for code, look in looks.items():
-            ratios = rows.filter(pl.col("lang") == code)
+            ratios = rows.filter(lang=code)
             if ratios.height:
                 alone = {"marker": look.marker, "markersize": 4} if ratios.height == 1 else {}
                 panel.plot(ratios["layer"], ratios["log_ratio"], color=look.colour, zorder=1.5, **thin | alone)
         _mean(panel, rows, "log_ratio", context.confidence, Look(INK, "", label="mean over languages"))
         zero_line(panel)
-        crowded_layer_axis(panel, rows["layer"], len(tasks))
-        headed(panel, TASK_TITLES[task])
-    axes[0, 0].set_ylabel("log ratio of answers (nats a token)\n← reference      native →")
+        layer_axis(panel, rows["layer"], len(panels))
+    figure.axes[0].set_ylabel("log ratio of answers (nats a token)\n← reference      native →")
     mean = Line2D([], [], color=INK, linewidth=2.2, label="mean over languages, its interval")
     script_legend(figure, looks, mean, lines=True)
     figure.draw_without_rendering()
-    for panel, task in zip(axes[0], tasks, strict=False):
-        rows = frame.filter(pl.col("task") == task).drop_nulls("log_ratio")
-        last = rows.filter(pl.col("layer") == pl.col("layer").max()).sort("log_ratio")
+    for panel, rows in panels:
+        rows = rows.drop_nulls("log_ratio")
+        last = rows.filter(layer=rows["layer"].max()).sort("log_ratio")
         ends = {
             code: (float(layer), value, looks[code].colour)
             for code, layer, value in _few(last).select("lang", "layer", "log_ratio").iter_rows()
@@ -93,25 +91,22 @@ _ANSWERS = {
 }
 
 
-def latent_accuracy(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def latent_accuracy(tables: Tables, context: Context) -> Figure:
     """Accuracy of the native and the reference answers by layer, mean over languages with intervals (Fig. 2b)."""
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
-    tasks = tasks_of(frame)
-    figure, axes = canvas(1, max(1, len(tasks)), height=4.0, sharey=True)
-    for panel, task in zip(axes[0], tasks, strict=False):
-        rows = frame.filter(pl.col("task") == task)
+    figure, panels = task_panels(frame, height=4.0, sharey=True)
+    for panel, rows in panels:
         for column, look in _ANSWERS.items():
             _mean(panel, rows, column, context.confidence, look, 100)
         dashed_line(panel, 100 * CHANCE, label="chance")
-        crowded_layer_axis(panel, rows["layer"], len(tasks))
+        layer_axis(panel, rows["layer"], len(panels))
         percent_axis(panel)
-        headed(panel, TASK_TITLES[task])
-    axes[0, 0].set_ylabel("accuracy, mean over languages (%)")
-    shared_legend(figure, axes[0], columns=4)
+    figure.axes[0].set_ylabel("accuracy, mean over languages (%)")
+    shared_legend(figure, figure.axes, columns=4)
     return figure
 
 
-def latent_correlation(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def latent_correlation(tables: Tables, context: Context) -> Figure:
     """Mean log ratio of each language against accuracy, consistency and transfer, with Pearson's r (Table 2)."""
     correlations = tables["latent_correlation"]
     tasks = tasks_of(correlations)
@@ -121,12 +116,10 @@ def latent_correlation(tables: Mapping[str, pl.DataFrame], context: Context) -> 
     drawn: list[tuple[Axes, pl.DataFrame, str]] = []
     for line, task in zip(axes, tasks, strict=False):
         for panel, (target, (label, factor)) in zip(line, TARGETS.items(), strict=True):
-            row = next(
-                correlations.filter(pl.col("task") == task, pl.col("target") == target).iter_rows(named=True), None
-            )
+            row = next(correlations.filter(task=task, target=target).iter_rows(named=True), None)
             first = panel is line[0] and len(tasks) > 1
             headed(panel, TASK_TITLES[task] if first else "", strength(row, "r", row["stars"] or "") if row else "")
-            rows = points.filter(pl.col("task") == task).drop_nulls(["log_ratio", target])
+            rows = points.filter(task=task).drop_nulls(["log_ratio", target])
             rows = rows.with_columns(pl.col(target) * factor)
             _scatter(panel, rows, target, looks)
             if factor == 100:
@@ -141,29 +134,26 @@ def latent_correlation(tables: Mapping[str, pl.DataFrame], context: Context) -> 
     figure.draw_without_rendering()  # the layout must stand before labels can be kept apart
     for panel, rows, target in drawn:
         rows = _few(rows.sort(target))
-        label_points(figure, panel, rows["log_ratio"].to_list(), rows[target].to_list(), rows["lang"].to_list())
+        label_points(figure, panel, rows["log_ratio"], rows[target], rows["lang"])
     return figure
 
 
-def correlated(tables: Mapping[str, pl.DataFrame], reference: str) -> pl.DataFrame:
+def correlated(tables: Tables, reference: str) -> pl.DataFrame:
     """What Table 2 correlates, by task and language: log ratio over layers, accuracy, mean consistency and transfer."""
     key = ["task", "lang"]
     pairs = tables["transfer"]
     ratio = tables["latent"].filter(pl.col("lang") != reference).group_by(key, maintain_order=True)
     alike = pairs.rename({"lang_a": "lang"}).group_by(key).agg(pl.col("consistency").mean())
     into = pairs.rename({"lang_b": "lang"}).group_by(key).agg(pl.col("positive_transfer").mean())
-    return (
-        ratio.agg(pl.col("log_ratio").mean())
-        .join(tables["answers"].select(*key, "accuracy"), on=key, how="left", maintain_order="left")
-        .join(alike, on=key, how="left", maintain_order="left")
-        .join(into, on=key, how="left", maintain_order="left")
-    )
+    points = ratio.agg(pl.col("log_ratio").mean())
+    for measure in (tables["answers"].select(*key, "accuracy"), alike, into):
+        points = points.join(measure, on=key, how="left", maintain_order="left")
+    return points
 
 
 def _scatter(panel: Axes, rows: pl.DataFrame, target: str, looks: Mapping[str, ScriptLook]) -> None:
     x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()
     trend(panel, x, y)
-    look: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "zorder": 3}
-    look["markersize"] = 7 if len(x) <= MOST_NAMED else 4.5
+    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 7 if len(x) <= MOST_NAMED else 4.5}
     for code, ratio, value in zip(rows["lang"], x, y, strict=True):
-        spot(panel, ratio, value, marker=looks[code].marker, color=looks[code].colour, **look)
+        spot(panel, ratio, value, marker=looks[code].marker, color=looks[code].colour, zorder=3, **edge)

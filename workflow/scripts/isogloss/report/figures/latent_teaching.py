@@ -1,25 +1,15 @@
 """Figure of the toy world's latent measures by where a fact was taught."""
 
-from collections.abc import Mapping
-
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.languages import in_order
-from isogloss.report.figures.axes import (
-    accuracy_axis,
-    divide_groups,
-    headed,
-    language_rows,
-    legend,
-    tasks_of,
-    zero_line,
-)
-from isogloss.report.figures.marks import estimates, whiskers
+from isogloss.report.figures.axes import accuracy_axis, headed, language_rows, legend, tasks_of, zero_line
+from isogloss.report.figures.marks import bars
 from isogloss.report.figures.style import FAINT, PALETTE, canvas
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES, signed
 
 MEASURES = {
@@ -36,7 +26,7 @@ TAUGHT = {
 }
 
 
-def latent_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def latent_by_teaching(tables: Tables, context: Context) -> Figure:
     """Accuracy, consistency, transfer, log ratio and steering's change by language and where the fact was taught."""
     frame = tables["latent_by_teaching"]
     tasks = tasks_of(frame)
@@ -53,11 +43,9 @@ def latent_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -> 
     for block, task in enumerate(tasks):
         panels = list(axes[block * down : (block + 1) * down].flat)
         for i, (panel, (column, (label, factor))) in enumerate(zip(panels, shown.items(), strict=False)):
-            _panel(panel, frame.filter(pl.col("task") == task), column, factor, codes)
-            divide_groups(panel, codes, context)
+            _panel(panel, frame.filter(task=task), column, factor, codes)
+            language_rows(panel, codes, context, labelled=not i % across)
             panel.set_xlabel(label)
-            if i % across:
-                panel.set_yticklabels([])
         headed(panels[0], TASK_TITLES[task] if len(tasks) > 1 else "")
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
@@ -75,15 +63,13 @@ def latent_by_teaching(tables: Mapping[str, pl.DataFrame], context: Context) -> 
 
 
 def _panel(panel: Axes, rows: pl.DataFrame, column: str, factor: float, codes: list[str]) -> None:
-    position = language_rows(panel, codes)
     present = [taught for taught in TAUGHT if taught in set(rows["taught"])]
     for i, taught in enumerate(present):
         _, shape, paint = TAUGHT[taught]
-        defined = rows.filter(pl.col("taught") == taught).drop_nulls(column)
-        at = [position[code] + 0.24 * (i - (len(present) - 1) / 2) for code in defined["lang"]]
+        defined = rows.filter(taught=taught).drop_nulls(column)
+        at = [codes.index(code) + 0.24 * (i - (len(present) - 1) / 2) for code in defined["lang"]]
         if at:
-            values = estimates(defined, column, factor=factor)
-            whiskers(panel, at, *values, colour=paint, marker=shape, horizontal=True, markersize=5)
+            bars(panel, at, defined, column, factor=factor, colour=paint, marker=shape, markersize=5)
     if column in ("log_ratio", "steered_accuracy_change"):
         zero_line(panel, "x")
     elif factor == 100:

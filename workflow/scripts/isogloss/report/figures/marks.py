@@ -1,6 +1,6 @@
 """Marks of the figures: lines and points with their intervals, spans and trends."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,70 +8,66 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from isogloss.report.figures.style import FAINT
+from isogloss.report.figures.style import FAINT, colour, language_line
+from isogloss.report.shared.context import Context
 
 _SIZES = {"*": 1.6, "d": 1.25}  # shapes that look small, by how much to enlarge them
+Rows = pl.DataFrame | Mapping[str, Any]
+"""A table, or one of its rows."""
 
 
-def estimates(
-    rows: pl.DataFrame | Mapping[str, Any], column: str, interval: str = "", factor: float = 1
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def estimates(rows: Rows, column: str, interval: str = "", factor: float = 1) -> tuple[np.ndarray, ...]:
     """A column of a table or of one row with its interval, `factor` times as large; NaN where it is not defined.
 
     The interval is in the columns {interval}_low and {interval}_high, those of the column's own name by default.
     """
-    value, low, high = (
-        factor * np.asarray(rows[name], float)
-        for name in (column, f"{interval or column}_low", f"{interval or column}_high")
-    )
-    return value, low, high
+    names = (column, f"{interval or column}_low", f"{interval or column}_high")
+    return tuple(factor * np.asarray(rows[name], float) for name in names)
 
 
 def curve(
     axes: Axes, x: Any, y: Any, low: Any = None, high: Any = None, *, colour: str, marker: str, dash: Any, label: str
 ) -> Line2D:
     """A line with its interval as a band, and as bars too where the points are few enough to tell apart."""
-    every = max(1, len(x) // 9)
-    (line,) = axes.plot(
-        x,
-        y,
-        color=colour,
-        marker=marker,
-        markersize=6.5 * _SIZES.get(marker, 1),
-        linestyle=dash,
-        label=label,
-        markevery=every,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        zorder=3,
-    )
+    edge = {"markersize": 6.5 * _SIZES.get(marker, 1), "markeredgecolor": "white", "markeredgewidth": 0.5}
+    look = {"color": colour, "marker": marker, "linestyle": dash, "label": label, **edge}
+    (line,) = axes.plot(x, y, markevery=max(1, len(x) // 9), zorder=3, **look)
     if low is not None:
         axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0, label=f"interval {label}", zorder=2)
     return line
 
 
 def whiskers(
-    axes: Axes,
-    x: Any,
-    y: Any,
-    low: Any,
-    high: Any,
-    *,
-    colour: str,
-    marker: str,
-    horizontal: bool = False,
-    **kwargs: Any,
-) -> Any:
+    axes: Axes, x: Any, y: Any, low: Any, high: Any, *, colour: str, marker: str, horizontal: bool = False, **look: Any
+) -> None:
     """Points with their intervals (given as bounds, not as lengths) as bars along y, or along x if horizontal."""
     # None becomes NaN: nothing is drawn.
     at, value, low, high = (np.atleast_1d(np.asarray(values, float)) for values in (x, y, low, high))
     # A bound may pass the estimate by rounding; matplotlib refuses negative lengths.
     lengths = np.clip([value - low, high - value], 0, None)
     points = {"x": value, "y": at, "xerr": lengths} if horizontal else {"x": at, "y": value, "yerr": lengths}
-    looks = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5, "elinewidth": 1.4, "capsize": 2.5}
-    kwargs = looks | kwargs
-    kwargs["markersize"] *= _SIZES.get(marker, 1)
-    return axes.errorbar(**points, fmt=marker, color=colour, ecolor=colour, zorder=3, **kwargs)
+    edge = {"markersize": 6, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    look = {**edge, "elinewidth": 1.4, "capsize": 2.5, **look}
+    look["markersize"] *= _SIZES.get(marker, 1)
+    axes.errorbar(**points, fmt=marker, color=colour, ecolor=colour, zorder=3, **look)
+
+
+def bars(axes: Axes, at: Any, rows: Rows, column: str, interval: str = "", factor: float = 1, **look: Any) -> None:
+    """`whiskers` along x, in the rows `at`, of a column's `estimates`."""
+    whiskers(axes, at, *estimates(rows, column, interval, factor), horizontal=True, **look)
+
+
+def lines_by_group(
+    panels: Iterable[Axes], frame: pl.DataFrame, column: str, context: Context, dotted: str = ""
+) -> None:
+    """A panel a group of languages, a line a language over layers; beside each, another column dotted."""
+    for panel, (group, members) in zip(panels, context.groups.items(), strict=True):
+        panel.set_title(group)
+        for code in context.by_group(set(members) & set(frame["lang"])):
+            rows = frame.filter(lang=code)
+            curve(panel, rows["layer"], *estimates(rows, column, "ci"), **language_line(code, context))
+            if dotted:
+                panel.plot(rows["layer"], rows[dotted], color=colour(code), linestyle=":", zorder=2)
 
 
 def spot(axes: Axes, x: Any, y: Any, **look: Any) -> None:
@@ -85,6 +81,15 @@ def span(axes: Axes, ends: tuple[float | None, float | None], y: float, colour: 
     start, end = ends
     if start is not None and end is not None:
         axes.plot([start, end], [y, y], color=colour, linewidth=1.2, zorder=2)
+
+
+def square(pairs: Iterable[tuple[str, str, float | None]], codes: Sequence[str]) -> np.ndarray:
+    """The values of pairs of languages as a matrix whose rows and columns are `codes`; NaN where one is missing."""
+    position = {code: at for at, code in enumerate(codes)}
+    matrix = np.full((len(codes), len(codes)), np.nan)
+    for a, b, value in pairs:
+        matrix[position[a], position[b]] = value
+    return matrix
 
 
 def trend(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:

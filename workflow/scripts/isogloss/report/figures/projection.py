@@ -1,6 +1,7 @@
 """Figure of the projected states (paper B, sec. 4.3): Figs 3 and 6."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,20 +12,20 @@ from isogloss.report.figures.axes import tasks_of
 from isogloss.report.figures.labels import free_labels
 from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
 from isogloss.report.figures.style import canvas, spaced
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES
 
 MOST_LABELLED = 16
 _MOST_POINTS = 2000  # in a figure; more are drawn as a picture, or the file would be of many megabytes
 
 
-def projection(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def projection(tables: Tables, context: Context) -> Figure:
     """States at the last prompt token on two principal components, a panel a layer, coloured by script (Fig. 3)."""
     frame = tables["projection"]
     tasks = tasks_of(frame)
     looks = script_looks(frame["lang"])
     many = 9 if len(tasks) == 1 else 4
-    layers = {task: spaced(sorted(set(frame.filter(pl.col("task") == task)["layer"])), many) for task in tasks}
+    layers = {task: spaced(sorted(set(frame.filter(task=task)["layer"])), many) for task in tasks}
     most = max(map(len, layers.values()), default=1)
     columns = min(most, 2 if most in (2, 4) else 3) if len(tasks) == 1 else min(most, 4)
     down = {task: -(-len(shown) // columns) for task, shown in layers.items()}
@@ -38,7 +39,7 @@ def projection(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
             panel.set_visible(False)
         for i, layer in enumerate(layers[task]):
             panel = axes[at + i // columns, i % columns]
-            states = frame.filter(pl.col("task") == task, pl.col("layer") == layer)
+            states = frame.filter(task=task, layer=layer)
             _panel(panel, states, looks, rasterized)
             head = f"{TASK_TITLES[task]}, " if len(tasks) > 1 and i == 0 else ""
             panel.set_title(f"{head}layer {layer}", fontsize="small")
@@ -58,17 +59,9 @@ def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], ras
     for look in dict.fromkeys(looks.values()):
         of_script = np.isin(langs, [code for code, other in looks.items() if other == look])
         if of_script.any():
-            panel.scatter(
-                x[of_script],
-                y[of_script],
-                s=3 if many else 10,
-                c=look.colour,
-                marker=look.marker,
-                alpha=0.35 if many else 0.6,
-                linewidths=0,
-                rasterized=rasterized,
-                zorder=2,
-            )
+            dots: dict[str, Any] = {"s": 3, "alpha": 0.35} if many else {"s": 10, "alpha": 0.6}
+            dots |= {"c": look.colour, "marker": look.marker, "linewidths": 0, "rasterized": rasterized, "zorder": 2}
+            panel.scatter(x[of_script], y[of_script], **dots)
     first = rows.row(0, named=True)
     panel.set_xticks([])
     panel.set_yticks([])
@@ -77,9 +70,7 @@ def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], ras
     panel.set_ylabel(f"component 2 ({100 * first['explained_2']:.0f} %)", fontsize=7.5)
 
 
-def _centres(
-    rows: pl.DataFrame, looks: Mapping[str, ScriptLook], reference: str
-) -> dict[str, tuple[float, float, str]]:
+def _centres(rows: pl.DataFrame, looks: Mapping[str, ScriptLook], reference: str) -> dict[str, tuple[Any, Any, str]]:
     """Where languages have their means, the reference first; of many languages, where scripts have theirs."""
     means = rows.group_by("lang", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
     own = {

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import dashed_line, headed, percent_axis, row_axis, tasks_of
 from isogloss.report.figures.labels import HALO
-from isogloss.report.figures.marks import estimates, whiskers
+from isogloss.report.figures.marks import bars, estimates, whiskers
 from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
 from isogloss.report.figures.style import DASHED, FAINT, INK, canvas
 from isogloss.report.shared.wording import TASK_TITLES, listed, name, named
@@ -39,7 +39,7 @@ def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
     """A panel a task, languages in falling order of the value, coloured by script; the reference in bold."""
     frame = frame.drop_nulls(shown.value)
     tasks = tasks_of(frame)
-    parts = {task: frame.filter(pl.col("task") == task).sort(shown.value, descending=True) for task in tasks}
+    parts = {task: frame.filter(task=task).sort(shown.value, descending=True) for task in tasks}
     looks = script_looks(frame["lang"])
     most = max((rows.height for rows in parts.values()), default=1)
     draw = _rows if most <= MOST_ROWS else _ranks
@@ -54,23 +54,19 @@ def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
         if parts[task].height > 2 * MOST_ROWS:
             notes.append(_ends(parts[task]["lang"].to_list()))
         headed(panel, TASK_TITLES[task], "; ".join(notes))
-    _explain(figure, looks, shown, frame)
-    return figure
-
-
-def _ends(codes: list[str]) -> str:
-    """The languages at the ends of a ranking, which has no room to name every one."""
-    highest, lowest = codes[:_NAMED_ENDS], codes[: -_NAMED_ENDS - 1 : -1]
-    return f"highest: {listed([name(code) for code in highest])}; lowest: {listed([name(code) for code in lowest])}"
-
-
-def _explain(figure: Figure, looks: Mapping[str, ScriptLook], shown: Shown, frame: pl.DataFrame) -> None:
     more: list[Line2D] = []
     if shown.control and frame[shown.control].drop_nulls().len():
         more.append(Line2D([], [], label=shown.control_label, **_CONTROL))
     if shown.line_label:
         more.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1.1, label=shown.line_label))
     script_legend(figure, looks, *more)
+    return figure
+
+
+def _ends(codes: list[str]) -> str:
+    """The languages at the ends of a ranking, which has no room to name every one."""
+    names = [name(code) for code in codes]
+    return f"highest: {listed(names[:_NAMED_ENDS])}; lowest: {listed(names[: -_NAMED_ENDS - 1 : -1])}"
 
 
 _CONTROL: dict[str, Any] = {"linestyle": "none", "marker": "X", "markersize": 5, "color": FAINT}
@@ -81,8 +77,7 @@ def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Scr
     codes = rows["lang"].to_list()
     for at, row in enumerate(rows.iter_rows(named=True)):
         look = looks[row["lang"]]
-        values = estimates(row, shown.value, factor=shown.factor)
-        whiskers(panel, at, *values, colour=look.colour, marker=look.marker, horizontal=True)
+        bars(panel, at, row, shown.value, factor=shown.factor, colour=look.colour, marker=look.marker)
     if shown.control:
         panel.plot(_control(rows, shown), range(len(codes)), zorder=2, **_CONTROL)
     row_axis(panel, [named(code) for code in codes], fontsize=8)
@@ -99,14 +94,8 @@ def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Sc
     dense = {"markersize": 4, "markeredgewidth": 0.3, "elinewidth": 0.9, "capsize": 0} if tight else {}
     for rank, row in zip(ranks, rows.iter_rows(named=True), strict=True):
         look = looks[row["lang"]]
-        whiskers(
-            panel,
-            rank,
-            *estimates(row, shown.value, factor=shown.factor),
-            colour=look.colour,
-            marker=look.marker,
-            **dense,
-        )
+        values = estimates(row, shown.value, factor=shown.factor)
+        whiskers(panel, rank, *values, colour=look.colour, marker=look.marker, **dense)
     if shown.control:
         small: dict[str, Any] = {"markersize": 3} if tight else {}
         panel.plot(ranks, _control(rows, shown), zorder=2, **_CONTROL | small)
@@ -121,10 +110,10 @@ def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Sc
         if reference in codes:
             at = codes.index(reference)
             _, _, high = estimates(rows, shown.value, factor=shown.factor)
-            panel.annotate(
-                named(reference), (1 + at, high[at]), xytext=(10, 4), textcoords="offset points", fontsize=8,
-                fontweight="bold", path_effects=HALO, arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8},
-            )  # fmt: skip
+            line = {"arrowstyle": "-", "color": INK, "linewidth": 0.8}
+            bold: dict[str, Any] = {"fontsize": 8, "fontweight": "bold", "path_effects": HALO, "arrowprops": line}
+            place = (1 + at, high[at])
+            panel.annotate(named(reference), place, xytext=(10, 4), textcoords="offset points", **bold)
     _axis(panel, shown, "y")
 
 

@@ -1,6 +1,6 @@
 """Figures of embedding similarity (paper A, sec. 2.2): Fig. 1 and the matrices of app. C.1."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,25 +11,20 @@ from matplotlib.figure import Figure
 
 from isogloss.languages import in_order
 from isogloss.report.figures.axes import layer_axis, shared_legend
-from isogloss.report.figures.marks import curve, estimates
-from isogloss.report.figures.style import INK, canvas, colour, group_dash, language_look, spaced
-from isogloss.report.shared.context import Context
-from isogloss.report.shared.wording import named, number
+from isogloss.report.figures.marks import lines_by_group, square
+from isogloss.report.figures.style import INK, canvas, spaced
+from isogloss.report.shared.context import Context, Tables
+from isogloss.report.shared.wording import number
 
 MOST_MATRICES = 9
 
 
-def similarity(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def similarity(tables: Tables, context: Context) -> Figure:
     """Cosine of each language with the reference by layer, a panel a group (Fig. 1); shuffled pairs dotted."""
     frame = tables["similarity"].filter(pl.col("lang") != context.reference).sort("layer")
     figure, axes = canvas(1, 2, height=4.3, sharey=True)
-    for panel, (group, members) in zip(axes[0], context.groups.items(), strict=True):
-        panel.set_title(group)
-        for code in context.by_group(set(members) & set(frame["lang"])):
-            rows = frame.filter(pl.col("lang") == code)
-            look = {**language_look(code), "label": named(code)}
-            curve(panel, rows["layer"], *estimates(rows, "cosine", "ci"), dash=group_dash(code, context), **look)
-            panel.plot(rows["layer"], rows["cosine_shuffled"], color=colour(code), linestyle=":", zorder=2)
+    lines_by_group(axes[0], frame, "cosine", context, dotted="cosine_shuffled")
+    for panel in axes[0]:
         layer_axis(panel, frame["layer"])
     axes[0, 0].set_ylabel("cosine similarity to the reference")
     axes[0, 1].plot([], [], color=INK, linestyle=":", label="shuffled pairs, same colours")
@@ -37,7 +32,7 @@ def similarity(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     return figure
 
 
-def similarity_pairs(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def similarity_pairs(tables: Tables, _: Context) -> Figure:
     """Cosine of all pairs of languages, a matrix a layer (app. C.1); of many layers, nine evenly spaced."""
     frame = tables["similarity_pairs"]
     layers = spaced(sorted(frame["layer"].unique()), MOST_MATRICES)
@@ -49,32 +44,23 @@ def similarity_pairs(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
     cosines = frame.filter(pl.col("lang_a") != pl.col("lang_b"))["cosine"]
     norm = Normalize(min(cosines.to_list(), default=0), 1)
     for panel, layer in zip(axes.flat, layers, strict=False):
-        _heatmap(panel, _matrix(frame.filter(pl.col("layer") == layer), codes), codes, norm, written)
+        pairs = frame.filter(layer=layer).select("lang_a", "lang_b", "cosine").rows()
+        both = [*((code, code, 1.0) for code in codes), *pairs, *((b, a, cosine) for a, b, cosine in pairs)]
+        _heatmap(panel, square(both, codes), codes, norm, written)
         panel.set_title(f"decoder layer {layer}")
     for panel in axes.flat[len(layers) :]:
         panel.set_visible(False)
-    figure.colorbar(
-        ScalarMappable(norm, "cividis"), ax=axes, label="cosine similarity", shrink=0.6, aspect=30, location="right"
-    )
+    bar: dict[str, Any] = {"label": "cosine similarity", "shrink": 0.6, "aspect": 30, "location": "right"}
+    figure.colorbar(ScalarMappable(norm, "cividis"), ax=axes, **bar)
     return figure
 
 
 def _heatmap(panel: Axes, matrix: np.ndarray, codes: list[str], norm: Normalize, written: bool) -> None:
     import seaborn as sns  # brings pandas and scipy.stats, which no other figure waits for
 
-    sns.heatmap(
-        matrix,
-        ax=panel,
-        norm=norm,
-        cmap="cividis",
-        square=True,
-        cbar=False,
-        annot=_written(matrix) if written else None,
-        fmt="",
-        annot_kws={"fontsize": 7},
-        xticklabels=codes,
-        yticklabels=codes,
-    )
+    names: dict[str, Any] = {"xticklabels": codes, "yticklabels": codes}
+    numbers = {"annot": _written(matrix) if written else None, "fmt": "", "annot_kws": {"fontsize": 7}}
+    sns.heatmap(matrix, ax=panel, norm=norm, cmap="cividis", square=True, cbar=False, **numbers, **names)
     panel.tick_params(rotation=0)
     panel.set_xlabel("language")
     panel.set_ylabel("language")
@@ -87,13 +73,3 @@ def _written(matrix: np.ndarray) -> np.ndarray:
         if row != column and not np.isnan(value):
             cells[row, column] = number(value, 2).replace("0.", ".", 1)
     return cells
-
-
-def _matrix(rows: pl.DataFrame, codes: list[str]) -> np.ndarray:
-    """The symmetric matrix of one layer's cosines, ones on the diagonal, NaN where a pair is missing."""
-    position = {code: i for i, code in enumerate(codes)}
-    matrix = np.full((len(codes), len(codes)), np.nan)
-    np.fill_diagonal(matrix, 1.0)
-    for a, b, cosine in rows.select("lang_a", "lang_b", "cosine").iter_rows():
-        matrix[position[a], position[b]] = matrix[position[b], position[a]] = cosine
-    return matrix

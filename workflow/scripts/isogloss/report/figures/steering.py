@@ -1,6 +1,6 @@
 """Figures of steering (paper B, sec. 4.3): Figs 4, 5 and 7 to 9."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +8,11 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import crowded_layer_axis, headed, shared_legend, tasks_of, zero_line
+from isogloss.report.figures.axes import headed, layer_axis, shared_legend, tasks_of, zero_line
 from isogloss.report.figures.marks import curve, estimates, whiskers
 from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.style import DASHES, FAINT, PALETTE, SHAPES, Look, canvas, depth_colours, spaced
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES, VECTOR_TITLES, signed
 
 MEASURES = {
@@ -23,7 +23,6 @@ MEASURES = {
 MOST_TICKS = 5  # of γ; more are left to matplotlib
 MOST_LAYERS = 4
 """Up to so many layers have a line of their own in the sweep of γ; of more, so many are shown."""
-
 
 CONTROLS = {
     "random": Look(FAINT, "X", DASHES[2]),
@@ -44,7 +43,7 @@ def best(summary: pl.DataFrame) -> Best | None:
 
     The mean is over the tasks and languages of `summary`: chosen on the very questions that are then shown.
     """
-    own = summary.filter(pl.col("vector") == "own").drop_nulls("accuracy_change")
+    own = summary.filter(vector="own").drop_nulls("accuracy_change")
     if not own.height:
         return None
     means = own.group_by("layer", "gamma").agg(pl.col("accuracy_change").mean())
@@ -63,24 +62,24 @@ def shown_layers(layers: Iterable[int], first: int | None) -> list[int]:
     return sorted(chosen)
 
 
-def steering(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def steering(tables: Tables, _: Context) -> Figure:
     """Change of accuracy, consistency and transfer against γ, own vectors by layer and controls (Figs 4 and 7)."""
     frame = tables["steering_summary"].filter(pl.col("vector") != "none").sort("gamma")
     top = best(frame)
     layers = shown_layers(frame["layer"], top.layer if top else None)
     colours = depth_colours(layers)
-    lines: list[tuple[str, int, Look]] = [
-        ("own", layer, Look(colours[layer], shape, "-", f"{VECTOR_TITLES['own']}, layer {layer}"))
+    lines = {
+        ("own", layer): Look(colours[layer], shape, "-", f"{VECTOR_TITLES['own']}, layer {layer}")
         for layer, shape in zip(layers, SHAPES, strict=False)
-    ]
+    }
     if top:
         at = f", layer {top.layer}" if len(layers) > 1 else ""
         for vector, look in CONTROLS.items():
-            lines.append((vector, top.layer, look._replace(label=f"{VECTOR_TITLES[vector]}{at}")))
+            lines[vector, top.layer] = look._replace(label=f"{VECTOR_TITLES[vector]}{at}")
 
     def draw(panel: Axes, rows: pl.DataFrame, measure: str) -> None:
-        for vector, layer, look in lines:
-            _sweep(panel, rows.filter(pl.col("vector") == vector, pl.col("layer") == layer), measure, look)
+        for (vector, layer), look in lines.items():
+            _sweep(panel, rows.filter(vector=vector, layer=layer), measure, look)
 
     figure, columns = _by_task(frame, draw)
     for panels, rows in columns:
@@ -95,20 +94,21 @@ def steering(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
 
 def _by_task(
     frame: pl.DataFrame, draw: Callable[[Axes, pl.DataFrame, str], None]
-) -> tuple[Figure, list[tuple[list[Axes], pl.DataFrame]]]:
+) -> tuple[Figure, list[tuple[Sequence[Axes], pl.DataFrame]]]:
     """A column of panels a task, one a measure, as `draw` draws a task's rows; returns each column with its rows."""
-    parts = [frame.filter(pl.col("task") == task) for task in tasks_of(frame)]
+    parts = frame.partition_by("task", maintain_order=True)
     height = 7.6 if len(parts) > 1 else 6.8
     figure, axes = canvas(len(MEASURES), max(1, len(parts)), height=height, sharex="col", sharey="row")
     for panel, (label, _) in zip(axes[:, 0], MEASURES.values(), strict=True):
         panel.set_ylabel(label)
     figure.align_ylabels()
-    for panels, rows in zip(axes.T, parts, strict=False):
+    columns = list(zip(axes.T, parts, strict=False))
+    for panels, rows in columns:
         for panel, measure in zip(panels, MEASURES, strict=True):
             draw(panel, rows, measure)
             zero_line(panel)
         headed(panels[0], TASK_TITLES[rows["task"][0]])
-    return figure, [(list(panels), rows) for panels, rows in zip(axes.T, parts, strict=False)]
+    return figure, columns
 
 
 def _sweep(panel: Axes, rows: pl.DataFrame, measure: str, look: Look) -> None:
@@ -124,7 +124,7 @@ def _sweep(panel: Axes, rows: pl.DataFrame, measure: str, look: Look) -> None:
     line.set_markevery(1)
 
 
-def steering_layers(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def steering_layers(tables: Tables, _: Context) -> Figure:
     """Change against the layer steered, at the largest positive and negative γ, beside the random control (Fig. 8)."""
     frame = tables["steering_summary"].filter(pl.col("vector").is_in(["own", "random"])).sort("layer")
     strongest = {min(frame["gamma"], default=0.0), max(frame["gamma"], default=0.0)} - {0.0}
@@ -141,46 +141,37 @@ def steering_layers(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
 
     def draw(panel: Axes, rows: pl.DataFrame, measure: str) -> None:
         for (gamma, vector), look in looks.items():
-            changes = rows.filter(pl.col("vector") == vector, pl.col("gamma") == gamma).drop_nulls(measure)
+            changes = rows.filter(vector=vector, gamma=gamma).drop_nulls(measure)
             if changes.height:
-                _over_layers(panel, changes, measure, look, vector == "own")
+                values = estimates(changes, measure, factor=MEASURES[measure][1])
+                if changes.height == 1:
+                    points = {"colour": look.colour, "marker": look.marker, "label": look.label}
+                    whiskers(panel, changes["layer"], *values, **points)
+                else:
+                    curve(panel, changes["layer"], *values[: 3 if vector == "own" else 1], **look._asdict())
 
     figure, columns = _by_task(frame, draw)
     for panels, rows in columns:
-        crowded_layer_axis(panels[-1], rows["layer"], len(columns))
+        layer_axis(panels[-1], rows["layer"], len(columns))
         panels[-1].set_xlabel("layer steered (0-based)")
     shared_legend(figure, figure.axes, columns=2)
     return figure
 
 
-def _over_layers(panel: Axes, rows: pl.DataFrame, measure: str, look: Look, banded: bool) -> None:
-    values = estimates(rows, measure, factor=MEASURES[measure][1])
-    if rows.height == 1:
-        whiskers(panel, rows["layer"], *values, colour=look.colour, marker=look.marker, label=look.label)
-    else:
-        curve(panel, rows["layer"], *(values if banded else values[:1]), **look._asdict())
-
-
-def steering_languages(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def steering_languages(tables: Tables, context: Context) -> Figure:
     """Change of each language's accuracy at the best layer and γ of its task, beside the random control (Figs 5, 9)."""
     frame, summary = tables["steering"], tables["steering_summary"]
     parts, notes = [], {}
     for task in tasks_of(frame):
-        top = best(summary.filter(pl.col("task") == task))
+        top = best(summary.filter(task=task))
         if top is None:
             continue
-        at = frame.filter(pl.col("task") == task, pl.col("layer") == top.layer, pl.col("gamma") == top.gamma)
-        random = at.filter(pl.col("vector") == "random").select("lang", control="accuracy_change")
-        own = at.filter(pl.col("vector") == "own")
+        at = frame.filter(task=task, layer=top.layer, gamma=top.gamma)
+        random = at.filter(vector="random").select("lang", control="accuracy_change")
+        own = at.filter(vector="own")
         parts.append(own.join(random, on="lang", how="left", maintain_order="left"))
         notes[task] = f"layer {top.layer}, γ = {signed(top.gamma)}"
     chosen = pl.concat(parts) if parts else frame.clear().with_columns(control=pl.lit(None, dtype=pl.Float64))
-    shown = Shown(
-        "accuracy_change",
-        "change of accuracy (points)",
-        control="control",
-        control_label=VECTOR_TITLES["random"],
-        line=0.0,
-        notes=notes,
-    )
+    random = VECTOR_TITLES["random"]
+    shown = Shown("accuracy_change", "change of accuracy (points)", 100, "control", random, line=0.0, notes=notes)
     return ranking(chosen, shown, context.reference)

@@ -17,6 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from isogloss.languages import language_table
 from isogloss.report.shared.classes import LOOKS, ClassLook
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import named
 from isogloss.tables import atomic_path
 
 WIDTH = 8.4  # inches; about 800 px, the width of the report's column
@@ -53,14 +54,15 @@ def language_look(code: str) -> dict[str, Any]:
     return {"colour": colour(code), "marker": marker(code)}
 
 
+def language_line(code: str, context: Context) -> dict[str, Any]:
+    """Look and label of a language, as arguments of `curve`: solid in the high-resource group, dashed in the other."""
+    high = code in context.settings["languages"]["high_resource"]
+    return {**language_look(code), "dash": "-" if high else DASHES[1], "label": named(code)}
+
+
 def class_look(code: str) -> ClassLook:
     """Colour and marker of a class of features."""
     return LOOKS.get(code) or ClassLook(**language_look(code))
-
-
-def group_dash(code: str, context: Context) -> Any:
-    """Line of a language: solid in the high-resource group, dashed in the other."""
-    return "-" if code in context.settings["languages"]["high_resource"] else DASHES[1]
 
 
 def depth_colours(layers: Iterable[int]) -> dict[int, str]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 import polars as pl
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import divide_groups, language_rows, layer_axis, percent_axis, shape_legend
+from isogloss.report.figures.axes import language_rows, layer_axis, percent_axis, shape_legend
 from isogloss.report.figures.marks import spot
 from isogloss.report.figures.style import FAINT, INK, PALETTE, canvas, colour, marker
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 
 
 def realised_shares(training: pl.DataFrame) -> dict[str, float]:
@@ -17,7 +17,7 @@ def realised_shares(training: pl.DataFrame) -> dict[str, float]:
     return {column.removeprefix("share_"): last[column] for column in training.columns if column.startswith("share_")}
 
 
-def training(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
+def training(tables: Tables, context: Context) -> Figure:
     """Loss by training tokens, and the languages' realised shares of the tokens beside the configured ones."""
     frame = tables["training"].sort("step")
     configured: Mapping[str, float] = context.settings["models"][context.model]["shares"]
@@ -31,19 +31,17 @@ def training(tables: Mapping[str, pl.DataFrame], context: Context) -> Figure:
     left.set_xlabel("training tokens (millions)")
     left.set_ylabel("cross-entropy (nats a token)")
     codes = context.by_group(configured) + [code for code in configured if code not in context.languages]
-    position = language_rows(right, codes)
+    position = language_rows(right, codes, context)
     for code in codes:
         spot(right, 100 * configured[code], position[code], marker="|", markersize=15, markeredgewidth=2, color=INK)
         spot(right, 100 * realised[code], position[code], marker=marker(code), color=colour(code))
-    divide_groups(right, codes, context)
     right.set_xlim(0, 108 * max(*configured.values(), *realised.values()))
-    percent_axis(right, "x")
-    right.set_xlabel("share of the training tokens (%)")
+    percent_axis(right, "x", "share of the training tokens (%)")
     shape_legend(figure, {"configured": ("|", True), "realised": ("o", True)})
     return figure
 
 
-def sae_quality(tables: Mapping[str, pl.DataFrame], _: Context) -> Figure:
+def sae_quality(tables: Tables, _: Context) -> Figure:
     """Unexplained variance, active features a token and dead features of each layer's SAE."""
     frame = tables["sae_quality"].sort("layer")
     panels = {

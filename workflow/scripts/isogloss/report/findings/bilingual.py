@@ -7,10 +7,8 @@ import polars as pl
 
 from isogloss.report.findings.sentences import estimate_in, sign_in
 from isogloss.report.shared.classes import class_order, class_phrase
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import listed
-
-Tables = Mapping[str, pl.DataFrame]
 
 
 def selectivity(tables: Tables, context: Context) -> list[str]:
@@ -18,7 +16,7 @@ def selectivity(tables: Tables, context: Context) -> list[str]:
     frame = tables["selectivity"]
     layers = sorted(set(frame["layer"]))
     layer = layers[len(layers) // 2]
-    rows = frame.filter(pl.col("layer") == layer).sort("step")
+    rows = frame.filter(layer=layer).sort("step")
     return [
         f"{what} in the middle layer ({layer}, 0-based)"
         f"{_course(rows.filter(pl.col('class') == code), column, factor, context.confidence, unit)}"
@@ -67,12 +65,12 @@ def intervention(tables: Tables, context: Context) -> list[str]:
     Of the middle strength and number of features; then, in how many settings each class beats them.
     """
     frame = tables["intervention_summary"]
-    rows = frame.filter(pl.col("lang") == "all", ~pl.col("class").is_in(["none", "random"])).drop_nulls("change")
+    rows = frame.filter(~pl.col("class").is_in(["none", "random"]), lang="all").drop_nulls("change")
     if not rows.height:
         return ["No change of perplexity was measured."]
     alphas, counts = (sorted(set(rows[column])) for column in ("alpha", "n_features"))
     alpha, n = alphas[len(alphas) // 2], counts[len(counts) // 2]
-    first, *others = rows.filter(pl.col("alpha") == alpha, pl.col("n_features") == n).sort("change", "class").to_dicts()
+    first, *others = rows.filter(alpha=alpha, n_features=n).sort("change", "class").to_dicts()
     changes = [
         f"{class_phrase(row['class'])}, {estimate_in(row, 'change', context.confidence, '', interval='ci')}"
         for row in (first, *others)
@@ -86,10 +84,7 @@ def intervention(tables: Tables, context: Context) -> list[str]:
         change = (
             f"{where}, none lowers the perplexity of all documents by its interval; the lowest change is {changes[0]}."
         )
-    return [
-        f"{change}{_against_random(first, context.confidence)}",
-        *_settings(rows, len(alphas) * len(counts)),
-    ]
+    return [f"{change}{_against_random(first, context.confidence)}", *_settings(rows, len(alphas) * len(counts))]
 
 
 def _against_random(row: Mapping[str, Any], confidence: float) -> str:

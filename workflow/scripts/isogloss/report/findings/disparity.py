@@ -7,11 +7,10 @@ import numpy as np
 import polars as pl
 
 from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.wording import TASK_TITLES, name, number
 
-Tables = Mapping[str, pl.DataFrame]
 VARIANTS = ("without_reference", "with_reference")
 
 
@@ -30,7 +29,7 @@ def similarity(tables: Tables, context: Context) -> list[str]:
 def group_gap(tables: Tables, context: Context) -> list[str]:
     """Gap of the earliest and the deepest layer; of both variants, in how many layers the interval excludes zero."""
     frame, variant, reference = tables["group_gap"], context.variant, context.reference
-    defined = frame.filter(pl.col("variant") == variant).sort("layer").drop_nulls("gap_pct").to_dicts()
+    defined = frame.filter(variant=variant).sort("layer").drop_nulls("gap_pct").to_dicts()
     if not defined:
         return ["No layer has a gap: the mean activation is zero everywhere."]
     others = f" other than {name(reference)}" if variant == "without_reference" else f", {name(reference)} among them"
@@ -64,7 +63,7 @@ def selection(reference: str) -> str:
 
 def counted_signs(frame: pl.DataFrame, variant: str, reference: str) -> str:
     """In how many layers the interval of a variant lies on either side of zero."""
-    signs = [sign_in(row) for row in frame.filter(pl.col("variant") == variant).iter_rows(named=True)]
+    signs = [sign_in(row) for row in frame.filter(variant=variant).iter_rows(named=True)]
     return (
         f"The gap between the groups, {variant_phrase(variant, reference)}, has its interval above zero in"
         f" {signs.count(1)}, below zero in {signs.count(-1)} and across zero in {signs.count(0)} of {len(signs)} layers"
@@ -89,7 +88,7 @@ def controls(tables: Tables, context: Context) -> list[str]:
     rows, reference = tables["activation_controls"].filter(pl.col("lang") != context.reference), name(context.reference)
     columns = ("gap_pct", "gap_equal_tokens_pct", "gap_shuffled_pct", "gap_random_pct")
     gap, equal_tokens, shuffled, random = (number(mean) for mean in rows.select(pl.col(columns).mean()).row(0))
-    ratio = rows.group_by("lang").agg(pl.col("token_ratio").mean()).sort("token_ratio")
+    ratio = rows.group_by("lang", maintain_order=True).agg(pl.col("token_ratio").mean()).sort("token_ratio")
     low, high = ratio.row(0, named=True), ratio.row(-1, named=True)
     return [
         f"Mean over languages and layers: gap {gap} %; where texts have as many tokens as in {reference},"
@@ -103,11 +102,11 @@ def controls(tables: Tables, context: Context) -> list[str]:
 def accuracy(tables: Tables, context: Context) -> list[str]:
     """Per task the reference's accuracy beside the range of the medium-to-low-resource languages."""
     sentences: list[str] = []
-    base = tables["accuracy"].filter(pl.col("adapter") == "base")
+    base = tables["accuracy"].filter(adapter="base")
     low_resource = context.settings["languages"]["medium_low_resource"]
     for task in base["task"].unique(maintain_order=True):
-        rows = base.filter(pl.col("task") == task)
-        own = rows.filter(pl.col("lang") == context.reference).to_dicts()
+        rows = base.filter(task=task)
+        own = rows.filter(lang=context.reference).to_dicts()
         others = rows.filter(pl.col("lang").is_in(list(low_resource))).sort("accuracy").to_dicts()
         if not own or not others:
             continue
@@ -148,9 +147,7 @@ def correlation(tables: Tables, context: Context) -> list[str]:
 def teaching(tables: Tables, context: Context) -> list[str]:
     """Whether the other languages know what only the reference was taught: compared with facts never taught."""
     frame, reference = tables["accuracy_by_teaching"], context.reference
-    if not frame.filter(
-        pl.col("adapter") == "base", pl.col("lang") != reference, pl.col("taught") == "reference"
-    ).height:
+    if not frame.filter(pl.col("lang") != reference, adapter="base", taught="reference").height:
         return []
     pooled = transfers(frame, reference, context.confidence)
     if not pooled:
@@ -181,7 +178,7 @@ def alignment(tables: Tables, context: Context) -> list[str]:
 def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
     layer, confidence = context.runs[run]["target_layer"], context.confidence
     aligned = pl.col("lang").is_in(context.runs[run]["languages"])
-    rows = frame.filter(pl.col("run") == run, pl.col("layer") == layer, aligned).sort("gain_pct")
+    rows = frame.filter(aligned, run=run, layer=layer).sort("gain_pct")
     measured = rows.drop_nulls("gain_pct").to_dicts()
     if not measured:
         return f"{run}: no gain is defined at layer {layer}: nothing was active there before."
@@ -231,7 +228,7 @@ def accuracy_change(tables: Tables, context: Context) -> list[str]:
     sentences: list[str] = []
     changed, level = tables["accuracy"].filter(pl.col("adapter") != "base"), 1 - context.confidence
     for run in changed["adapter"].unique(maintain_order=True):
-        rows = changed.filter(pl.col("adapter") == run).sort("difference").to_dicts()
+        rows = changed.filter(adapter=run).sort("difference").to_dicts()
         shown = [row for row in rows if row["p_adjusted"] is not None and row["p_adjusted"] < level]
         up, down = sum(row["difference"] > 0 for row in shown), sum(row["difference"] < 0 for row in shown)
         first, last = (

@@ -6,11 +6,9 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import CHANCE, TASK_TITLES, listed, name, number, signed
-
-Tables = Mapping[str, pl.DataFrame]
 
 
 def answers(tables: Tables, context: Context) -> list[str]:
@@ -34,7 +32,7 @@ def transfer(tables: Tables, context: Context) -> list[str]:
     """Per task the means over all ordered pairs, and how far the reference's answers reach into the others."""
     sentences: list[str] = []
     for row in tables["transfer_summary"].iter_rows(named=True):
-        pairs = tables["transfer"].filter(pl.col("task") == row["task"], pl.col("lang_a") == context.reference)
+        pairs = tables["transfer"].filter(task=row["task"], lang_a=context.reference)
         sentences.append(
             f"{TASK_TITLES[row['task']]}, all ordered pairs of {row['n_languages']} languages: consistency ρ ="
             f" {estimate_in(row, 'consistency', context.confidence, '')}; of the questions answered rightly in one"
@@ -117,14 +115,14 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
 def steering(tables: Tables, context: Context) -> list[str]:
     """Per task the best layer and γ of the own vectors, and whether they beat a random direction there."""
     sentences: list[str] = []
-    own = tables["steering_summary"].filter(pl.col("vector") == "own")
+    own = tables["steering_summary"].filter(vector="own")
     for (task,), rows in own.group_by("task", maintain_order=True):
         defined = rows.drop_nulls("accuracy_change")
         if not defined.height:
             continue
         top = defined.sort(-pl.col("accuracy_change"), pl.col("gamma").abs(), "layer").row(0, named=True)
         verdict = {1: "a gain", -1: "a loss even there", 0: "no evidence of a gain"}[sign_in(top, "accuracy_change")]
-        languages = tables["steering"].filter(pl.col("task") == task)
+        languages = tables["steering"].filter(task=task)
         sentences.append(
             f"{TASK_TITLES[str(task)]}, steering by each language's own vector: of {defined.height} settings"
             f" of layer and γ accuracy changes best in layer {top['layer']} (0-based) at γ = {signed(top['gamma'])}, by"
@@ -138,8 +136,8 @@ def steering(tables: Tables, context: Context) -> list[str]:
 
 def _beyond_random(frame: pl.DataFrame, top: Mapping[str, Any], context: Context) -> str:
     """The own vectors' change less the random directions', paired by language."""
-    at = frame.filter(pl.col("layer") == top["layer"], pl.col("gamma") == top["gamma"])
-    own, random = (at.filter(pl.col("vector") == vector) for vector in ("own", "random"))
+    at = frame.filter(layer=top["layer"], gamma=top["gamma"])
+    own, random = (at.filter(vector=vector) for vector in ("own", "random"))
     mean = _paired(own, random, "accuracy_change", context)
     if mean is None:
         return " No random control was run."
@@ -210,7 +208,7 @@ def teaching(tables: Tables, context: Context) -> list[str]:
 
 def _against_untaught(rows: pl.DataFrame, compared: Compared, context: Context) -> str:
     """Facts taught in the reference only against facts never taught, paired by language."""
-    only, never = (rows.filter(pl.col("taught") == taught) for taught in ("reference", "none"))
+    only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
     mean = _paired(only, never, compared.column, context)
     if mean is None:
         return ""

@@ -45,7 +45,7 @@ def contrast(first: str, second: str, gaps: tuple[pl.DataFrame, pl.DataFrame], r
     """In how many layers two models' gaps have intervals that do not overlap, in both variants."""
     parts: list[str] = []
     for variant in VARIANTS:
-        a, b = (frame.filter(pl.col("variant") == variant).drop_nulls("ci_low") for frame in gaps)
+        a, b = (frame.filter(variant=variant).drop_nulls("ci_low") for frame in gaps)
         both = a.join(b, on="layer", suffix="_b")
         larger = int((both["ci_low"] > both["ci_high_b"]).sum())
         smaller = int((both["ci_high"] < both["ci_low_b"]).sum())

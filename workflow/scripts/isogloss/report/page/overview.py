@@ -18,11 +18,9 @@ from isogloss.report.page.markup import STYLE, as_rst, bullets, paragraph, pictu
 from isogloss.report.page.papers import PAPER_A, PAPER_B, PAPER_C, PHRASES, asks, caveats, questions
 from isogloss.report.page.planted import planted_section
 from isogloss.report.shared.classes import language_order
-from isogloss.report.shared.context import Context
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES, listed, name
 from isogloss.tables import atomic_path, read_table, table_metadata
-
-Tables = Mapping[str, pl.DataFrame]
 
 CORRECTIONS = {"holm": "Holm's method", "bh": "Benjamini and Hochberg's method"}
 INTRODUCTIONS = {
@@ -72,7 +70,7 @@ def _findings(tables: Tables, pictures: Mapping[str, bytes], context: Context) -
     """The findings of one model, section by section: only of the analyses that were run on it."""
     parts = [f"<h2>Found: {safe(context.title(context.model))}</h2>"]
     measured = [finding for finding in FINDINGS if all(table in tables for table in finding.tables)]
-    for section, group in groupby(measured, lambda finding: finding.section):
+    for section, group in groupby(measured, lambda finding: finding.section.lstrip("0123456789 ")):
         findings = list(group)
         parts.append(f"<h3>{section}</h3>")
         if section in INTRODUCTIONS:

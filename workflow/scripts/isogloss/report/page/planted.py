@@ -8,9 +8,8 @@ import polars as pl
 from isogloss.languages import in_order
 from isogloss.report.findings.planted import contrast, equal_shares, planted
 from isogloss.report.page.markup import bullets, paragraph, picture, safe
+from isogloss.report.shared.context import Tables
 from isogloss.report.shared.wording import name, number
-
-Tables = Mapping[str, pl.DataFrame]
 
 
 def planted_section(
@@ -87,7 +86,7 @@ def _mean_accuracy(tables: Tables) -> dict[str, float]:
     """Mean over tasks by language, in percent; of paper B's answers where the benchmarks were not run."""
     if "accuracy" not in tables and "answers" not in tables:
         return {}
-    base = tables["accuracy"].filter(pl.col("adapter") == "base") if "accuracy" in tables else tables["answers"]
+    base = tables["accuracy"].filter(adapter="base") if "accuracy" in tables else tables["answers"]
     return dict(base.group_by("lang", maintain_order=True).agg((100 * pl.col("accuracy")).mean()).iter_rows())
 
 

@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import polars as pl
+
 from isogloss.languages import in_order
+
+Tables = Mapping[str, pl.DataFrame]
 
 
 class Context(NamedTuple):

@@ -32,7 +32,7 @@ def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Tr
     """
     from statsmodels.stats.proportion import confint_proportions_2indep  # seconds, which only this figure waits for
 
-    others = frame.filter(pl.col("adapter") == "base", pl.col("lang") != reference)
+    others = frame.filter(pl.col("lang") != reference, adapter="base")
     pooled = others.group_by("task", "taught", maintain_order=True).agg(
         accuracy=(pl.col("accuracy") * pl.col("n")).sum() / pl.col("n").sum(),
         questions=pl.col("n").max(),

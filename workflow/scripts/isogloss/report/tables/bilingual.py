@@ -37,7 +37,7 @@ def _rank(classes: pl.Series) -> pl.Expr:
 
 
 def _last_step(frame: pl.DataFrame) -> pl.DataFrame:
-    last = frame.filter(pl.col("step") == frame["step"].max())
+    last = frame.filter(step=frame["step"].max())
     return last.sort("layer", _rank(last["class"]))
 
 
@@ -47,7 +47,7 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
     columns, wide = [*_SETTING], frame.select(key).unique()
     langs = language_order(frame["lang"])
     for lang in (*langs, "all"):
-        measures = frame.filter(pl.col("lang") == lang).select(*key, pl.col(_MEASURES).name.prefix(f"{lang} "))
+        measures = frame.filter(lang=lang).select(*key, pl.col(_MEASURES).name.prefix(f"{lang} "))
         wide = wide.join(measures, on=key, how="left", nulls_equal=True)
         title = "all documents" if lang == "all" else named(lang)
         columns += [
@@ -58,7 +58,7 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
     for score, header in SCORES.items():
         scored = frame.drop_nulls(score) if score in frame.columns else frame.clear()
         for lang in (lang for lang in langs if lang in set(scored["lang"])):
-            scores = scored.filter(pl.col("lang") == lang).select(*key, pl.col(score).alias(f"{lang} {score}"))
+            scores = scored.filter(lang=lang).select(*key, pl.col(score).alias(f"{lang} {score}"))
             wide = wide.join(scores, on=key, how="left", nulls_equal=True)
             columns.append(Column(f"{lang} {score}", f"{header} into {named(lang)}", decimals(1)))
     return wide.sort("alpha", "n_features", _rank(wide["class"])), tuple(columns)

@@ -69,7 +69,7 @@ ACTIVATION_CONTROLS = sheet(
 ACCURACY = sheet(
     TASK, LANG, text("metric", "metric"), measured("accuracy", "accuracy (%)", SHARE),
     Column("stderr", "standard error (points)", decimals(2, 100)), _CHANCE, QUESTIONS,
-    rows=lambda frame: frame.filter(pl.col("adapter") == "base"),
+    rows=lambda frame: frame.filter(adapter="base"),
 )  # fmt: skip
 
 ACCURACY_CHANGE = sheet(

@@ -77,14 +77,14 @@ def _heading(checkpoint: Checkpoint) -> str:
 
 def _features(frame: pl.DataFrame, checkpoint: Checkpoint) -> Iterator[str]:
     """The features of a checkpoint's layer, class by class."""
-    rows = frame.filter(pl.col("step") == checkpoint.step, pl.col("layer") == checkpoint.layer)
+    rows = frame.filter(step=checkpoint.step, layer=checkpoint.layer)
     langs = language_order(frame["lang"])
     if not rows.height:
         yield '<p class="no">No feature is shown here.</p>'
     for code in class_order(rows["class"]):
         members = rows.filter(pl.col("class") == code)
         for feature in sorted(set(members["feature"])):
-            yield _feature(members.filter(pl.col("feature") == feature).sort("rank"), langs)
+            yield _feature(members.filter(feature=feature).sort("rank"), langs)
 
 
 def _feature(rows: pl.DataFrame, langs: Sequence[str]) -> str:
@@ -95,8 +95,7 @@ def _feature(rows: pl.DataFrame, langs: Sequence[str]) -> str:
     chosen = f"<span>{SELECTIONS[first['selection']]}</span>" if first.get("selection") in SELECTIONS else ""
     peak = max((value for values in rows["activations"] for value in values), default=0.0)
     columns = "".join(
-        f"<div><h4>{escape(named(lang))}</h4>{_contexts(rows.filter(pl.col('lang') == lang), peak)}</div>"
-        for lang in langs
+        f"<div><h4>{escape(named(lang))}</h4>{_contexts(rows.filter(lang=lang), peak)}</div>" for lang in langs
     )
     return (
         f'<div class="f" style="border-color:{colour}"><h3>{escape(class_title(code))}: feature {first["feature"]}'
