@@ -57,7 +57,7 @@ lint: $(VENV)/.dev
 	ruff format --check .
 	pyright
 	snakefmt --check Snakefile workflow
-	snakemake --lint
+	python tests/lint_workflow.py
 
 ## make format    formats Python and Snakemake files
 format: $(VENV)/.dev

@@ -14,6 +14,7 @@ if "study" not in config:
     configfile: Path(str(workflow.current_basedir), "config", "config.yaml")
 
 
+include: "workflow/rules/package.smk"
 include: "workflow/rules/common.smk"
 
 
