@@ -1,11 +1,11 @@
 """What paper B's tables say, in sentences: every number is read from a table, every direction from its interval."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
-from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
+from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import CHANCE, TASK_TITLES, listed, name, number, signed
@@ -64,18 +64,15 @@ def latent(tables: Tables, context: Context) -> list[str]:
         rows = over_languages(frame, "log_ratio", context.confidence).to_dicts()
         if not rows:
             continue
-        layers: dict[int, list[str]] = {-1: [], 1: [], 0: []}
-        for row in rows:
-            layers[sign(row["low"], row["high"])].append(str(row["layer"]))
-        verdicts = [
-            f"{what} in {'layer' if len(layers[side]) == 1 else 'layers'} {listed(layers[side])}"
-            for side, what in (
-                (-1, f"{reference} answers are the more probable ones"),
-                (1, "native answers are the more probable ones"),
-                (0, "no evidence for either"),
-            )
-            if layers[side]
-        ]
+        sides = (
+            (-1, f"{reference} answers are the more probable ones"),
+            (1, "native answers are the more probable ones"),
+            (0, "no evidence for either"),
+        )
+        verdicts: list[str] = []
+        for side, what in sides:
+            if layers := [str(row["layer"]) for row in rows if sign(row["low"], row["high"]) == side]:
+                verdicts.append(f"{what} in {'layer' if len(layers) == 1 else 'layers'} {listed(layers)}")
         lowest, last = min(rows, key=lambda row: row["mean"]), rows[-1]
         sentences.append(
             f"{TASK_TITLES[str(task)]}, logit lens, mean over {rows[0]['n']} languages: {'; '.join(verdicts)}"
@@ -107,7 +104,7 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
         return f"with {what} no r can be computed (languages: {row['n']})"
     side = sign_in(row, "r")
     verdict = "no evidence of a relation" if not side else f"they {more if side > 0 else less}"
-    if side and (row["p_adjusted"] is None or row["p_adjusted"] >= 1 - context.confidence):
+    if side and not significant(row, context.confidence):
         verdict += ", which does not outlast the correction over tasks and targets"
     return f"with {what} r = {estimate_in(row, 'r', context.confidence, '')}, {verdict}"
 
@@ -157,22 +154,14 @@ def _paired(first: pl.DataFrame, second: pl.DataFrame, column: str, context: Con
     return next(iter(over_languages(both, "difference", context.confidence, by=["all"]).to_dicts()), None)
 
 
-class Compared(NamedTuple):
-    """A measure of which facts taught in the reference only are held against untaught ones."""
-
-    column: str
-    what: str
-    verdicts: Mapping[int, str]  # by the sign of the difference's interval
-
-
-_COMPARED = (
-    Compared(
-        "positive_transfer",
+# Of which facts taught in the reference only are held against untaught ones: how sentences say it, and the verdict by
+# the sign of the difference's interval.
+_COMPARED = {
+    "positive_transfer": (
         "Transfer of facts taught in the reference only less that of untaught ones",
         {1: "transfer is shown", -1: "less than of untaught facts", 0: "no evidence of transfer"},
     ),
-    Compared(
-        "steered_accuracy_change",
+    "steered_accuracy_change": (
         "What steering adds on facts taught in the reference only less on untaught ones",
         {
             1: "steering brings out what the reference knows",
@@ -180,7 +169,7 @@ _COMPARED = (
             0: "no evidence that steering brings out what the reference knows",
         },
     ),
-)
+}
 
 
 def teaching(tables: Tables, context: Context) -> list[str]:
@@ -201,19 +190,18 @@ def teaching(tables: Tables, context: Context) -> list[str]:
             sentences.append(
                 f"{TASK_TITLES[str(task)]}, the planted truth, mean over languages: of the questions right in"
                 f" {reference}, so many are right in another language: {listed(parts)}."
-                f"{''.join(_against_untaught(rows, compared, context) for compared in _COMPARED)}"
+                f"{''.join(_against_untaught(rows, column, context) for column in _COMPARED)}"
             )
     return sentences
 
 
-def _against_untaught(rows: pl.DataFrame, compared: Compared, context: Context) -> str:
-    """Facts taught in the reference only against facts never taught, paired by language."""
+def _against_untaught(rows: pl.DataFrame, column: str, context: Context) -> str:
     only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
-    mean = _paired(only, never, compared.column, context)
+    mean = _paired(only, never, column, context)
     if mean is None:
         return ""
-    verdict = compared.verdicts[sign(mean["low"], mean["high"])]
-    return f" {compared.what}: {_mean(mean, context, 'points', 100)}, {verdict}."
+    what, verdicts = _COMPARED[column]
+    return f" {what}: {_mean(mean, context, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
 
 
 def _mean(row: Mapping[str, Any], context: Context, unit: str, factor: float = 1) -> str:

@@ -76,7 +76,6 @@ def _heading(checkpoint: Checkpoint) -> str:
 
 
 def _features(frame: pl.DataFrame, checkpoint: Checkpoint) -> Iterator[str]:
-    """The features of a checkpoint's layer, class by class."""
     rows = frame.filter(step=checkpoint.step, layer=checkpoint.layer)
     langs = language_order(frame["lang"])
     if not rows.height:
