@@ -135,23 +135,29 @@ def _beyond_random(frame: pl.DataFrame, top: Mapping[str, Any], context: Context
     """The own vectors' change less the random directions', paired by language."""
     at = frame.filter(layer=top["layer"], gamma=top["gamma"])
     own, random = (at.filter(vector=vector) for vector in ("own", "random"))
-    mean = _paired(own, random, "accuracy_change", context)
-    if mean is None:
-        return " No random control was run."
-    verdict = {
+    verdicts = {
         1: "more than any push of that length does",
         -1: "less than a push in a random direction",
         0: "no evidence that the direction matters",
-    }[sign(mean["low"], mean["high"])]
-    return f" Against random directions: {_mean(mean, context, 'points', 100)}, {verdict}."
+    }
+    told = _paired(own, random, "accuracy_change", "Against random directions", verdicts, context)
+    return told or " No random control was run."
 
 
-def _paired(first: pl.DataFrame, second: pl.DataFrame, column: str, context: Context) -> dict[str, Any] | None:
-    """Mean over languages of a column's difference between two frames; None where no language has both."""
+def _paired(
+    first: pl.DataFrame, second: pl.DataFrame, column: str, what: str, verdicts: Mapping[int, str], context: Context
+) -> str:
+    """Mean over languages of a column's difference between two frames, and the verdict by the sign of its interval.
+
+    Nothing where no language has both.
+    """
     both = first.join(second, on="lang", suffix="_second", maintain_order="left").with_columns(
         difference=pl.col(column) - pl.col(f"{column}_second"), all=pl.lit(0)
     )
-    return next(iter(over_languages(both, "difference", context.confidence, by=["all"]).to_dicts()), None)
+    return "".join(
+        f" {what}: {_mean(mean, context, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
+        for mean in over_languages(both, "difference", context.confidence, by=["all"]).iter_rows(named=True)
+    )
 
 
 # Of which facts taught in the reference only are held against untaught ones: how sentences say it, and the verdict by
@@ -187,21 +193,13 @@ def teaching(tables: Tables, context: Context) -> list[str]:
             if taught in by_class
         ]
         if parts:
+            only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
             sentences.append(
                 f"{TASK_TITLES[str(task)]}, the planted truth, mean over languages: of the questions right in"
                 f" {reference}, so many are right in another language: {listed(parts)}."
-                f"{''.join(_against_untaught(rows, column, context) for column in _COMPARED)}"
+                f"{''.join(_paired(only, never, column, *told, context) for column, told in _COMPARED.items())}"
             )
     return sentences
-
-
-def _against_untaught(rows: pl.DataFrame, column: str, context: Context) -> str:
-    only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
-    mean = _paired(only, never, column, context)
-    if mean is None:
-        return ""
-    what, verdicts = _COMPARED[column]
-    return f" {what}: {_mean(mean, context, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
 
 
 def _mean(row: Mapping[str, Any], context: Context, unit: str, factor: float = 1) -> str:
