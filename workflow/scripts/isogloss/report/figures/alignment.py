@@ -1,10 +1,8 @@
 """Figures of activation alignment (paper A, sec. 2.6 and 3.3): Figs 4 and 5, Tables 5 to 8, and the loss."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import (
@@ -42,28 +40,24 @@ def alignment_gain(tables: Tables, context: Context) -> Figure:
     figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
     for (left, right), run in zip(axes, runs, strict=True):
         left.set_title(f"{run}, target layer {context.runs[run]['target_layer']}")
-        _run(left, right, frame.filter(run=run), codes, context)
+        position = language_rows(left, codes, context)
+        language_rows(right, codes, context, labelled=False)
+        rows = frame.filter(run=run)
+        for row in rows.iter_rows(named=True):
+            code, at = row["lang"], position[row["lang"]]
+            paint, shape = colour(code), marker(code)
+            bars(left, at - 0.14, row, "gain_pct", "ci", colour=paint, marker=shape)
+            bars(left, at + 0.2, row, "gain_held_out_pct", "held_out_ci", colour=FAINT, marker="D", markersize=5)
+            span(right, (row["before"], row["after"]), at, paint)
+            spot(right, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
+            spot(right, row["after"], at, marker=shape, color=paint)
+        right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
         zero_line(left, "x")
         percent_axis(left, "x", "activation gain (%)")
         right.set_xlabel("mean activation (SAE units)")
     shapes = {"all features; right: after": ("o", True), "right: before": ("o", False)}
     shape_legend(figure, {**shapes, "left: held-out features (grey)": ("D", True)})
     return figure
-
-
-def _run(left: Axes, right: Axes, rows: pl.DataFrame, codes: Sequence[str], context: Context) -> None:
-    """On the left the gains of a run's languages, on the right their means before and after."""
-    position = language_rows(left, codes, context)
-    language_rows(right, codes, context, labelled=False)
-    for row in rows.iter_rows(named=True):
-        code, at = row["lang"], position[row["lang"]]
-        paint, shape = colour(code), marker(code)
-        bars(left, at - 0.14, row, "gain_pct", "ci", colour=paint, marker=shape)
-        bars(left, at + 0.2, row, "gain_held_out_pct", "held_out_ci", colour=FAINT, marker="D", markersize=5)
-        span(right, (row["before"], row["after"]), at, paint)
-        spot(right, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
-        spot(right, row["after"], at, marker=shape, color=paint)
-    right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
 
 
 def alignment_gain_layers(tables: Tables, context: Context) -> Figure:

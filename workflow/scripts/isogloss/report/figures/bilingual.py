@@ -14,17 +14,11 @@ from matplotlib.figure import Figure
 from isogloss.report.figures.axes import LAYER_AXIS, percent_axis, shared_legend, step_axis
 from isogloss.report.figures.marks import curve, estimates, spot, whiskers
 from isogloss.report.figures.style import DASHED, INK, PALETTE, SHAPES, canvas, class_look, depth_colours
-from isogloss.report.shared.classes import class_order, class_title
+from isogloss.report.shared.classes import class_order, class_title, middle_layer
 from isogloss.report.shared.context import Context, Tables
 
 FEW_LAYERS = 6
 """Up to so many, the lines of layers have markers and intervals; more would hide one another."""
-
-
-def middle_layer(layers: Iterable[int]) -> int:
-    """The middle one of the analysed layers (of 28, the 15th: the paper's layer 14 counted from 0)."""
-    present = sorted(set(layers))
-    return present[len(present) // 2]
 
 
 def selectivity(tables: Tables, context: Context) -> Figure:
@@ -96,7 +90,7 @@ def _by_layer(frame: pl.DataFrame, measures: Sequence[Measure], height: float, l
     figure, axes = canvas(1, len(measures), height=height)
     for panel, measure in zip(axes[0], measures, strict=True):
         rows = frame.filter(pl.col("class") == measure.code) if measure.code else frame
-        _layer_lines(panel, rows, measure.column, measure.factor)
+        _layer_lines(panel, rows, measure)
         panel.set_ylabel(measure.label)
         if least:
             panel.set_ylim(0, max(least, 1.08 * panel.get_ylim()[1]))
@@ -107,14 +101,16 @@ def _by_layer(frame: pl.DataFrame, measures: Sequence[Measure], height: float, l
     return figure
 
 
-def _layer_lines(axes: Axes, frame: pl.DataFrame, column: str, factor: float) -> None:
+def _layer_lines(axes: Axes, frame: pl.DataFrame, measure: Measure) -> None:
     """A line over steps for each layer; with markers and intervals where the layers are few."""
     colours = depth_colours(frame["layer"])
     few = len(colours) <= FEW_LAYERS
     for i, (layer, paint) in enumerate(colours.items()):
         rows = frame.filter(layer=layer)
-        bounded = few and f"{column}_low" in rows.columns
-        values = estimates(rows, column, factor=factor) if bounded else (factor * np.asarray(rows[column], float),)
+        if few and f"{measure.column}_low" in rows.columns:
+            values = estimates(rows, measure.column, factor=measure.factor)
+        else:
+            values = (measure.factor * np.asarray(rows[measure.column], float),)
         shape = SHAPES[i % len(SHAPES)] if few or rows.height == 1 else ""
         curve(axes, rows["step"], *values, colour=paint, marker=shape, dash="-", label=f"layer {layer}")
 

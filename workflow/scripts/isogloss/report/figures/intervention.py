@@ -29,10 +29,13 @@ def intervention(tables: Tables, context: Context) -> Figure:
     figure, axes = canvas(
         down, across, height=0.9 + down * height, sharey=True, sharex="row" if len(counts) > 1 else "none"
     )
+    titles = {group: "all documents" if group == "all" else named(group) for group in groups}
+    before = {lang: f"\nperplexity {number(value, 2)}" for lang, value in baseline.items() if value is not None}
+    labels = [title + before.get(group, "") for group, title in titles.items()]
     for (alpha, n), panel in zip(settings, axes.flat, strict=True):
         _change_rows(panel, frame.filter(alpha=alpha, n_features=n), groups, classes)
         panel.set_title(f"α = {alpha:g}, N = {n:,}", fontsize="small")
-        row_axis(panel, [_group_label(group, baseline.get(group)) for group in groups])
+        row_axis(panel, labels)
         panel.locator_params(axis="x", nbins=7 if across == 1 else 5 if across == 2 else 4)
     for panel in axes[-1]:
         panel.set_xlabel("change of perplexity" + ("\n" if across > 1 else " ") + "(below zero: better)")
@@ -41,7 +44,6 @@ def intervention(tables: Tables, context: Context) -> Figure:
 
 
 def _change_rows(axes: Axes, rows: pl.DataFrame, groups: Sequence[str], classes: Sequence[str]) -> None:
-    """One row of points a language, a point with its interval a class."""
     zero_line(axes, "x")
     for at in range(1, len(groups)):
         axes.axhline(at - 0.5, color=FAINT, linewidth=0.7, linestyle=RULE, zorder=1)
@@ -54,8 +56,3 @@ def _change_rows(axes: Axes, rows: pl.DataFrame, groups: Sequence[str], classes:
         points: dict[str, Any] = {"colour": look.colour, "marker": look.marker, "label": class_title(code)}
         points |= {} if look.filled else {"markerfacecolor": "white", "markeredgecolor": look.colour}
         bars(axes, at, changes, "change", "ci", markersize=5, **points)
-
-
-def _group_label(code: str, perplexity: float | None) -> str:
-    title = "all documents" if code == "all" else named(code)
-    return title if perplexity is None else f"{title}\nperplexity {number(perplexity, 2)}"

@@ -1,6 +1,5 @@
 """Figures of the logit lens on answers (paper B, sec. 2.2 and 4.2): Fig. 2 and what stands behind Table 2."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -20,7 +19,7 @@ from isogloss.report.figures.axes import (
 )
 from isogloss.report.figures.labels import end_labels, free_labels, label_points
 from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
-from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
+from isogloss.report.figures.scripts import script_legend, script_looks
 from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
@@ -59,7 +58,7 @@ def latent(tables: Tables, context: Context) -> Figure:
     figure.draw_without_rendering()
     for panel, rows in panels:
         rows = rows.drop_nulls("log_ratio")
-        last = rows.filter(layer=rows["layer"].max()).sort("log_ratio")
+        last = rows.filter(pl.col("layer") == pl.col("layer").max()).sort("log_ratio")
         ends = {
             code: (float(layer), value, looks[code].colour)
             for code, layer, value in _few(last).select("lang", "layer", "log_ratio").iter_rows()
@@ -121,7 +120,12 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
             headed(panel, TASK_TITLES[task] if first else "", strength(row, "r", row["stars"] or "") if row else "")
             rows = points.filter(task=task).drop_nulls(["log_ratio", target])
             rows = rows.with_columns(pl.col(target) * factor)
-            _scatter(panel, rows, target, looks)
+            x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()
+            trend(panel, x, y)
+            size = 7 if len(x) <= MOST_NAMED else 4.5
+            edge = {"markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": size}
+            for code, ratio, value in zip(rows["lang"], x, y, strict=True):
+                spot(panel, ratio, value, marker=looks[code].marker, color=looks[code].colour, zorder=3, **edge)
             if factor == 100:
                 percent_axis(panel)
             panel.locator_params(axis="both", nbins=5)
@@ -149,11 +153,3 @@ def correlated(tables: Tables, reference: str) -> pl.DataFrame:
     for measure in (tables["answers"].select(*key, "accuracy"), alike, into):
         points = points.join(measure, on=key, how="left", maintain_order="left")
     return points
-
-
-def _scatter(panel: Axes, rows: pl.DataFrame, target: str, looks: Mapping[str, ScriptLook]) -> None:
-    x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()
-    trend(panel, x, y)
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.5, "markersize": 7 if len(x) <= MOST_NAMED else 4.5}
-    for code, ratio, value in zip(rows["lang"], x, y, strict=True):
-        spot(panel, ratio, value, marker=looks[code].marker, color=looks[code].colour, zorder=3, **edge)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import tasks_of
 from isogloss.report.figures.labels import free_labels
-from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
-from isogloss.report.figures.style import canvas, spaced
+from isogloss.report.figures.scripts import script_legend, script_looks
+from isogloss.report.figures.style import Look, canvas, spaced
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES
 
@@ -52,7 +52,7 @@ def projection(tables: Tables, context: Context) -> Figure:
     return figure
 
 
-def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], rasterized: bool) -> None:
+def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, Look], rasterized: bool) -> None:
     langs = rows["lang"].to_numpy()
     x, y = rows["pc1"].to_numpy(), rows["pc2"].to_numpy()
     many = len(set(langs)) > MOST_LABELLED
@@ -70,7 +70,7 @@ def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, ScriptLook], ras
     panel.set_ylabel(f"component 2 ({100 * first['explained_2']:.0f} %)", fontsize=7.5)
 
 
-def _centres(rows: pl.DataFrame, looks: Mapping[str, ScriptLook], reference: str) -> dict[str, tuple[Any, Any, str]]:
+def _centres(rows: pl.DataFrame, looks: Mapping[str, Look], reference: str) -> dict[str, tuple[Any, Any, str]]:
     """Where languages have their means, the reference first; of many languages, where scripts have theirs."""
     means = rows.group_by("lang", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
     own = {
@@ -79,8 +79,8 @@ def _centres(rows: pl.DataFrame, looks: Mapping[str, ScriptLook], reference: str
     }
     if len(own) <= MOST_LABELLED:
         return own
-    titled = means.with_columns(title=pl.col("lang").replace_strict({code: look.title for code, look in looks.items()}))
+    titled = means.with_columns(title=pl.col("lang").replace_strict({code: look.label for code, look in looks.items()}))
     scripts = titled.group_by("title", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
-    colours = {look.title: look.colour for look in looks.values()}
+    colours = {look.label: look.colour for look in looks.values()}
     kept = {reference: own[reference]} if reference in own else {}
     return kept | {title: (x, y, colours[title]) for title, x, y in scripts.iter_rows()}

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from isogloss.report.figures.axes import dashed_line, headed, percent_axis, row_axis, tasks_of
 from isogloss.report.figures.labels import HALO
 from isogloss.report.figures.marks import bars, estimates, whiskers
-from isogloss.report.figures.scripts import ScriptLook, script_legend, script_looks
-from isogloss.report.figures.style import DASHED, FAINT, INK, canvas
+from isogloss.report.figures.scripts import script_legend, script_looks
+from isogloss.report.figures.style import DASHED, FAINT, INK, Look, canvas
 from isogloss.report.shared.wording import TASK_TITLES, listed, name, named
 
 MOST_ROWS = 24
@@ -72,8 +72,7 @@ def _ends(codes: list[str]) -> str:
 _CONTROL: dict[str, Any] = {"linestyle": "none", "marker": "X", "markersize": 5, "color": FAINT}
 
 
-def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, ScriptLook], reference: str) -> None:
-    """A row a language, the highest on top."""
+def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Look], reference: str) -> None:
     codes = rows["lang"].to_list()
     for at, row in enumerate(rows.iter_rows(named=True)):
         look = looks[row["lang"]]
@@ -87,7 +86,7 @@ def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Scr
     _axis(panel, shown, "x")
 
 
-def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, ScriptLook], reference: str) -> None:
+def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Look], reference: str) -> None:
     """Languages side by side by rank; named where they fit, else the ends are named above."""
     codes = rows["lang"].to_list()
     tight, ranks = len(codes) > 2 * MOST_ROWS, range(1, len(codes) + 1)

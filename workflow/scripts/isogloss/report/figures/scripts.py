@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from isogloss.languages import in_order, language_table
 from isogloss.report.figures.axes import legend
-from isogloss.report.figures.style import FAINT, PALETTE
+from isogloss.report.figures.style import FAINT, PALETTE, Look
 
 MOST_NAMED = 40
 """Up to so many languages, a matrix names each; of more, it names the scripts."""
@@ -27,14 +27,6 @@ _NAMES = {
 }  # fmt: skip
 
 
-class ScriptLook(NamedTuple):
-    """How languages of a script are drawn."""
-
-    title: str
-    colour: str
-    marker: str
-
-
 def script_title(script: str) -> str:
     """English name of an ISO 15924 script; the code where it is not known here."""
     return _NAMES.get(script, script)
@@ -45,8 +37,7 @@ def by_script(codes: Iterable[str]) -> list[str]:
     present, table = in_order(list(set(codes))), language_table()
     scripts = Counter(table[code].script for code in present)
     families = Counter((table[code].script, table[code].family) for code in present)
-
-    order = list(dict.fromkeys(table[code].script for code in present))
+    order = list(scripts)
 
     def key(code: str) -> tuple[int, int, int, str]:
         script, family = table[code].script, table[code].family
@@ -55,26 +46,26 @@ def by_script(codes: Iterable[str]) -> list[str]:
     return sorted(present, key=key)
 
 
-def script_looks(codes: Iterable[str]) -> dict[str, ScriptLook]:
-    """Colour and marker of each language by its script, the same in every panel that is given the same languages.
+def script_looks(codes: Iterable[str]) -> dict[str, Look]:
+    """Look of each language by its script, titled, the same in every panel that is given the same languages.
 
     The scripts of most languages have looks of their own, as many as the palette has; the others share a grey.
     """
     ordered, table = by_script(codes), language_table()
     scripts = list(dict.fromkeys(table[code].script for code in ordered))
     looks = {
-        script: ScriptLook(script_title(script), paint, shape)
+        script: Look(paint, shape, label=script_title(script))
         for script, paint, shape in zip(scripts, PALETTE, _SHAPES, strict=False)
     }
-    other = ScriptLook(_OTHER, FAINT, "h")
+    other = Look(FAINT, "h", label=_OTHER)
     return {code: looks.get(table[code].script, other) for code in ordered}
 
 
-def script_legend(figure: Figure, looks: Mapping[str, ScriptLook], *more: Line2D, lines: bool = False) -> None:
+def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, lines: bool = False) -> None:
     """One legend below all axes of the scripts, then of `more` handles that have labels."""
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": "-" if lines else "none"}
     handles = {
-        look.title: Line2D([], [], color=look.colour, marker="" if lines else look.marker, **edge)
+        look.label: Line2D([], [], color=look.colour, marker="" if lines else look.marker, **edge)
         for look in looks.values()
     }
     handles |= {str(handle.get_label()): handle for handle in more}

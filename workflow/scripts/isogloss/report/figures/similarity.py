@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -34,6 +33,8 @@ def similarity(tables: Tables, context: Context) -> Figure:
 
 def similarity_pairs(tables: Tables, _: Context) -> Figure:
     """Cosine of all pairs of languages, a matrix a layer (app. C.1); of many layers, nine evenly spaced."""
+    import seaborn as sns  # brings pandas and scipy.stats, which no other figure waits for
+
     frame = tables["similarity_pairs"]
     layers = spaced(sorted(frame["layer"].unique()), MOST_MATRICES)
     codes = in_order(list({*frame["lang_a"], *frame["lang_b"]}))
@@ -42,28 +43,21 @@ def similarity_pairs(tables: Tables, _: Context) -> Figure:
     written = columns <= 2  # numbers are legible only in large cells
     figure, axes = canvas(rows, columns, height=0.5 + rows * (3.7 if written else 2.7))
     cosines = frame.filter(pl.col("lang_a") != pl.col("lang_b"))["cosine"]
+    names: dict[str, Any] = {"xticklabels": codes, "yticklabels": codes}
     norm = Normalize(min(cosines.to_list(), default=0), 1)
     for panel, layer in zip(axes.flat, layers, strict=False):
         pairs = frame.filter(layer=layer).select("lang_a", "lang_b", "cosine").rows()
         both = [*((code, code, 1.0) for code in codes), *pairs, *((b, a, cosine) for a, b, cosine in pairs)]
-        _heatmap(panel, square(both, codes), codes, norm, written)
-        panel.set_title(f"decoder layer {layer}")
+        matrix = square(both, codes)
+        cells = {"annot": _written(matrix) if written else None, "fmt": "", "annot_kws": {"fontsize": 7}, **names}
+        sns.heatmap(matrix, ax=panel, norm=norm, cmap="cividis", square=True, cbar=False, **cells)
+        panel.tick_params(rotation=0)
+        panel.set(xlabel="language", ylabel="language", title=f"decoder layer {layer}")
     for panel in axes.flat[len(layers) :]:
         panel.set_visible(False)
     bar: dict[str, Any] = {"label": "cosine similarity", "shrink": 0.6, "aspect": 30, "location": "right"}
     figure.colorbar(ScalarMappable(norm, "cividis"), ax=axes, **bar)
     return figure
-
-
-def _heatmap(panel: Axes, matrix: np.ndarray, codes: list[str], norm: Normalize, written: bool) -> None:
-    import seaborn as sns  # brings pandas and scipy.stats, which no other figure waits for
-
-    names: dict[str, Any] = {"xticklabels": codes, "yticklabels": codes}
-    numbers = {"annot": _written(matrix) if written else None, "fmt": "", "annot_kws": {"fontsize": 7}}
-    sns.heatmap(matrix, ax=panel, norm=norm, cmap="cividis", square=True, cbar=False, **numbers, **names)
-    panel.tick_params(rotation=0)
-    panel.set_xlabel("language")
-    panel.set_ylabel("language")
 
 
 def _written(matrix: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def best(summary: pl.DataFrame) -> Best | None:
     own = summary.filter(vector="own").drop_nulls("accuracy_change")
     if not own.height:
         return None
-    means = own.group_by("layer", "gamma").agg(pl.col("accuracy_change").mean())
+    means = own.group_by("layer", "gamma", maintain_order=True).agg(pl.col("accuracy_change").mean())
     row = means.sort(-pl.col("accuracy_change"), pl.col("gamma").abs(), "layer").row(0, named=True)
     return Best(row["layer"], row["gamma"])
 

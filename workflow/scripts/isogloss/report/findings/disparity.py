@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
+from isogloss.report.findings.sentences import estimate, estimate_in, of_language, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.wording import TASK_TITLES, name, number
@@ -134,13 +134,10 @@ def correlation(tables: Tables, context: Context) -> list[str]:
         if row["r"] is None:
             sentences.append(f"{task}: no correlation can be computed (languages: {row['n']}).")
             continue
-        significant = row["p_adjusted"] is not None and row["p_adjusted"] < 1 - context.confidence
-        reserved = ", which does not outlast the correction over tasks" if sign_in(row) and not significant else ""
-        r = estimate_in(row, "r", context.confidence, "", interval="ci")
-        sentences.append(
-            f"{task}: gap and accuracy correlate with r = {r}"
-            f" over {row['n']} languages: {verdict[sign_in(row)]}{reserved}."
-        )
+        side, r = sign_in(row), estimate_in(row, "r", context.confidence, "", interval="ci")
+        doubtful = side and not significant(row, context.confidence)
+        shown = f"{verdict[side]}{', which does not outlast the correction over tasks' if doubtful else ''}"
+        sentences.append(f"{task}: gap and accuracy correlate with r = {r} over {row['n']} languages: {shown}.")
     return sentences
 
 
@@ -182,36 +179,23 @@ def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
     measured = rows.drop_nulls("gain_pct").to_dicts()
     if not measured:
         return f"{run}: no gain is defined at layer {layer}: nothing was active there before."
-    first, last = (
-        f"{name(row['lang'])} {estimate_in(row, 'gain_pct', confidence, interval='ci')}"
-        for row in (measured[0], measured[-1])
-    )
+    first, last = (of_language(row, "gain_pct", confidence, interval="ci") for row in (measured[0], measured[-1]))
     signs = [sign_in(row) for row in measured]
-    gains = (
-        f"gain of {last}"
-        if len(measured) == 1
-        else f"gains from {first} to {last} ({signs.count(1)} of {len(measured)} languages rise, {signs.count(-1)} fall"
-        " by their intervals)"
-    )
-    retained = measured[-1]["retention_pct"] is not None
-    kept = (
-        estimate_in(measured[-1], "retention_pct", confidence, interval="retention_ci") if retained else "not defined"
-    )
-    return (
-        f"{run} (target layer {layer}): {gains}; {name(context.reference)} retains {kept}."
-        f"{_held_out(measured, confidence)}"
-    )
+    counts = f"{signs.count(1)} of {len(signs)} languages rise, {signs.count(-1)} fall by their intervals"
+    gains = f"gain of {last}" if len(signs) == 1 else f"gains from {first} to {last} ({counts})"
+    retained = estimate_in(measured[-1], "retention_pct", confidence, interval="retention_ci")
+    kept = "not defined" if measured[-1]["retention_pct"] is None else retained
+    beside = f"{name(context.reference)} retains {kept}.{_held_out(measured, confidence)}"
+    return f"{run} (target layer {layer}): {gains}; {beside}"
 
 
 def _held_out(rows: Sequence[Mapping[str, Any]], confidence: float) -> str:
-    """What the features held out of training gained, by their intervals."""
     defined = [row for row in rows if row["gain_held_out_pct"] is not None]
     held = sorted(defined, key=lambda row: row["gain_held_out_pct"])
     if not held:
         return " No gain of held-out features is defined."
     first, last = (
-        f"{name(row['lang'])} {estimate_in(row, 'gain_held_out_pct', confidence, interval='held_out_ci')}"
-        for row in (held[0], held[-1])
+        of_language(row, "gain_held_out_pct", confidence, interval="held_out_ci") for row in (held[0], held[-1])
     )
     signs = [sign_in(row, "held_out_ci") for row in held]
     if len(held) == 1:
@@ -226,10 +210,10 @@ def _held_out(rows: Sequence[Mapping[str, Any]], confidence: float) -> str:
 def accuracy_change(tables: Tables, context: Context) -> list[str]:
     """Per benchmarked run how many comparisons rose or fell after correction, and the largest changes."""
     sentences: list[str] = []
-    changed, level = tables["accuracy"].filter(pl.col("adapter") != "base"), 1 - context.confidence
+    changed = tables["accuracy"].filter(pl.col("adapter") != "base")
     for run in changed["adapter"].unique(maintain_order=True):
         rows = changed.filter(adapter=run).sort("difference").to_dicts()
-        shown = [row for row in rows if row["p_adjusted"] is not None and row["p_adjusted"] < level]
+        shown = [row for row in rows if significant(row, context.confidence)]
         up, down = sum(row["difference"] > 0 for row in shown), sum(row["difference"] < 0 for row in shown)
         first, last = (
             f"{TASK_TITLES[row['task']]} in {name(row['lang'])}"
@@ -238,7 +222,7 @@ def accuracy_change(tables: Tables, context: Context) -> list[str]:
         )
         sentences.append(
             f"{run}: of {len(rows)} accuracies compared with the base model's, {up} rose and {down} fell at a corrected"
-            f" p below {level:.2g}. The changes run from {first} to {last}."
+            f" p below {1 - context.confidence:.2g}. The changes run from {first} to {last}."
         )
     return sentences
 

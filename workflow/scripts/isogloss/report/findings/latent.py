@@ -1,11 +1,11 @@
 """What paper B's tables say, in sentences: every number is read from a table, every direction from its interval."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 
-from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
+from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import CHANCE, TASK_TITLES, listed, name, number, signed
@@ -64,18 +64,15 @@ def latent(tables: Tables, context: Context) -> list[str]:
         rows = over_languages(frame, "log_ratio", context.confidence).to_dicts()
         if not rows:
             continue
-        layers: dict[int, list[str]] = {-1: [], 1: [], 0: []}
-        for row in rows:
-            layers[sign(row["low"], row["high"])].append(str(row["layer"]))
-        verdicts = [
-            f"{what} in {'layer' if len(layers[side]) == 1 else 'layers'} {listed(layers[side])}"
-            for side, what in (
-                (-1, f"{reference} answers are the more probable ones"),
-                (1, "native answers are the more probable ones"),
-                (0, "no evidence for either"),
-            )
-            if layers[side]
-        ]
+        sides = (
+            (-1, f"{reference} answers are the more probable ones"),
+            (1, "native answers are the more probable ones"),
+            (0, "no evidence for either"),
+        )
+        verdicts: list[str] = []
+        for side, what in sides:
+            if layers := [str(row["layer"]) for row in rows if sign(row["low"], row["high"]) == side]:
+                verdicts.append(f"{what} in {'layer' if len(layers) == 1 else 'layers'} {listed(layers)}")
         lowest, last = min(rows, key=lambda row: row["mean"]), rows[-1]
         sentences.append(
             f"{TASK_TITLES[str(task)]}, logit lens, mean over {rows[0]['n']} languages: {'; '.join(verdicts)}"
@@ -107,7 +104,7 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
         return f"with {what} no r can be computed (languages: {row['n']})"
     side = sign_in(row, "r")
     verdict = "no evidence of a relation" if not side else f"they {more if side > 0 else less}"
-    if side and (row["p_adjusted"] is None or row["p_adjusted"] >= 1 - context.confidence):
+    if side and not significant(row, context.confidence):
         verdict += ", which does not outlast the correction over tasks and targets"
     return f"with {what} r = {estimate_in(row, 'r', context.confidence, '')}, {verdict}"
 
@@ -138,41 +135,39 @@ def _beyond_random(frame: pl.DataFrame, top: Mapping[str, Any], context: Context
     """The own vectors' change less the random directions', paired by language."""
     at = frame.filter(layer=top["layer"], gamma=top["gamma"])
     own, random = (at.filter(vector=vector) for vector in ("own", "random"))
-    mean = _paired(own, random, "accuracy_change", context)
-    if mean is None:
-        return " No random control was run."
-    verdict = {
+    verdicts = {
         1: "more than any push of that length does",
         -1: "less than a push in a random direction",
         0: "no evidence that the direction matters",
-    }[sign(mean["low"], mean["high"])]
-    return f" Against random directions: {_mean(mean, context, 'points', 100)}, {verdict}."
+    }
+    told = _paired(own, random, "accuracy_change", "Against random directions", verdicts, context)
+    return told or " No random control was run."
 
 
-def _paired(first: pl.DataFrame, second: pl.DataFrame, column: str, context: Context) -> dict[str, Any] | None:
-    """Mean over languages of a column's difference between two frames; None where no language has both."""
+def _paired(
+    first: pl.DataFrame, second: pl.DataFrame, column: str, what: str, verdicts: Mapping[int, str], context: Context
+) -> str:
+    """Mean over languages of a column's difference between two frames, and the verdict by the sign of its interval.
+
+    Nothing where no language has both.
+    """
     both = first.join(second, on="lang", suffix="_second", maintain_order="left").with_columns(
         difference=pl.col(column) - pl.col(f"{column}_second"), all=pl.lit(0)
     )
-    return next(iter(over_languages(both, "difference", context.confidence, by=["all"]).to_dicts()), None)
+    return "".join(
+        f" {what}: {_mean(mean, context, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
+        for mean in over_languages(both, "difference", context.confidence, by=["all"]).iter_rows(named=True)
+    )
 
 
-class Compared(NamedTuple):
-    """A measure of which facts taught in the reference only are held against untaught ones."""
-
-    column: str
-    what: str
-    verdicts: Mapping[int, str]  # by the sign of the difference's interval
-
-
-_COMPARED = (
-    Compared(
-        "positive_transfer",
+# Of which facts taught in the reference only are held against untaught ones: how sentences say it, and the verdict by
+# the sign of the difference's interval.
+_COMPARED = {
+    "positive_transfer": (
         "Transfer of facts taught in the reference only less that of untaught ones",
         {1: "transfer is shown", -1: "less than of untaught facts", 0: "no evidence of transfer"},
     ),
-    Compared(
-        "steered_accuracy_change",
+    "steered_accuracy_change": (
         "What steering adds on facts taught in the reference only less on untaught ones",
         {
             1: "steering brings out what the reference knows",
@@ -180,7 +175,7 @@ _COMPARED = (
             0: "no evidence that steering brings out what the reference knows",
         },
     ),
-)
+}
 
 
 def teaching(tables: Tables, context: Context) -> list[str]:
@@ -198,22 +193,13 @@ def teaching(tables: Tables, context: Context) -> list[str]:
             if taught in by_class
         ]
         if parts:
+            only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
             sentences.append(
                 f"{TASK_TITLES[str(task)]}, the planted truth, mean over languages: of the questions right in"
                 f" {reference}, so many are right in another language: {listed(parts)}."
-                f"{''.join(_against_untaught(rows, compared, context) for compared in _COMPARED)}"
+                f"{''.join(_paired(only, never, column, *told, context) for column, told in _COMPARED.items())}"
             )
     return sentences
-
-
-def _against_untaught(rows: pl.DataFrame, compared: Compared, context: Context) -> str:
-    """Facts taught in the reference only against facts never taught, paired by language."""
-    only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
-    mean = _paired(only, never, compared.column, context)
-    if mean is None:
-        return ""
-    verdict = compared.verdicts[sign(mean["low"], mean["high"])]
-    return f" {compared.what}: {_mean(mean, context, 'points', 100)}, {verdict}."
 
 
 def _mean(row: Mapping[str, Any], context: Context, unit: str, factor: float = 1) -> str:

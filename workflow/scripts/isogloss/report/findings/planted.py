@@ -41,11 +41,11 @@ def equal_shares(title: str, frame: pl.DataFrame, reference: str) -> list[str]:
     ]
 
 
-def contrast(first: str, second: str, gaps: tuple[pl.DataFrame, pl.DataFrame], reference: str) -> str:
+def contrast(first: str, gap: pl.DataFrame, second: str, other: pl.DataFrame, reference: str) -> str:
     """In how many layers two models' gaps have intervals that do not overlap, in both variants."""
     parts: list[str] = []
     for variant in VARIANTS:
-        a, b = (frame.filter(variant=variant).drop_nulls("ci_low") for frame in gaps)
+        a, b = (frame.filter(variant=variant).drop_nulls("ci_low") for frame in (gap, other))
         both = a.join(b, on="layer", suffix="_b")
         larger = int((both["ci_low"] > both["ci_high_b"]).sum())
         smaller = int((both["ci_high"] < both["ci_low_b"]).sum())

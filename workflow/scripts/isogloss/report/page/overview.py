@@ -52,23 +52,18 @@ def page(
     provenance: Mapping[str, Any],
 ) -> str:
     """The page as HTML, of the tables by model and name; `provenance` is that of one of them."""
-    parts = [
-        f"<style>{STYLE}</style>",
-        '<div class="isogloss">',
-        *questions(settings),
-        *_done(tables, settings),
-        *planted_section(tables, pictures, settings),
-    ]
-    for model in tables:
-        shown = pictures if model == next(iter(tables)) else {}
-        parts += _findings(tables[model], shown, Context(model, settings))
+    contexts = {model: Context(model, settings) for model in tables}
+    parts = [f"<style>{STYLE}</style>", '<div class="isogloss">', *questions(settings)]
+    parts += [*_done(tables, contexts, settings), *planted_section(tables, pictures, settings)]
+    for model, context in contexts.items():
+        parts += _findings(tables[model], pictures if model == next(iter(tables)) else {}, context)
     parts += [*caveats(settings), *_reproduce(settings, provenance), "</div>"]
     return "\n".join(parts)
 
 
 def _findings(tables: Tables, pictures: Mapping[str, bytes], context: Context) -> list[str]:
     """The findings of one model, section by section: only of the analyses that were run on it."""
-    parts = [f"<h2>Found: {safe(context.title(context.model))}</h2>"]
+    parts = [f"<h2>Found: {safe(context.title())}</h2>"]
     measured = [finding for finding in FINDINGS if all(table in tables for table in finding.tables)]
     for section, group in groupby(measured, lambda finding: finding.section.lstrip("0123456789 ")):
         findings = list(group)
@@ -80,26 +75,22 @@ def _findings(tables: Tables, pictures: Mapping[str, bytes], context: Context) -
     return parts
 
 
-def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
+def _done(tables: Mapping[str, Tables], contexts: Mapping[str, Context], settings: Mapping[str, Any]) -> list[str]:
     languages, phrases, statistics = settings["languages"], settings["phrases"], settings["statistics"]
-    high, low = (
-        listed([name(code) for code in in_order(languages[group])])
-        for group in ("high_resource", "medium_low_resource")
-    )
+    groups = (languages["high_resource"], languages["medium_low_resource"])
+    high, low = (listed([name(code) for code in in_order(group)]) for group in groups)
     reference = name(languages["reference"])
     items = [f"Languages: high-resource {high}; medium-to-low-resource {low}; reference {reference}."]
     for model, frames in tables.items():
         config = settings["models"][model]
         kept = f", {frames['phrase_counts']['n_phrases'].sum():,} phrases" if "phrase_counts" in frames else ""
-        items.append(
-            f"{config['title']} ({model}): {_origin(config)}{kept}; analyses: {', '.join(config['analyses'])}."
-        )
+        analyses = ", ".join(config["analyses"])
+        items.append(f"{config['title']} ({model}): {_origin(config)}{kept}; analyses: {analyses}.")
     if asks(settings, PHRASES):
         items.append(
             f"Phrases: {reference} windows of ±{phrases['window']} tokens round a feature's strongest tokens, from"
             f" {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other language."
         )
-    contexts = {model: Context(model, settings) for model in tables}
     items += [_questions(frames, contexts[model]) for model, frames in tables.items() if "transfer_summary" in frames]
     items += [_classes(frames, contexts[model]) for model, frames in tables.items() if "selectivity" in frames]
     items.append(
@@ -111,30 +102,22 @@ def _done(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str
 
 
 def _resampled(settings: Mapping[str, Any]) -> str:
-    """What the bootstrap draws, as a clause."""
     drawn = ["activation intervals bootstrap features, then phrases"] if asks(settings, PHRASES | PAPER_C) else []
     if asks(settings, PAPER_B):
-        drawn.append(
-            "those of answers and their latent probabilities bootstrap questions, those of means over"
-            " languages are Student's"
-        )
+        drawn.append("those of answers and their latent probabilities bootstrap questions")
+        drawn.append("those of means over languages are Student's")
     return ", ".join(drawn) or "intervals bootstrap what was measured"
 
 
 def _questions(tables: Tables, context: Context) -> str:
-    """Which questions paper B's analyses put to a model."""
     latent = context.settings["latent"]
     tasks = [
         f"{TASK_TITLES[row['task']]} in {row['n_languages']} languages ({row['n']:,} questions, prompt"
         f" {latent['tasks'][row['task']]['prompt']})"
         for row in tables["transfer_summary"].iter_rows(named=True)
     ]
-    steered = (
-        f" Steering: vectors of {latent['held_out']} questions that are held out of what is reported of it."
-        if latent["steering"]
-        else ""
-    )
-    return f"Parallel questions of {context.title(context.model)}: {listed(tasks)}.{steered}"
+    steered = f" Steering: vectors of {latent['held_out']} questions that are held out of what is reported of it."
+    return f"Parallel questions of {context.title()}: {listed(tasks)}.{steered if latent['steering'] else ''}"
 
 
 def _classes(tables: Tables, context: Context) -> str:
@@ -142,7 +125,7 @@ def _classes(tables: Tables, context: Context) -> str:
     frame, bilingual = tables["selectivity"], context.settings["bilingual"]
     steps, codes = sorted(set(frame["step"])), language_order(frame["class"], bilingual["languages"] or [])
     return (
-        f"Bilingual features of {context.title(context.model)}: SAEs of {frame['layer'].n_unique()} layers at"
+        f"Bilingual features of {context.title()}: SAEs of {frame['layer'].n_unique()} layers at"
         f" {len(steps)} training steps, {steps[0]:,} to {steps[-1]:,}. A feature is of a language"
         f" ({listed([name(code) for code in codes])}) if more than {100 * bilingual['threshold']:g} % of its counted"
         f" activations, those above {100 * bilingual['pattern_threshold']:g} % of its maximum, are in that language's"
@@ -151,7 +134,6 @@ def _classes(tables: Tables, context: Context) -> str:
 
 
 def _origin(config: Mapping[str, Any]) -> str:
-    """Where a model comes from, as a clause."""
     size = config["architecture"]
     shape = f"{size['layers']} decoder layers and width {size['d_model']}"
     if config["kind"] == "toy":

@@ -37,23 +37,17 @@ def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[
     """What accuracy and gap show of the shares, model by model; then the first model's gap beside each other's."""
     confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
     sentences: list[str] = []
+    gaps: list[tuple[str, pl.DataFrame]] = []
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
-        measured = {
-            "mean accuracy": _mean_accuracy(tables),
-            f"mean gap to {name(reference)}": _mean_gap(tables, reference),
-        }
+        gap = {f"mean gap to {name(reference)}": _mean_gap(tables, reference)}
+        measured = {"mean accuracy": _mean_accuracy(tables)} | gap
         sentences += [planted(title, shares, values, what, confidence) for what, values in measured.items() if values]
-        if "group_gap" in tables and len({round(share, 9) for share in shares.values()}) == 1:
-            sentences += equal_shares(title, tables["group_gap"], reference)
-    gaps = [
-        (settings["models"][model]["title"], tables["group_gap"])
-        for model, tables in toys.items()
-        if "group_gap" in tables
-    ]
-    for title, gap in gaps[1:]:
-        sentences.append(contrast(gaps[0][0], title, (gaps[0][1], gap), reference))
-    return sentences
+        if "group_gap" in tables:
+            gaps.append((title, tables["group_gap"]))
+            if len({round(share, 9) for share in shares.values()}) == 1:
+                sentences += equal_shares(title, tables["group_gap"], reference)
+    return sentences + [contrast(*gaps[0], *other, reference) for other in gaps[1:]]
 
 
 def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> str:
@@ -62,24 +56,18 @@ def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> st
     head, columns = ["language"], []
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
-        for label, values in (
-            ("share (%)", {code: 100 * share for code, share in shares.items()}),
-            ("accuracy (%)", _mean_accuracy(tables)),
-            ("gap (%)", _mean_gap(tables, reference)),
-        ):
-            if values:
-                head.append(f"{title}: {label}")
-                columns.append(values)
+        percent = {code: 100 * share for code, share in shares.items()}
+        shown = {"share": percent, "accuracy": _mean_accuracy(tables), "gap": _mean_gap(tables, reference)}
+        head += [f"{title}: {label} (%)" for label, values in shown.items() if values]
+        columns += [values for values in shown.values() if values]
     rows = "\n".join(
         f"<tr><td>{safe(name(code))}</td>{''.join(f'<td>{number(column.get(code))}</td>' for column in columns)}</tr>"
         for code in codes
     )
     titles = "".join(f"<th>{safe(cell)}</th>" for cell in head)
-    note = (
-        f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. Intervals stand in the figures and"
-        " tables."
-    )
-    return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{paragraph(note)}"
+    note = f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. "
+    below = paragraph(f"{note}Intervals stand in the figures and tables.")
+    return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{below}"
 
 
 def _mean_accuracy(tables: Tables) -> dict[str, float]:
@@ -91,7 +79,6 @@ def _mean_accuracy(tables: Tables) -> dict[str, float]:
 
 
 def _mean_gap(tables: Tables, reference: str) -> dict[str, float]:
-    """Mean over layers by language, in percent."""
     if "language_gap_summary" not in tables:
         return {}
     rows = tables["language_gap_summary"].filter(pl.col("lang") != reference).drop_nulls("mean_gap_pct")

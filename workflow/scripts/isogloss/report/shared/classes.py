@@ -26,7 +26,6 @@ LOOKS = {
     "all": ClassLook("#6b6b6b", ""),
 }
 _TITLES = {"mixed": "mixed", "random": "random features (control)", "all": "all features", "silent": "silent"}
-_LAST = ("mixed", "random", "all", "silent")
 
 
 def class_title(code: str) -> str:
@@ -49,4 +48,10 @@ def language_order(codes: Iterable[str], first: Sequence[str] = ()) -> list[str]
 def class_order(codes: Iterable[str], first: Sequence[str] = ()) -> list[str]:
     """The classes among `codes`: languages as `language_order`, then mixed, random, all and silent."""
     present = set(codes)
-    return language_order(present, first) + [code for code in _LAST if code in present]
+    return language_order(present, first) + [code for code in _TITLES if code in present]
+
+
+def middle_layer(layers: Iterable[int]) -> int:
+    """The middle one of the analysed layers (of 28, the 15th: the paper's layer 14 counted from 0)."""
+    present = sorted(set(layers))
+    return present[len(present) // 2]

@@ -19,9 +19,6 @@ def over_languages(frame: pl.DataFrame, column: str, confidence: float, by: Sequ
         .agg(mean=pl.col(column).mean(), sd=pl.col(column).std(), n=pl.len())
         .sort(*by)
     )
-    groups = zip(rows["mean"], rows["sd"], rows["n"], strict=True)
-    intervals = [student_interval(mean, sd, n, confidence) for mean, sd, n in groups]
-    return rows.with_columns(
-        low=pl.Series([interval.low for interval in intervals], dtype=pl.Float64),
-        high=pl.Series([interval.high for interval in intervals], dtype=pl.Float64),
-    ).drop("sd")
+    bounds = [student_interval(mean, sd, n, confidence) for mean, sd, n in rows.select("mean", "sd", "n").iter_rows()]
+    intervals = pl.DataFrame(bounds, schema={"low": pl.Float64, "high": pl.Float64}, orient="row")
+    return rows.drop("sd").hstack(intervals)

@@ -12,14 +12,10 @@ class Transfer(NamedTuple):
     task: str
     reference_only: float  # accuracy on facts taught in the reference only
     untaught: float  # accuracy on facts taught in no language
-    low: float  # interval of the difference of the two
+    difference: float  # what the teaching in the reference gave to the other languages
+    low: float  # interval of the difference
     high: float
     languages: int
-
-    @property
-    def difference(self) -> float:
-        """What the teaching in the reference gave to the other languages."""
-        return self.reference_only - self.untaught
 
 
 def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Transfer]:
@@ -47,5 +43,6 @@ def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Tr
         right = [part for row in (taught, untaught) for part in (row["accuracy"] * row["questions"], row["questions"])]
         bounds = confint_proportions_2indep(*right, method="newcomb", compare="diff", alpha=1 - confidence)
         low, high = (float(np.asarray(bound)) for bound in bounds)
-        out.append(Transfer(task, taught["accuracy"], untaught["accuracy"], low, high, taught["languages"]))
+        shares = (taught["accuracy"], untaught["accuracy"])
+        out.append(Transfer(task, *shares, shares[0] - shares[1], low, high, taught["languages"]))
     return out

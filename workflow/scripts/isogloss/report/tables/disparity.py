@@ -18,35 +18,32 @@ from isogloss.report.tables.sheet import (
     TAUGHT,
     Column,
     P,
+    bounded,
     decimals,
-    measured,
     probability,
     sheet,
     text,
     whole,
 )
 
-_CHANCE, _PHRASES, _VARIANT = (
-    Column("chance", "chance (%)", SHARE),
-    whole("n", "phrases"),
-    text("variant", "variant", VARIANT_TITLES),
-)
+_CHANCE, _PHRASES = Column("chance", "chance (%)", SHARE), whole("n", "phrases")
+_VARIANT = text("variant", "variant", VARIANT_TITLES)
 
 SIMILARITY = sheet(
-    LAYER, LANG, measured("cosine", "cosine to the reference", FINE),
-    measured("cosine_shuffled", "cosine, shuffled pairs", FINE, "cosine_shuffled_"), _PHRASES,
+    LAYER, LANG, bounded("cosine", "cosine to the reference", FINE, "ci"),
+    bounded("cosine_shuffled", "cosine, shuffled pairs", FINE, "cosine_shuffled_ci"), _PHRASES,
 )  # fmt: skip
 
-GROUP_GAP = sheet(LAYER, _VARIANT, measured("gap_pct", "activation gap (%)", PERCENT))
+GROUP_GAP = sheet(LAYER, _VARIANT, bounded("gap_pct", "activation gap (%)", PERCENT, "ci"))
 
 LANGUAGE_GAP_SUMMARY = sheet(
-    LANG, measured("mean_gap_pct", "mean gap over layers (%)", PERCENT),
+    LANG, bounded("mean_gap_pct", "mean gap over layers (%)", PERCENT, "ci"),
     Column("std_gap_pct", "standard deviation over layers (points)", PERCENT), whole("n_layers", "layers"),
 )  # fmt: skip
 
 LANGUAGE_GAP = sheet(
     LAYER, LANG, Column("mean_activation", "mean activation (SAE units)", FINE),
-    measured("gap_pct", "gap to the reference (%)", PERCENT),
+    bounded("gap_pct", "gap to the reference (%)", PERCENT, "ci"),
     probability("p_adjusted", "p of no difference, corrected"), N_FEATURES, N_PHRASES,
     note="p tests that features answer to the language as to the reference. The choice of the reference's"
     " phrases as top activators alone breaks that, so a small p does not show a disparity.",
@@ -54,44 +51,44 @@ LANGUAGE_GAP = sheet(
 
 GROUP_ACTIVATION = sheet(
     LAYER, text("group", "group", GROUP_TITLES), _VARIANT,
-    measured("mean_activation", "mean activation (SAE units)", FINE),
+    bounded("mean_activation", "mean activation (SAE units)", FINE, "ci"),
 )  # fmt: skip
 
 ACTIVATION_CONTROLS = sheet(
-    LAYER, LANG, measured("gap_pct", "gap, own feature (%)", PERCENT, "gap_"),
-    measured("gap_equal_tokens_pct", "gap at equal token counts (%)", PERCENT, "gap_equal_tokens_"),
-    measured("gap_shuffled_pct", "gap, feature of another phrase (%)", PERCENT, "gap_shuffled_"),
-    measured("gap_random_pct", "gap, random feature (%)", PERCENT, "gap_random_"),
+    LAYER, LANG, bounded("gap_pct", "gap, own feature (%)", PERCENT, "gap_ci"),
+    bounded("gap_equal_tokens_pct", "gap at equal token counts (%)", PERCENT, "gap_equal_tokens_ci"),
+    bounded("gap_shuffled_pct", "gap, feature of another phrase (%)", PERCENT, "gap_shuffled_ci"),
+    bounded("gap_random_pct", "gap, random feature (%)", PERCENT, "gap_random_ci"),
     Column("token_ratio", "tokens / reference's tokens", decimals(2)),
     Column("characters_per_token", "characters per token", decimals(2)), _PHRASES,
 )  # fmt: skip
 
 ACCURACY = sheet(
-    TASK, LANG, text("metric", "metric"), measured("accuracy", "accuracy (%)", SHARE),
+    TASK, LANG, text("metric", "metric"), bounded("accuracy", "accuracy (%)", SHARE, "ci"),
     Column("stderr", "standard error (points)", decimals(2, 100)), _CHANCE, QUESTIONS,
     rows=lambda frame: frame.filter(adapter="base"),
 )  # fmt: skip
 
 ACCURACY_CHANGE = sheet(
-    text("adapter", "adapter"), TASK, LANG, measured("accuracy", "accuracy (%)", SHARE),
-    measured("difference", "change against base (points)", SHARE, "difference_"), probability("p", "p (McNemar)"),
+    text("adapter", "adapter"), TASK, LANG, bounded("accuracy", "accuracy (%)", SHARE, "ci"),
+    bounded("difference", "change against base (points)", SHARE, "difference_ci"), probability("p", "p (McNemar)"),
     P_ADJUSTED, QUESTIONS,
     rows=lambda frame: frame.filter(pl.col("adapter") != "base"),
 )  # fmt: skip
 
 ACCURACY_BY_TEACHING = sheet(
-    text("adapter", "adapter"), TASK, LANG, TAUGHT, measured("accuracy", "accuracy (%)", SHARE), _CHANCE, QUESTIONS
+    text("adapter", "adapter"), TASK, LANG, TAUGHT, bounded("accuracy", "accuracy (%)", SHARE, "ci"), _CHANCE, QUESTIONS
 )  # fmt: skip
 
 GAP_ACCURACY_CORRELATION = sheet(
-    TASK, measured("r", "Pearson's r", decimals(2)), P, P_ADJUSTED, whole("n", "languages")
+    TASK, bounded("r", "Pearson's r", decimals(2), "ci"), P, P_ADJUSTED, whole("n", "languages")
 )  # fmt: skip
 
 ALIGNMENT_GAIN = sheet(
     text("run", "run"), LAYER, LANG, Column("before", "before (SAE units)", FINE),
-    Column("after", "after (SAE units)", FINE), measured("gain_pct", "gain (%)", PERCENT),
-    measured("gain_held_out_pct", "gain, held-out features (%)", PERCENT, "held_out_"),
-    measured("retention_pct", "retention of the reference (%)", PERCENT, "retention_"), N_FEATURES, N_PHRASES,
+    Column("after", "after (SAE units)", FINE), bounded("gain_pct", "gain (%)", PERCENT, "ci"),
+    bounded("gain_held_out_pct", "gain, held-out features (%)", PERCENT, "held_out_ci"),
+    bounded("retention_pct", "retention of the reference (%)", PERCENT, "retention_ci"), N_FEATURES, N_PHRASES,
 )  # fmt: skip
 
 SAE_QUALITY = sheet(LAYER, *SAE_COLUMNS)
@@ -106,7 +103,7 @@ REPRODUCTION = sheet(
 TRANSLATION_QUALITY = sheet(
     LANG, whole("n", "phrases"), whole("ok", "kept"), Column("kept_pct", "kept (%)", PERCENT), whole("empty", "empty"),
     whole("runaway", "runaway"), whole("too_long", "too long"), whole("low_chrf", "low chrF"),
-    measured("chrf", "round-trip chrF", PERCENT),
+    bounded("chrf", "round-trip chrF", PERCENT, "ci"),
     Column("characters_ratio", "characters / reference's characters", decimals(2)),
 )  # fmt: skip
 

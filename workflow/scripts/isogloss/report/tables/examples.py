@@ -62,21 +62,15 @@ def body(frame: pl.DataFrame) -> str:
     """The examples as HTML: no script, every text of the data escaped."""
     if not frame.height:
         return "<p>No feature was active, or bilingual.examples_per_class is 0: there are no examples.</p>"
-    shown = checkpoints(frame)
-    links = "".join(f'<a href="#p{i}">{escape(_heading(one))}</a>' for i, one in enumerate(shown))
-    sections = (
-        f'<h2 id="p{i}">{escape(_heading(one))}</h2>\n' + "\n".join(_features(frame, one))
-        for i, one in enumerate(shown)
-    )
-    return f"<nav>{links}</nav>\n" + "\n".join(sections)
-
-
-def _heading(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.title}: step {checkpoint.step:,}, decoder layer {checkpoint.layer}"
+    links, sections = "", []
+    for i, one in enumerate(checkpoints(frame)):
+        heading = escape(f"{one.title}: step {one.step:,}, decoder layer {one.layer}")
+        links += f'<a href="#p{i}">{heading}</a>'
+        sections.append("\n".join([f'<h2 id="p{i}">{heading}</h2>', *_features(frame, one)]))
+    return "\n".join([f"<nav>{links}</nav>", *sections])
 
 
 def _features(frame: pl.DataFrame, checkpoint: Checkpoint) -> Iterator[str]:
-    """The features of a checkpoint's layer, class by class."""
     rows = frame.filter(step=checkpoint.step, layer=checkpoint.layer)
     langs = language_order(frame["lang"])
     if not rows.height:

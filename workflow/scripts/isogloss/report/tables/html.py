@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,8 @@ def html_table(
 
     Shows the estimate and its interval side by side; a value that is not defined is a dash.
     """
-    page = render(
-        read_table(table),
-        load(drawing),
-        heading,
-        title,
-        confidence,
-        source=f"results/{model}/tables/{Path(table).name}",
-        study=str(table_metadata(table).get("study", "")),
-    )
+    source, study = f"results/{model}/tables/{Path(table).name}", str(table_metadata(table).get("study", ""))
+    page = render(read_table(table), load(drawing), heading, title, confidence, source=source, study=study)
     with atomic_path(Path(output)) as aside:
         aside.write_text(page, encoding="utf-8")
 
@@ -50,7 +44,13 @@ def render(
     frame: pl.DataFrame, sheet: Sheet, heading: str, title: str, confidence: float, *, source: str, study: str
 ) -> str:
     """The page as text."""
-    body = sheet.body(frame) if sheet.body else _table(*arranged(frame, sheet), confidence, source, study)
+    columns = tuple(column for column in sheet.columns if column.name in frame.columns)  # kinds of model differ
+    if sheet.body:
+        body = sheet.body(frame)
+    elif sheet.arrange:
+        body = _table(*sheet.arrange(frame), confidence, source, study)
+    else:
+        body = _table(sheet.rows(frame) if sheet.rows else frame, columns, confidence, source, study)
     note = f"<p>{escape(sheet.note)}</p>\n" if sheet.note else ""
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(heading)}</title>'
@@ -59,28 +59,17 @@ def render(
     )
 
 
-def arranged(frame: pl.DataFrame, sheet: Sheet) -> tuple[pl.DataFrame, tuple[Column, ...]]:
-    """The rows and columns that a table shows."""
-    if sheet.arrange:
-        return sheet.arrange(frame)
-    columns = tuple(column for column in sheet.columns if column.name in frame.columns)  # kinds of model differ
-    return (sheet.rows(frame) if sheet.rows else frame), columns
-
-
 def _table(frame: pl.DataFrame, columns: tuple[Column, ...], confidence: float, source: str, study: str) -> str:
     """Rows as HTML; an interval's column is left out where the table has none."""
     head: list[str] = []
     for column in columns:
-        head.append(f'<th class="{_side(column)}">{escape(column.header)}</th>')
+        head.append(f'<th class="{"n" if column.numeric else "t"}">{escape(column.header)}</th>')
         if column.low in frame.columns:
             head.append(f'<th class="n">{100 * confidence:g} % interval</th>')
     lines: list[str] = []
-    before: Any = None
-    for row in frame.iter_rows(named=True):
-        key = row[columns[0].name]
-        cells = "".join(_cells(row, column) for column in columns)
-        lines.append(f"<tr class='first'>{cells}</tr>" if key != before else f"<tr>{cells}</tr>")
-        before = key
+    for _, rows in groupby(frame.iter_rows(named=True), lambda row: row[columns[0].name]):
+        first, *others = ("".join(_cells(row, column) for column in columns) for row in rows)
+        lines += [f"<tr class='first'>{first}</tr>", *(f"<tr>{cells}</tr>" for cells in others)]
     body = "\n".join(lines)
     return (
         f"<table>\n<caption>{frame.height} rows. A dash: not defined. Every column at full precision: {escape(source)}"
@@ -89,18 +78,10 @@ def _table(frame: pl.DataFrame, columns: tuple[Column, ...], confidence: float, 
     )
 
 
-def _side(column: Column) -> str:
-    return "n" if column.numeric else "t"
-
-
 def _cells(row: Mapping[str, Any], column: Column) -> str:
-    shown = _shown(row[column.name], column)
-    cell = f'<td class="{_side(column)}">{shown}</td>'
-    if column.low in row:
-        low, high = (_shown(row[bound], column) for bound in (column.low, column.high))
-        cell += '<td class="n i">–</td>' if row[column.low] is None else f'<td class="n i">[{low}, {high}]</td>'
-    return cell
-
-
-def _shown(value: Any, column: Column) -> str:
-    return "–" if value is None else escape(column.show(value))
+    bounds = (column.low, column.high) if column.low in row else ()
+    shown = ["–" if row[key] is None else escape(column.show(row[key])) for key in (column.name, *bounds)]
+    cell = f'<td class="{"n" if column.numeric else "t"}">{shown[0]}</td>'
+    if not bounds:
+        return cell
+    return f'{cell}<td class="n i">{"–" if row[column.low] is None else f"[{shown[1]}, {shown[2]}]"}</td>'

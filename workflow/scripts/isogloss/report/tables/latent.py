@@ -55,17 +55,12 @@ def _transfer(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]]:
         return frame, _PAIRS
     key = ["task", "lang"]
     pairs = frame.rename({"lang_a": "lang", "lang_b": "other"})
-    out = pairs.group_by(key, maintain_order=True).agg(
-        pl.col("consistency").mean(), out_of=pl.col("positive_transfer").mean(), n_languages=1 + pl.len()
-    )
-    incoming = frame.rename({"lang_b": "lang", "lang_a": "source"}).sort(
-        "positive_transfer", descending=True, nulls_last=True, maintain_order=True
-    )
-    into = incoming.group_by(key).agg(
-        into=pl.col("positive_transfer").mean(),
-        source=pl.col("source").first(),
-        best=pl.col("positive_transfer").first(),
-    )
+    mean, falling = pl.col("positive_transfer").mean(), {"descending": True, "nulls_last": True, "maintain_order": True}
+    means = {"out_of": mean, "n_languages": 1 + pl.len()}
+    out = pairs.group_by(key, maintain_order=True).agg(pl.col("consistency").mean(), **means)
+    incoming = frame.rename({"lang_b": "lang", "lang_a": "source"}).sort("positive_transfer", **falling)
+    best = {"source": pl.col("source").first(), "best": pl.col("positive_transfer").first()}
+    into = incoming.group_by(key).agg(into=mean, **best)
     return out.join(into, on=key, how="left", maintain_order="left"), _BY_LANGUAGE
 
 

@@ -1,6 +1,7 @@
 """What an HTML table shows of a Parquet table: its rows, and its columns under which header, in which unit."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -42,10 +43,6 @@ def decimals(digits: int, factor: float = 1.0) -> Callable[[Any], str]:
     return lambda value: number(factor * value, digits)
 
 
-def _count(value: Any) -> str:
-    return f"{value:,}"
-
-
 def _p_value(value: Any) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
@@ -59,46 +56,27 @@ def text(name: str, header: str, names: Mapping[str, str] | None = None) -> Colu
     return Column(name, header, lambda value: (names or {}).get(str(value), str(value)), numeric=False)
 
 
-def language(name: str, header: str) -> Column:
-    """A column of languages' codes."""
-    return Column(name, header, named, numeric=False)
+language = partial(Column, show=named, numeric=False)
+whole = partial(Column, show="{:,}".format)
+probability = partial(Column, show=_p_value)
+"""Columns of languages' codes, of whole numbers and of p-values."""
 
 
-def whole(name: str, header: str) -> Column:
-    """A column of whole numbers."""
-    return Column(name, header, _count)
+def bounded(name: str, header: str, show: Callable[[Any], str], interval: str = "") -> Column:
+    """A column whose interval is in {interval}_low and {interval}_high, by default those of its own name."""
+    return Column(name, header, show, low=f"{interval or name}_low", high=f"{interval or name}_high")
 
 
-def probability(name: str, header: str) -> Column:
-    """A column of p-values."""
-    return Column(name, header, _p_value)
-
-
-def measured(name: str, header: str, show: Callable[[Any], str], prefix: str = "") -> Column:
-    """A column whose interval is in {prefix}ci_low and {prefix}ci_high."""
-    return Column(name, header, show, low=f"{prefix}ci_low", high=f"{prefix}ci_high")
-
-
-def bounded(name: str, header: str, show: Callable[[Any], str]) -> Column:
-    """A column whose interval is in {name}_low and {name}_high."""
-    return Column(name, header, show, low=f"{name}_low", high=f"{name}_high")
-
-
-LAYER, LANG, TASK = (
-    whole("layer", "decoder layer (0‑based)"),
-    language("lang", "language"),
-    text("task", "task", TASK_TITLES),
-)
+LAYER, LANG = whole("layer", "decoder layer (0‑based)"), language("lang", "language")
+TASK = text("task", "task", TASK_TITLES)
 LANGUAGES, QUESTIONS = whole("n_languages", "languages"), whole("n", "questions")
 N_FEATURES, N_PHRASES = whole("n_features", "features"), whole("n_phrases", "phrases")
-TAUGHT = text(
-    "taught", "fact taught in", {"all": "every language", "reference": "reference only", "none": "no language"}
-)
+_TAUGHT_IN = {"all": "every language", "reference": "reference only", "none": "no language"}
+TAUGHT = text("taught", "fact taught in", _TAUGHT_IN)
 P, P_ADJUSTED = probability("p", "p"), probability("p_adjusted", "p, corrected")
 SAE_COLUMNS = (
     Column("fvu", "variance unexplained (%)", SHARE),
     Column("l0", "active features a token (L0)", decimals(1)),
-    *(whole(*names) for names in (("dead_features", "dead features"), ("features", "features"), ("k", "k"))),
-    whole("n_tokens", "tokens"),
+    *map(whole, ("dead_features", "features", "k", "n_tokens"), ("dead features", "features", "k", "tokens")),
 )
 """What is known of the quality of an SAE."""
