@@ -148,7 +148,7 @@ rule report_html:
         "../../envs/isogloss.yaml"
     params:
         study=config,
-        captions=text_digest(Path(workflow.basedir, "workflow", "report")),
+        captions=text_digest(CAPTIONS),
     message:
         "Assemble report.html"
     script:
