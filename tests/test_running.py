@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,19 +11,27 @@ from test_provenance import Copy
 
 def edited(copy: Copy, path: str, old: str, new: str) -> None:
     copy.replace(path, old, new)
-    running._state.cache_clear()  # each job is a process of its own
+    new_process()
+
+
+def new_process() -> None:
+    """Each job is one."""
+    running._state.cache_clear()
+    running._known.cache_clear()
 
 
 @pytest.fixture
-def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Copy:
+def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copy]:
     copy = Copy(tmp_path, monkeypatch)
     monkeypatch.setattr(running, "PACKAGE", copy.package)
     monkeypatch.setattr(running, "SCRIPTS", copy.package.parent)
     monkeypatch.setattr(running, "RESOURCES", copy.resources)
     monkeypatch.setattr(running, "_digests", {})
     monkeypatch.setenv(running._VARIABLE, "{}")
-    running._state.cache_clear()
-    return copy
+    monkeypatch.chdir(tmp_path)
+    new_process()
+    yield copy
+    new_process()
 
 
 def test_a_stage_whose_code_was_edited_stops_and_no_other_does(copy: Copy):
@@ -42,3 +51,17 @@ def test_outside_of_a_run_nothing_is_checked(copy: Copy):
     running.check("accuracy")
     del os.environ[running._VARIABLE]
     running.check("accuracy")
+
+
+def test_digests_are_kept_until_a_file_changes(copy: Copy, monkeypatch: pytest.MonkeyPatch):
+    at_exit = []
+    monkeypatch.setattr(running.atexit, "register", lambda function, *arguments: at_exit.append((function, arguments)))
+    digest = running.digest_of("accuracy")
+    for function, arguments in at_exit:
+        function(*arguments)
+    new_process()
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "code_digest", lambda *_: pytest.fail("made again"))
+        assert running.digest_of("accuracy") == digest
+    edited(copy, "stats.py", "binomtest(counts.first_only, differing)", "binomtest(counts.second_only, differing)")
+    assert running.digest_of("accuracy") == provenance.code_digest("accuracy") != digest

@@ -2,12 +2,14 @@
 
 The process that plans a run keeps the digests of all stages in its environment, which its jobs inherit, on a cluster
 too. Without it an edit while a study runs would be computed with, and be taken for the code of the start once it is
-reverted.
+reverted. Digests are kept in Snakemake's own folder, since every process that reads the Snakefile asks for all.
 """
 
+import atexit
 import hashlib
 import json
 import os
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -19,9 +21,17 @@ _VARIABLE = "ISOGLOSS_CODE"
 _digests: dict[str, str] = {}
 
 
+def digest_of(script: str, *entries: str) -> str:
+    """`code_digest`, as the last process found it if no file has changed since."""
+    known, key = _known(), " ".join([script, *entries])
+    if key not in known:
+        known[key] = code_digest(script, *entries)
+    return known[key]
+
+
 def record(script: str, *entries: str) -> str:
-    """`code_digest`, kept for the jobs of this process."""
-    digest = code_digest(script, *entries)
+    """`digest_of`, kept for the jobs of this process."""
+    digest = digest_of(script, *entries)
     _digests[" ".join([script, *entries])] = digest
     os.environ[_VARIABLE] = json.dumps({"state": _state(), "digests": _digests})
     return digest
@@ -37,6 +47,31 @@ def check(script: str, *entries: str) -> None:
         "the code of this stage was edited after the run began, so nothing was computed; when the edit is done, run"
         " snakemake again"
     )
+
+
+@cache
+def _known() -> dict[str, str]:
+    """The digests that are kept, if they are of the present code; new ones join them when the process ends."""
+    path = Path(".snakemake", f"isogloss.{sys.implementation.cache_tag}.json").absolute()
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    known = kept["digests"] if kept.get("state") == _state() else {}
+    atexit.register(_keep, path, _state(), known, len(known))
+    return known
+
+
+def _keep(path: Path, state: str, known: dict[str, str], before: int) -> None:
+    if len(known) == before:
+        return
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        aside.write_text(json.dumps({"state": state, "digests": known}), encoding="utf-8")
+        aside.replace(path)
+    except OSError:  # a folder that only others may write to
+        return
 
 
 @cache
