@@ -56,12 +56,12 @@ def test_outside_of_a_run_nothing_is_checked(copy: Copy):
 def test_digests_are_kept_until_a_file_changes(copy: Copy, monkeypatch: pytest.MonkeyPatch):
     at_exit = []
     monkeypatch.setattr(running.atexit, "register", lambda function, *arguments: at_exit.append((function, arguments)))
-    digest = running.digest_of("accuracy")
+    digest = running.kept_digest("accuracy")
     for function, arguments in at_exit:
         function(*arguments)
     new_process()
     with monkeypatch.context() as patch:
         patch.setattr(running, "code_digest", lambda *_: pytest.fail("made again"))
-        assert running.digest_of("accuracy") == digest
+        assert running.kept_digest("accuracy") == digest
     edited(copy, "stats.py", "binomtest(counts.first_only, differing)", "binomtest(counts.second_only, differing)")
-    assert running.digest_of("accuracy") == provenance.code_digest("accuracy") != digest
+    assert running.kept_digest("accuracy") == provenance.code_digest("accuracy") != digest

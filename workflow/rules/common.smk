@@ -9,7 +9,7 @@ from isogloss.config import load_study
 from isogloss.errors import IsoglossError
 from isogloss.provenance import text_digest
 from isogloss.resources import CAPTIONS
-from isogloss.running import digest_of, record
+from isogloss.running import kept_digest, record
 
 try:
     STUDY = load_study(config)
@@ -22,7 +22,7 @@ config["bilingual"]["languages"] = STUDY.bilingual_languages
 
 
 # The digest of a stage's code: the process that plans the run keeps it, so that its jobs notice an edit.
-code = record if workflow.is_main_process else digest_of
+code = record if workflow.is_main_process else kept_digest
 
 LANGUAGES = STUDY.languages.all
 REFERENCE = STUDY.languages.reference

@@ -21,7 +21,7 @@ _VARIABLE = "ISOGLOSS_CODE"
 _digests: dict[str, str] = {}
 
 
-def digest_of(script: str, *entries: str) -> str:
+def kept_digest(script: str, *entries: str) -> str:
     """`code_digest`, as the last process found it if no file has changed since."""
     known, key = _known(), " ".join([script, *entries])
     if key not in known:
@@ -30,8 +30,8 @@ def digest_of(script: str, *entries: str) -> str:
 
 
 def record(script: str, *entries: str) -> str:
-    """`digest_of`, kept for the jobs of this process."""
-    digest = digest_of(script, *entries)
+    """`kept_digest`, kept for the jobs of this process."""
+    digest = kept_digest(script, *entries)
     _digests[" ".join([script, *entries])] = digest
     os.environ[_VARIABLE] = json.dumps({"state": _state(), "digests": _digests})
     return digest
