@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from isogloss.config import REMOVED, load_study, schema
+from isogloss.config import REMOVED, Study, load_study, schema
+from isogloss.config.base import Section
+from isogloss.config.measures import Languages
+from isogloss.config.model import AnalysedModel
 from isogloss.errors import IsoglossError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -165,3 +168,18 @@ def test_every_key_has_a_meaning():
         if row.rstrip(" |").endswith("|") or not row.split("|")[4].strip()
     ]
     assert not undocumented
+
+
+def test_sections_that_travel_to_jobs_compute_nothing():
+    """A property would be code that a number depends on and that no digest of a script reaches."""
+
+    def below(kind: type[Section]) -> list[type[Section]]:
+        return [kind, *(inner for part in kind.__subclasses__() for inner in below(part))]
+
+    at_home = {Section, Study, Languages, *below(AnalysedModel)}  # only rules ask these, but for Languages' fields
+    travelling = set(below(Section)) - at_home
+    assert len(travelling) > 15
+    assert not [kind for kind in travelling if any(isinstance(value, property) for value in vars(kind).values())]
+    stages = (REPOSITORY / "workflow" / "scripts" / "isogloss").rglob("*.py")
+    texts = [path.read_text(encoding="utf-8") for path in stages if not {"config", "plan"} & set(path.parts)]
+    assert not [text for text in texts if "languages.all" in text]
