@@ -24,8 +24,9 @@ if LOCAL and Path(OVERVIEW).is_file():
 
 
 include: "workflow/rules/world.smk"
-include: "workflow/rules/fetch.smk"
+include: "workflow/rules/text.smk"
 include: "workflow/rules/models.smk"
+include: "workflow/rules/fetch.smk"
 include: "workflow/rules/phrases.smk"
 include: "workflow/rules/residuals.smk"
 include: "workflow/rules/disparity.smk"

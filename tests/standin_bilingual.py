@@ -91,7 +91,7 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
     config = yaml.safe_load(study.read_text(encoding="utf-8"))
     config["models"] = {name: _small(name, config["models"][name], folder) for name in KEPT}
     bilingual = config["bilingual"]
-    for source in bilingual["documents"].values():
+    for source in config["documents"].values():
         source["folder"] = str(folder / "wikipedia")
     bilingual |= {"evaluation_tokens": 3000, "layers_per_job": 1, "examples_per_class": 1, "resume_every": 2}
     bilingual["intervention"] |= {"n_features": [4, 8], "alphas": [0.1, 0.2], "repeats": 2, "documents": 10}

@@ -69,7 +69,7 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
             "bilingual": {"languages": list(languages[:2]), "learning_rates": [5e-4, 1e-3, 2e-3, 5e-3]},
             **more,
         }
-    ).model_dump(mode="json")
+    ).resolved()
 
 
 def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, seed: int = 0) -> dict[str, pl.DataFrame]:

@@ -71,7 +71,7 @@ def test_a_checkpoint_of_another_width_is_one_line(finished: Checkout, standins:
 @pytest.mark.parametrize(
     ("path", "value", "line"),
     [
-        ("bilingual.languages", ["en", "es"], "bilingual.languages: es not in bilingual.documents"),
+        ("bilingual.languages", ["en", "es"], "bilingual.languages: es not in documents"),
         ("bilingual.intervention.step", 500, "no unfinished checkpoint step500"),
         ("bilingual.intervention.layer", 7, "has no analysed layer 7"),
         ("bilingual.minimum_tokens", 80, "minimum_tokens 80 must be at most tokens_per_document 64"),

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from isogloss.config.bilingual import DocumentSource
+from isogloss.config.text import DocumentSource
 from isogloss.errors import IsoglossError
 from isogloss.sources.documents import fetch_documents
 from isogloss.tables import table_metadata
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: byt
 
 def test_no_matching_file_and_a_missing_column_are_one_line(tmp_path: Path):
     write(tmp_path, "a.parquet", ["x"])
-    with pytest.raises(IsoglossError, match=r"no file matches 'b\*'; correct bilingual.documents.ja.files"):
+    with pytest.raises(IsoglossError, match=r"no file matches 'b\*'; correct documents.ja.files"):
         fetch(tmp_path, "b*")
     with pytest.raises(IsoglossError, match=r"a\.parquet: no column 'body', there are id, text"):
         fetch(tmp_path, "a*", column="body")

@@ -28,41 +28,6 @@ use rule fetch_model as fetch_checkpoint with:
         "Fetch the checkpoint {wildcards.checkpoint} of {wildcards.model}"
 
 
-def document_source(wildcards):
-    """Where documents of a language are."""
-    return STUDY.bilingual.documents[wildcards.lang]
-
-
-def documents_needed():
-    """How many documents of each language are kept: enough for every model, a third of them too short."""
-    tokens = max((model.sae.tokens for model in STUDY.models.values() if model.sae), default=0)
-    a_document = STUDY.bilingual.tokens_per_document - 1
-    a_language = (tokens + STUDY.bilingual.evaluation_tokens) / len(STUDY.bilingual_languages)
-    return int(1.5 * a_language / a_document) + 100
-
-
-rule fetch_documents:
-    input:
-        lambda wildcards: folder_files(document_source(wildcards).folder),
-    output:
-        "results/documents/{lang}.parquet",
-    log:
-        "results/logs/fetch_documents/{lang}.log",
-    wildcard_constraints:
-        lang=one_of(STUDY.bilingual.documents),
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
-    params:
-        **sections(source=document_source),
-        code=code("fetch_documents"),
-        documents=documents_needed(),
-    message:
-        "Fetch documents in {wildcards.lang}"
-    script:
-        "../scripts/fetch_documents.py"
-
-
 def checkpoints(model):
     """The checkpoints of a model, in order; the last is the finished model."""
     return STUDY.models[model].checkpoint_list
@@ -70,7 +35,7 @@ def checkpoints(model):
 
 def checkpoint_inputs(model, checkpoint):
     """A checkpoint as input: its folder where it is fetched, all of them where the model is trained here."""
-    return f"results/{model}/checkpoints" if model in TOYS else f"results/{model}/checkpoints/{checkpoint}"
+    return f"results/{model}/{STUDY.models[model].checkpoint_path(checkpoint)}"
 
 
 def finished_checkpoint(wildcards):
@@ -78,16 +43,10 @@ def finished_checkpoint(wildcards):
     return checkpoint_inputs(wildcards.model, checkpoints(wildcards.model)[-1])
 
 
-def bilingual_documents(wildcards):
-    """The documents of the classed languages, in their order."""
-    folder = f"{WORLD}/documents" if wildcards.model in TOYS else "results/documents"
-    return [f"{folder}/{lang}.parquet" for lang in STUDY.bilingual_languages]
-
-
 rule tokenise:
     input:
         checkpoint=finished_checkpoint,
-        documents=bilingual_documents,
+        documents=document_tables(STUDY.bilingual_languages),
     output:
         train="results/{model}/bilingual/tokens/train.parquet",
         evaluation="results/{model}/bilingual/tokens/evaluation.parquet",
@@ -285,7 +244,10 @@ rule intervene:
         features=lambda wildcards: injected(wildcards, "features.parquet"),
         evaluation=rules.tokenise.output.evaluation,
         segments=(
-            [f"{TRANSLATIONS.folder or f'{WORLD}/segments'}/{lang}.parquet" for lang in STUDY.bilingual_languages]
+            [
+                path if not TRANSLATIONS.folder else f"{TRANSLATIONS.folder}/{Path(path).name}"
+                for path in segment_tables(STUDY.bilingual_languages)
+            ]
             if TRANSLATIONS
             else []
         ),

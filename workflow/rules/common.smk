@@ -1,24 +1,29 @@
 # Names, paths and small helpers that all stages use. Imports nothing heavy, since each cluster job parses this.
+import os
 import shutil
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from isogloss.config import load_study
+from isogloss.config.folders import PLANNED, require_folders
 from isogloss.errors import IsoglossError
 from isogloss.provenance import text_digest
 from isogloss.resources import CAPTIONS
 from isogloss.running import kept_digest, record
+from isogloss.sources.shapes import kept_shape
 
 try:
-    STUDY = load_study(config)
+    STUDY = load_study(config, shape_of=partial(kept_shape, fetch=workflow.is_main_process))
+    if workflow.is_main_process and PLANNED not in os.environ:
+        require_folders(STUDY)
 except IsoglossError as error:
     raise WorkflowError(str(error))
 
 # From here on `config` holds every default too: captions and metadata read it. The caller's own stays as it is.
-config = STUDY.model_dump(mode="json")
-config["bilingual"]["languages"] = STUDY.bilingual_languages
+config = STUDY.resolved()
 
 
 # The digest of a stage's code: the process that plans the run keeps it, so that its jobs notice an edit.
@@ -27,8 +32,7 @@ code = record if workflow.is_main_process else kept_digest
 LANGUAGES = STUDY.languages.all
 REFERENCE = STUDY.languages.reference
 RUNS = STUDY.alignment.runs
-TOYS = STUDY.of_kind("toy")
-PRETRAINED = STUDY.of_kind("pretrained")
+TOYS, FETCHED = STUDY.of_kind("toy"), STUDY.of_kind("pretrained")
 LATENT_LANGUAGES = [lang for task in STUDY.latent.tasks for lang in STUDY.latent_languages(task)]
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())

@@ -21,7 +21,7 @@ rule fetch_model:
     log:
         "results/{model}/logs/fetch_model.log",
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(FETCHED),
     localrule: True
     conda:
         "../../envs/isogloss.yaml"
@@ -53,7 +53,7 @@ rule fetch_sae:
     log:
         "results/{model}/logs/fetch_sae/{layer}.log",
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(model for model in STUDY.models if model not in TRAINED_SAES),
     localrule: True
     conda:
         "../../envs/isogloss.yaml"
@@ -69,6 +69,9 @@ rule fetch_sae:
         "Fetch the SAE of {wildcards.model}, layer {wildcards.layer}"
     script:
         "../scripts/fetch_sae.py"
+
+
+EXPORTED = [model for model in STUDY.models if not STUDY.searched(model)]
 
 
 def export_source(wildcards):
@@ -91,7 +94,7 @@ rule fetch_exports:
     log:
         "results/{model}/logs/fetch_exports/{layer}.log",
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(EXPORTED),
     localrule: True
     conda:
         "../../envs/isogloss.yaml"

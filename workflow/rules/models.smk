@@ -1,6 +1,6 @@
-# The toy language models and their SAEs.
-#   in:  the world's documents, the model's configured language shares
-#   out: tokenizer, language model, checkpoints (Hugging Face folders), one SAE a layer (SAELens format), quality tables
+# Toy language models, and SAEs that are trained here.
+#   in:  the world's documents and the shares of languages; any language model and documents
+#   out: tokenizer, language model, checkpoints (Hugging Face folders); one SAE a layer (SAELens format), quality tables
 
 
 rule toy_tokenizer:
@@ -61,10 +61,19 @@ rule train_toy:
         "../scripts/train_toy.py"
 
 
+TRAINED_SAES = [model for model in STUDY.models if STUDY.trains_saes(model)]
+
+
+def sae_languages(wildcards):
+    """The languages whose documents SAEs are trained on."""
+    shares = STUDY.sae_shares(wildcards.model)
+    return [lang for lang in STUDY.document_languages(STUDY.documents_provider) if lang in shares]
+
+
 rule train_sae:
     input:
-        lm=rules.train_toy.output.lm,
-        documents=rules.toy_world.output.documents,
+        lm="results/{model}/lm",
+        documents=lambda wildcards: document_tables(sae_languages(wildcards)),
     output:
         sae=directory("results/{model}/sae"),
         quality="results/{model}/tables/sae_quality.parquet",
@@ -73,7 +82,7 @@ rule train_sae:
     benchmark:
         "results/{model}/usage/train_sae.tsv"
     wildcard_constraints:
-        model=one_of(TOYS),
+        model=one_of(TRAINED_SAES),
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -82,8 +91,8 @@ rule train_sae:
         **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("train_sae"),
         seed=STUDY.seed,
-        languages=STUDY.world.languages,
-        shares=model_setting("shares"),
+        languages=sae_languages,
+        shares=lambda wildcards: STUDY.sae_shares(wildcards.model),
         layers=layers_of,
     message:
         "Train the SAEs of {wildcards.model}: all layers from one forward"
@@ -93,7 +102,7 @@ rule train_sae:
 
 def sae_folders(model, layers):
     """The SAEs of some layers as inputs: a folder each where they are fetched, one for all where they train together."""
-    if model in TOYS:
+    if model in TRAINED_SAES:
         return [f"results/{model}/sae"]
     return [f"results/{model}/sae/layer_{layer}" for layer in layers]
 

@@ -1,11 +1,11 @@
 # Phrases that make SAE features fire, and their translations.
-#   in:  language model, SAEs; documents and parallel segments of the world, or exports and OPUS-MT models
+#   in:  language model, SAEs; documents or parallel segments, or exports; a machine translation, if any
 #   out: phrases of the reference language, recorded activations found again, translations a block of layers and language
 
 
 def phrase_tables(model, layers):
     """The tables that hold the phrases of some layers."""
-    if model in TOYS:
+    if model not in EXPORTED:
         return [f"results/{model}/phrases/all.parquet"]
     return [f"results/{model}/phrases/layer_{layer}.parquet" for layer in layers]
 
@@ -23,9 +23,9 @@ def model_phrases(wildcards):
 rule phrases:
     input:
         lm="results/{model}/lm",
-        sae="results/{model}/sae",
-        documents=f"{WORLD}/documents/{REFERENCE}.parquet",
-        segments=f"{WORLD}/segments/{REFERENCE}.parquet",
+        sae=lambda wildcards: sae_folders(wildcards.model, layers_of(wildcards)),
+        documents=document_tables([STUDY.phrases_language], STUDY.phrase_provider),
+        segments=segment_tables([STUDY.phrases_language], STUDY.phrase_provider),
     output:
         phrases="results/{model}/phrases/all.parquet",
         counts="results/{model}/tables/phrase_counts.parquet",
@@ -34,14 +34,15 @@ rule phrases:
     benchmark:
         "results/{model}/usage/phrases.tsv"
     wildcard_constraints:
-        model=one_of(TOYS),
+        model=one_of(model for model in STUDY.models if STUDY.searched(model)),
     conda:
         "../../envs/isogloss.yaml"
     resources:
         gpu=1,
     params:
-        **sections(settings=STUDY.phrases.without("check"), compute=STUDY.compute),
+        **sections(settings=STUDY.phrases.without("check", "texts", "language"), compute=STUDY.compute),
         code=code("phrases"),
+        sae_folder="results/{model}/sae",
         layers=layers_of,
     message:
         "Find the phrases that make the features of {wildcards.model} fire"
@@ -62,11 +63,11 @@ rule exported_phrases:
     benchmark:
         "results/{model}/usage/exported_phrases/{layer}.tsv"
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(EXPORTED),
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(settings=STUDY.phrases.without("check", "corpus_tokens")),
+        **sections(settings=STUDY.phrases.without("check", "corpus_tokens", "texts", "language")),
         code=code("exported_phrases"),
         features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
@@ -88,7 +89,7 @@ rule reproduce:
     benchmark:
         "results/{model}/usage/reproduce/{block}.tsv"
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(EXPORTED),
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -106,7 +107,7 @@ rule reproduce:
 
 def reproduced(model, block_list):
     """What must have been found again before a model is measured: recorded activations, where there are any."""
-    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list if model in PRETRAINED]
+    return [f"results/{model}/reproduced/{block}.parquet" for block in block_list if model in EXPORTED]
 
 
 def model_reproduced(wildcards):
@@ -126,7 +127,7 @@ rule phrase_counts:
     benchmark:
         "results/{model}/usage/phrase_counts.tsv"
     wildcard_constraints:
-        model=one_of(PRETRAINED),
+        model=one_of(EXPORTED),
     localrule: True
     conda:
         "../../envs/isogloss.yaml"
@@ -149,7 +150,7 @@ def translator_folder(wildcards, direction):
 rule translate:
     input:
         phrases=block_phrases,
-        segments=f"{WORLD}/segments/{{lang}}.parquet" if STUDY.translation.backend == "parallel" else [],
+        segments=lambda wildcards: segment_tables([wildcards.lang]) if STUDY.translation.backend == "parallel" else [],
         translator=lambda wildcards: translator_folder(wildcards, "to"),
         back_translator=lambda wildcards: translator_folder(wildcards, "from"),
     output:

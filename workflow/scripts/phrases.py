@@ -4,9 +4,9 @@ from isogloss.stage import provenance, stage
 with stage(snakemake):
     find_phrases(
         lm=snakemake.input.lm,
-        sae=snakemake.input.sae,
+        sae=snakemake.params.sae_folder,
         documents=snakemake.input.documents,
-        segments=snakemake.input.segments,
+        segments=snakemake.input.get("segments"),
         phrases=snakemake.output.phrases,
         counts=snakemake.output.counts,
         layers=snakemake.params.layers,

@@ -200,7 +200,7 @@ def _read_documents(path: str, languages: Sequence[str], most: int, bos: Any, vo
             break
     for lang, count in counts.items():
         if not count:
-            raise IsoglossError(f"{path}: no documents of language {lang}; give some under bilingual.documents")
+            raise IsoglossError(f"{path}: no documents of language {lang}; give some under documents")
         if count < most:
             logger.info("%s: %d documents, %d were asked for", lang, count, most)
     for name, ids in zip(read.names, read.ids, strict=True):

@@ -5,32 +5,29 @@ these classes (`make schema`).
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
-from isogloss.config.base import Name, Section
-from isogloss.config.bilingual import Bilingual
 from isogloss.config.latent import Latent, LatentTaskName
 from isogloss.config.measures import (
     Alignment,
     Benchmarks,
     Compute,
     Gap,
-    Languages,
-    Phrases,
     Similarity,
     Statistics,
-    Translation,
 )
-from isogloss.config.pretrained import PretrainedModel
-from isogloss.config.toy import ToyModel, World
+from isogloss.config.model import Shape
+from isogloss.config.pretrained import Source
+from isogloss.config.texts import StudyTexts
 from isogloss.errors import IsoglossError
 
 RESERVED = (
     "world",
     "comparison",
+    "parallel",
     "translators",
     "benchmarks",
     "documents",
@@ -40,34 +37,29 @@ RESERVED = (
 )  # folders of results/ that are no model's
 
 # Keys that older study files set, as config/README.md would write them, and what to do instead.
-REMOVED: dict[str, str] = {}
+REMOVED: dict[str, str] = {
+    "bilingual.documents": "documents, at the top level, has the documents of every language",
+}
 
 
-def _kind(model: Any) -> str:
-    return model.get("kind", "toy") if isinstance(model, dict) else getattr(model, "kind", "toy")
-
-
-Model = Annotated[Annotated[ToyModel, Tag("toy")] | Annotated[PretrainedModel, Tag("pretrained")], Discriminator(_kind)]
-
-
-class Study(Section):
+class Study(StudyTexts):
     """A whole study."""
 
-    study: Name = Field(description="name of the study, recorded in every table")
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random")
-    languages: Languages
-    world: World = World()
-    models: dict[Name, Model] = Field(min_length=1, description="language models, by the name of their results folder")
-    phrases: Phrases = Phrases()
-    translation: Translation = Translation()
     compute: Compute = Compute()
     similarity: Similarity = Similarity()
     gap: Gap = Gap()
     statistics: Statistics = Statistics()
     alignment: Alignment = Alignment()
     benchmarks: Benchmarks = Benchmarks()
-    bilingual: Bilingual = Bilingual()
     latent: Latent = Latent()
+
+    def resolved(self) -> dict[str, Any]:
+        """The whole study as plain values, with what the report needs to know besides."""
+        plain = self.model_dump(mode="json")
+        plain["bilingual"]["languages"] = self.bilingual_languages
+        for name, model in plain["models"].items():
+            model["traits"] = self.traits(name)
+        return plain
 
     def of_kind(self, kind: str) -> list[str]:
         """The names of the models of a kind: toy or pretrained."""
@@ -76,30 +68,15 @@ class Study(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [
-            *self._languages(),
+            *self.text_problems(),
             *self._models(),
             *self._runs(),
             *self._fetched(),
-            *self._bilingual(),
             *self._latent(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
-
-    def _languages(self) -> Iterator[str]:
-        of_world, toys = set(self.world.languages), self.of_kind("toy")
-        lacking = [code for code in self.languages.all if code not in of_world]
-        if toys and lacking:
-            yield f"languages: {', '.join(lacking)} not in world.languages ({', '.join(self.world.languages)})"
-        for name in toys:
-            model = self.models[name]
-            assert isinstance(model, ToyModel)
-            if odd := set(model.shares) ^ of_world:
-                yield (
-                    f"models.{name}.shares: must name exactly the languages of world.languages; differs in"
-                    f" {', '.join(sorted(odd))}"
-                )
 
     def _models(self) -> Iterator[str]:
         for name, model in self.models.items():
@@ -135,15 +112,9 @@ class Study(Section):
 
     def _fetched(self) -> Iterator[str]:
         pretrained = self.of_kind("pretrained")
-        phrased = [name for name in pretrained if self.models[name].reads_phrases]
-        if phrased and self.translation.backend == "parallel":
-            yield (
-                f"translation.backend: parallel knows the toy world's texts only, models.{phrased[0]} is pretrained;"
-                " set opus-mt"
-            )
         if self.translation.backend == "opus-mt":
             lacking = [
-                code for code in self.languages.all if code not in (self.languages.reference, *self.translation.models)
+                code for code in self.languages.all if code not in (self.phrases_language, *self.translation.models)
             ]
             if lacking:
                 yield f"translation.models: no model for {', '.join(lacking)}; add one or leave the language out"
@@ -155,53 +126,6 @@ class Study(Section):
         }
         for task in sorted(fetched_tasks - set(self.benchmarks.sources)):
             yield f"benchmarks.sources: none for {task}; give its repository or folder"
-
-    @property
-    def bilingual_languages(self) -> list[str]:
-        """The languages that features are classed by, the reference first."""
-        if self.bilingual.languages is not None:
-            return self.bilingual.languages
-        reference = self.languages.reference
-        others = [code for code in (*self.languages.high_resource, *self.languages.all) if code != reference]
-        return [reference, *others[:1]]
-
-    def intervention_place(self, name: str) -> tuple[str, int]:
-        """Checkpoint (its folder's name) and layer at which a model is injected into."""
-        model, intervention = self.models[name], self.bilingual.intervention
-        assert intervention is not None
-        names, layers = model.checkpoint_list, model.layer_list
-        layer = layers[len(layers) // 2] if intervention.layer is None else intervention.layer
-        step = names[(len(names) - 1) // 2] if intervention.step is None else f"step{intervention.step}"
-        return step, layer
-
-    def _bilingual(self) -> Iterator[str]:
-        codes = self.bilingual_languages
-        for name, model in self.models.items():
-            if "bilingual" not in model.analyses:
-                continue
-            known = self.world.languages if model.kind == "toy" else list(self.bilingual.documents)
-            key = "world.languages" if model.kind == "toy" else "bilingual.documents"
-            if lacking := [code for code in codes if code not in known]:
-                yield f"bilingual.languages: {', '.join(lacking)} not in {key}; add, or leave the language out"
-            if len(codes) < 2:
-                yield "bilingual.languages: give two or more languages"
-            embeddings = self.bilingual.embeddings
-            if embeddings is not None and embeddings not in self.models:
-                yield f"bilingual.embeddings: no model {embeddings!r}; allowed: {', '.join(self.models)}"
-            if self.bilingual.intervention is None:
-                continue
-            checkpoint, layer = self.intervention_place(name)
-            if checkpoint not in model.checkpoint_list[:-1]:
-                allowed = ", ".join(step.removeprefix("step") for step in model.checkpoint_list[:-1])
-                yield (
-                    f"bilingual.intervention.step: models.{name} has no unfinished checkpoint {checkpoint};"
-                    f" allowed: {allowed or 'none, add one to its checkpoints'}"
-                )
-            if layer not in model.layer_list:
-                yield (
-                    f"bilingual.intervention.layer: models.{name} has no analysed layer {layer}; allowed:"
-                    f" {', '.join(map(str, model.layer_list))}"
-                )
 
     def latent_languages(self, task: LatentTaskName) -> list[str]:
         """The languages in which a data set of parallel questions is asked, in the order of the language table."""
@@ -257,18 +181,38 @@ class Study(Section):
                 )
 
 
-def load_study(config: Mapping[str, Any], origin: str = "config") -> Study:
-    """The typed study of a loaded YAML mapping.
+def load_study(
+    config: Mapping[str, Any], origin: str = "config", shape_of: Callable[[Source], Shape] | None = None
+) -> Study:
+    """The typed study of a loaded YAML mapping; `shape_of` gives the shape of a model that the mapping leaves open.
 
     Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
     """
+    plain = json.loads(json.dumps(config))
     try:
-        return Study.model_validate(json.loads(json.dumps(config)))
+        if shape_of is not None:
+            _complete(plain, shape_of, origin)
+        return Study.model_validate(plain)
     except ValidationError as error:
         lines = [line for problem in error.errors() for line in _explain(problem)]
         raise IsoglossError(
             f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
         ) from None
+
+
+def _complete(config: dict[str, Any], shape_of: Callable[[Source], Shape], origin: str) -> None:
+    """Give each fetched model without `architecture` the one of its source."""
+    models = config.get("models")
+    for name, model in models.items() if isinstance(models, dict) else ():
+        if isinstance(model, dict) and model.get("source") and not model.get("architecture"):
+            try:
+                model["architecture"] = shape_of(Source.model_validate(model["source"])).model_dump()
+            except ValidationError:
+                continue  # the whole study's validation names the mistake
+            except IsoglossError as error:
+                raise IsoglossError(
+                    f"{origin}: models.{name}.architecture: not given, and not to be read from its source: {error}"
+                ) from None
 
 
 def _explain(problem: Any) -> list[str]:

@@ -5,16 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Positive, Section, distinct, known_language
-from isogloss.config.pretrained import Source
 
 Rate = Annotated[float, Field(gt=0)]
-
-
-class DocumentSource(Source):
-    """Documents of a language: Parquet or JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) files of a data set or folder."""
-
-    files: str = Field(default="*", description="which files of it, as a glob, data/train-*.parquet say")
-    column: str = Field(default="text", description="column or key that holds a document's text")
 
 
 class TranslationTest(Section):
@@ -22,7 +14,7 @@ class TranslationTest(Section):
 
     folder: str | None = Field(
         default=None,
-        description="folder with a LANG.parquet each (columns segment, text); absent: the toy world's segments",
+        description="folder with a LANG.parquet each (columns segment, text); absent: the study's parallel text",
     )
     shots: Positive = Field(default=4, description="example pairs in the prompt")
     sentences: Positive = Field(default=100, description="sentences translated in each direction")
@@ -38,7 +30,9 @@ class Intervention(Section):
     """Features of the fully trained model injected into an unfinished one (paper C, sec. 5, eq. 7)."""
 
     step: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="checkpoint to inject into; absent: the middle one of those analysed"
+        default=None,
+        description="checkpoint to inject into; absent: the middle one of those analysed; nothing is injected into a"
+        " model that has the finished one only",
     )
     layer: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="layer to inject at, 0-based; absent: the middle one of those analysed"
@@ -69,9 +63,6 @@ class Bilingual(Section):
         min_length=2,
         description="two or more languages, the first is the reference; absent: the study's reference and the next"
         " language of its high-resource group",
-    )
-    documents: dict[str, DocumentSource] = Field(
-        default_factory=dict, description="pretrained models: documents by language; the toy world has its own"
     )
     tokens_per_document: Annotated[int, Field(ge=3)] = Field(
         default=64, description="first tokens of a document that are read, BOS included"

@@ -63,11 +63,20 @@ class Phrases(Section):
     feature_stride: Positive = Field(default=2, description="every k-th feature is sampled")
     per_feature: Positive = Field(default=5, description="at most so many phrases a feature, strongest first")
     corpus_tokens: Positive = Field(
-        default=60_000, description="toy models: reference-language tokens searched for windows"
+        default=60_000, description="tokens searched for windows, at most; exports have been searched already"
     )
-    check: Check = Field(
-        default=Check(), description="pretrained models: recorded activations that must be found again"
+    texts: Literal["documents", "segments"] | None = Field(
+        default=None,
+        description="what is searched: the study's documents, or segments of its parallel text; absent: segments where"
+        " translations are looked up in parallel text, else documents",
     )
+    language: str | None = Field(default=None, description="language of the phrases; absent: the reference")
+    check: Check = Field(default=Check(), description="exports: recorded activations that must be found again")
+
+    @field_validator("language")
+    @classmethod
+    def _language(cls, code: str | None) -> str | None:
+        return code and known_language(code)
 
 
 class TranslationModel(Section):

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from isogloss.config.base import Positive, Section, distinct
 
+FINAL = "final"  # the finished model, as the folder of a checkpoint
 Task = Literal["arc", "hellaswag", "mmlu"]
 Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"]
 
@@ -53,7 +54,10 @@ class AnalysedModel(Section):
     """A language model and which analyses to run on it."""
 
     title: str = Field(description="how figures and the report call the model")
-    architecture: Shape
+    architecture: Shape = Field(
+        default=None,  # pyright: ignore[reportAssignmentType]  (filled in, or refused below)
+        description="shape of the model; absent: read from the config.json of its source",
+    )
     layers: Literal["all"] | list[Annotated[int, Field(ge=0)]] = Field(
         default="all", description="layers to analyse, 0-based"
     )
@@ -61,7 +65,7 @@ class AnalysedModel(Section):
         default=["similarity", "gap", "alignment", "benchmarks"],
         description="similarity, gap, alignment, benchmarks: paper A; latent: paper B; bilingual: paper C",
     )
-    sae: SaeRecipe | None = None
+    sae: SaeRecipe | None = Field(default=None, description="how SAEs are trained here, on the study's documents")
     tasks: list[Task] | None = Field(
         default=None, min_length=1, description="benchmark tasks of this model; absent: all"
     )
@@ -71,6 +75,10 @@ class AnalysedModel(Section):
         """The checkpoints as their folders' names, in order; the last is the finished model."""
         raise NotImplementedError
 
+    def checkpoint_path(self, checkpoint: str) -> str:
+        """What holds a checkpoint, below the model's results: its folder, or one with all of them."""
+        raise NotImplementedError
+
     @property
     def reads_phrases(self) -> bool:
         """Whether paper A's phrases are needed: exports or a corpus, translations, SAEs of the finished model."""
@@ -78,6 +86,8 @@ class AnalysedModel(Section):
 
     @model_validator(mode="after")
     def _layers_exist(self) -> Self:
+        if self.architecture is None:
+            raise ValueError("architecture: not given, and no config.json to read it from; give it")
         if self.layers != "all":
             distinct([str(layer) for layer in self.layers])
             lacking = [layer for layer in self.layers if layer >= self.architecture.layers]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from isogloss.config.base import Positive, Section
-from isogloss.config.model import AnalysedModel, SaeRecipe
+from isogloss.config.model import FINAL, AnalysedModel
 
 Layer = Annotated[int, Field(ge=0)]
 
@@ -68,33 +68,44 @@ class Neuronpedia(Section):
 
 
 class PretrainedModel(AnalysedModel):
-    """A causal language model of the Hugging Face Hub."""
+    """A causal language model of the Hugging Face Hub or of a folder."""
 
-    kind: Literal["pretrained"] = Field(description="pretrained: fetched")
+    kind: Literal["pretrained"] = Field(default="pretrained", description="pretrained: fetched")
     source: Source
-    saes: Saes | None = Field(default=None, description="paper A: pretrained SAEs")
-    neuronpedia: Neuronpedia | None = Field(default=None, description="paper A: their top activations")
+    saes: Saes | None = Field(default=None, description="published SAEs; absent: they are trained here, by `sae`")
+    neuronpedia: Neuronpedia | None = Field(
+        default=None,
+        description="exports of the published SAEs' top activations, which paper A's phrases are taken from; absent:"
+        " phrases are searched in the study's text",
+    )
     checkpoints: dict[Annotated[int, Field(ge=0)], Source] = Field(
         default_factory=dict,
-        description="bilingual: where the model at a training step is, by step; the last one is the finished model",
+        description="bilingual: where the model at a training step is, by step; the last one is the finished model."
+        " absent: the finished model alone",
     )
-    sae: SaeRecipe | None = Field(default=None, description="bilingual: how an SAE a checkpoint and layer is trained")
 
     @model_validator(mode="after")
-    def _every_layer_has_an_sae(self) -> Self:
-        if self.reads_phrases:
-            lacking = [name for name in ("saes", "neuronpedia") if getattr(self, name) is None]
-            if lacking:
-                raise ValueError(f"{' and '.join(lacking)} not given, which similarity, gap and alignment need; add")
+    def _saes_known(self) -> Self:
+        if self.reads_phrases and self.saes is None and self.sae is None:
+            raise ValueError(
+                "similarity, gap and alignment need SAEs; give published ones (saes) or how to train some here (sae)"
+            )
+        if self.neuronpedia is not None and self.saes is None:
+            raise ValueError("neuronpedia has the activations of published SAEs; give saes, or leave neuronpedia out")
         if self.saes is not None:
             bare = [str(layer) for layer in self.layer_list if layer not in self.saes.ids]
             if bare:
                 raise ValueError(f"saes.ids: no SAE for layer {', '.join(bare)}; add its id or leave the layer out")
-        if "bilingual" in self.analyses and (self.sae is None or not self.checkpoints):
-            raise ValueError("analysis bilingual needs checkpoints (a source by step) and sae (how SAEs are trained)")
+        if "bilingual" in self.analyses and self.sae is None and (self.checkpoints or self.saes is None):
+            what = "an SAE a checkpoint and layer" if self.checkpoints else "SAEs"
+            raise ValueError(f"analysis bilingual needs {what}; give sae (how they are trained)")
         return self
 
     @property
     def checkpoint_list(self) -> list[str]:
         """The checkpoints as their folders' names, in order; the last is the finished model."""
-        return [f"step{step}" for step in sorted(self.checkpoints)]
+        return [f"step{step}" for step in sorted(self.checkpoints)] or [FINAL]
+
+    def checkpoint_path(self, checkpoint: str) -> str:
+        """The folder of a checkpoint; the model's own where there are no others."""
+        return f"checkpoints/{checkpoint}" if self.checkpoints else "lm"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
-from isogloss.config.model import AnalysedModel, SaeRecipe, Shape
+from isogloss.config.model import FINAL, AnalysedModel, SaeRecipe, Shape
 from isogloss.languages import in_order, world_languages
 
 
@@ -92,9 +92,6 @@ def log_spaced(steps: int, count: int) -> list[int]:
     return sorted({round(steps ** (number / (count - 1))) for number in range(count)})
 
 
-FINAL = "final"
-
-
 class ToyModel(AnalysedModel):
     """A small LM whose disparity is planted by the languages' shares of its training tokens."""
 
@@ -126,3 +123,7 @@ class ToyModel(AnalysedModel):
     def checkpoint_list(self) -> list[str]:
         """The kept checkpoints as their folders' names, in order; the last is the finished model."""
         return [*(f"step{step}" for step in self.kept_steps), FINAL]
+
+    def checkpoint_path(self, checkpoint: str) -> str:  # noqa: ARG002
+        """All checkpoints lie in one folder, for they are of one training."""
+        return "checkpoints"

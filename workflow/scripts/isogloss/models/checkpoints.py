@@ -8,9 +8,12 @@ from isogloss.errors import IsoglossError
 def locate(folder: str, name: str) -> tuple[str, int]:
     """Path and training step of the checkpoint `name` (step{N}, or final: the last one there).
 
-    `folder` is that checkpoint, or holds it among others. Raises `IsoglossError` if it is not there.
+    `folder` is that checkpoint, or holds it among others; a model without any other is of step 0. Raises
+    `IsoglossError` if it is not there.
     """
     path = Path(folder)
+    if name == "final" and (path / "config.json").is_file():
+        return str(path), 0
     if path.name.startswith("step") and (name in (path.name, "final")):
         return str(path), int(path.name.removeprefix("step"))
     there = {int(child.name.removeprefix("step")): child for child in path.glob("step*")}

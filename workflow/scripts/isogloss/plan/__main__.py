@@ -18,6 +18,7 @@ from isogloss.plan.assumptions import FERTILITY, Settings
 from isogloss.plan.jobs import count_jobs
 from isogloss.plan.study_plan import plan_study
 from isogloss.plan.table import plan_text
+from isogloss.sources.shapes import kept_shape
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +57,7 @@ def read_study(path: str) -> Study:
         raise IsoglossError(f"{path}: no study file: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise IsoglossError(f"{path}: no mapping of keys; see config/README.md for what a study has")
-    return load_study(content, origin=path)
+    return load_study(content, origin=path, shape_of=kept_shape)
 
 
 def fertility(pair: str) -> tuple[str, float]:

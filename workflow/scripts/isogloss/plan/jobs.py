@@ -1,10 +1,12 @@
 """How many jobs a study is: Snakemake's own count, from a dry run."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from isogloss.config.folders import PLANNED
 from isogloss.errors import IsoglossError
 
 STAGES: dict[str, str] = {  # the rules of each stage
@@ -44,7 +46,8 @@ def count_jobs(study: Path, root: Path) -> dict[str, int]:
     """
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--forceall", "--nolock", "--cores", "1"]
     command += ["--configfile", str(study.absolute()), "--quiet", "rules", "host", "reason"]
-    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    environment = os.environ | {PLANNED: "1"}
+    run = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         lines = [line.strip() for line in (run.stdout + run.stderr).splitlines()]
         message = [line for line in lines if line and not line.startswith(("File ", "host:"))]

@@ -19,22 +19,20 @@ def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:
 _SIMILARITY, _GAP = ("1 Embedding similarity", Needs(("similarity",))), ("2 Activation gap", Needs(("gap",)))
 _BENCHMARKS = ("3 Benchmarks", Needs(("benchmarks",)))
 _CORRELATION = ("3 Benchmarks", Needs(("gap", "benchmarks")))
-_TEACHING = ("3 Benchmarks", Needs(("benchmarks",), kind="toy"))
+_TEACHING = ("3 Benchmarks", Needs(("benchmarks",), trait="taught"))
 _ALIGNMENT = ("4 Activation alignment", Needs(("alignment",)))
 _RUNS, _RUNS_OF_ONE = (("4 Activation alignment", Needs(("alignment",), runs=runs)) for runs in ("several", "single"))
 _BENCHMARKED = ("4 Activation alignment", Needs(("alignment", "benchmarks"), runs="benchmarked"))
 _BILINGUAL = ("5 Bilingual features", Needs(("bilingual",)))
-_INJECTED, _SEARCHED = (
-    ("5 Bilingual features", Needs(("bilingual",), key=f"bilingual.{key}"))
-    for key in ("intervention", "learning_rates")
-)
+_INJECTED = ("5 Bilingual features", Needs(("bilingual",), trait="injected"))
+_SEARCHED = ("5 Bilingual features", Needs(("bilingual",), key="bilingual.learning_rates"))
 _LATENT = ("6 Latent language and transfer", Needs(("latent",)))
 _STEERED = ("6 Latent language and transfer", Needs(("latent",), key="latent.steering"))
-_LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), kind="toy"))
-_MODEL = ("7 Model, SAEs and phrases", Needs(kind="toy"))
+_LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), trait="taught"))
+_MODEL = ("7 Model, SAEs and phrases", Needs(trait="taught"))
 _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
     ("7 Model, SAEs and phrases", Needs(("phrases",), **more))
-    for more in ({}, {"kind": "toy"}, {"kind": "pretrained"}, {"backend": "opus-mt"})
+    for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "opus-mt"})
 )
 
 FIGURES = _by_name(
@@ -81,7 +79,7 @@ FIGURES = _by_name(
 
 PLANTED_TRUTH = Entry(
     "isogloss.report.figures.comparison:planted_truth", "Planted and measured", "0 The planted truth",
-    Needs(("gap", "benchmarks"), kind="toy"), ("group_gap", "accuracy"),
+    Needs(("gap", "benchmarks"), trait="taught"), ("group_gap", "accuracy"),
 )  # fmt: skip
 """Compares models, so it stands under results/comparison: results/comparison/figures/planted_truth.svg."""
 

@@ -9,7 +9,7 @@ class Needs(NamedTuple):
 
     analyses: tuple[str, ...] = ()  # of the model; "phrases": similarity or gap
     runs: str = "any"  # alignment runs: any | several (languages) | single (language) | benchmarked
-    kind: str = "any"  # of the model: any | toy (trained here) | pretrained (fetched)
+    trait: str = ""  # of the model: taught (on the toy world) | exports | trained_saes | injected
     backend: str = "any"  # translation.backend
     key: str = ""  # dotted key of the config that must be set
 

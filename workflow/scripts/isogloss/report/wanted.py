@@ -17,7 +17,7 @@ def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "languages": settings["languages"],
         "models": {
-            name: {key: model[key] for key in ("title", "kind", "shares", "analyses") if key in model}
+            name: {key: model[key] for key in ("title", "traits", "shares", "analyses") if key in model}
             for name, model in settings["models"].items()
         },
         "gap": {"variant": settings["gap"]["variant"]},
@@ -80,7 +80,7 @@ def overview_figures(settings: Mapping[str, Any]) -> list[str]:
 
 def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
     """Whether a model of the study has what an entry needs."""
-    if needs.kind not in ("any", settings["models"][model]["kind"]):
+    if needs.trait and needs.trait not in settings["models"][model]["traits"]:
         return False
     if needs.backend != "any" and needs.backend != settings["translation"]["backend"]:
         return False

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isogloss.config.bilingual import DocumentSource
+from isogloss.config.text import DocumentSource
 from isogloss.errors import IsoglossError
 from isogloss.jsonl import json_object
 from isogloss.sources.hub import open_repository
@@ -34,9 +34,7 @@ def fetch_documents(
     repository = open_repository(source, "dataset")
     names = repository.names(source.files)
     if not names:
-        raise IsoglossError(
-            f"{repository.where}: no file matches {source.files!r}; correct bilingual.documents.{lang}.files"
-        )
+        raise IsoglossError(f"{repository.where}: no file matches {source.files!r}; correct documents.{lang}.files")
     used: list[str] = []
     empty = 0
 

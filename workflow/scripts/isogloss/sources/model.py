@@ -118,15 +118,20 @@ def _first(config: Any, *names: str) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _check_shape(path: Path, declared: Shape, where: str) -> None:
+def read_shape(path: Path, where: str) -> dict[str, int]:
+    """As `shape_of`, of the file `path`. Raises `IsoglossError` for what transformers knows no decoder of."""
     try:
         config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
-        shape = shape_of(config)
+        return shape_of(config)
     except (ValueError, OSError, AttributeError, KeyError) as error:
         raise IsoglossError(
             f"{where}: {CONFIG} describes no decoder that transformers knows ({str(error).splitlines()[0]});"
             " give a causal language model"
         ) from None
+
+
+def _check_shape(path: Path, declared: Shape, where: str) -> None:
+    shape = read_shape(path, where)
     wrong = [
         f"{CONFIG} has {_described(name, shape[name])}, architecture.{name} says {value}"
         for name, value in declared
