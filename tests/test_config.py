@@ -86,7 +86,7 @@ def test_the_studies_are_valid_and_named_like_their_files(path: Path):
         (
             "translation.backend",
             "parallel",
-            r"translation\.backend: parallel looks up segments of a parallel corpus, phrases of models.gemma-2-2b come from exports",
+            r"translation\.backend: parallel looks up segments of a parallel corpus, phrases",
         ),
         ("translation.models", {"hi": {"source": {"id": "a/b"}}}, r"translation\.models: no model for zh, ru, es"),
         ("translation.minimum_chrf", 30, r"translation: minimum_chrf needs back_models"),

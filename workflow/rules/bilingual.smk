@@ -61,7 +61,7 @@ rule tokenise:
         code=code("tokenise"),
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
-        training_tokens=model_setting("sae.tokens"),
+        training_tokens=lambda wildcards: getattr(model_of(wildcards).sae, "tokens", 0),
     message:
         "Tokenise the documents for {wildcards.model}"
     script:
@@ -114,6 +114,8 @@ rule train_checkpoint_saes:
         "results/{model}/logs/train_checkpoint_saes/{checkpoint}/{block}.log",
     benchmark:
         "results/{model}/usage/train_checkpoint_saes/{checkpoint}/{block}.tsv"
+    wildcard_constraints:
+        model=one_of(name for name, model in STUDY.models.items() if model.sae),
     conda:
         "../../envs/isogloss.yaml"
     resources:
@@ -134,6 +136,48 @@ rule train_checkpoint_saes:
         "../scripts/train_checkpoint_saes.py"
 
 
+def checkpoint_saes(wildcards):
+    """The SAEs of a checkpoint's block as inputs: those trained on it, or published ones of the finished model."""
+    if model_of(wildcards).sae:
+        return checkpoint_sae_folder(wildcards)
+    return block_saes(wildcards)
+
+
+def checkpoint_sae_folder(wildcards):
+    """The folder that holds the SAEs of a checkpoint's block, a subfolder a layer."""
+    if model_of(wildcards).sae:
+        return f"results/{wildcards.model}/bilingual/{wildcards.checkpoint}/{wildcards.block}/sae"
+    return f"results/{wildcards.model}/sae"
+
+
+rule measure_saes:
+    input:
+        checkpoint=checkpoint_folder,
+        sae=checkpoint_saes,
+        evaluation=rules.tokenise.output.evaluation,
+    output:
+        quality="results/{model}/bilingual/{checkpoint}/{block}/sae_quality.parquet",
+    log:
+        "results/{model}/logs/measure_saes/{checkpoint}/{block}.log",
+    benchmark:
+        "results/{model}/usage/measure_saes/{checkpoint}/{block}.tsv"
+    wildcard_constraints:
+        model=one_of(name for name, model in STUDY.models.items() if not model.sae),
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+    params:
+        **sections(compute=STUDY.compute),
+        code=code("measure_saes"),
+        sae_folder=checkpoint_sae_folder,
+        layers=block_layers,
+    message:
+        "Measure the published SAEs of {wildcards.model}, layers {wildcards.block}"
+    script:
+        "../scripts/measure_saes.py"
+
+
 def embeddings_checkpoint(wildcards):
     """The finished model, as its name and its checkpoint's, whose input embeddings cluster tokens."""
     model = STUDY.bilingual.embeddings or wildcards.model
@@ -144,7 +188,7 @@ rule describe_features:
     input:
         checkpoint=checkpoint_folder,
         embeddings=lambda wildcards: checkpoint_inputs(*embeddings_checkpoint(wildcards)),
-        sae=rules.train_checkpoint_saes.output.sae,
+        sae=checkpoint_saes,
         evaluation=rules.tokenise.output.evaluation,
     output:
         features="results/{model}/bilingual/{checkpoint}/{block}/features.parquet",
@@ -173,6 +217,7 @@ rule describe_features:
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
         embeddings_checkpoint=lambda wildcards: embeddings_checkpoint(wildcards)[1],
+        sae_folder=checkpoint_sae_folder,
         layers=block_layers,
     message:
         "Describe the features of {wildcards.model} at {wildcards.checkpoint}, layers {wildcards.block}"

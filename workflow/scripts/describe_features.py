@@ -8,7 +8,7 @@ with stage(snakemake):
     describe_features(
         lm=lm,
         embeddings=embeddings,
-        sae=snakemake.input.sae,
+        sae=snakemake.params.sae_folder,
         evaluation=snakemake.input.evaluation,
         features=snakemake.output.features,
         examples=snakemake.output.examples,

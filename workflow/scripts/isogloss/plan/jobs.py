@@ -22,7 +22,7 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "benchmark": "benchmark",
     "ask": "parallel_questions latent_score",
     "steer": "steer",
-    "train SAEs": "tokenise search_learning_rate train_checkpoint_saes",
+    "train SAEs": "tokenise search_learning_rate train_checkpoint_saes measure_saes",
     "features": "describe_features selectivity",
     "intervene": "intervene score_comet",
     "statistics": "similarity gap controls gain accuracy accuracy_by_teaching correlation transfer latent_process"

@@ -46,7 +46,8 @@ def tokenise(
     `tokens_per_document` tokens are kept, BOS counted; one of fewer than `minimum_tokens` is dropped and
     counted. All language versions of a document are in one of the two tables only. The languages have
     equal shares of the tokens; a table ends at its number of tokens, BOS not counted, or with the language
-    that runs out first, which is logged.
+    that runs out first, which is logged. With no `training_tokens` nothing is trained here, so `train` is empty and
+    all documents are there to be evaluated on.
 
     The metadata of both tables count `documents`, `tokens` (BOS not counted) and `dropped` by language and
     name the `tokenizer` by a digest. Memory does not grow with the documents: `READERS` places of a table
@@ -56,7 +57,8 @@ def tokenise(
     """
     tokenizer, length = load_tokenizer(lm), settings.tokens_per_document
     about = {**metadata, "tokenizer": tokenizer_digest(lm), "tokens_per_document": length}
-    for output, tokens, held_out in ((train, training_tokens, False), (evaluation, settings.evaluation_tokens, True)):
+    parts = (train, training_tokens, False), (evaluation, settings.evaluation_tokens, True if training_tokens else None)
+    for output, tokens, held_out in parts:
         dropped = Counter(dict.fromkeys(documents, 0))
         streams = {
             lang: _long_enough(
@@ -104,7 +106,7 @@ def _write(
         if rows["ids"]:
             writer.write(rows)
         for lang, count in written.items():
-            if count == 0:
+            if count == 0 and tokens:
                 raise IsoglossError(
                     f"language {lang}: {origins[lang]} has no document for {output} ({dropped[lang]} were too short);"
                     " give more documents, or lower bilingual.minimum_tokens"
@@ -143,11 +145,11 @@ def shuffled(items: Iterator[Document], seed: int) -> Iterator[Document]:
 
 
 def _beginnings(
-    path: str, tokenizer: PreTrainedTokenizerBase, tokens: int, held_out: bool, seed: int
+    path: str, tokenizer: PreTrainedTokenizerBase, tokens: int, held_out: bool | None, seed: int
 ) -> Iterator[Document]:
-    """The first `tokens` tokens of the documents of a table that are held out, or of the others."""
+    """The first `tokens` tokens of the documents of a table that are held out, of the others, or (None) of all."""
     for names, texts in read_in_turn(path, seed):
-        kept = [row for row, name in enumerate(names) if is_held_out(name, seed) == held_out]
+        kept = [row for row, name in enumerate(names) if held_out is None or is_held_out(name, seed) == held_out]
         ids = first_tokens(tokenizer, [texts[row] for row in kept], tokens)
         yield from (Document(names[row], beginning) for row, beginning in zip(kept, ids, strict=True))
 
