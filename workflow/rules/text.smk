@@ -11,9 +11,14 @@ def document_tables(languages, provider=STUDY.documents_provider):
     return [f"{DOCUMENTS[provider]}/{lang}.parquet" for lang in languages if provider]
 
 
+def segment_table(lang, provider=STUDY.parallel_provider):
+    """The parallel segments of a language; nothing where documents have none."""
+    return f"{SEGMENTS[provider]}/{lang}.parquet" if provider in SEGMENTS else []
+
+
 def segment_tables(languages, provider=STUDY.parallel_provider):
-    """The parallel segments of some languages; nothing where documents have none."""
-    return [f"{SEGMENTS[provider]}/{lang}.parquet" for lang in languages if provider in SEGMENTS]
+    """The parallel segments of some languages."""
+    return [segment_table(lang, provider) for lang in languages if provider in SEGMENTS]
 
 
 def document_source(wildcards):
