@@ -128,6 +128,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/marian.py", {"translate"}),
         ("sources/opus.py", {"translate"}),
         ("sources/questions.py", {"fetch_questions"}),
+        ("phrases/passages.py", {"phrases"}),
         ("phrases/reproduction.py", {"reproduce"}),
         ("phrases/counts.py", {"phrase_counts"}),
         ("bilingual/translation_tasks.py", {"intervene"}),
