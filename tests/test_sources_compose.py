@@ -117,7 +117,7 @@ def test_paper_c_needs_no_unfinished_checkpoint() -> None:
             study(FETCHED | {"sae": RECIPE}),
             "documents: none, which phrases of models.one need; give some, or a parallel corpus",
         ),
-        (study(FETCHED | EXPORTS), r"phrases of models.one come from exports; set a machine translation \(opus-mt\)"),
+        (study(FETCHED | EXPORTS), r"phrases of models.one come from exports; set a machine translation"),
         (
             study(FETCHED | {"sae": RECIPE}, documents=FILES),
             "phrases of models.one come from documents; set a machine translation .*, or give parallel text and",

@@ -7,10 +7,11 @@ from pydantic import Discriminator, Field, Tag
 
 from isogloss.config.base import Name, Section
 from isogloss.config.bilingual import Bilingual
-from isogloss.config.measures import Languages, Phrases, Translation
+from isogloss.config.measures import Languages, Phrases
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.config.text import Documents, Parallel
 from isogloss.config.toy import ToyModel, World
+from isogloss.config.translation import Translation
 
 
 def model_kind(model: Any) -> str:
@@ -174,7 +175,7 @@ class StudyTexts(Section):
             mend = "phrases.texts: segments" if self.searched(name) else "no neuronpedia"
             yield (
                 f"translation.backend: parallel looks up segments of a parallel corpus, phrases of models.{name} come"
-                f" from {there}; set a machine translation (opus-mt), or give parallel text and {mend}"
+                f" from {there}; set a machine translation (nllb, madlad, opus-mt), or give parallel text and {mend}"
             )
         if "alignment" in self.models[name].analyses and language != self.languages.reference:
             yield (
