@@ -34,7 +34,7 @@ from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.encode import encode
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
-from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.sweep import Addition, steered_scores, steers
 from isogloss.tables import TableWriter, write_table
 from standins import TEXTS, tiny_sae
 
@@ -105,7 +105,7 @@ def test_a_sweep_of_steering_costs_what_is_counted(lm_folder, choices):
     prompt = torch.randint(3, 320, (30,)).tolist()
     additions = [Addition(layer, gamma * torch.ones(32)) for layer in (0, 2) for gamma in (-2.0, 1.0, 2.0)]
     found = counted(lambda: steered_scores(model, [prompt], [choices], additions, token_budget=512))
-    check = counted(lambda: lens_of(model))  # of the head, a few tokens
+    check = counted(lambda: steers(lens_of(model)))  # of head and packing, on few tokens
     lengths = [float(len(ids)) for ids in choices]
     assert found - check == pytest.approx(swept(TINY, 30, lengths, [0, 2], variants=3)[1], rel=0.05)
 
@@ -386,13 +386,40 @@ def test_the_table(study_file, capsys):
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0] == "plan of stand-in"
-    assert " ".join(lines[2].split()) == "stage jobs tokens forward FLOP SAE FLOP read kept GPU h CPU h"
+    assert " ".join(lines[2].split()) == "stage jobs tokens forward FLOP SAE FLOP read kept GPU h CPU h or core h"
     names = [line.split("  ")[0] for line in lines[4 : lines.index("", 4)]]
     assert [name for name in names if name in ("encode", "align", "total")] == ["encode", "align", "total"]
     assert len({len(line) for line in lines[2:4]}) == 1
     assert "encode jobs by compute.layers_per_job" in out
     assert "tiny: 1 is cheaper from" in out
     assert "tokens for one of English: en=1 es=1.2 ml=3.2" in out
+
+
+def test_without_a_gpu_everything_takes_core_hours():
+    study = load_study(pretrained(compute={"dtype": "bfloat16"}))
+    plan = plan_study(study, {"encode": 5, "align": 1, "gap": 1}, Settings())
+    for stage in plan.stages:
+        seconds = stage.forward_flops / 130e9 + stage.sae_flops / 70e9
+        starts = 3600 * stage.core_hours - 3600 * stage.cpu_hours - seconds
+        assert starts == pytest.approx(20 * (stage.jobs if stage.gpu_hours else 0) + stage.read_bytes / 1e9, abs=1e-6)
+    assert plan.total.core_hours > plan.total.cpu_hours
+
+
+@pytest.mark.parametrize("saes", ["trained", "published"])
+def test_phrases_are_searched_where_there_are_no_exports(saes):
+    model = pretrained()["models"]["tiny"]
+    del model["neuronpedia"]
+    if saes == "trained":
+        del model["saes"]
+        model["sae"] = {"features": 64, "k": 8, "tokens": 5000, "held_out_tokens": 1000}
+    texts = {"parallel": {"folder": "nowhere/corpus"}, "translation": {"backend": "parallel"}}
+    study = load_study(pretrained(models={"tiny": model}, **texts))
+    costs = {cost.rule: cost for cost in study_costs(study, [planned_model(study, "tiny", Settings())])}
+    assert "fetch_exports" not in costs
+    assert costs["phrases"].tokens == study.phrases.corpus_tokens
+    assert ("train_sae" in costs, "fetch_sae" in costs) == (saes == "trained", saes == "published")
+    if saes == "trained":
+        assert costs["train_sae"].tokens == 6000
 
 
 def test_json_has_the_same_numbers(study_file, capsys):
