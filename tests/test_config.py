@@ -59,7 +59,11 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ("alignment.runs.all-l2.languages", ["en"], r"the reference en cannot be aligned to itself"),
         ("alignment.runs.ml-l0.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 0"),
         ("alignment.runs.base", {"target_layer": 0, "languages": ["hi"]}, r"'base' means the model without"),
-        ("benchmarks.tasks.triviaqa", {"shots": 1}, r"benchmarks\.tasks\.triviaqa"),
+        (
+            "benchmarks.tasks.triviaqa",
+            {"shots": 1},
+            r"benchmarks\.tasks\.triviaqa\.lm_eval: arc, hellaswag, mmlu are Okapi.s, any other",
+        ),
     ],
 )
 def test_each_mistake_is_named_with_its_key_and_what_is_allowed(path: str, value: Any, message: str):

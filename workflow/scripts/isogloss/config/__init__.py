@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from isogloss.config.latent import Latent, LatentTaskName
+from isogloss.config.latent import Latent
 from isogloss.config.measures import (
+    OKAPI,
     Alignment,
     Benchmarks,
     Compute,
@@ -21,6 +22,7 @@ from isogloss.config.measures import (
 )
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
+from isogloss.config.questions import QuestionSource, Tasks, settle_languages, task_names
 from isogloss.config.texts import StudyTexts
 from isogloss.errors import IsoglossError
 
@@ -123,14 +125,48 @@ class Study(StudyTexts):
             for name in pretrained
             if "benchmarks" in self.models[name].analyses
             for task in self.models[name].tasks or self.benchmarks.tasks
+            if self.benchmarks.tasks[task].lm_eval is None
         }
         for task in sorted(fetched_tasks - set(self.benchmarks.sources)):
             yield f"benchmarks.sources: none for {task}; give its repository or folder"
+        yield from self._benchmark_tasks()
 
-    def latent_languages(self, task: LatentTaskName) -> list[str]:
+    def _benchmark_tasks(self) -> Iterator[str]:
+        for task, settings in self.benchmarks.tasks.items():
+            path = f"benchmarks.tasks.{task}"
+            foreign = [code for code in settings.languages or [] if code not in self.languages.all]
+            if foreign:
+                yield f"{path}.languages: {', '.join(foreign)} not among the languages of the study"
+            elif (settings.lm_eval is None) != (task in OKAPI):
+                okapi = f"{', '.join(OKAPI)} are Okapi's"
+                mend = "give lm-eval's name of it" if settings.lm_eval is None else "choose another name for it"
+                yield f"{path}.lm_eval: {okapi}, any other task is lm-eval's; {mend}"
+            elif settings.lm_eval is None and (settings.source or settings.id_column):
+                yield f"{path}: source and id_column are of lm_eval; Okapi's questions are in benchmarks.sources.{task}"
+            elif not self.benchmark_languages(task):
+                yield f"{path}.lm_eval: no task in a language of the study; add one, or leave it out"
+        for name in self.of_kind("toy"):
+            asked = self.models[name].tasks or self.benchmarks.tasks
+            if "benchmarks" in self.models[name].analyses and not set(asked) & set(OKAPI):
+                yield f"models.{name}.tasks: a toy is asked about its world, too; add one of {', '.join(OKAPI)}"
+
+    def benchmark_languages(self, task: str) -> list[str]:
+        """The languages in which a benchmark task is asked, in the order of the language table."""
+        return self._languages_of(self.benchmarks.tasks[task])
+
+    def latent_languages(self, task: str) -> list[str]:
         """The languages in which a data set of parallel questions is asked, in the order of the language table."""
-        languages = self.latent.tasks[task].languages
-        return self.languages.all if languages is None else languages
+        return self._languages_of(self.latent.tasks[task])
+
+    def _languages_of(self, questions: QuestionSource) -> list[str]:
+        if questions.languages is not None:
+            return questions.languages
+        every = self.languages.all
+        return every if questions.lm_eval is None else list(task_names(questions.lm_eval, every))
+
+    def of_world(self, name: str, task: str) -> bool:
+        """Whether a model's parallel questions are the toy world's: those of a toy in HellaSwag's layout."""
+        return self.models[name].kind == "toy" and self.latent.tasks[task].data == "hellaswag"
 
     def probed_layers(self, name: str) -> list[int]:
         """The layers of a model that the logit lens reads: every k-th, ending at the last (paper B, sec. 2.2)."""
@@ -161,13 +197,14 @@ class Study(StudyTexts):
             if len(codes) < 2:
                 yield f"{path}.languages: give two or more languages"
             for name in latent_models:
-                if self.models[name].kind == "pretrained":
-                    if settings.source is None:
+                if not self.of_world(name, task):
+                    if settings.source is None and settings.lm_eval is None:
                         yield f"{path}.source: none, which models.{name} needs; give its repository or folder"
-                elif task != "hellaswag":
-                    yield f"{path}: models.{name} is a toy, whose world has hellaswag only; leave one of them out"
                 elif lacking := [code for code in codes if code not in self.world.languages]:
                     yield f"{path}.languages: {', '.join(lacking)} not in world.languages; add, or leave them out"
+        for name in latent_models:
+            if self.models[name].kind == "toy" and not any(self.of_world(name, task) for task in self.latent.tasks):
+                yield f"latent.tasks: none in the toy world, which models.{name} is asked about; add data: hellaswag"
         steering = self.latent.steering
         for name in latent_models:
             depth = self.models[name].architecture.layers
@@ -182,9 +219,15 @@ class Study(StudyTexts):
 
 
 def load_study(
-    config: Mapping[str, Any], origin: str = "config", shape_of: Callable[[Source], Shape] | None = None
+    config: Mapping[str, Any],
+    origin: str = "config",
+    shape_of: Callable[[Source], Shape] | None = None,
+    tasks: Tasks | None = None,
 ) -> Study:
-    """The typed study of a loaded YAML mapping; `shape_of` gives the shape of a model that the mapping leaves open.
+    """The typed study of a loaded YAML mapping.
+
+    `shape_of` gives the shape of a model that the mapping leaves open, `tasks` knows lm-eval's tasks, and so the
+    languages of those that it leaves open.
 
     Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
     """
@@ -192,12 +235,25 @@ def load_study(
     try:
         if shape_of is not None:
             _complete(plain, shape_of, origin)
+        study = Study.model_validate(plain)
+        if tasks is None or not _settle(plain, study, tasks):
+            return study
         return Study.model_validate(plain)
     except ValidationError as error:
         lines = [line for problem in error.errors() for line in _explain(problem)]
         raise IsoglossError(
             f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
         ) from None
+
+
+def _settle(config: dict[str, Any], study: Study, tasks: Tasks) -> bool:
+    """Give each question set of lm-eval without `languages` those that lm-eval has it in; whether there is one."""
+    settled = False
+    for section, questions in (("benchmarks", study.benchmarks.tasks), ("latent", study.latent.tasks)):
+        for name, languages in settle_languages(questions, study.languages.all, f"{section}.tasks", tasks).items():
+            config[section]["tasks"][name]["languages"] = languages
+            settled = True
+    return settled
 
 
 def _complete(config: dict[str, Any], shape_of: Callable[[Source], Shape], origin: str) -> None:
