@@ -38,7 +38,7 @@ def test_the_default_is_valid_and_languages_have_one_order():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("languages.high_resource", ["en", "xx"], r"languages\.high_resource: unknown language 'xx'; allowed: en, zh"),
+        ("languages.high_resource", ["en", "xx"], r"languages\.high_resource: unknown language 'xx'; codes are BCP 47"),
         ("languages.high_resource", ["en", "zh", "en"], r"languages\.high_resource: named twice: en"),
         ("languages.high_resource", ["en", "hi"], r"languages: in both groups: hi"),
         ("languages.high_resource", ["zh"], r"reference 'en' must be one of high_resource"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from isogloss.config import load_study
+from isogloss.config.files import check_files, with_numbers
 from isogloss.config.folders import PLANNED, require_folders
 from isogloss.errors import IsoglossError
 from isogloss.provenance import text_digest
@@ -16,7 +17,10 @@ from isogloss.running import kept_digest, record
 from isogloss.sources.shapes import kept_shape
 
 try:
-    STUDY = load_study(config, shape_of=partial(kept_shape, fetch=workflow.is_main_process))
+    if workflow.is_main_process and workflow.modifier.is_main_snakefile():
+        check_files(workflow.overwrite_configfiles)
+    given = with_numbers(config, workflow.config_settings.config)
+    STUDY = load_study(given, shape_of=partial(kept_shape, fetch=workflow.is_main_process))
     if workflow.is_main_process and PLANNED not in os.environ:
         require_folders(STUDY)
 except IsoglossError as error:
@@ -58,7 +62,7 @@ wildcard_constraints:
     run=one_of(RUNS),
     checkpoint=r"step\d+|final",
     lang=one_of({*LANGUAGES, *LATENT_LANGUAGES}),
-    langs=r"[A-Za-z-]+(\.\.[A-Za-z-]+)?",
+    langs=r"[A-Za-z0-9-]+(\.\.[A-Za-z0-9-]+)?",
     task=one_of(["arc", "mmlu", "hellaswag", "belebele", "mmmlu"]),
     layer=r"\d+",
     block=r"\d+-\d+",

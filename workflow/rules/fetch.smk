@@ -3,7 +3,7 @@
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 
 def folder_files(folder, inside=""):
@@ -139,7 +139,7 @@ rule fetch_translator:
 
 def flores_codes(languages):
     """The FLORES-200 code of each language, by which Belebele's files are named."""
-    return {lang: language_table()[lang].flores for lang in languages}
+    return {lang: language(lang).flores for lang in languages}
 
 
 def question_source(wildcards):

@@ -94,6 +94,11 @@ class Study(StudyTexts):
                 yield f"models.{name}.tasks: {', '.join(unset)} not among benchmarks.tasks"
             if "alignment" in model.analyses and "gap" not in model.analyses:
                 yield f"models.{name}.analyses: alignment needs gap; add gap"
+            if "gap" in model.analyses and self.languages.others:
+                yield (
+                    f"languages.others: models.{name} has the analysis gap, which compares two groups; give"
+                    " high_resource (with the reference) and medium_low_resource instead"
+                )
 
     def _runs(self) -> Iterator[str]:
         analysed = self.languages.all
@@ -188,7 +193,7 @@ def load_study(
 
     Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
     """
-    plain = json.loads(json.dumps(config))
+    plain = _plain(config, origin)
     try:
         if shape_of is not None:
             _complete(plain, shape_of, origin)
@@ -198,6 +203,16 @@ def load_study(
         raise IsoglossError(
             f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
         ) from None
+
+
+def _plain(config: Mapping[str, Any], origin: str) -> Any:
+    def odd(value: Any) -> None:
+        raise TypeError(f"{value} is read as a {type(value).__name__}; put it in quotes")
+
+    try:
+        return json.loads(json.dumps(config, default=odd))
+    except (TypeError, ValueError) as error:  # of keys; of what holds itself
+        raise IsoglossError(f"{origin}: {error}") from None
 
 
 def _complete(config: dict[str, Any], shape_of: Callable[[Source], Shape], origin: str) -> None:
@@ -215,6 +230,15 @@ def _complete(config: dict[str, Any], shape_of: Callable[[Source], Shape], origi
                 ) from None
 
 
+_ADVICE = {
+    "string_type": "; put it in quotes",
+    "int_type": "; write a whole number, not in quotes",
+    "float_type": "; write a number, not in quotes",
+    "bool_type": "; write true or false, not in quotes",
+    "model_type": "; write its keys, each on a line of its own",
+}
+
+
 def _explain(problem: Any) -> list[str]:
     loc = [str(part) for part in problem["loc"] if part not in ("constrained-int", "literal['all']")]
     if loc[:1] == ["models"]:  # the kind stands between a model's name and its keys
@@ -226,7 +250,7 @@ def _explain(problem: Any) -> list[str]:
     elif problem["type"] == "union_tag_invalid":
         message = "kind must be toy or pretrained"
     elif problem["type"] not in ("value_error", "missing"):
-        message = f"{message} (got {problem['input']!r})"
+        message = f"{message} (got {problem['input']!r}){_ADVICE.get(problem['type'], '')}"
     return [f"{path}: {line}" if path else line for line in message.splitlines()]
 
 

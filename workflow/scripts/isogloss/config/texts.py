@@ -29,7 +29,7 @@ class StudyTexts(Section):
     """Models, languages and texts of a study."""
 
     study: Name = Field(description="name of the study, recorded in every table")
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(default=0, description="seed of everything random")
     languages: Languages
     world: World = World()
     models: dict[Name, Model] = Field(min_length=1, description="language models, by the name of their results folder")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 TASK_TITLES = {
     "arc": "ARC-Challenge",
@@ -26,7 +26,7 @@ VECTOR_TITLES = {
 
 def name(code: str) -> str:
     """English name of a language."""
-    return language_table()[code].name
+    return language(code).name
 
 
 def named(code: str) -> str:
