@@ -42,6 +42,14 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ("languages.high_resource", ["en", "zh", "en"], r"languages\.high_resource: named twice: en"),
         ("languages.high_resource", ["en", "hi"], r"languages: in both groups: hi"),
         ("languages.high_resource", ["zh"], r"reference 'en' must be one of high_resource"),
+        ("languages.high_resource", [], r"languages: give high_resource and medium_low_resource, or others"),
+        ("languages.others", ["ja"], r"languages: others beside groups; give others, or high_resource and"),
+        ("languages", {"others": ["ja", "en"]}, r"languages: others: en is the reference; leave it out there"),
+        (
+            "languages",
+            {"others": ["zh"]},
+            r"languages\.others: models\.skewed has the analysis gap, which compares",
+        ),
         ("models.skewed.shares.en", 0.5, r"models\.skewed\.shares: shares sum to 1\.1; they must sum to 1"),
         ("models.skewed.shares.en", -0.1, r"share of en is -0\.1; allowed: above 0 and below 1"),
         ("models.skewed.layers", [0, 9], r"models\.skewed: layers \[9\]: the model has layers 0 to 3"),
@@ -129,6 +137,24 @@ def test_a_language_that_the_world_lacks():
         IsoglossError, match=r"languages: ru, es, it, id, ca, mr, ml, hi not in world\.languages \(en, zh\)"
     ):
         load_study(config)
+
+
+def test_a_language_that_no_table_has_is_one_of_a_study_but_not_of_the_world():
+    message = r"languages: gl not in world\.languages \(en, zh, .*\); "
+    with pytest.raises(IsoglossError, match=message) as caught:
+        load_study(changed("languages.medium_low_resource", ["gl"]))
+    assert len(str(caught.value).splitlines()) < 8
+
+
+def test_a_study_whose_analyses_compare_no_groups_needs_none():
+    config = changed("languages", {"reference": "en", "others": ["hi", "zh"]})
+    for model in config["models"].values():
+        model["analyses"] = ["similarity", "benchmarks", "latent", "bilingual"]
+    config["alignment"]["runs"] = {}
+    del config["bilingual"]["languages"]
+    study = load_study(config)
+    assert study.languages.all == ["en", "zh", "hi"]
+    assert study.bilingual_languages == ["en", "zh"]
 
 
 def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
