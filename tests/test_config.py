@@ -139,11 +139,30 @@ def test_a_language_that_the_world_lacks():
         load_study(config)
 
 
-def test_a_language_that_no_table_has_is_one_of_a_study_but_not_of_the_world():
-    message = r"languages: gl not in world\.languages \(en, zh, .*\); "
-    with pytest.raises(IsoglossError, match=message) as caught:
-        load_study(changed("languages.medium_low_resource", ["gl"]))
-    assert len(str(caught.value).splitlines()) < 8
+def test_languages_that_the_world_lacks_come_with_advice_that_leads_somewhere():
+    advice = "the world has no templates for all of them, or leave them out"
+    with pytest.raises(
+        IsoglossError, match=rf"languages: gl not in world\.languages \(en, zh, .*\); {advice}"
+    ) as caught:
+        load_study(changed("languages.medium_low_resource", ["mr", "ml", "hi", "id", "ca", "gl"]))
+    assert len(str(caught.value).splitlines()) == 2
+    config = changed("world.languages", ["en", "zh"])
+    config["latent"]["tasks"]["hellaswag"]["languages"] = ["en", "hi"]
+    with pytest.raises(IsoglossError) as caught:
+        load_study(config)
+    said = "hellaswag.languages: hi not in world.languages (en, zh); add them there, or leave them out"
+    assert said in str(caught.value)
+
+
+def test_a_language_without_a_flores_code_in_a_corpus_that_is_named_by_them():
+    config = yaml.safe_load((REPOSITORY / "config" / "studies" / "latent-process.yaml").read_text(encoding="utf-8"))
+    config["languages"] = {"others": ["ku", "pt-PT", "sw"]}
+    config["parallel"] = {"folder": "corpus", "files": "{flores}.tsv"}
+    config["latent"]["tasks"] = {"hellaswag": {"source": {"folder": "questions"}}}
+    with pytest.raises(
+        IsoglossError, match=r"parallel: no FLORES-200 code of ku, pt-PT for \{flores\}; write \{lang\}"
+    ):
+        load_study(config)
 
 
 def test_a_study_whose_analyses_compare_no_groups_needs_none():

@@ -386,13 +386,40 @@ def test_the_table(study_file, capsys):
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert lines[0] == "plan of stand-in"
-    assert " ".join(lines[2].split()) == "stage jobs tokens forward FLOP SAE FLOP read kept GPU h CPU h"
+    assert " ".join(lines[2].split()) == "stage jobs tokens forward FLOP SAE FLOP read kept GPU h CPU h or core h"
     names = [line.split("  ")[0] for line in lines[4 : lines.index("", 4)]]
     assert [name for name in names if name in ("encode", "align", "total")] == ["encode", "align", "total"]
     assert len({len(line) for line in lines[2:4]}) == 1
     assert "encode jobs by compute.layers_per_job" in out
     assert "tiny: 1 is cheaper from" in out
     assert "tokens for one of English: en=1 es=1.2 ml=3.2" in out
+
+
+def test_without_a_gpu_everything_takes_core_hours():
+    study = load_study(pretrained(compute={"dtype": "bfloat16"}))
+    plan = plan_study(study, {"encode": 5, "align": 1, "gap": 1}, Settings())
+    for stage in plan.stages:
+        seconds = stage.forward_flops / 130e9 + stage.sae_flops / 70e9
+        starts = 3600 * stage.core_hours - 3600 * stage.cpu_hours - seconds
+        assert starts == pytest.approx(20 * (stage.jobs if stage.gpu_hours else 0) + stage.read_bytes / 1e9, abs=1e-6)
+    assert plan.total.core_hours > plan.total.cpu_hours
+
+
+@pytest.mark.parametrize("saes", ["trained", "published"])
+def test_phrases_are_searched_where_there_are_no_exports(saes):
+    model = pretrained()["models"]["tiny"]
+    del model["neuronpedia"]
+    if saes == "trained":
+        del model["saes"]
+        model["sae"] = {"features": 64, "k": 8, "tokens": 5000, "held_out_tokens": 1000}
+    texts = {"parallel": {"folder": "nowhere/corpus"}, "translation": {"backend": "parallel"}}
+    study = load_study(pretrained(models={"tiny": model}, **texts))
+    costs = {cost.rule: cost for cost in study_costs(study, [planned_model(study, "tiny", Settings())])}
+    assert "fetch_exports" not in costs
+    assert costs["phrases"].tokens == study.phrases.corpus_tokens
+    assert ("train_sae" in costs, "fetch_sae" in costs) == (saes == "trained", saes == "published")
+    if saes == "trained":
+        assert costs["train_sae"].tokens == 6000
 
 
 def test_json_has_the_same_numbers(study_file, capsys):

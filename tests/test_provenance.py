@@ -122,6 +122,8 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/neuronpedia.py", {"exported_phrases"}),
         ("sources/okapi.py", {"benchmark", "parallel_questions"}),
         ("sources/documents.py", {"fetch_documents"}),
+        ("sources/parallel_text.py", {"fetch_parallel"}),
+        ("sources/rows.py", {"fetch_documents", "fetch_parallel"}),
         ("sources/sae.py", {"fetch_sae"}),
         ("sources/marian.py", {"translate"}),
         ("sources/opus.py", {"translate"}),

@@ -3,16 +3,6 @@
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
-from isogloss.languages import language
-
-
-def folder_files(folder, inside=""):
-    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
-    if not folder:
-        return []
-    return sorted(str(path) for path in Path(folder, inside).glob("*") if path.is_file())
-
-
 rule fetch_model:
     input:
         lambda wildcards: folder_files(model_of(wildcards).source.folder),
@@ -135,11 +125,6 @@ rule fetch_translator:
         "Fetch the translator {wildcards.direction} {wildcards.lang}"
     script:
         "../scripts/fetch_translator.py"
-
-
-def flores_codes(languages):
-    """The FLORES-200 code of each language, by which Belebele's files are named."""
-    return {lang: language(lang).flores for lang in languages}
 
 
 def question_source(wildcards):

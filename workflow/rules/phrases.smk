@@ -24,8 +24,8 @@ rule phrases:
     input:
         lm="results/{model}/lm",
         sae=lambda wildcards: sae_folders(wildcards.model, layers_of(wildcards)),
-        documents=document_tables([STUDY.phrases_language], STUDY.phrase_provider),
-        segments=segment_tables([STUDY.phrases_language], STUDY.phrase_provider),
+        documents=next(iter(document_tables([STUDY.phrases_language], STUDY.phrase_provider)), []),
+        segments=segment_table(STUDY.phrases_language, STUDY.phrase_provider),
     output:
         phrases="results/{model}/phrases/all.parquet",
         counts="results/{model}/tables/phrase_counts.parquet",
@@ -150,7 +150,7 @@ def translator_folder(wildcards, direction):
 rule translate:
     input:
         phrases=block_phrases,
-        segments=lambda wildcards: segment_tables([wildcards.lang]) if STUDY.translation.backend == "parallel" else [],
+        segments=segment_table("{lang}") if STUDY.translation.backend == "parallel" else [],
         translator=lambda wildcards: translator_folder(wildcards, "to"),
         back_translator=lambda wildcards: translator_folder(wildcards, "from"),
     output:

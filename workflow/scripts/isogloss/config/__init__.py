@@ -22,6 +22,7 @@ from isogloss.config.measures import (
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.config.texts import StudyTexts
+from isogloss.config.toy import not_in_world
 from isogloss.errors import IsoglossError
 
 RESERVED = (
@@ -171,8 +172,8 @@ class Study(StudyTexts):
                         yield f"{path}.source: none, which models.{name} needs; give its repository or folder"
                 elif task != "hellaswag":
                     yield f"{path}: models.{name} is a toy, whose world has hellaswag only; leave one of them out"
-                elif lacking := [code for code in codes if code not in self.world.languages]:
-                    yield f"{path}.languages: {', '.join(lacking)} not in world.languages; add, or leave them out"
+                elif settings.languages and (lacking := [code for code in codes if code not in self.world.languages]):
+                    yield f"{path}.languages: {not_in_world(lacking, self.world.languages)}"
         steering = self.latent.steering
         for name in latent_models:
             depth = self.models[name].architecture.layers

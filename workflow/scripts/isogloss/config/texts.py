@@ -9,8 +9,9 @@ from isogloss.config.base import Name, Section
 from isogloss.config.bilingual import Bilingual
 from isogloss.config.measures import Languages, Phrases, Translation
 from isogloss.config.pretrained import PretrainedModel
-from isogloss.config.text import Documents, Parallel
-from isogloss.config.toy import ToyModel, World
+from isogloss.config.text import Documents, Parallel, ParallelText
+from isogloss.config.toy import ToyModel, World, not_in_world
+from isogloss.languages import in_order, language
 
 
 def model_kind(model: Any) -> str:
@@ -141,7 +142,11 @@ class StudyTexts(Section):
     def text_problems(self) -> Iterator[str]:
         """What is wrong with where text comes from, a line each."""
         if self.worldly and (lacking := [code for code in self.languages.all if code not in self.world.languages]):
-            yield f"languages: {', '.join(lacking)} not in world.languages ({', '.join(self.world.languages)})"
+            yield f"languages: {not_in_world(lacking, self.world.languages)}"
+        if isinstance(self.parallel, ParallelText) and "{flores}" in self.parallel.files + self.parallel.text_column:
+            codes = in_order({*self.languages.all, *self.bilingual_languages})
+            if nameless := [code for code in codes if language(code).flores is None]:
+                yield f"parallel: no FLORES-200 code of {', '.join(nameless)} for {{flores}}; write {{lang}}"
         for name, model in self.models.items():
             if isinstance(model, ToyModel) and (odd := set(model.shares) ^ set(self.world.languages)):
                 yield (

@@ -49,6 +49,11 @@ SENTENCES_PER_SECOND: dict[tuple[str, str], float] = {  # of 15 tokens, on one C
     ("transformers", "bfloat16"): 8.0,
 }
 
+SAE_KIND, SAE_FEATURES = "jumprelu", 16384  # of published SAEs whose kind and width the study leaves open
+DOCUMENT_TOKENS = 256  # of a document that SAEs are trained on, or phrases searched in
+MEASURED_TOKENS = 100_000  # that published SAEs are measured on, at most
+
+CORE_GFLOPS = {"float32": 70.0, "bfloat16": 130.0}  # a second, of one CPU core; seen with a model of 270M parameters
 FLOAT32_TFLOPS = 20.0  # peak of the GPU's float32 products
 READ_BYTES = 1e9  # a second, weights from disk to GPU
 DOWNLOAD_BYTES = 50e6  # a second

@@ -26,6 +26,7 @@ def study_costs(study: Study, models: Sequence[PlannedModel]) -> Iterator[Cost]:
         if isinstance(planned.model, PretrainedModel):
             yield from _fetch_costs(planned, planned.model)
         if planned.model.reads_phrases:
+            yield from _phrase_costs(planned)
             yield _translate(planned)
         if "similarity" in analyses:
             yield _capture(planned)
@@ -73,13 +74,35 @@ def _fetch_costs(planned: PlannedModel, model: PretrainedModel) -> Iterator[Cost
         yield download("fetch_model", weights)
     for source in model.checkpoints.values() if "bilingual" in model.analyses else ():
         yield download("fetch_checkpoint", weights) if source.folder is None else Cost("fetch_checkpoint", disk=weights)
-    if model.reads_phrases:
-        _, features = planned.sae
+    _, features = planned.sae
+    if model.saes is not None:
         yield download("fetch_sae", n * flops.sae_bytes(planned.decoder.d_model, features), copies=2)  # the Hub's cache
+    if model.reads_phrases and model.neuronpedia is not None:
         yield download("fetch_exports", n * features * assumed.EXPORT_FEATURE)
 
 
 # Paper A
+
+
+def _phrase_costs(planned: PlannedModel) -> Iterator[Cost]:
+    """SAEs that are trained here and the search for phrases, each one pass over documents; a toy's cost nothing."""
+    study, model, decoder, (kind, features) = planned.study, planned.model, planned.decoder, planned.sae
+    if not isinstance(model, PretrainedModel):
+        return
+    depth, n = model.layer_list[-1] + 1, len(model.layer_list)
+
+    def forward(tokens: float) -> float:
+        return flops.forward(decoder, depth, tokens, tokens * assumed.DOCUMENT_TOKENS)
+
+    if model.saes is None and (recipe := model.sae) is not None:
+        read, disk = recipe.tokens + recipe.held_out_tokens, n * flops.sae_bytes(decoder.d_model, features)
+        work = n * flops.sae_training(decoder.d_model, features, recipe.k, recipe.tokens, recipe.held_out_tokens)
+        yield Cost("train_sae", 1, planned.weights(depth), read, forward(read), work, disk)
+    if model.neuronpedia is None:
+        tokens = study.phrases.corpus_tokens
+        columns = math.ceil(features / study.phrases.feature_stride)
+        work = n * flops.sae_columns(kind, decoder.d_model, features, columns, tokens)
+        yield Cost("phrases", 1, planned.weights(depth), tokens, forward(tokens), work)
 
 
 def _translate(planned: PlannedModel) -> Cost:
@@ -203,8 +226,9 @@ def _latent_costs(planned: PlannedModel) -> Iterator[Cost]:
 def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
     """SAEs of every checkpoint, their features, the injection; TopK's decoder touches K rows a token."""
     study, model, decoder, layers = planned.study, planned.model, planned.decoder, planned.model.layer_list
-    settings, recipe, weights = study.bilingual, model.sae, planned.weights()
-    assert recipe is not None
+    settings, recipe, weights, (kind, features) = study.bilingual, model.sae, planned.weights(), planned.sae
+    if recipe is not None:
+        kind, features = "topk", recipe.features
     n_checkpoints, length = len(model.checkpoint_list), settings.tokens_per_document
     blocks = chunks(layers, settings.layers_per_job)
     jobs, n_saes = n_checkpoints * len(blocks), n_checkpoints * len(layers)
@@ -216,21 +240,26 @@ def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
         return n_checkpoints * forward(sum(block[-1] + 1 for block in blocks), tokens)
 
     def encoder(tokens: float) -> float:
-        return flops.sae_columns("topk", decoder.d_model, recipe.features, 0, tokens)
+        return flops.sae_columns(kind, decoder.d_model, features, features, tokens)
 
-    described, read = settings.evaluation_tokens, recipe.tokens + recipe.held_out_tokens
-    sparse = 12.0 * decoder.d_model * recipe.k * recipe.tokens  # decoder forward, gradients, K encoder columns
-    training, disk = encoder(read) + sparse, n_saes * flops.sae_bytes(decoder.d_model, recipe.features)
-    forwards = every_checkpoint(read)
-    yield Cost("train_checkpoint_saes", jobs, weights, jobs * read, forwards, n_saes * training, disk)
+    described = settings.evaluation_tokens
+    if recipe is not None:
+        read = recipe.tokens + recipe.held_out_tokens
+        training = flops.sae_training(decoder.d_model, features, recipe.k, recipe.tokens, recipe.held_out_tokens)
+        forwards, disk = every_checkpoint(read), n_saes * flops.sae_bytes(decoder.d_model, features)
+        yield Cost("train_checkpoint_saes", jobs, weights, jobs * read, forwards, n_saes * training, disk)
+        if settings.learning_rates:
+            once, sae = forward(layers[len(layers) // 2] + 1, read), len(settings.learning_rates) * training
+            yield Cost("search_learning_rate", 1, weights, read, once, sae)
+    else:
+        measured = min(described, assumed.MEASURED_TOKENS)
+        work = 2 * n_saes * encoder(measured)
+        yield Cost("measure_saes", jobs, weights, jobs * measured, every_checkpoint(measured), work)
     forwards, sae = every_checkpoint(described), n_saes * encoder(described)
-    disk = 2.0 * n_saes * recipe.features * assumed.FEATURE_ROW
+    disk = 2.0 * n_saes * features * assumed.FEATURE_ROW
     yield Cost("describe_features", jobs, weights, jobs * described, forwards, sae, disk)
-    if settings.learning_rates:
-        once, sae = forward(layers[len(layers) // 2] + 1, read), len(settings.learning_rates) * training
-        yield Cost("search_learning_rate", 1, weights, read, once, sae)
 
-    if (intervention := settings.intervention) is not None:
+    if (intervention := settings.intervention) is not None and study.injects(planned.name):
         below = study.intervention_place(planned.name)[1] + 1
         tokens = len(study.bilingual_languages) * intervention.documents * (length - 1)
         classes = len(intervention.classes or (*study.bilingual_languages, "mixed", "random"))

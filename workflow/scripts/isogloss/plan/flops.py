@@ -82,6 +82,12 @@ def sae_columns(kind: str, d_model: int, features: int, columns: int, tokens: fl
     return 2 * d_model * (features if kind == "topk" else columns) * tokens
 
 
+def sae_training(d_model: int, features: int, k: int, tokens: float, held_out: float) -> float:
+    """A TopK SAE's training on `tokens` and its quality on `held_out`; the decoder touches K rows a token."""
+    sparse = 12.0 * d_model * k * tokens  # decoder forward, gradients, K encoder columns
+    return sae_columns("topk", d_model, features, 0, tokens + held_out) + sparse
+
+
 def sae_bytes(d_model: int, features: int) -> int:
     """An SAE's float32 weights: encoder, decoder, encoder bias and threshold, decoder bias."""
     return 4 * (2 * d_model * features + 2 * features + d_model)

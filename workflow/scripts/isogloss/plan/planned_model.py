@@ -8,7 +8,15 @@ from isogloss.config import Study
 from isogloss.config.measures import AlignmentRun
 from isogloss.config.model import AnalysedModel
 from isogloss.config.pretrained import PretrainedModel
-from isogloss.plan.assumptions import DOWNLOAD_BYTES, PHRASES_PER_FEATURE, UNGATED, WEIGHT_BYTES, Settings
+from isogloss.plan.assumptions import (
+    DOWNLOAD_BYTES,
+    PHRASES_PER_FEATURE,
+    SAE_FEATURES,
+    SAE_KIND,
+    UNGATED,
+    WEIGHT_BYTES,
+    Settings,
+)
 from isogloss.plan.flops import Decoder
 
 Item = TypeVar("Item")
@@ -50,13 +58,13 @@ class PlannedModel(NamedTuple):
     def sae(self) -> tuple[str, int]:
         """Kind and width of paper A's SAEs."""
         if isinstance(self.model, PretrainedModel) and self.model.saes is not None:
-            return self.model.saes.kind, self.model.saes.features
+            return self.model.saes.kind or SAE_KIND, self.model.saes.features or SAE_FEATURES
         return "topk", self.model.sae.features if self.model.sae is not None else 0
 
     @property
     def phrases(self) -> float:
-        """Phrases of a layer in one language; a toy's corpus has windows enough."""
-        phrases, most = self.study.phrases, PHRASES_PER_FEATURE if isinstance(self.model, PretrainedModel) else math.inf
+        """Phrases of a layer in one language; a corpus that is searched here has windows enough."""
+        phrases, most = self.study.phrases, math.inf if self.study.searched(self.name) else PHRASES_PER_FEATURE
         return min(most, phrases.per_feature) * math.ceil(self.sae[1] / phrases.feature_stride)
 
     def phrase_tokens(self, lang: str) -> float:

@@ -26,6 +26,7 @@ class StagePlan:
     kept_bytes: float
     gpu_hours: float
     cpu_hours: float
+    core_hours: float  # of one CPU core, everything, where there is no GPU
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def _stage_plan(stage: str, jobs: Mapping[str, int], costs: list[Cost], settings
     cpu = sum(cost.seconds for cost in costs) + others * assumed.CPU_START
     tokens, forward, sae = (sum(getattr(cost, field) for cost in costs) for field in ("tokens", "forward", "sae"))
     read, kept = sum(cost.jobs * cost.load for cost in costs), sum(cost.disk for cost in costs)
-    return StagePlan(stage, number, tokens, forward, sae, read, kept, gpu / 3600, cpu / 3600)
+    core = cpu + sum(core_seconds(cost, study.compute.dtype) for cost in costs)
+    return StagePlan(stage, number, tokens, forward, sae, read, kept, gpu / 3600, cpu / 3600, core / 3600)
 
 
 def gpu_seconds(cost: Cost, dtype: str, settings: Settings) -> float:
@@ -90,6 +92,13 @@ def gpu_seconds(cost: Cost, dtype: str, settings: Settings) -> float:
     tera_seconds = cost.forward / (slow if dtype == "float32" else fast) + cost.sae / slow
     load = cost.jobs * (assumed.GPU_START + cost.load / assumed.READ_BYTES)
     return tera_seconds / (1e12 * settings.utilisation) + load
+
+
+def core_seconds(cost: Cost, dtype: str) -> float:
+    """As `gpu_seconds`, of one CPU core instead."""
+    rates = assumed.CORE_GFLOPS
+    load = cost.jobs * (assumed.GPU_START + cost.load / assumed.READ_BYTES)
+    return (cost.forward / rates[dtype] + cost.sae / rates["float32"]) / 1e9 + load
 
 
 def block_size(planned: PlannedModel, size: Literal[1, "all"]) -> BlockSize:
@@ -109,6 +118,8 @@ def notes_of(study: Study, settings: Settings) -> list[str]:
         f"GPU hours: {settings.throughput_tflops:g} TFLOP/s in bfloat16, {assumed.FLOAT32_TFLOPS:g} in float32 (SAEs;"
         f" forwards too where compute.dtype is float32, here {study.compute.dtype}), {settings.utilisation:.0%} of it"
         f" reached; a job starts in {assumed.GPU_START:g} s and reads weights at {assumed.READ_BYTES / 1e9:g} GB/s",
+        f"core hours: all of it on one CPU core, without a GPU: {assumed.CORE_GFLOPS['float32']:g} GFLOP/s in float32,"
+        f" {assumed.CORE_GFLOPS['bfloat16']:g} in bfloat16; n cores take a little over an n-th",
         f"CPU hours: one core; all else (training of toys, statistics, report) starts in {assumed.CPU_START:g} s",
         "FLOPs: matrix products; no padding (up to 15 % more, in small batches more), no LoRA matrices, repeated texts"
         " each time; gated MLPs but in families known not to have them, the head tied to the embedding",

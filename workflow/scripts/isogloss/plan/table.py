@@ -4,7 +4,7 @@ import math
 
 from isogloss.plan.study_plan import BlockSize, Plan, StagePlan
 
-_HEADS = ("stage", "jobs", "tokens", "forward FLOP", "SAE FLOP", "read", "kept", "GPU h", "CPU h")
+_HEADS = ("stage", "jobs", "tokens", "forward FLOP", "SAE FLOP", "read", "kept", "GPU h", "CPU h", "or core h")
 _PREFIXES = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0))
 
 
@@ -41,7 +41,8 @@ def hours(value: float) -> str:
 def _row(stage: StagePlan) -> tuple[str, ...]:
     amounts = map(amount, (stage.tokens, stage.forward_flops, stage.sae_flops))
     sizes = amount(stage.read_bytes, "B"), amount(stage.kept_bytes, "B")
-    return stage.stage, f"{stage.jobs:,}", *amounts, *sizes, hours(stage.gpu_hours), hours(stage.cpu_hours)
+    times = map(hours, (stage.gpu_hours, stage.cpu_hours, stage.core_hours))
+    return stage.stage, f"{stage.jobs:,}", *amounts, *sizes, *times
 
 
 def _block_size(size: BlockSize) -> str:
