@@ -176,6 +176,20 @@ def test_a_study_whose_analyses_compare_no_groups_needs_none():
     assert study.bilingual_languages == ["en", "zh"]
 
 
+def test_languages_without_an_instruction_are_asked_in_cloze():
+    config = yaml.safe_load((REPOSITORY / "config" / "studies" / "latent-process.yaml").read_text(encoding="utf-8"))
+    config["languages"] = {"reference": "sw", "others": ["gl", "en"]}
+    config["latent"]["tasks"] = {"hellaswag": {"source": {"folder": "questions"}}}
+    message = r"hellaswag\.prompt: no instruction in {} for letters; set cloze, or add it to resources/prompts\.yaml"
+    with pytest.raises(IsoglossError, match=message.format("sw")):
+        load_study(config)
+    config["latent"]["instruction"] = "native"
+    with pytest.raises(IsoglossError, match=message.format("sw, gl")):
+        load_study(config)
+    config["latent"]["tasks"]["hellaswag"]["prompt"] = "cloze"
+    assert load_study(config).latent_languages("hellaswag") == ["en", "sw", "gl"]
+
+
 def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
     study = load_study(DEFAULT)
     expected = study.model_dump(mode="json")

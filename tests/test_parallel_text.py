@@ -238,20 +238,16 @@ def test_a_language_that_is_not_there_is_named_with_those_that_are(tmp_path: Pat
 
 def test_the_hub_is_asked_for_the_files_of_the_languages_only(tmp_path: Path):
     folder = flores_plus(tmp_path / "flores")
-    out = tmp_path / "out"
-    source = Source(id="openlanguagedata/flores_plus")
-    given = arguments(out, "en zh", source=source, files="dev/{flores}.jsonl")
+    free, gated = (Source(id=f"openlanguagedata/{name}") for name in ("oldi_seed", "flores_plus"))
+    calls = [arguments(tmp_path / "out", "en zh", source=one, files="dev/{flores}.jsonl") for one in (free, gated)]
     with serving() as hub:
-        hub.add(source.id, folder, "datasets")
-        hub.gated.add(f"datasets/{source.id}")
-        [line] = call("isogloss.sources.parallel_text:fetch_parallel", hub.url, tmp_path / "cache", given)
-        page = f"{hub.url}/datasets/openlanguagedata/flores_plus"
-        assert f"gated; accept its licence at {page}, then `hf auth login` or set HF_TOKEN" in line
-        hub.gated.clear()
-        [line] = call("isogloss.sources.parallel_text:fetch_parallel", hub.url, tmp_path / "cache", given)
-        assert line == ""
-        assert hub.gets("eng_Latn.jsonl")
-        assert hub.gets("cmn_Hans.jsonl")
-        assert not hub.gets("hin_Deva.jsonl")
-    assert table_metadata(given["segments"]["zh"])["source"] == source.id
-    assert len(table_metadata(given["segments"]["zh"])["commit"]) == 40
+        for source in (free, gated):
+            hub.add(str(source.id), folder, "datasets")
+        hub.gated.add(f"datasets/{gated.id}")
+        lines = call("isogloss.sources.parallel_text:fetch_parallel", hub.url, tmp_path / "cache", *calls)
+        read = {path.rpartition("/")[2] for method, path, _ in hub.asked if method == "GET" and "/dev/" in path}
+        assert read == {"eng_Latn.jsonl", "cmn_Hans.jsonl"}
+    assert lines[0] == ""
+    assert f"gated; accept its licence at {hub.url}/datasets/{gated.id}, then `hf auth login` or set" in lines[1]
+    about = table_metadata(calls[0]["segments"]["zh"])
+    assert (about["source"], len(about["commit"])) == (free.id, 40)

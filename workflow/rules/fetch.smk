@@ -120,11 +120,60 @@ rule fetch_translator:
         target=lambda wildcards: translator(wildcards).target,
         engine=STUDY.translation.engine,
         compute_type=STUDY.translation.compute_type,
-        reference=REFERENCE,
+        phrases=STUDY.phrases_language,
     message:
         "Fetch the translator {wildcards.direction} {wildcards.lang}"
     script:
         "../scripts/fetch_translator.py"
+
+
+rule fetch_multilingual:
+    input:
+        folder_files(STUDY.translation.model and STUDY.translation.model.folder),
+    output:
+        directory("results/translators/model"),
+    log:
+        "results/logs/fetch_multilingual.log",
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(source=STUDY.translation.model),
+        code=code("fetch_multilingual"),
+        backend=STUDY.translation.backend,
+        engine=STUDY.translation.engine,
+        compute_type=STUDY.translation.compute_type,
+    message:
+        "Fetch the translator of all languages"
+    script:
+        "../scripts/fetch_multilingual.py"
+
+
+# A job a language, so that one more of them fetches nothing again and one that the model lacks stops before any work.
+rule translation_codes:
+    input:
+        "results/translators/model",
+    output:
+        "results/translators/codes/{lang}.json",
+    log:
+        "results/logs/translation_codes/{lang}.log",
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("translation_codes"),
+        backend=STUDY.translation.backend,
+        source_lang=STUDY.phrases_language,
+        codes=lambda wildcards: {
+            lang: own
+            for lang, own in STUDY.translation.codes.items()
+            if lang in (STUDY.phrases_language, wildcards.lang)
+        },
+        flores=lambda wildcards: flores_codes([STUDY.phrases_language, wildcards.lang]),
+    message:
+        "Look up the translator's codes of {wildcards.lang}"
+    script:
+        "../scripts/translation_codes.py"
 
 
 def question_source(wildcards):

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
-from isogloss.config.latent import Latent, LatentTaskName
+from isogloss.config.latent import Latent, LatentTaskName, instruction_languages
 from isogloss.config.measures import (
     Alignment,
     Benchmarks,
@@ -166,6 +166,13 @@ class Study(StudyTexts):
                 yield f"{path}.languages: without the reference {self.languages.reference}; add it"
             if len(codes) < 2:
                 yield f"{path}.languages: give two or more languages"
+            instructed = codes if self.latent.instruction == "native" else [self.languages.reference]
+            lacking = [code for code in instructed if code not in instruction_languages()]
+            if settings.prompt == "letters" and lacking:
+                yield (
+                    f"{path}.prompt: no instruction in {', '.join(lacking)} for letters; set cloze, or add it to"
+                    " resources/prompts.yaml"
+                )
             for name in latent_models:
                 if self.models[name].kind == "pretrained":
                     if settings.source is None:

@@ -1,12 +1,15 @@
 """Paper B: how alike a model answers in different languages, which language its layers work in, and steering."""
 
+from functools import cache
 from typing import Annotated, Literal, Self
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import Positive, Section, distinct, known_language
 from isogloss.config.pretrained import Source
 from isogloss.languages import in_order
+from isogloss.resources import RESOURCES
 
 LatentTaskName = Literal["belebele", "mmmlu", "hellaswag"]
 Layer = Annotated[int, Field(ge=0)]
@@ -105,3 +108,9 @@ class Latent(Section):
         if mmmlu and mmmlu.source and not mmmlu.reference_source:
             raise ValueError("tasks.mmmlu.reference_source: none; English MMLU is not in MMMLU, give cais/mmlu")
         return self
+
+
+@cache
+def instruction_languages() -> frozenset[str]:
+    """The languages that `resources/prompts.yaml` has an instruction in."""
+    return frozenset(yaml.safe_load((RESOURCES / "prompts.yaml").read_text(encoding="utf-8"))["words"])

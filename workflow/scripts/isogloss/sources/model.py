@@ -53,7 +53,7 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     others = [name for name in OTHERS if repository.has(name)]
     files = first | repository.take([*others, *vocabulary, *weights])
     for name in weights:
-        _check_whole(files[name], f"{repository.where}: {name}")
+        check_whole(files[name], f"{repository.where}: {name}")
     with atomic_path(Path(output)) as aside:
         link(files, aside)
         record(aside, repository, files)
@@ -82,7 +82,8 @@ def _shards(index: Path, repository: Repository) -> list[str]:
     return shards
 
 
-def _check_whole(path: Path, where: str) -> None:
+def check_whole(path: Path, where: str) -> None:
+    """Raise `IsoglossError` for what is no whole safetensors file."""
     try:
         with safe_open(path, framework="pt"):
             pass

@@ -215,19 +215,20 @@ def _name(value: Any, column: str | None, where: str) -> str:
 
 def _survey(corpus: Corpus, bit: int, present: dict[str, int]) -> Tally:
     """Count a language's segments and mark in `present` those that have a text."""
-    seen: dict[str, tuple[bytes, str]] = {}
+    seen: dict[str, bytes] = {}  # digest of the text, and where it stands
     rows = empty = repeated = 0
     for where, (segment, text, _) in _segments(corpus):
         rows += 1
         digest = hashlib.blake2b(encoded(text, where), digest_size=16).digest()
-        before = seen.setdefault(segment, (digest, where))
-        if before[1] == where:
+        mine = digest + where.encode(errors="replace")
+        before = seen.setdefault(segment, mine)
+        if before is mine:
             empty += not text
             if text:
                 present[segment] = present.get(segment, 0) | bit
-        elif before[0] != digest:
+        elif before[:16] != digest:
             raise IsoglossError(
-                f"{before[1]} and {where}: two texts for {segment!r} in {corpus.lang}; a segment has one text a"
+                f"{before[16:].decode()} and {where}: two texts for {segment!r} in {corpus.lang}; it has one text a"
                 " language, mend or delete one, or name the column that tells them apart as parallel.id_column"
             )
         else:
