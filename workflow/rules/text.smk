@@ -2,7 +2,7 @@
 #   in:  the toy world, files of the Hub or of a folder, a parallel corpus
 #   out: a table of documents a language, a table of segments a language
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 DOCUMENTS = {"world": f"{WORLD}/documents", "files": "results/documents", "corpus": "results/parallel/documents"}
 SEGMENTS = {"world": f"{WORLD}/segments", "corpus": "results/parallel/segments"}
@@ -17,7 +17,7 @@ def folder_files(folder, inside=""):
 
 def flores_codes(languages):
     """The FLORES-200 code of each language, by which Belebele's files are named."""
-    return {lang: language_table()[lang].flores for lang in languages}
+    return {lang: language(lang).flores for lang in languages}
 
 
 def document_tables(languages, provider=STUDY.documents_provider):

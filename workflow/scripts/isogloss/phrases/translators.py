@@ -72,8 +72,8 @@ class TranslationMemory:
         """
         if bare := next((phrase for phrase in phrases if not phrase.segments), None):
             raise IsoglossError(
-                f"{self._path}: phrase {bare.phrase} does not consist of parallel segments; set phrases.texts to segments"
-                " or translation.backend to a machine translation"
+                f"{self._path}: phrase {bare.phrase} does not consist of parallel segments; set phrases.texts to"
+                " segments or translation.backend to a machine translation"
             )
         advance(len(phrases))
         return [Translation(" ".join(map(self._text, phrase.segments))) for phrase in phrases]
