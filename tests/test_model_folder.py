@@ -16,6 +16,7 @@ from families import EXPERTS, FAMILIES, GROUPED, HEADS, REFUSED, SIZE, WINDOW
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import collate
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
@@ -65,7 +66,7 @@ def refused(work: Callable[[], Any], message: str) -> None:
 @torch.no_grad()
 def residuals(model: Any) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
-    depth = model.config.get_text_config().num_hidden_layers
+    depth = len(decoder_of(model).layers)
     visit_residuals(model, collate([[2, *range(20, 50)]]), range(depth), lambda _, residual: found.append(residual))
     return found
 
@@ -119,8 +120,14 @@ def _code(folder: Path) -> None:
 
 
 def _head(folder: Path) -> None:
-    model = load_causal_model(tiny_model(folder, family="llama"))
-    model.model.register_forward_hook(lambda _, __, output: setattr(output, "last_hidden_state", 2 * output[0]))
+    class Doubled(hf.LlamaModel):
+        def forward(self, *arguments: Any, **named: Any) -> Any:
+            output = super().forward(*arguments, **named)
+            output.last_hidden_state = 2 * output.last_hidden_state
+            return output
+
+    model: Any = load_causal_model(tiny_model(folder, family="llama"))
+    model.model.__class__ = Doubled
     lens_of(model)
 
 
@@ -193,7 +200,7 @@ def test_weights_that_no_one_asked_for(family: str, tmp_path: Path):
 
 
 def fp8(folder: Path) -> dict[str, torch.Tensor]:
-    """Make the linear maps of the model in `folder` 8 bits wide, with a scale for each 128 x 128; returns what they are.
+    """Make the linear maps of the model in `folder` 8 bits wide, a scale for each 128 x 128; returns what they are.
 
     The format of DeepSeek's and Qwen's FP8 checkpoints (`weight_scale_inv`, quantization_config of config.json).
     """
