@@ -39,8 +39,7 @@ class Family(NamedTuple):
     models: str  # some that are of it
     config: str  # the class of its configuration; its model is the causal LM of that
     settings: dict[str, Any]
-    unpacked: str = ""  # why a prompt and its choices cannot be one sequence; "": they are
-    unsteered: str = ""  # why ways of steering cannot run beside each other; "": as `unpacked`
+    unpacked: str = ""  # why a prompt and its choices, or ways of steering, cannot be one sequence; "": they are
     layers: str = "model.layers"
     norm: str = "model.norm"
 
@@ -55,7 +54,6 @@ FAMILIES = {
         "Gemma 4 E2B, E4B",
         "Gemma4TextConfig",
         GEMMA4 | SHARING,
-        unsteered="the upper layers read keys and values of the lower ones, which a sweep does not compute again",
     ),
     "qwen2": Family("Qwen 2, 2.5", "Qwen2Config", GROUPED),
     "qwen3": Family("Qwen 3", "Qwen3Config", HEADS),
@@ -133,6 +131,8 @@ INSTRUMENTS = {
     "choices": "a forward of transformers for each choice",
     "steering": "a forward with a hook for each choice and way",
     "LoRA": "PEFT's own loading, unmerged",
+    "injection": "a whole forward with a hook that changes the stream",
+    "decoding": "a forward of transformers for each token, prompts of several lengths together",
 }
 
 
@@ -147,13 +147,12 @@ def table() -> str:
         "final norm and embedding have other names needs a line in `LAYOUTS` (`isogloss/models/architecture.py`) and",
         "one in `tests/families.py`.",
         "",
-        "| transformers | models | residuals, SAE codes, lens, LoRA | prompt and choices | steering |",
+        "| model type | models | residuals, SAE codes, lens, LoRA, injection, decoding | prompt, choices | steering |",
         "|---|---|---|---|---|",
     ]
     for name, family in FAMILIES.items():
         packed = f"a forward for each choice: {family.unpacked}" if family.unpacked else "one forward"
-        steered = family.unsteered or family.unpacked
-        steered = f"refused: {steered}" if steered else "beside each other"
+        steered = "refused" if family.unpacked else "beside each other"
         lines.append(f"| {name} | {family.models} | yes | {packed} | {steered} |")
     lines += ["", "| instrument | held against |", "|---|---|"]
     lines += [f"| {name} | {against} |" for name, against in INSTRUMENTS.items()]

@@ -19,8 +19,10 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models import architecture
 from isogloss.models.adapter import save_adapter, with_lora
+from isogloss.models.architecture import hidden_of, with_hidden
 from isogloss.models.batching import collate
-from isogloss.models.hooks import changed_after, visit_residuals
+from isogloss.models.decoding import decode_greedily, first_step
+from isogloss.models.hooks import body_of, changed_after, output_after, resumed_after, visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.residuals.capture import capture
 from isogloss.sae.encode import encode
@@ -163,7 +165,7 @@ def test_choices_score_as_by_a_forward_each(family: Family, full: Any, model: nn
 def test_steering_is_a_forward_with_a_hook_or_refused(family: Family, model: nn.Module):
     additions = [Addition(layer, torch.linspace(-2, 3, 32)) for layer in (2, 0, LAYERS - 1)]
     run = lambda: steered_scores(model, PROMPTS, CHOICES, additions, token_budget=64, show_progress=False)  # noqa: E731
-    if family.unpacked or family.unsteered:
+    if family.unpacked:
         with pytest.raises(IsoglossError, match=r"packed after a cached prompt .* leave latent\.steering out"):
             run()
         return
@@ -180,6 +182,30 @@ def test_steering_is_a_forward_with_a_hook_or_refused(family: Family, model: nn.
                 expected = torch.tensor(by_choice(model, prompt, choices)) / torch.tensor([len(ids) for ids in choices])
             assert_close(scores[1 + number], expected, atol=1e-3, rtol=1e-4)
             assert not torch.allclose(scores[1 + number], scores[0], atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_forward_goes_on_from_a_changed_stream(full: Any, model: nn.Module):
+    batch, layer = collate(IDS), 1
+    change = lambda residual: 0.5 * residual + torch.linspace(-2, 3, 32)  # noqa: E731
+    output = output_after(model, batch, layer)
+    with resumed_after(model, layer, with_hidden(output, change(hidden_of(output)))):
+        found = body_of(model)(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)[0]
+    for row, ids in enumerate(IDS):
+        with changed_after(full, layer, change):
+            expected = full(torch.tensor([ids]), output_hidden_states=True, use_cache=False).hidden_states[-1][0]
+        assert_close(found[row, : len(ids)], expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_decoding_takes_the_most_probable_token_each_time(full: Any, model: nn.Module):
+    none = torch.zeros(320, dtype=torch.bool)
+    found = decode_greedily(model, first_step(PROMPTS, torch.device("cpu")), stops=none, new_tokens=5)
+    for prompt, tokens in zip(PROMPTS, found, strict=True):
+        ids = list(prompt)
+        for _ in range(5):
+            ids.append(int(logits(full, ids)[-1].argmax()))
+        assert tokens == ids[len(prompt) :]
 
 
 def test_an_adapter_trains_below_its_target_and_comes_back_unmerged(
