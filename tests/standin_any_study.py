@@ -4,26 +4,28 @@ import random
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from families import FAMILIES
 from isogloss.config import load_study
 from isogloss.sources.shapes import kept_shape
 from real_text import flores_plus, write_rows
 from standin_latent import write_belebele
 from standin_study import ANIMALS, ASK, ROW
 from standin_tasks import global_mmlu
-from standins import tiny_model
+from standins import family_tokenizer
 
 MODEL = "qwen3-0-6b"
 CODES = {"en": "eng_Latn", "es": "spa_Latn", "hi": "hin_Deva"}
-LAYERS = 3
 SENTENCES = 240
 SUBJECTS = ("abstract_algebra", "anatomy")
 
 
 def build(folder: Path) -> None:
     """Make below `folder`: lm, wikipedia, flores-plus, belebele and global-mmlu, as their homes lay them out."""
-    tiny_model(folder / "lm", family="qwen3", layers=LAYERS)
+    save_qwen(folder / "lm")
     texts = {lang: sentences(lang) for lang in CODES}
     flores_plus(folder / "flores-plus", {CODES[lang]: texts[lang][:SENTENCES] for lang in CODES})
     for lang, lines in texts.items():
@@ -31,6 +33,13 @@ def build(folder: Path) -> None:
         write_rows(folder / "wikipedia" / f"20231101.{lang}" / "train-00000-of-00001.parquet", rows)
     write_belebele(folder / "belebele", list(CODES), 14)
     global_mmlu(folder / "global-mmlu", list(CODES), SUBJECTS, count=6)
+
+
+def save_qwen(folder: Path, seed: int = 0) -> None:
+    """A random Qwen 3 with a tokenizer of Qwen's class."""
+    torch.manual_seed(seed)
+    Qwen3ForCausalLM(Qwen3Config(**FAMILIES["qwen3"].settings)).save_pretrained(folder)
+    family_tokenizer("qwen2").save_pretrained(folder)
 
 
 def sentences(lang: str, count: int = 1200, seed: int = 0) -> list[str]:
@@ -44,7 +53,7 @@ def sentences(lang: str, count: int = 1200, seed: int = 0) -> list[str]:
 
 
 def merged(study: Path, folder: Path) -> dict[str, Any]:
-    """The study file with nothing but paths, sizes and the number of languages changed."""
+    """The study file with nothing but paths, sizes, the number of languages and a prompt changed."""
     config = yaml.safe_load(study.read_text(encoding="utf-8"))
     config["languages"] |= {"high_resource": ["en", "es"], "medium_low_resource": ["hi"]}
     model = config["models"][MODEL]
@@ -64,6 +73,7 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
     task = config["benchmarks"]["tasks"]["global-mmlu"]
     task |= {"shots": 1, "questions": 6, "source": {"folder": str(folder / "global-mmlu")}}
     config["latent"]["held_out"] = 4
+    config["latent"]["tasks"]["belebele"]["prompt"] = "cloze"  # the tiny tokenizer has no token for a letter
     config["latent"]["tasks"]["belebele"]["source"]["folder"] = str(folder / "belebele")
     config["latent"]["steering"]["gammas"] = [-1.0, 1.0]
     config["bilingual"]["evaluation_tokens"] = 2000

@@ -11,6 +11,7 @@ import yaml
 Rows = list[dict[str, Any]]
 THINGS = {
     "en": ["euro", "Swiss franc", "rupee", "yen"],
+    "es": ["euro", "franco suizo", "rupia", "yen"],
     "hi": ["यूरो", "फ़्रैंक", "रुपया", "येन"],
     "sw": ["yuro", "faranga", "rupia", "yeni"],
     "id": ["euro", "franc Swiss", "rupee", "yen"],
