@@ -230,6 +230,9 @@ def test_a_language_that_is_not_there_is_named_with_those_that_are(tmp_path: Pat
     line = r"no file dev/spa_Latn\.jsonl for es; there are dev/cmn_Hans\.jsonl, dev/eng_Latn\.jsonl, dev/hin"
     refused(folder, line, files="dev/{flores}.jsonl")
     refused(folder, r"parallel\.files: \{iso\} is not known; there are \{lang\}, \{code\}, \{flores\}", files="{iso}")
+    unknown = {"xx": {"lang": "xx", "code": "xx", "flores": ""}}
+    line = r"parallel\.files: no \{flores\} is known of xx; use \{lang\} or \{code\}"
+    refused(folder, line, files="dev/{flores}.jsonl", names=unknown)
     refused(folder, r"parallel\.files: \.\./\{lang\} leaves the corpus's folder", files="../{lang}")
     line = r"en and es are read from the same dev/eng_Latn\.jsonl and text; name the language in"
     refused(folder, line, files="dev/eng_Latn.jsonl")

@@ -83,7 +83,8 @@ def parallel_files():
     """The files of a local parallel corpus."""
     if STUDY.parallel_provider != "corpus" or not STUDY.parallel.folder:
         return []
-    parts = {str(Path(STUDY.parallel.files.format(**names)).parent) for names in parallel_names().values()}
+    names = [name for names in parallel_names().values() for name in names.items() if name[1]]
+    parts = {str(Path(STUDY.parallel.files.replace(f"{{{key}}}", name)).parent) for key, name in names}
     return [path for part in sorted(parts) for path in folder_files(STUDY.parallel.folder, part)]
 
 

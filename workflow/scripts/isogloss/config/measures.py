@@ -1,13 +1,16 @@
 """What is measured and aligned, and how: the sections that hold for every model of a study."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Name, Positive, Section, distinct, known_language
-from isogloss.config.model import Task
 from isogloss.config.pretrained import Source
+from isogloss.config.questions import QuestionSource, TaskName
 from isogloss.languages import in_order
+
+OkapiTask = Literal["arc", "hellaswag", "mmlu"]
+OKAPI = get_args(OkapiTask)
 
 
 class Languages(Section):
@@ -205,35 +208,32 @@ class Alignment(Section):
     )
 
 
-class TaskSettings(Section):
-    """One benchmark task."""
+class TaskSettings(QuestionSource):
+    """One benchmark task: one of Okapi's, or one of lm-eval's."""
 
     shots: Annotated[int, Field(ge=0)] = Field(description="few-shot examples in the prompt")
-    questions: Positive | None = Field(
-        default=None, description="test questions, the first by a hash of their ids; absent: all"
-    )
     metric: Literal["acc", "acc_norm"] = Field(
         default="acc", description="metric of tables and figures; both are recorded"
     )
 
 
 class Benchmarks(Section):
-    """lm-eval's Okapi tasks (paper A, sec. 2.3 and app. B.2)."""
+    """What a model is asked in every language (paper A, sec. 2.3 and app. B.2)."""
 
-    tasks: dict[Task, TaskSettings] = Field(
+    tasks: dict[TaskName, TaskSettings] = Field(
         default={
             "arc": TaskSettings(shots=10),
             "hellaswag": TaskSettings(shots=10),
             "mmlu": TaskSettings(shots=5),
         },
         min_length=1,
-        description="tasks by name: arc, hellaswag, mmlu",
+        description="tasks by name: arc, hellaswag and mmlu are Okapi's, any other name is free for a task of lm_eval",
     )
-    sources: dict[Task, Source] = Field(
+    sources: dict[OkapiTask, Source] = Field(
         default={
             "arc": Source(id="alexandrainst/m_arc"),
             "hellaswag": Source(id="alexandrainst/m_hellaswag"),
             "mmlu": Source(id="alexandrainst/m_mmlu"),
         },
-        description="pretrained models: where each task's questions come from, data/LANGUAGE/SPLIT.jsonl",
+        description="where Okapi's questions come from, data/LANGUAGE/SPLIT.jsonl; the toy world has its own",
     )

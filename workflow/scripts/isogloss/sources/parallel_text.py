@@ -163,6 +163,8 @@ def _filled(pattern: str, values: Mapping[str, str], key: str) -> str:
         if match[1] not in values:
             there = ", ".join(f"{{{name}}}" for name in values)
             raise IsoglossError(f"parallel.{key}: {match[0]} is not known; there are {there}")
+        if not values[match[1]]:
+            raise IsoglossError(f"parallel.{key}: no {match[0]} is known of {values['lang']}; use {{lang}} or {{code}}")
         return values[match[1]]
 
     return re.sub(r"\{(\w+)\}", value, pattern)
