@@ -82,6 +82,9 @@ def test_studies_are_read_as_any_yaml_reader_would(path: Path):
         (changed("Skewed shares", '""'), r"title: String should have at least 1 character"),
         (changed("Skewed shares", '"Skewed\u202e shares"'), r"title: .*holds U\+202E, which cannot be seen; leave it"),
         (changed("Skewed shares", '"Skewed\\nshares"'), r"title: .*holds U\+000A"),
+        (changed("Skewed shares", "a <script>alert(1)</script>"), r"title: .*holds <script>alert.*, a tag to the page"),
+        (changed("Skewed shares", "</script x"), r"title: .*holds </script, a tag"),
+        (changed("Skewed shares", "a <!--"), r"title: .*holds <!--, a tag"),
         (changed("study: mini", "study: mini\nseed: 4294967296"), r"seed: Input should be less than 4294967296"),
         (changed("study: mini", f"study: mini\nseed: {10**29}"), r"seed: Input should be less than 4294967296"),
         (changed("study: mini", "study: mini\nseed: -1"), r"seed: Input should be greater than or equal to 0"),
@@ -134,6 +137,12 @@ def test_exponents_and_keys_that_yaml_and_json_have_as_text_are_numbers_where_nu
     assert study.models["skewed"].sae is not None
     assert study.models["skewed"].sae.learning_rate == 0.002
     assert study.models["skewed"].title == "1e-3"
+
+
+def test_a_title_may_hold_whatever_is_text():
+    config = yaml.safe_load(MINI)
+    config["models"]["skewed"]["title"] = '{{ 7*7 }} {% raw %} `x`_ |sub| **b** =1+1 " <3 $x$ می\u200cخواهم'
+    assert load_study(config).models["skewed"].title == config["models"]["skewed"]["title"]
 
 
 def test_a_config_of_another_workflow_that_no_yaml_file_holds():

@@ -14,10 +14,15 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
 
 def _printed(text: str) -> str:
-    """The text; raises for one that shows otherwise than it reads: line breaks, marks that turn the direction round."""
+    """The text; raises for one that shows otherwise than it reads.
+
+    Line breaks, marks that turn the direction round, and tags: Snakemake writes titles into a script of report.html.
+    """
     odd = [f"U+{ord(mark):04X}" for mark in text if not mark.isprintable() and mark not in "\u200c\u200d"]
     if odd:
         raise ValueError(f"{text!r} holds {', '.join(odd)}, which cannot be seen; leave it out")
+    if tag := re.search(r"<[a-zA-Z/!?]\S*", text):
+        raise ValueError(f"{text!r} holds {tag[0]}, a tag to the page that shows it; leave it out")
     return text
 
 

@@ -56,9 +56,9 @@ class World(Section):
 
 def not_in_world(lacking: list[str], languages: list[str]) -> str:
     """What to do about languages that the world's `languages` lack: add them there, if templates exist."""
-    addable = set(lacking) <= set(world_languages())
-    advice = "add them there" if addable else "the world has no templates for all of them"
-    return f"{', '.join(lacking)} not in world.languages ({', '.join(languages)}); {advice}, or leave them out"
+    untold = [code for code in lacking if code not in world_languages()]
+    advice = f"without templates in {', '.join(untold)}, leave out" if untold else "add there, or leave out"
+    return f"{', '.join(lacking)} not in world.languages ({', '.join(languages)}); {advice}"
 
 
 class Architecture(Shape):
