@@ -140,6 +140,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("bilingual/translation_tasks.py", {"intervene"}),
         ("disparity/gap.py", {"gap"}),
         ("scoring/sweep.py", {"steer"}),
+        ("scoring/trial.py", {"benchmark", "latent_score", "steer"}),
         ("sae/control_features.py", {"encode"}),
     ],
 )

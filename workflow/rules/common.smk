@@ -8,6 +8,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from isogloss.config import load_study
+from isogloss.config.files import check_files, with_numbers
 from isogloss.config.folders import PLANNED, require_folders
 from isogloss.config.questions import Tasks
 from isogloss.errors import IsoglossError
@@ -18,8 +19,12 @@ from isogloss.sources.shapes import kept_shape
 from isogloss.sources.task_registry import known_tasks, nearest
 
 try:
+    if workflow.is_main_process and workflow.modifier.is_main_snakefile():
+        check_files(workflow.overwrite_configfiles)
     STUDY = load_study(
-        config, shape_of=partial(kept_shape, fetch=workflow.is_main_process), tasks=Tasks(known_tasks, nearest)
+        with_numbers(config, workflow.config_settings.config),
+        shape_of=partial(kept_shape, fetch=workflow.is_main_process),
+        tasks=Tasks(known_tasks, nearest),
     )
     if workflow.is_main_process and PLANNED not in os.environ:
         require_folders(STUDY)
@@ -62,7 +67,7 @@ wildcard_constraints:
     run=one_of(RUNS),
     checkpoint=r"step\d+|final",
     lang=one_of({*LANGUAGES, *LATENT_LANGUAGES}),
-    langs=r"[A-Za-z-]+(\.\.[A-Za-z-]+)?",
+    langs=r"[A-Za-z0-9-]+(\.\.[A-Za-z0-9-]+)?",
     task=one_of({**STUDY.benchmarks.tasks, **STUDY.latent.tasks}),
     layer=r"\d+",
     block=r"\d+-\d+",

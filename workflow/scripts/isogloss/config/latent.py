@@ -1,12 +1,15 @@
 """Paper B: how alike a model answers in different languages, which language its layers work in, and steering."""
 
+from functools import cache
 from typing import Annotated, Any, Literal, Self, get_args
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import Positive, Section, distinct
 from isogloss.config.pretrained import Source
 from isogloss.config.questions import QuestionSource, TaskName
+from isogloss.resources import RESOURCES
 
 DataSet = Literal["belebele", "mmmlu", "hellaswag", "lm_eval"]
 DATA_SETS = get_args(DataSet)
@@ -127,3 +130,9 @@ def _with_data(name: Any, task: dict[str, Any]) -> dict[str, Any]:
     if name in DATA_SETS:
         return {"data": name, **task}
     raise ValueError(f"{name}: what it is is not said; give data ({', '.join(DATA_SETS)}) or lm_eval")
+
+
+@cache
+def instruction_languages() -> frozenset[str]:
+    """The languages that `resources/prompts.yaml` has an instruction in."""
+    return frozenset(yaml.safe_load((RESOURCES / "prompts.yaml").read_text(encoding="utf-8"))["words"])

@@ -14,23 +14,37 @@ OKAPI = get_args(OkapiTask)
 
 
 class Languages(Section):
-    """The languages to analyse, in the two groups that the gap compares (paper A, app. A.2.3)."""
+    """The languages to analyse: reference and others, or the two groups that the gap compares (paper A, app. A.2.3)."""
 
     reference: str = Field(default="en", description="language that all others are compared with")
-    high_resource: list[str] = Field(min_length=1, description="high-resource group, reference included")
-    medium_low_resource: list[str] = Field(min_length=1, description="medium-to-low-resource group")
+    others: list[str] = Field(
+        default=[], description="the other languages, where no analysis compares groups (gap and alignment do)"
+    )
+    high_resource: list[str] = Field(default=[], description="high-resource group, reference included")
+    medium_low_resource: list[str] = Field(default=[], description="medium-to-low-resource group")
 
-    @field_validator("high_resource", "medium_low_resource")
+    @field_validator("reference")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        return known_language(code)
+
+    @field_validator("others", "high_resource", "medium_low_resource")
     @classmethod
     def _check(cls, codes: list[str]) -> list[str]:
         return distinct([known_language(code) for code in codes])
 
     @model_validator(mode="after")
     def _groups(self) -> Self:
+        if self.others and (self.high_resource or self.medium_low_resource):
+            raise ValueError("others beside groups; give others, or high_resource and medium_low_resource")
+        if not self.others and not (self.high_resource and self.medium_low_resource):
+            raise ValueError("give high_resource and medium_low_resource, or others where no analysis compares groups")
         both = set(self.high_resource) & set(self.medium_low_resource)
         if both:
             raise ValueError(f"in both groups: {', '.join(sorted(both))}; a language belongs to one")
-        if self.reference not in self.high_resource:
+        if self.reference in self.others:
+            raise ValueError(f"others: {self.reference} is the reference; leave it out there")
+        if self.high_resource and self.reference not in self.high_resource:
             raise ValueError(
                 f"reference {self.reference!r} must be one of high_resource: {', '.join(self.high_resource)}"
             )
@@ -39,7 +53,7 @@ class Languages(Section):
     @property
     def all(self) -> list[str]:
         """Every analysed language, in the order of the language table."""
-        return in_order([*self.high_resource, *self.medium_low_resource])
+        return in_order({self.reference, *self.others, *self.high_resource, *self.medium_low_resource})
 
 
 class Check(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from isogloss.config.base import Positive, Section, distinct
+from isogloss.config.base import Positive, Section, Title, distinct
 
 FINAL = "final"  # the finished model, as the folder of a checkpoint
 Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"]
@@ -52,7 +52,7 @@ class SaeRecipe(Section):
 class AnalysedModel(Section):
     """A language model and which analyses to run on it."""
 
-    title: str = Field(description="how figures and the report call the model")
+    title: Title = Field(description="how figures and the report call the model")
     architecture: Shape = Field(
         default=None,  # pyright: ignore[reportAssignmentType]  (filled in, or refused below)
         description="shape of the model; absent: read from the config.json of its source",

@@ -54,6 +54,13 @@ class World(Section):
         return self
 
 
+def not_in_world(lacking: list[str], languages: list[str]) -> str:
+    """What to do about languages that the world's `languages` lack: add them there, if templates exist."""
+    addable = set(lacking) <= set(world_languages())
+    advice = "add them there" if addable else "the world has no templates for all of them"
+    return f"{', '.join(lacking)} not in world.languages ({', '.join(languages)}); {advice}, or leave them out"
+
+
 class Architecture(Shape):
     """A Gemma-2 of any size (transformers' `Gemma2Config`)."""
 

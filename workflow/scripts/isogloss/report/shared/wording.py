@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 
 class _Titles(dict[str, str]):
@@ -32,7 +32,7 @@ VECTOR_TITLES = {
 
 def name(code: str) -> str:
     """English name of a language."""
-    return language_table()[code].name
+    return language(code).name
 
 
 def named(code: str) -> str:
