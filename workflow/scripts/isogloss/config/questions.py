@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from isogloss.config.base import Positive, Section, distinct, known_language
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
-from isogloss.languages import in_order, language_table
+from isogloss.languages import in_order, language
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 PLACEHOLDERS = ("code", "flores", "name")
@@ -77,7 +77,7 @@ def task_names(lm_eval: LMEval, languages: Iterable[str]) -> dict[str, str]:
         return {lang: lm_eval[lang] for lang in languages if lang in lm_eval}
     names: dict[str, str] = {}
     for lang in languages:
-        known = language_table()[lang]
+        known = language(lang)
         codes = {"code": lang, "flores": known.flores, "name": known.name.lower().replace(" ", "_")}
         if all(codes[field] for _, field, _, _ in Formatter().parse(lm_eval) if field):
             names[lang] = lm_eval.format(**codes)
