@@ -9,6 +9,7 @@ same sentence to every source. With `random_weights` either means nothing, rarel
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentencepiece.sentencepiece_model_pb2 import ModelProto
@@ -40,8 +41,12 @@ def tiny_nllb(
     random_weights: bool = False,
     legacy: bool = False,
     seed: int = 0,
+    **size: Any,
 ) -> Path:
-    """As facebook/nllb-200-distilled-600M, which has pickled weights only. With `ends=False` it never ends."""
+    """As facebook/nllb-200-distilled-600M, which has pickled weights only. With `ends=False` it never ends.
+
+    `size` has settings of the model's configuration, for random weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = ["<s>", "<pad>", "</s>", "<unk>", *_CHARACTERS, *languages, "<mask>"]
     vocabulary = {name: number for number, name in enumerate(names)}
@@ -53,27 +58,24 @@ def tiny_nllb(
         legacy_behaviour=legacy,
     )
     tokenizer.save_pretrained(folder)
-    config = M2M100Config(
-        vocab_size=len(names) + 2,  # two more than there are tokens, as upstream
-        d_model=_WIDTH if not random_weights else 32,
-        encoder_layers=2 if random_weights else 1,
-        decoder_layers=2 if random_weights else 1,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        encoder_attention_heads=2 if random_weights else 1,
-        decoder_attention_heads=2 if random_weights else 1,
-        max_position_embeddings=1024,
-        activation_function="relu",
-        scale_embedding=True,
-        init_std=0.2,
-        dropout=0.0,
-        encoder_layerdrop=0.0,
-        decoder_layerdrop=0.0,
-        pad_token_id=1,
-        bos_token_id=0,
-        eos_token_id=2,
-        decoder_start_token_id=2,
-    )
+    few = 2 if random_weights else 1
+    settings = {
+        "vocab_size": len(names) + 2,  # two more than there are tokens, as upstream
+        "d_model": 32 if random_weights else _WIDTH,
+        **dict.fromkeys(["encoder_layers", "decoder_layers"], few),
+        **dict.fromkeys(["encoder_attention_heads", "decoder_attention_heads"], few),
+        **dict.fromkeys(["encoder_ffn_dim", "decoder_ffn_dim"], 64),
+        **dict.fromkeys(["dropout", "encoder_layerdrop", "decoder_layerdrop"], 0.0),
+        "max_position_embeddings": 1024,
+        "activation_function": "relu",
+        "scale_embedding": True,
+        "init_std": 0.2,
+        "bos_token_id": 0,
+        "pad_token_id": 1,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 2,
+    }
+    config = M2M100Config(**settings | size)
     torch.manual_seed(seed)
     model = M2M100ForConditionalGeneration(config)
     if random_weights:

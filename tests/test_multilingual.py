@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from sentencepiece import SentencePieceProcessor
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, M2M100ForConditionalGeneration
 
 import hub as server
 from isogloss.config.pretrained import Source
+from isogloss.config.translation import Translation
 from isogloss.errors import IsoglossError
+from isogloss.sources.hub import licence_of, open_repository
 from isogloss.sources.language_codes import model_code, write_codes
 from isogloss.sources.multilingual import language_tokens, load_multilingual
 from isogloss.sources.translator import fetch_multilingual
@@ -309,7 +312,8 @@ def test_what_the_engine_or_the_model_lacks_is_named(tmp_path: Path, settings: d
     ("lang", "code"),
     [
         ("en", "en"), ("zh", "zh"), ("nb", "no"), ("tl", "fil"), ("bn", "bn"), ("bn-Latn", "bn_Latn"),
-        ("zh-Hans", "zh"), ("pt-BR", None), ("zh-Hant", None), ("hi-Latn", None), ("sw", None),
+        ("zh-Hans", "zh"), ("es-MX", "es"), ("zh-SG", "zh"),
+        ("zh-TW", None), ("pt-BR", None), ("zh-Hant", None), ("hi-Latn", None), ("sw", None),
     ],
 )  # fmt: skip
 def test_codes_of_madlad_are_tags_without_region_and_usual_script(lang: str, code: str | None):
@@ -341,3 +345,55 @@ def test_codes_of_nllb_are_those_of_flores_and_a_study_may_give_its_own(tmp_path
         with pytest.raises(IsoglossError, match=message):
             write_codes(**work | {"lang": lang, "codes": codes}, output=str(tmp_path / "no.json"))
     assert not (tmp_path / "no.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backend": "nllb"}, "backend nllb needs model, one for all languages"),
+        (
+            {"backend": "madlad", "model": {"id": "a/b"}, "models": {"es": {"source": {"id": "a/b"}}}},
+            "no models, but",
+        ),
+        ({"backend": "opus-mt", "model": {"id": "a/b"}}, "model: for the backends nllb and madlad only, not opus-mt"),
+        ({"codes": {"zh": "zho_Hans"}}, "codes: for the backends nllb and madlad only, not parallel"),
+        ({"backend": "nllb", "model": {"id": "a/b"}, "codes": {"xx": "x"}}, "unknown language 'xx'"),
+        (
+            {"backend": "nllb", "model": {"id": "a/b"}, "round_trip": False, "minimum_chrf": 30},
+            "minimum_chrf needs round_trip",
+        ),
+        (
+            {"backend": "madlad", "model": {"id": "a/b"}, "engine": "transformers", "compute_type": "int8"},
+            "compute_type int8 needs engine ctranslate2",
+        ),
+    ],
+)
+def test_settings_that_say_nothing_to_a_backend_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(ValidationError, match=message):
+        Translation.model_validate(settings)
+
+
+def test_a_round_trip_is_scored_unless_the_study_says_no():
+    settings = Translation.model_validate({"backend": "nllb", "model": {"id": "a/b"}, "minimum_chrf": 30})
+    assert settings.round_trip
+
+
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: cc-by-sa-4.0\n---\n# Title\n", "cc-by-sa-4.0"),
+        ("---\r\nlicense: mit\r\n---\r\ntext", "mit"),
+        ("---\nlicense: other\nlicense_name: gemma\n---\n", "gemma"),
+        ("---\nlicense: [mit, apache-2.0]\n---\n", "mit, apache-2.0"),
+        ("---\nlanguage: no\n---\nlicense: mit\n", None),
+        ("# Title\n---\nlicense: mit\n---\n", None),
+        ("---\nlicense: mit\n", None),
+        ("---\n: [\n---\n", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_licence_is_what_the_card_says_first(tmp_path: Path, card: str | None, licence: str | None):
+    if card is not None:
+        (tmp_path / "README.md").write_bytes(card.encode())
+    assert licence_of(open_repository(Source(folder=str(tmp_path)))) == licence

@@ -320,6 +320,33 @@ def test_translation_is_priced_by_sentences():
     assert row.cpu_hours == pytest.approx((sentences / 2 + 6 * 5) / 3600)
 
 
+@pytest.mark.parametrize(
+    ("backend", "name", "size", "slower"),
+    [
+        ("nllb", "facebook/nllb-200-distilled-600M", 0.6e9, 8.0),
+        ("nllb", "facebook/nllb-200-3.3B", 3.3e9, 8.0 * 5.5),
+        ("madlad", "google/madlad400-3b-mt", 3e9, 29.0),
+        ("madlad", "someone/my-translator", 3e9, 29.0),
+    ],
+)
+def test_one_model_of_all_languages_is_fetched_once_and_slower(backend: str, name: str, size: float, slower: float):
+    config = pretrained()
+    opus = load_study(config).translation
+    config["translation"] = {"backend": backend, "model": {"id": name}}
+    study = load_study(config)
+    models = [planned_model(study, model, Settings()) for model in study.models]
+    costs = {cost.rule: cost for cost in study_costs(study, models)}
+    assert costs["fetch_multilingual"].disk == pytest.approx(3 * 4 * size)
+    assert "fetch_translator" not in costs
+    speed = Settings().translations_per_second
+    assert speed(opus) / speed(study.translation) == pytest.approx(slower)
+    config["translation"]["round_trip"] = False
+    once = load_study(config)
+    models = [planned_model(once, model, Settings()) for model in once.models]
+    there = next(cost for cost in study_costs(once, models) if cost.rule == "translate")
+    assert costs["translate"].seconds == pytest.approx(2 * there.seconds)
+
+
 def test_the_size_of_the_paper():
     """Gemma-2-2B and 600,000 phrases a language: bounds worked out by hand."""
     gemma = Decoder(26, 2304, 9216, 8, 4, 256, 256_000)

@@ -7,13 +7,16 @@ import pytest
 from sacrebleu import sentence_chrf
 
 from config_sections import grouped
+from isogloss.config.pretrained import Source
 from isogloss.config.translation import Translation as Settings
 from isogloss.errors import IsoglossError
 from isogloss.phrases import translation, translators
 from isogloss.phrases.translation import STATUSES, TRANSLATIONS, translate
 from isogloss.phrases.translators import Translation
+from isogloss.sources.translator import fetch_multilingual
 from isogloss.tables import TableWriter, open_table, read_table, table_metadata, write_table
 from marian import TEXTS, tiny_marian, written
+from multilingual import SAID, tiny_madlad, tiny_nllb
 
 PHRASES = pa.schema(
     {
@@ -285,3 +288,39 @@ def test_another_weight_file_is_another_model(tmp_path):
     fetched = translators._files(str(folder))
     (folder / "model.safetensors").write_bytes(b"")
     assert len({json.dumps(files) for files in (before, fetched, translators._files(str(folder)))}) == 3
+
+
+@pytest.mark.parametrize("backend", ["nllb", "madlad"])
+def test_one_model_of_all_languages_translates_and_scores_its_own_way_back(tmp_path, backend):
+    texts = [*TEXTS[:3], "Hindi भारत", "(Q)" * 171, "भारत", TEXTS[0], " "]
+    phrases = [phrase_table(tmp_path / "0.parquet", 0, texts)]
+    folder = tmp_path / "model"
+    pair = {"source": "eng_Latn", "target": "hin_Deva"} if backend == "nllb" else {"source": "en", "target": "hi"}
+    source = Source(folder=str((tiny_nllb if backend == "nllb" else tiny_madlad)(tmp_path / "upstream")))
+    fetch_multilingual(source=source, backend=backend, engine="ctranslate2", compute_type="float32", output=str(folder))
+    (tmp_path / "hi.json").write_text(json.dumps(pair))
+    work = {"lang": "hi", "layers": [0], "backend": backend, "translator": str(folder), "engine": "ctranslate2"}
+    work |= {"language_codes": str(tmp_path / "hi.json"), "round_trip": True}
+    output = run(tmp_path, phrases, **work)
+    rows = read_table(output)
+    letters = backend == "nllb"
+    assert rows["status"].to_list() == ["ok"] * 4 + ["too_long", "empty" if letters else "ok", "ok", "empty"]
+    back = ["", "", "", "Hindi", "", "", "", ""] if letters else [SAID] * 8
+    columns = (rows[name] for name in ("text", "status", "chrf"))
+    for text, translated, status, chrf, returned in zip(texts, *columns, back, strict=True):
+        if status != "ok":
+            assert (translated, chrf) == (None, None)
+        else:
+            assert translated == (written(text, "es").replace("भारत", "") if letters else SAID)
+            assert chrf == pytest.approx(sentence_chrf(returned or text, [text]).score, abs=1e-3)
+    facts = table_metadata(output)
+    assert facts["translator"] == facts["back_translator"]
+    assert facts["translator"]["licence"] == ("cc-by-nc-4.0" if letters else "apache-2.0")
+    assert (facts["source"], facts["target"], facts["back_target"]) == (pair["source"], pair["target"], pair["source"])
+
+    lone = run(tmp_path, phrases, **work | {"round_trip": False})
+    assert read_table(lone)["text"].equals(rows["text"])
+    assert read_table(lone)["chrf"].null_count() == len(texts)
+    assert table_metadata(lone)["back_translator"] is None
+    with pytest.raises(IsoglossError, match="language hi: no language_codes given"):
+        run(tmp_path, phrases, **work | {"language_codes": None})

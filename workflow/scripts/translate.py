@@ -12,7 +12,7 @@ with stage(snakemake):
         segments=snakemake.input.get("segments") or None,
         translator=snakemake.input.get("translator") or None,
         back_translator=snakemake.input.get("back_translator") or None,
-        codes=snakemake.input.get("codes") or None,
+        language_codes=snakemake.input.get("codes") or None,
         target=snakemake.params.target,
         back_target=snakemake.params.back_target,
         state_folder=snakemake.params.state_folder,

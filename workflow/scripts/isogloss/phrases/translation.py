@@ -61,7 +61,7 @@ def translate(
     back_translator: str | None = None,
     target: str | None = None,
     back_target: str | None = None,
-    codes: str | None = None,
+    language_codes: str | None = None,
     state_folder: str,
     metadata: Mapping[str, Any],
 ) -> None:
@@ -71,8 +71,8 @@ def translate(
     `parallel` looks up `segments`, the language's parallel texts. The others take the model folder
     `translator` (`isogloss.sources.translation_engine` says what engines differ in): the best of
     `beam_size` beams, by `engine` in `compute_type`. `opus-mt` puts `>>target<<` first if `target` is
-    given, and translates back with the model `back_translator`; `nllb` and `madlad` take the languages'
-    `codes` (a file) and translate back with the same model unless `round_trip` is off. Each usable
+    given, and translates back with the model `back_translator`; `nllb` and `madlad` take
+    `language_codes` (a file) and translate back with the same model unless `round_trip` is off. Each usable
     translation that is translated back is scored by chrF (character 6-grams, 0 to 100) against its
     phrase, 0 where nothing comes back; below `minimum_chrf` it is dropped. What is not usable
     (`STATUSES`) keeps its row, without text. A text that several phrases of a chunk have is translated
@@ -97,7 +97,7 @@ def translate(
         machine = opus_translation(folder, back_translator, target=target, back_target=back_target, settings=settings)
     else:
         folder = _needed(translator, "translator", lang)
-        machine = multilingual_translation(folder, _needed(codes, "codes", lang), settings)
+        machine = multilingual_translation(folder, _needed(language_codes, "language_codes", lang), settings)
     layers = sorted(layers)
     total = sum(len(rows) for rows in _rows(phrases, layers, ["layer"]))
     if total == 0:

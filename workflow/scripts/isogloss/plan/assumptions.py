@@ -1,5 +1,6 @@
 """What a plan takes for granted: machines, languages and sizes that no study file states."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -41,9 +42,12 @@ FEATURE_ROW = 60  # a feature of paper C
 
 EXPORT_FEATURE = 320e6 / 16384  # a feature's lines of an export, gzipped: about 320 MB a layer of 16,384 features
 
-TRANSLATOR_BYTES = 300e6  # OPUS-MT's base size in float32
+TRANSLATOR_PARAMETERS = {"opus-mt": 75e6, "nllb": 0.6e9, "madlad": 3e9}  # where the model's name does not tell
+TRANSLATOR_SLOWER = {"opus-mt": 1.0, "nllb": 8.0, "madlad": 29.0}  # of that size; assumed: by the weights of a token
 SENTENCE_TOKENS = 15
-SENTENCES_PER_SECOND: dict[tuple[str, str], float] = {  # of 15 tokens, on one CPU core at beam 4
+SENTENCES_PER_SECOND: dict[
+    tuple[str, str], float
+] = {  # of 15 tokens, on one CPU core at beam 4, by OPUS-MT's base size
     ("ctranslate2", "float32"): 10.4,
     ("ctranslate2", "int8"): 17.7,
     ("transformers", "float32"): 2.97,
@@ -84,7 +88,21 @@ class Settings(NamedTuple):
         at_four = SENTENCES_PER_SECOND.get(
             (translation.engine, kind), SENTENCES_PER_SECOND[translation.engine, "float32"]
         )
-        return at_four * 4 / translation.beam_size
+        slower = TRANSLATOR_SLOWER[translation.backend] if translation.backend != "parallel" else 1.0
+        if translation.model is not None:
+            slower *= translator_parameters(translation) / TRANSLATOR_PARAMETERS[translation.backend]
+        return at_four * 4 / translation.beam_size / slower
+
+
+def translator_parameters(translation: Translation) -> float:
+    """Parameters of a translation model, by its name (nllb-200-3.3B) if that tells, else as `TRANSLATOR_PARAMETERS`."""
+    source = translation.model
+    name = (source.id or source.folder or "") if source else ""
+    sizes = re.findall(r"(\d+(?:\.\d+)?)([mb])(?![a-z])", name.lower())
+    if not sizes:
+        return TRANSLATOR_PARAMETERS[translation.backend]
+    number, unit = sizes[-1]
+    return float(number) * {"m": 1e6, "b": 1e9}[unit]
 
 
 def of(assumed: Mapping[str, int], task: str) -> int:

@@ -10,6 +10,7 @@ from isogloss.config import Study
 from isogloss.config.measures import AlignmentRun
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.config.toy import ToyModel
+from isogloss.config.translation import MULTILINGUAL
 from isogloss.plan import assumptions as assumed
 from isogloss.plan import flops
 from isogloss.plan.flops import scored, swept
@@ -46,9 +47,14 @@ def study_costs(study: Study, models: Sequence[PlannedModel]) -> Iterator[Cost]:
 
 def _shared_costs(study: Study) -> Iterator[Cost]:
     """What is fetched once for all models: translators, questions."""
-    if study.translation.backend == "opus-mt" and any(model.reads_phrases for model in study.models.values()):
-        copies = 3 if study.translation.engine == "ctranslate2" else 2  # pickled weights stay in the Hub's cache
-        yield download("fetch_translator", _directions(study) * assumed.TRANSLATOR_BYTES, copies)
+    translation = study.translation
+    if translation.backend != "parallel" and any(model.reads_phrases for model in study.models.values()):
+        copies = 3 if translation.engine == "ctranslate2" else 2  # pickled weights stay in the Hub's cache
+        size = 4 * assumed.translator_parameters(translation)  # in float32
+        if translation.backend in MULTILINGUAL:
+            yield download("fetch_multilingual", size, copies)
+        else:
+            yield download("fetch_translator", _directions(study) * size, copies)
     fetched = [study.models[name] for name in study.of_kind("pretrained")]
     wanted = [model.tasks or study.benchmarks.tasks for model in fetched if "benchmarks" in model.analyses]
     rows = sum(assumed.of(assumed.QUESTIONS, task) for task in {task for tasks in wanted for task in tasks})
@@ -62,6 +68,8 @@ def _shared_costs(study: Study) -> Iterator[Cost]:
 
 def _directions(study: Study) -> int:
     """Directions that phrases are translated in."""
+    if study.translation.backend in MULTILINGUAL:
+        return (1 + study.translation.round_trip) * (len({*study.languages.all} - {study.phrases_language}))
     models = study.translation.models, study.translation.back_models
     return sum(lang in directions for directions in models for lang in study.languages.all)
 

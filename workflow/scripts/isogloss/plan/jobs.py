@@ -10,8 +10,8 @@ from isogloss.config.folders import PLANNED
 from isogloss.errors import IsoglossError
 
 STAGES: dict[str, str] = {  # the rules of each stage
-    "fetch": "fetch_model fetch_checkpoint fetch_sae fetch_exports fetch_translator fetch_questions fetch_documents"
-    " fetch_parallel fetch_parallel_questions",
+    "fetch": "fetch_model fetch_checkpoint fetch_sae fetch_exports fetch_translator fetch_multilingual"
+    " translation_codes fetch_questions fetch_documents fetch_parallel fetch_parallel_questions",
     "train": "toy_world toy_tokenizer train_toy train_sae",
     "phrases": "phrases exported_phrases phrase_counts",
     "reproduce": "reproduce",

@@ -133,8 +133,12 @@ def notes_of(study: Study, settings: Settings) -> list[str]:
             f"phrases: {phrases.per_feature} a feature, of fetched models {most:g} at most; one feature in"
             f" {phrases.feature_stride}; {2 * phrases.window + 1} tokens in {study.languages.reference}"
         )
-        if study.translation.backend == "opus-mt":
-            lines.append(f"translate: {speed:.3g} sentences of {assumed.SENTENCE_TOKENS} tokens a second, CPU hours")
+        if study.translation.backend != "parallel":
+            size = assumed.translator_parameters(study.translation)
+            lines.append(
+                f"translate: {speed:.3g} sentences of {assumed.SENTENCE_TOKENS} tokens a second, CPU hours; a model of"
+                f" {size / 1e6:,.0f}M parameters, assumed to be as slow as its decoder is large"
+            )
     if any("benchmarks" in model.analyses for model in study.models.values()):
         questions = ", ".join(f"{task} {number:,}" for task, number in assumed.QUESTIONS.items())
         lines.append(f"questions: at most {questions}")

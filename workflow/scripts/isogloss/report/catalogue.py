@@ -32,7 +32,7 @@ _LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), trait="
 _MODEL = ("7 Model, SAEs and phrases", Needs(trait="taught"))
 _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
     ("7 Model, SAEs and phrases", Needs(("phrases",), **more))
-    for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "opus-mt"})
+    for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "machine"})
 )
 
 FIGURES = _by_name(

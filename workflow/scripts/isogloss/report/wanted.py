@@ -82,7 +82,7 @@ def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
     """Whether a model of the study has what an entry needs."""
     if needs.trait and needs.trait not in settings["models"][model]["traits"]:
         return False
-    if needs.backend != "any" and needs.backend != settings["translation"]["backend"]:
+    if needs.backend == "machine" and settings["translation"]["backend"] == "parallel":
         return False
     if needs.key and not reduce(getitem, needs.key.split("."), settings):
         return False

@@ -60,13 +60,13 @@ def model_code(lang: str, known: Collection[str], backend: str, *, own: str | No
 
 def _madlad_codes(lang: str) -> Iterator[str]:
     base, *rest = lang.split("-")
-    script = next((part for part in rest if len(part) == 4), None)
     yield "_".join([base, *rest])
-    aliases = get_global("language_aliases")
+    aliases, likely = get_global("language_aliases"), get_global("likely_subtags")
+    usual = likely.get(base, "").split("_")[1:2]
+    region = next((part for part in rest if len(part) in (2, 3)), "")
+    script = [part for part in rest if len(part) == 4] or likely.get(f"{base}_{region}", "").split("_")[1:2] or usual
     names = [base, aliases.get(base), _WHOLE.get(base), *(old for old, new in aliases.items() if new == base)]
-    usual = script is None or f"_{script}" in get_global("likely_subtags").get(base, "")
     for name in filter(None, names):
-        if script is not None:
-            yield f"{name}_{script}"
-        if usual:
+        yield "_".join([name, *script])
+        if script == usual:
             yield name

@@ -77,7 +77,7 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
         "Intervals cover the choice of features, phrases, documents and questions, not another training run of the"
         " models or SAEs."
     )
-    if settings["translation"]["backend"] == "opus-mt" and asks(settings, PHRASES):
+    if settings["translation"]["backend"] != "parallel" and asks(settings, PHRASES):
         items.append(
             "Phrases are machine-translated windows, often broken sentences: a gap is one of model, translator and"
             " language together. The controls show the gap over the better half of the round trips where there are any."
