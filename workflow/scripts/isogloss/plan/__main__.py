@@ -11,6 +11,7 @@ from typing import Any
 
 from isogloss.config import Study, load_study
 from isogloss.config.files import read_file
+from isogloss.config.questions import Tasks
 from isogloss.errors import IsoglossError
 from isogloss.languages import language
 from isogloss.plan.assumptions import FERTILITY, Settings
@@ -18,6 +19,7 @@ from isogloss.plan.jobs import count_jobs
 from isogloss.plan.study_plan import plan_study
 from isogloss.plan.table import plan_text
 from isogloss.sources.shapes import kept_shape
+from isogloss.sources.task_registry import known_tasks, nearest
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_study(path: str) -> Study:
     """The study in a YAML file; errors as `load_study`, and for a file that is none."""
-    return load_study(read_file(path), origin=path, shape_of=kept_shape)
+    return load_study(read_file(path), origin=path, shape_of=kept_shape, tasks=Tasks(known_tasks, nearest))
 
 
 def fertility(pair: str) -> tuple[str, float]:
