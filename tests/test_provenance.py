@@ -122,7 +122,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/neuronpedia.py", {"exported_phrases"}),
         ("sources/okapi.py", {"benchmark", "parallel_questions"}),
         ("sources/documents.py", {"fetch_documents"}),
-        ("sources/sae.py", {"fetch_sae"}),
+        ("sources/saes/saelens.py", {"fetch_sae"}),
         ("sources/marian.py", {"translate"}),
         ("sources/opus.py", {"translate"}),
         ("sources/questions.py", {"fetch_questions"}),

@@ -53,6 +53,7 @@ rule phrases:
 rule exported_phrases:
     input:
         lm="results/{model}/lm",
+        sae="results/{model}/sae/layer_{layer}",
         exports="results/{model}/neuronpedia/layer_{layer}",
     output:
         phrases="results/{model}/phrases/layer_{layer}.parquet",
@@ -69,7 +70,6 @@ rule exported_phrases:
     params:
         **sections(settings=STUDY.phrases.without("check", "corpus_tokens", "texts", "language")),
         code=code("exported_phrases"),
-        features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
     message:
         "Read the phrases of {wildcards.model}, layer {wildcards.layer}, from the exports"
