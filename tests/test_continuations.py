@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import (
     AutoModelForCausalLM,
+    BloomConfig,
     GemmaConfig,
     GPT2Config,
     MistralConfig,
-    Olmo2Config,
     Qwen2Config,
     Qwen3Config,
 )
@@ -26,7 +26,6 @@ from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.scoring import continuations as scoring
 from isogloss.scoring.continuations import Scored, score_continuations
 from isogloss.scoring.lens import lens_logits, lens_of
-from isogloss.scoring.packing import packs
 from isogloss.scoring.trees import tree_of
 from standins import FAMILIES, TEXTS, tiny_model
 
@@ -42,9 +41,9 @@ OTHERS = {
         **COMMON, **TIED, use_sliding_window=True, sliding_window=16, max_window_layers=1
     ),
     "qwen3": Qwen3Config(**COMMON, **TIED),
-    "olmo2": Olmo2Config(**SMALL, intermediate_size=64, initializer_range=0.2),
+    "bloom": BloomConfig(vocab_size=320, hidden_size=32, n_layer=3, n_head=2, initializer_range=0.2),
 }
-PACKED = [*FAMILIES, *(name for name in OTHERS if name != "olmo2")]
+PACKED = [*FAMILIES, *(name for name in OTHERS if name != "bloom")]
 Ids = list[int]
 
 
@@ -121,7 +120,7 @@ def test_packed_log_probabilities_equal_a_forward_for_each_choice(model: nn.Modu
     for prompt, its in zip(prompts, continuations, strict=True):
         best = greedy(model, prompt, 4)
         its += [best[:1], best, [*best[:3], (best[3] + 1) % 320]]
-    assert packs(model)
+    assert lens_of(model).packed
     for budget in (10_000, 1):
         scored = score_continuations(
             lens_of(model), prompts, continuations, layers=[0, 2], token_budget=budget, show_progress=False
@@ -130,8 +129,8 @@ def test_packed_log_probabilities_equal_a_forward_for_each_choice(model: nn.Modu
         assert all(one.greedy[-1, -3:].tolist() == [True, True, False] for one in scored)
 
 
-def test_a_model_not_known_to_pack_exactly_runs_a_forward_for_each_choice(caplog: pytest.LogCaptureFixture):
-    model = make("olmo2", Path())
+def test_a_model_that_packs_otherwise_runs_a_forward_for_each_choice(caplog: pytest.LogCaptureFixture):
+    model = make("bloom", Path())
     prompts, continuations = ragged()
     scored = score_continuations(
         lens_of(model),
@@ -145,7 +144,7 @@ def test_a_model_not_known_to_pack_exactly_runs_a_forward_for_each_choice(caplog
     )
     check(model, scored, prompts, continuations)
     assert [one.states is not None for one in scored] == [True, False, False, True, True]
-    assert "Olmo2ForCausalLM is not known to compute a packed prompt exactly" in caplog.text
+    assert "BloomForCausalLM computes a packed prompt otherwise" in caplog.text
 
 
 def test_the_first_token_is_predicted_at_the_last_token_of_the_prompt(gemma: nn.Module):

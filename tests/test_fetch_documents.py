@@ -25,6 +25,8 @@ def write(folder: Path, name: str, texts: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if name.endswith(".parquet"):
         pl.DataFrame({"id": range(len(texts)), "text": texts}).write_parquet(path)
+    elif name.endswith(".csv"):
+        pl.DataFrame({"id": range(len(texts)), "text": texts}).write_csv(path)
     elif name.endswith(".gz"):
         path.write_bytes(gzip.compress(lines(texts)))
     elif name.endswith(".zst"):
@@ -41,7 +43,7 @@ def fetch(folder: Path, files: str, documents: int = 10_000, column: str = "text
     return pl.read_parquet(output)
 
 
-@pytest.mark.parametrize("kind", ["parquet", "jsonl", "jsonl.gz", "jsonl.zst"])
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "jsonl.gz", "jsonl.zst", "csv"])
 def test_documents_of_every_format_come_in_order(tmp_path: Path, kind: str):
     write(tmp_path, f"data/train-0.{kind}", TEXTS[:1500])
     write(tmp_path, f"data/train-1.{kind}", TEXTS[1500:])
@@ -65,7 +67,9 @@ def test_no_more_files_are_read_than_needed_and_empty_documents_are_counted(tmp_
     ("name", "content", "line"),
     [
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a\.jsonl:2: not JSON"),
-        ("a.jsonl", b'{"title": "x"}\n', r"a\.jsonl:1: no text under 'text'"),
+        ("a.jsonl", b'{"title": "x"}\n', r"a\.jsonl:1: no column 'text', there are title"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 1}\n', r"a\.jsonl:2: no text under 'text'"),
+        ("a.jsonl", b'{"text": "\\udc00"}\n', r"a\.jsonl:1: \\udc00 is half a surrogate pair"),
         ("a.jsonl.gz", gzip.compress(lines(TEXTS))[:3000], r"a\.jsonl\.gz: damaged or cut off"),
         ("a.parquet", b"PAR1 and nothing", r"a\.parquet: damaged or cut off"),
         ("a.txt", b"text", r"a\.txt: neither Parquet nor JSON Lines"),

@@ -22,9 +22,8 @@ def fetch(tmp_path: Path, folder: Path, **changed: Any) -> Path:
         "target": None,
         "engine": "transformers",
         "compute_type": "float32",
-        "lang": "es",
-        "reference": "en",
-        "direction": "to",
+        "source_lang": "en",
+        "target_lang": "es",
         "output": str(output),
     }
     arguments |= changed
@@ -80,9 +79,8 @@ def test_a_model_of_the_hub_comes_at_its_commit_with_pickled_weights_read_as_ten
                 "target": None,
                 "engine": "ctranslate2",
                 "compute_type": "int8",
-                "lang": "es",
-                "reference": "en",
-                "direction": "to",
+                "source_lang": "en",
+                "target_lang": "es",
                 "output": str(tmp_path / "out"),
             },
         )
@@ -126,7 +124,7 @@ def test_pickled_weights_that_lack_a_matrix_are_not_filled_up(tmp_path: Path):
     weights = torch.load(upstream / "pytorch_model.bin", weights_only=True)
     del weights["model.encoder.layers.0.fc1.weight"]
     torch.save(weights, upstream / "pytorch_model.bin")
-    with pytest.raises(IsoglossError, match=r"no model\.encoder\.layers\.0\.fc1\.weight; give a whole Marian model"):
+    with pytest.raises(IsoglossError, match=r"no model\.encoder\.layers\.0\.fc1\.weight; give a whole model"):
         fetch(tmp_path, upstream)
 
 
@@ -153,7 +151,8 @@ def test_a_model_of_another_pair_of_languages_is_refused(
     upstream = tiny_marian(tmp_path / "upstream", target_lang="es")
     pair = {"source_lang": told[0], "target_lang": told[1]}
     (upstream / "tokenizer_config.json").write_text(json.dumps(pair))
-    wanted = {"source": {"id": name, "folder": str(upstream)}, "lang": lang, "direction": direction}
+    source_lang, target_lang = ("en", lang) if direction == "to" else (lang, "en")
+    wanted = {"source": {"id": name, "folder": str(upstream)}, "source_lang": source_lang, "target_lang": target_lang}
     if fits:
         fetch(tmp_path, upstream, **wanted)
     else:
@@ -168,13 +167,13 @@ def test_a_multi_target_model_needs_a_target_that_it_knows(tmp_path: Path):
     assert len(AutoTokenizer.from_pretrained(upstream).supported_language_codes) == len(codes)
     listed = "cmn_Hans, cmn_Hant, spa, yue"
     with pytest.raises(IsoglossError, match=rf"translates to several languages; give `target`, one of {listed}"):
-        fetch(tmp_path, upstream, lang="zh")
+        fetch(tmp_path, upstream, target_lang="zh")
     with pytest.raises(IsoglossError, match=rf"no target 'zh'; it knows {listed}"):
-        fetch(tmp_path, upstream, lang="zh", target="zh")
+        fetch(tmp_path, upstream, target_lang="zh", target="zh")
     with pytest.raises(IsoglossError, match=r"target 'spa' is not zh; give one of that language"):
-        fetch(tmp_path, upstream, lang="zh", target="spa")
-    fetch(tmp_path, upstream, lang="zh", target="yue")
-    output = fetch(tmp_path, upstream, lang="zh", target="cmn_Hans")
+        fetch(tmp_path, upstream, target_lang="zh", target="spa")
+    fetch(tmp_path, upstream, target_lang="zh", target="yue")
+    output = fetch(tmp_path, upstream, target_lang="zh", target="cmn_Hans")
     assert json.loads((output / "fetched.json").read_text())["target"] == "cmn_Hans"
     single = tiny_marian(tmp_path / "single", target_lang="es")
     with pytest.raises(IsoglossError, match=r"no target 'spa'; it has one language and needs no `target`"):
@@ -185,16 +184,18 @@ def test_what_is_no_whole_marian_is_one_clear_line(tmp_path: Path):
     upstream = tiny_marian(tmp_path / "upstream", target_lang="es")
     config = (upstream / "config.json").read_text()
     (upstream / "config.json").write_text(json.dumps(json.loads(config) | {"model_type": "m2m_100"}))
-    with pytest.raises(IsoglossError, match=r"model_type 'm2m_100', not marian; give an OPUS-MT model"):
+    with pytest.raises(
+        IsoglossError, match=r"model_type 'm2m_100', not marian; give OPUS-MT .* or set translation\.backend nllb"
+    ):
         fetch(tmp_path, upstream)
     (upstream / "config.json").write_text(config[: len(config) // 2])
-    with pytest.raises(IsoglossError, match=r"config\.json is not valid JSON"):
+    with pytest.raises(IsoglossError, match=r"config\.json: not valid JSON"):
         fetch(tmp_path, upstream)
     (upstream / "config.json").write_text(config)
     (upstream / "model.safetensors").unlink()
     with pytest.raises(IsoglossError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
         fetch(tmp_path, upstream)
     (upstream / "target.spm").unlink()
-    with pytest.raises(IsoglossError, match=r"target\.spm not there; a Marian model of transformers has"):
+    with pytest.raises(IsoglossError, match=r"target\.spm not there; a model for backend opus-mt has"):
         fetch(tmp_path, upstream)
     assert not (tmp_path / "results" / "to").exists()

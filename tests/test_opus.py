@@ -6,8 +6,9 @@ import torch
 from transformers import MarianTokenizer
 
 from isogloss.errors import IsoglossError
-from isogloss.sources import marian
-from isogloss.sources.opus import OpusModel, loops
+from isogloss.sources import translation_engine
+from isogloss.sources.opus import load_opus
+from isogloss.sources.translation_model import loops
 from marian import TEXTS, random_marian, tiny_marian, written
 
 LIKE_THESE = ["The year was 1999.", "Hindi", "pay in (2 or 3) yen; it is Euro!", *TEXTS]
@@ -31,19 +32,19 @@ def noise(tmp_path_factory):
 
 
 def model(folder, engine="transformers", target=None, compute_type="float32", beam_size=1):
-    return OpusModel(folder, target=target, engine=engine, compute_type=compute_type, beam_size=beam_size)
+    return load_opus(folder, target=target, engine=engine, compute_type=compute_type, beam_size=beam_size)
 
 
 def generated(folder, texts, engine, beam_size):
     made = model(folder, engine, beam_size=beam_size)
-    sources = [made.encode(text) for text in texts]
+    sources = [made.pieces.encode(text) for text in texts]
     return made.engine.generate(sources, [3 * len(ids) + 20 for ids in sources], lambda _: None)
 
 
 @pytest.mark.parametrize("engine", ["transformers", "ctranslate2"])
 @pytest.mark.parametrize("beam_size", [1, 4])
 def test_translations_come_in_the_order_of_the_texts_and_whatever_ends_is_ok(spanish, engine, beam_size, monkeypatch):
-    monkeypatch.setitem(marian._BATCH, "cpu", 40)
+    monkeypatch.setitem(translation_engine._BATCH, "cpu", 40)
     done = []
     outputs = model(spanish, engine, beam_size=beam_size).translate(LIKE_THESE, done.append)
     assert [output.text for output in outputs] == [written(text, "es") for text in LIKE_THESE]
@@ -87,13 +88,13 @@ def test_plain_text_is_encoded_as_the_tokenizer_does_it(spanish):
     tokenizer = MarianTokenizer.from_pretrained(spanish)
     texts = [*LIKE_THESE, "a\nb  c", "भारत", " blank ", ""]
     made = model(spanish)
-    assert [made.encode(text) for text in texts] == [tokenizer(text)["input_ids"] for text in texts]
+    assert [made.pieces.encode(text) for text in texts] == [tokenizer(text)["input_ids"] for text in texts]
 
 
 @pytest.mark.parametrize("text", ["cout >> x << y", ">>a<< b", "the end</s> of it", "<unk> is <pad>"])
 def test_what_looks_like_a_control_token_is_text(spanish, text):
     made = model(spanish)
-    ids = made.encode(text)
+    ids = made.pieces.encode(text)
     assert ids.count(0) == 1
     assert 1 not in ids
     assert made.translate([text])[0].text == written(text, "es")
@@ -117,7 +118,7 @@ def test_a_code_for_a_model_of_one_language_is_refused(spanish):
 def test_a_text_that_the_model_cannot_read_is_left_out_and_one_of_just_its_length_is_not(spanish, engine):
     made = model(spanish, engine)
     fits = "(Q)" * 170
-    assert len(made.encode(fits)) == 512
+    assert len(made.pieces.encode(fits)) == 512
     outputs = made.translate([fits, fits + "(", "Hindi"])
     assert [output.status for output in outputs] == ["ok", "too_long", "ok"]
     assert outputs[1].text == ""
@@ -189,14 +190,14 @@ def test_less_memory_means_smaller_batches_with_ctranslate2_too(spanish, monkeyp
         def result(self):
             raise RuntimeError("CUDA failed with error out of memory")
 
-    def small(sources, limits, rows):
+    def small(sources, limits, rows, first):
         sizes.append(len(rows))
-        return [Failed()] * len(rows) if len(rows) > 2 else start(sources, limits, rows)
+        return [Failed()] * len(rows) if len(rows) > 2 else start(sources, limits, rows, first)
 
     monkeypatch.setattr(made.engine, "_start", small)
     assert made.translate(LIKE_THESE) == whole
     assert max(sizes) > 2
-    monkeypatch.setattr(made.engine, "_start", lambda sources, limits, rows: [Failed()] * len(rows))
+    monkeypatch.setattr(made.engine, "_start", lambda sources, limits, rows, first: [Failed()] * len(rows))
     with pytest.raises(IsoglossError, match=r"out of GPU memory on a single text .* lower translation\.beam_size"):
         made.translate(LIKE_THESE)
 

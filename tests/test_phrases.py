@@ -10,7 +10,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from config_sections import grouped
 from isogloss.config.measures import Compute, Phrases
 from isogloss.errors import IsoglossError
-from isogloss.phrases.search import find_phrases, touched_segments
+from isogloss.phrases import passages
+from isogloss.phrases.passages import touched_segments, windows_within
+from isogloss.phrases.search import find_phrases
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.sae.top_windows import Windows, document_peaks, no_windows, qualifying, round_to_16_bits, strongest
 from isogloss.tables import open_table, read_table, write_table
@@ -219,9 +221,96 @@ def test_rounding_joins_what_differs_by_a_last_bit():
 def test_windows_at_the_edges_of_documents_and_segments():
     # "aa bb cc": three segments; tokens "aa", " bb", " cc"
     offsets = np.array([[0, 2], [2, 5], [5, 8]])
-    assert [x.tolist() for x in touched_segments(offsets, [2, 2, 2], 0)] == [[0, 1, 2], [0, 1, 2]]
-    assert [x.tolist() for x in touched_segments(offsets, [2, 2, 2], 1)] == [[0, 0, 1], [1, 2, 2]]
-    assert [x.tolist() for x in touched_segments(offsets, [5, 2], 0)] == [[0, 0, 1], [0, 0, 1]]
+
+    def touched(lengths: list[int], window: int) -> list[list[int]]:
+        low, high = windows_within(0, 3, window)
+        return [x.tolist() for x in touched_segments(offsets[low, 0], offsets[high, 1], lengths)]
+
+    assert touched([2, 2, 2], 0) == [[0, 1, 2], [0, 1, 2]]
+    assert touched([2, 2, 2], 1) == [[0, 0, 1], [1, 2, 2]]
+    assert touched([5, 2], 0) == [[0, 0, 1], [0, 0, 1]]
+    assert [x.tolist() for x in windows_within(4, 7, 1)] == [[4, 4, 5], [5, 6, 6]]
+
+
+def naive_in_documents(lm: Path, saes: Path, texts: list[str], longest: int):
+    """Pieces of plain documents, one feature and one token at a time, as a record of an export is read."""
+    from sae_lens import SAE
+
+    model = AutoModelForCausalLM.from_pretrained(lm).eval()
+    tokenizer = AutoTokenizer.from_pretrained(lm)
+    pieces = []
+    for text in texts:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=True)
+        for start in range(0, len(encoded["input_ids"]), longest):
+            ids, offsets = (encoded[key][start : start + longest] for key in ("input_ids", "offset_mapping"))
+            pieces.append((text, ids, offsets, hidden_states(model, [tokenizer.bos_token_id, *ids])))
+    found = []
+    for place, layer in enumerate(LAYERS):
+        sae = SAE.load_from_disk(saes / f"layer_{layer}", device="cpu")
+        codes = [sae.encode(states[place][0, 1:]).detach() for *_, states in pieces]
+        for feature in range(0, 64, SETTINGS["feature_stride"]):
+            peaks = [(-round_to_16_bits(code[:, feature]).max().item(), number) for number, code in enumerate(codes)]
+            best = sorted(peaks)[: SETTINGS["per_feature"]]
+            texts_of = {}
+            for value, number in best:
+                if value < 0 and value <= SETTINGS["threshold"] * best[0][0]:
+                    text, ids, offsets, _ = pieces[number]
+                    peak = int(round_to_16_bits(codes[number][:, feature]).argmax())
+                    low, high = max(0, peak - SETTINGS["window"]), min(len(ids) - 1, peak + SETTINGS["window"])
+                    cut = text[offsets[low][0] : offsets[high][1]].strip()
+                    texts_of.setdefault(cut, (layer, feature, len(texts_of), cut, ids[low : high + 1], -value))
+            found += texts_of.values()
+    return found
+
+
+DOCUMENTS = [
+    "\n".join(TEXTS),  # longer than a piece
+    "The <bos> currency <eos> of 奥地利 is Euro, says <unk>",  # special tokens in a text are text
+    " ",
+    *TEXTS,
+    TEXTS[0],
+]
+
+
+@pytest.fixture
+def documents(tmp_path) -> str:
+    rows = [{"document": f"d{number}", "text": text} for number, text in enumerate([*DOCUMENTS, None])]
+    write_table(tmp_path / "documents.parquet", pl.DataFrame(rows))
+    return str(tmp_path / "documents.parquet")
+
+
+def test_phrases_of_plain_documents_are_windows_of_tokens(lm_folder, saes, documents, tmp_path, monkeypatch):
+    monkeypatch.setattr(passages, "PIECE", 30)
+    phrases, counts = run(lm_folder, saes, tmp_path, tmp_path, documents=documents, segments=None)
+    expected = naive_in_documents(lm_folder, saes, [text for text in DOCUMENTS if text.strip()], 30)
+    assert phrases.select("layer", "feature", "rank", "text", "ids").rows() == [row[:5] for row in expected]
+    assert_close(phrases["activation"].to_list(), [row[5] for row in expected], atol=1e-5, rtol=1e-4)
+    assert phrases["segments"].list.len().max() == 0
+    assert phrases["ids"].list.len().max() <= 2 * SETTINGS["window"] + 1
+    tokenizer = AutoTokenizer.from_pretrained(lm_folder)
+    lengths = [len(tokenizer(text, split_special_tokens=True)["input_ids"]) - 1 for text in DOCUMENTS if text.strip()]
+    assert counts["documents"].to_list() == [len(lengths)] * 2
+    assert counts["tokens"].to_list() == [sum(lengths)] * 2
+    dropped = counts["duplicates_dropped"] + counts["empty_dropped"]
+    assert (counts["windows"] - dropped).to_list() == counts["n_phrases"].to_list()
+
+
+def test_a_search_ends_within_a_long_document(lm_folder, saes, documents, tmp_path, monkeypatch):
+    monkeypatch.setattr(passages, "PIECE", 30)
+    _, counts = run(lm_folder, saes, tmp_path, tmp_path, documents=documents, segments=None, corpus_tokens=50)
+    assert counts.select("documents", "tokens").rows() == [(1, 60)] * 2
+
+
+def test_documents_longer_than_the_context_are_read_in_pieces(lm_folder, saes, world, tmp_path):
+    """Segments of which the second half stands beyond the 512 tokens that the model reads."""
+    segments = read_table(world / "segments.parquet")
+    long = segments["segment"].to_list() * 5
+    text = " ".join(dict(segments.select("segment", "text").iter_rows())[name] for name in long)
+    write_table(tmp_path / "long.parquet", pl.DataFrame({"document": ["d"], "segments": [long], "text": [text]}))
+    phrases, counts = run(lm_folder, saes, world, tmp_path, documents=str(tmp_path / "long.parquet"), per_feature=9)
+    assert (counts["tokens"].min(), counts["documents"].max()) > (512, 0)
+    assert set(phrases["segments"].explode()) <= set(long)
+    assert counts["windows"].max() > counts["features_with_phrases"].max()  # of more than one piece
 
 
 def test_mistakes_are_named(lm_folder, saes, world, tmp_path):

@@ -190,6 +190,8 @@ def test_saelens_own_files_encode_as_in_saelens(tmp_path: Path, form: str):
 
 def test_centring_and_scale_of_a_release_are_folded_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """TransformerLens' `center_writing_weights` takes the mean off the stream; SAELens folds the scale alone."""
+    from sae_lens import SAE
+
     release, name = "gpt2-small-mlp-tm", "blocks.0.hook_mlp_out"
     known = find_release(release)
     assert known is not None
@@ -198,7 +200,9 @@ def test_centring_and_scale_of_a_release_are_folded_in(tmp_path: Path, monkeypat
     standins.saelens(root, known.path(name), {**VERSION_5, "normalize_activations": "expected_average_only_in"}, BARE)
     sae = opinion(monkeypatch, root, release, name, "sae_lens")
     output, x = fetch(root, name, tmp_path / "out", release=release, model="gpt2"), torch.randn(40, D_MODEL) + 1.5
-    assert_same(sae, output, x, seen=x - x.mean(dim=1, keepdim=True))
+    centred = x - x.mean(dim=1, keepdim=True)
+    assert_same(sae, output, x, seen=centred)
+    assert_close(SAE.load_from_disk(output).decode(sae.encode(centred)), sae.decode(sae.encode(centred)))
     assert (activations(load_encoder(output), x) - sae.encode(x)).abs().max() > 0.1
 
 
@@ -279,7 +283,10 @@ REFUSED: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "transcoder": (saelens_with({**VERSION_6, "architecture": "jumprelu_transcoder"}), "jumprelu_transcoder; under"),
     "no k": (saelens_with({**VERSION_5, "activation_fn_str": "topk"}), "k is null, not a positive whole number"),
     "k too large": (saelens_with({**VERSION_6, "architecture": "topk", "k": 99}), "k is 99, but .* 64 features"),
-    "no threshold": (saelens_with({**VERSION_6, "architecture": "batchtopk", "k": 4}), "has no tensor topk_threshold"),
+    "no threshold": (
+        saelens_with({**VERSION_6, "architecture": "batchtopk", "k": 4}),
+        "without its threshold",
+    ),
     "unknown key": (saelens_with({**VERSION_6, "whiten": 1}), r"has whiten, which isogloss does not know"),
     "unknown tensor": (saelens_with(VERSION_5, W_skip=torch.zeros(3)), "has the tensors W_skip besides"),
     "factors switched off": (saelens_with(VERSION_5, scaling_factor=torch.full((FEATURES,), 2.0)), "says that finetun"),
@@ -347,11 +354,14 @@ def test_what_changes_inputs_or_activations_and_is_not_applied_is_refused(tmp_pa
 
 
 def test_what_the_user_declares_harmless_is_taken_and_recorded(tmp_path: Path):
-    standins.saelens(
-        tmp_path / "files", "sae", {**VERSION_5, "prepend_bos": False, "whiten": 1, "model_name": "x"}, BARE
-    )
+    config = {**VERSION_5, "prepend_bos": False, "whiten": 1, "model_name": "x"}
+    standins.saelens(tmp_path / "files", "sae", config, BARE)
     ignore = ["prepend_bos", "whiten", "model_name"]
     output = fetch(tmp_path / "files", "sae", tmp_path / "out", model="gpt2", ignore=ignore)
+    config["activation_fn_str"] = "tanh-relu"
+    standins.saelens(tmp_path / "more", "sae", config, BARE)
+    with pytest.raises(IsoglossError, match=r"activation_fn is .*; give another SAE$"):  # no one can know that
+        fetch(tmp_path / "more", "sae", tmp_path / "no", ignore=[*ignore, "activation_fn"])
     assert '"ignored": ["model_name", "prepend_bos", "whiten"]' in (output / "cfg.json").read_text()
 
 
@@ -412,7 +422,13 @@ def model(saes: dict[str, Any], **changed: Any) -> PretrainedModel:
         "d_head": 8,
         "vocabulary": 9,
     }
-    plain = {"source": {"id": "google/gemma-3-270m"}, "architecture": shape, "layers": "all", "saes": saes}
+    plain = {
+        "title": "Small",
+        "source": {"id": "google/gemma-3-270m"},
+        "architecture": shape,
+        "layers": "all",
+        "saes": saes,
+    }
     return PretrainedModel.model_validate(plain | {"analyses": ["similarity", "gap"]} | changed)
 
 
@@ -422,16 +438,18 @@ def test_what_is_known_to_be_lacking_is_said_before_anything_runs(tmp_path: Path
     require_saes({"small": model({"release": "gemma-scope-2-270m-pt-res", "ids": pattern}, **some)})
     with pytest.raises(IsoglossError) as caught:
         require_saes({"small": model({"release": "gemma-scope-2-270m-pt-res", "ids": pattern})})
-    first, *lines = str(caught.value).splitlines()
-    assert (first, len(lines)) == ("14 SAE(s) of the configuration are not there", 14)
-    assert lines[0].endswith(
-        "models.small.saes: layer 0: release gemma-scope-2-270m-pt-res has no SAE layer_0_width_16k_l0_medium; it has"
-        " layers 5, 9, 12, 15: correct saes.ids or saes.release"
+    _, line = str(caught.value).splitlines()
+    assert line == (
+        "  models.small.saes: layers 0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 13, 14, 16, 17: release gemma-scope-2-270m-pt-res"
+        " has no SAE layer_0_width_16k_l0_medium; it has layers 5, 9, 12, 15: correct saes.ids or saes.release"
     )
+    other = model({"release": "gemma-scope-2-270m-pt-res", "ids": pattern}, source={"id": "openai/gpt2"}, **some)
+    with pytest.raises(IsoglossError, match=r"the SAE belongs to the model google/gemma-3-270m, the study's is openai"):
+        require_saes({"small": other})
     standins.gemma_scope_2(tmp_path, "resid_post/layer_5_width_16k_l0_medium")
     saes = {"source": {"folder": str(tmp_path)}, "ids": f"resid_post/{pattern}"}
     require_saes({"small": model(saes, layers=[5])})
-    with pytest.raises(IsoglossError, match=r"layer 9: .* there are resid_post/layer_5_width_16k_l0_medium: correct"):
+    with pytest.raises(IsoglossError, match=r"layers 9, 12, 15: .* there are resid_post/layer_5_width_16k_l0_med"):
         require_saes({"small": model(saes, **some)})
 
 

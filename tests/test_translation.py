@@ -7,7 +7,7 @@ import pytest
 from sacrebleu import sentence_chrf
 
 from config_sections import grouped
-from isogloss.config.measures import Translation as Settings
+from isogloss.config.translation import Translation as Settings
 from isogloss.errors import IsoglossError
 from isogloss.phrases import translation, translators
 from isogloss.phrases.translation import STATUSES, TRANSLATIONS, translate
@@ -47,7 +47,7 @@ def phrase_table(path, layer, texts, ids=None, segments=None):
 
 def run(folder, phrases, *, lang="ml", layers=(0, 1), **settings):
     arguments = {
-        "reference": "en",
+        "source_lang": "en",
         "backend": "opus-mt",
         "segments": None,
         "translator": None,
@@ -93,7 +93,7 @@ def test_segments_are_looked_up_and_joined_in_order(parallel, tmp_path):
     ]
     assert open_table(output).schema_arrow.remove_metadata() == TRANSLATIONS
     counts = dict.fromkeys(STATUSES, 0) | {"ok": 3}
-    about = {"lang": "ml", "reference": "en", "backend": "parallel", "counts": counts}
+    about = {"lang": "ml", "source_lang": "en", "backend": "parallel", "counts": counts}
     assert table_metadata(output) == {"study": "x", "code": "c", **about}
 
 
@@ -163,8 +163,8 @@ def test_both_tables_of_a_model_and_its_way_back_are_translated_and_scored(tmp_p
     assert table["phrase"].to_list() == [*range(7), 2**32, 2**32 + 1]
     facts = table_metadata(output)
     assert facts["counts"] == {"ok": 7, "empty": 1, "runaway": 0, "too_long": 1, "low_chrf": 0}
-    assert facts["translator"] == {"id": "a/to", "revision": "c0ffee"}
-    assert facts["back_translator"] == {"id": None, "revision": None}
+    assert facts["translator"] == {"id": "a/to", "revision": "c0ffee", "licence": None}
+    assert facts["back_translator"] == {"id": None, "revision": None, "licence": None}
     assert (facts["engine"], facts["compute_type"], facts["beam_size"]) == ("transformers", "float32", 1)
     assert not (tmp_path / "state" / "ru").exists()
 
@@ -265,11 +265,11 @@ def test_chunks_of_other_settings_code_or_phrases_are_made_again(counting, tmp_p
 
 
 def test_a_text_that_several_phrases_have_is_translated_once(tmp_path, monkeypatch):
-    from isogloss.sources.opus import OpusModel
+    from isogloss.sources.translation_model import TranslationModel
 
-    asked, plain = [], OpusModel.translate
+    asked, plain = [], TranslationModel.translate
     monkeypatch.setattr(
-        OpusModel, "translate", lambda self, texts, *more: asked.extend(texts) or plain(self, texts, *more)
+        TranslationModel, "translate", lambda self, texts, *more: asked.extend(texts) or plain(self, texts, *more)
     )
     phrases = [phrase_table(tmp_path / "0.parquet", 0, ["Hindi", "Euro", "Hindi", "Hindi"])]
     output = run(tmp_path, phrases, lang="es", translator=str(tiny_marian(tmp_path / "to", target_lang="es")))

@@ -10,10 +10,10 @@ from isogloss.phrases.translation_quality import measure_quality
 from isogloss.tables import TableWriter, read_table, table_metadata
 
 
-def table(path, lang, rows, reference="en"):
+def table(path, lang, rows, source_lang="en"):
     """Rows of phrase, layer, feature, text, status, chrf."""
     frame = pl.DataFrame(rows, schema=["phrase", "layer", "feature", "text", "status", "chrf"], orient="row")
-    with TableWriter(path, TRANSLATIONS, {"lang": lang, "reference": reference}) as writer:
+    with TableWriter(path, TRANSLATIONS, {"lang": lang, "source_lang": source_lang}) as writer:
         writer.write(frame.with_columns(ids=pl.lit(None)))
     return str(path)
 

@@ -4,14 +4,6 @@
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
 from isogloss.config.pretrained import sae_id
-from isogloss.languages import language_table
-
-
-def folder_files(folder, inside=""):
-    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
-    if not folder:
-        return []
-    return sorted(str(path) for path in Path(folder, inside).glob("*") if path.is_file())
 
 
 rule fetch_model:
@@ -143,16 +135,60 @@ rule fetch_translator:
         target=lambda wildcards: translator(wildcards).target,
         engine=STUDY.translation.engine,
         compute_type=STUDY.translation.compute_type,
-        reference=REFERENCE,
+        phrases=STUDY.phrases_language,
     message:
         "Fetch the translator {wildcards.direction} {wildcards.lang}"
     script:
         "../scripts/fetch_translator.py"
 
 
-def flores_codes(languages):
-    """The FLORES-200 code of each language, by which Belebele's files are named."""
-    return {lang: language_table()[lang].flores for lang in languages}
+rule fetch_multilingual:
+    input:
+        folder_files(STUDY.translation.model and STUDY.translation.model.folder),
+    output:
+        directory("results/translators/model"),
+    log:
+        "results/logs/fetch_multilingual.log",
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(source=STUDY.translation.model),
+        code=code("fetch_multilingual"),
+        backend=STUDY.translation.backend,
+        engine=STUDY.translation.engine,
+        compute_type=STUDY.translation.compute_type,
+    message:
+        "Fetch the translator of all languages"
+    script:
+        "../scripts/fetch_multilingual.py"
+
+
+# A job a language, so that one more of them fetches nothing again and one that the model lacks stops before any work.
+rule translation_codes:
+    input:
+        "results/translators/model",
+    output:
+        "results/translators/codes/{lang}.json",
+    log:
+        "results/logs/translation_codes/{lang}.log",
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("translation_codes"),
+        backend=STUDY.translation.backend,
+        source_lang=STUDY.phrases_language,
+        codes=lambda wildcards: {
+            lang: own
+            for lang, own in STUDY.translation.codes.items()
+            if lang in (STUDY.phrases_language, wildcards.lang)
+        },
+        flores=lambda wildcards: flores_codes([STUDY.phrases_language, wildcards.lang]),
+    message:
+        "Look up the translator's codes of {wildcards.lang}"
+    script:
+        "../scripts/translation_codes.py"
 
 
 def question_source(wildcards):

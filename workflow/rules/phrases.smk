@@ -2,6 +2,8 @@
 #   in:  language model, SAEs; documents or parallel segments, or exports; a machine translation, if any
 #   out: phrases of the reference language, recorded activations found again, translations a block of layers and language
 
+from isogloss.config.translation import MULTILINGUAL
+
 
 def phrase_tables(model, layers):
     """The tables that hold the phrases of some layers."""
@@ -24,8 +26,8 @@ rule phrases:
     input:
         lm="results/{model}/lm",
         sae=lambda wildcards: sae_folders(wildcards.model, layers_of(wildcards)),
-        documents=document_tables([STUDY.phrases_language], STUDY.phrase_provider),
-        segments=segment_tables([STUDY.phrases_language], STUDY.phrase_provider),
+        documents=next(iter(document_tables([STUDY.phrases_language], STUDY.phrase_provider)), []),
+        segments=segment_table(STUDY.phrases_language, STUDY.phrase_provider),
     output:
         phrases="results/{model}/phrases/all.parquet",
         counts="results/{model}/tables/phrase_counts.parquet",
@@ -140,19 +142,28 @@ rule phrase_counts:
 
 
 def translator_folder(wildcards, direction):
-    """The translator as an input; nothing for the reference, a translation memory, or a direction without a model."""
+    """The translator as an input; nothing for the phrases' language, a translation memory, or without a model."""
     backend = STUDY.translation.backend
-    if wildcards.lang == REFERENCE or backend != "opus-mt" or not translator(wildcards, direction):
+    if wildcards.lang == STUDY.phrases_language or backend == "parallel":
         return []
-    return f"results/translators/{direction}/{wildcards.lang}"
+    if backend in MULTILINGUAL:
+        return "results/translators/model" if direction == "to" else []
+    return f"results/translators/{direction}/{wildcards.lang}" if translator(wildcards, direction) else []
+
+
+def translator_codes(wildcards):
+    """What a translator of all languages calls the phrases' language and another."""
+    asks = STUDY.translation.backend in MULTILINGUAL and wildcards.lang != STUDY.phrases_language
+    return f"results/translators/codes/{wildcards.lang}.json" if asks else []
 
 
 rule translate:
     input:
         phrases=block_phrases,
-        segments=lambda wildcards: segment_tables([wildcards.lang]) if STUDY.translation.backend == "parallel" else [],
+        segments=segment_table("{lang}") if STUDY.translation.backend == "parallel" else [],
         translator=lambda wildcards: translator_folder(wildcards, "to"),
         back_translator=lambda wildcards: translator_folder(wildcards, "from"),
+        codes=translator_codes,
     output:
         "results/{model}/translations/{block}/{lang}.parquet",
     log:
@@ -164,9 +175,9 @@ rule translate:
     resources:
         gpu=lambda wildcards: int(bool(translator_folder(wildcards, "to"))),
     params:
-        **sections(settings=STUDY.translation.without("models", "back_models")),
+        **sections(settings=STUDY.translation.without("models", "back_models", "model", "codes")),
         code=code("translate"),
-        reference=REFERENCE,
+        source_lang=STUDY.phrases_language,
         layers=block_layers,
         target=lambda wildcards: getattr(translator(wildcards, "to"), "target", None),
         back_target=lambda wildcards: getattr(translator(wildcards, "from"), "target", None),

@@ -147,7 +147,7 @@ rule report_html:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        study=config,
+        study=STUDY.model_dump(mode="json"),
         captions=text_digest(CAPTIONS),
     message:
         "Assemble report.html"

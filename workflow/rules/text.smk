@@ -2,8 +2,22 @@
 #   in:  the toy world, files of the Hub or of a folder, a parallel corpus
 #   out: a table of documents a language, a table of segments a language
 
+from isogloss.languages import language_table
+
 DOCUMENTS = {"world": f"{WORLD}/documents", "files": "results/documents", "corpus": "results/parallel/documents"}
 SEGMENTS = {"world": f"{WORLD}/segments", "corpus": "results/parallel/segments"}
+
+
+def folder_files(folder, inside=""):
+    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
+    if not folder:
+        return []
+    return sorted(str(path) for path in Path(folder, inside).glob("*") if path.is_file())
+
+
+def flores_codes(languages):
+    """The FLORES-200 code of each language, by which Belebele's files are named."""
+    return {lang: language_table()[lang].flores for lang in languages}
 
 
 def document_tables(languages, provider=STUDY.documents_provider):
@@ -11,9 +25,14 @@ def document_tables(languages, provider=STUDY.documents_provider):
     return [f"{DOCUMENTS[provider]}/{lang}.parquet" for lang in languages if provider]
 
 
+def segment_table(lang, provider=STUDY.parallel_provider):
+    """The parallel segments of a language; nothing where documents have none."""
+    return f"{SEGMENTS[provider]}/{lang}.parquet" if provider in SEGMENTS else []
+
+
 def segment_tables(languages, provider=STUDY.parallel_provider):
-    """The parallel segments of some languages; nothing where documents have none."""
-    return [f"{SEGMENTS[provider]}/{lang}.parquet" for lang in languages if provider in SEGMENTS]
+    """The parallel segments of some languages."""
+    return [segment_table(lang, provider) for lang in languages if provider in SEGMENTS]
 
 
 def document_source(wildcards):
@@ -49,3 +68,43 @@ rule fetch_documents:
         "Fetch documents in {wildcards.lang}"
     script:
         "../scripts/fetch_documents.py"
+
+
+def parallel_names():
+    """What stands for the languages in the names of the parallel corpus' files and columns."""
+    languages = list(dict.fromkeys([*LANGUAGES, *STUDY.bilingual_languages]))
+    return {
+        lang: {"lang": lang, "code": lang.split("-")[0], "flores": flores}
+        for lang, flores in flores_codes(languages).items()
+    }
+
+
+def parallel_files():
+    """The files of a local parallel corpus."""
+    if STUDY.parallel_provider != "corpus" or not STUDY.parallel.folder:
+        return []
+    parts = {str(Path(STUDY.parallel.files.format(**names)).parent) for names in parallel_names().values()}
+    return [path for part in sorted(parts) for path in folder_files(STUDY.parallel.folder, part)]
+
+
+rule fetch_parallel:
+    input:
+        parallel_files(),
+    output:
+        segments=expand("results/parallel/segments/{lang}.parquet", lang=parallel_names()),
+        documents=expand("results/parallel/documents/{lang}.parquet", lang=parallel_names()),
+    log:
+        "results/logs/fetch_parallel.log",
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(source=STUDY.parallel if STUDY.parallel_provider == "corpus" else None),
+        code=code("fetch_parallel"),
+        names=parallel_names(),
+        segments_folder="results/parallel/segments",
+        documents_folder="results/parallel/documents",
+    message:
+        "Fetch the parallel corpus in {params.names}"
+    script:
+        "../scripts/fetch_parallel.py"

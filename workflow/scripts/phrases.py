@@ -6,7 +6,7 @@ with stage(snakemake):
         lm=snakemake.input.lm,
         sae=snakemake.params.sae_folder,
         documents=snakemake.input.documents,
-        segments=snakemake.input.get("segments"),
+        segments=snakemake.input.segments or None,
         phrases=snakemake.output.phrases,
         counts=snakemake.output.counts,
         layers=snakemake.params.layers,

@@ -79,58 +79,6 @@ class Phrases(Section):
         return code and known_language(code)
 
 
-class TranslationModel(Section):
-    """An OPUS-MT (Marian) model of one direction."""
-
-    source: Source
-    target: str | None = Field(
-        default=None,
-        description="language code that a multi-target model puts first as >>CODE<<, cmn_Hans say; absent: none",
-    )
-
-
-class Translation(Section):
-    """How phrases get into the other languages."""
-
-    backend: Literal["parallel", "opus-mt"] = Field(
-        default="parallel",
-        description="parallel: the world's parallel segments as translation memory; opus-mt: `models`",
-    )
-    models: dict[str, TranslationModel] = Field(
-        default_factory=dict, description="opus-mt: model from the reference language, by language"
-    )
-    back_models: dict[str, TranslationModel] = Field(
-        default_factory=dict,
-        description="opus-mt: model into the reference language, by language; where given, each translation is"
-        " translated back and scored by chrF",
-    )
-    engine: Literal["ctranslate2", "transformers"] = Field(
-        default="ctranslate2", description="opus-mt: ctranslate2 is faster, transformers the reference"
-    )
-    compute_type: Literal["float32", "bfloat16", "float16", "int8", "int8_float16"] = Field(
-        default="float32", description="opus-mt: weights and arithmetic; int8 kinds with ctranslate2 only"
-    )
-    beam_size: Positive = Field(default=4, description="opus-mt: beams; 1 is greedy")
-    minimum_chrf: Annotated[float, Field(ge=0, le=100)] | None = Field(
-        default=None, description="opus-mt: a translation whose round trip scores less is dropped; needs back_models"
-    )
-
-    @field_validator("models", "back_models")
-    @classmethod
-    def _check(cls, models: dict[str, TranslationModel]) -> dict[str, TranslationModel]:
-        for code in models:
-            known_language(code)
-        return models
-
-    @model_validator(mode="after")
-    def _engine_can(self) -> Self:
-        if self.engine == "transformers" and self.compute_type.startswith("int8"):
-            raise ValueError(f"compute_type {self.compute_type} needs engine ctranslate2")
-        if self.minimum_chrf is not None and not self.back_models:
-            raise ValueError("minimum_chrf needs back_models, which translate back")
-        return self
-
-
 class Compute(Section):
     """Batch and job sizes, which change no number beyond float tolerance, and the compute type, which does."""
 

@@ -46,7 +46,19 @@ def _rows(path: str, value: dict[str, Any], schema: dict[str, Any], required: bo
             rows += _section(f"{path}.NAME", item, schema)
         return rows
     default = "required" if required else f"`{json.dumps(value['default'])}`" if "default" in value else ""
-    return [f"| `{path}` | {_allowed(value, schema)} | {default} | {value.get('description', '')} |"]
+    row = f"| `{path}` | {_allowed(value, schema)} | {default} | {value.get('description', '')} |"
+    return [row, *_alternatives(path, value, schema)]
+
+
+def _alternatives(path: str, value: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """The rows of the sections that a key may hold instead of a plain value."""
+    rows = []
+    for option in value.get("anyOf", []):
+        named = option.get("additionalProperties")
+        below, part = (f"{path}.NAME", named) if isinstance(named, dict) else (path, option)
+        if "$ref" in part:
+            rows += _section(below, _resolve(part, schema), schema)
+    return rows
 
 
 def _section(path: str, section: dict[str, Any], schema: dict[str, Any]) -> list[str]:

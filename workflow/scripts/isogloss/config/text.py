@@ -1,6 +1,6 @@
 """Where text comes from: documents of a language, and segments that are translations of each other."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,11 +15,28 @@ class DocumentSource(Source):
 
 
 class ParallelText(Source):
-    """A parallel corpus: the same segments in every language, by an id that they have in common."""
+    """A parallel corpus: the same segments, sentences say, in every language, by an id that they have in common."""
 
-    files: str = Field(default="{lang}.parquet", description="which file has a language")
-    id_column: str = Field(default="id", description="column or key that holds a segment's id")
-    text_column: str = Field(default="text", description="column or key that holds its text")
+    files: str = Field(
+        default="{lang}.*",
+        description="files of a language, as a glob: Parquet, JSON Lines, TSV or CSV with a header, or plain text, a"
+        " segment a line; {lang} stands for the language as the study calls it, {code} for its code without a script,"
+        " {flores} for its FLORES-200 code",
+    )
+    id_column: str | None = Field(
+        default="id", description="column or key of a segment's id; null: segments are numbered, as in plain text"
+    )
+    text_column: str = Field(
+        default="text", description="column or key of its text; with {lang}, {code} or {flores} a column a language"
+    )
+    document_column: str | None = Field(
+        default=None,
+        description="column or key of what segments are a part of; those in a row that share it make a document."
+        " absent: a document a segment",
+    )
+    minimum_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.5, description="share of each language's segments that all languages must have in common"
+    )
 
 
 Documents = Literal["world"] | dict[str, DocumentSource]

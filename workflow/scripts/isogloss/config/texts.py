@@ -7,10 +7,11 @@ from pydantic import Discriminator, Field, Tag
 
 from isogloss.config.base import Name, Section
 from isogloss.config.bilingual import Bilingual
-from isogloss.config.measures import Languages, Phrases, Translation
+from isogloss.config.measures import Languages, Phrases
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.config.text import Documents, Parallel
 from isogloss.config.toy import ToyModel, World
+from isogloss.config.translation import Translation
 
 
 def model_kind(model: Any) -> str:
@@ -39,8 +40,8 @@ class StudyTexts(Section):
     )
     parallel: Parallel | None = Field(
         default=None,
-        description="a parallel corpus, or world: the toy world's. absent: the toy world's if a model is trained on it,"
-        " else none",
+        description="a parallel corpus, or world: the toy world's. absent: the toy world's if documents are, or a model"
+        " is trained on it, else none",
     )
     phrases: Phrases = Phrases()
     translation: Translation = Translation()
@@ -50,7 +51,7 @@ class StudyTexts(Section):
     def parallel_provider(self) -> Literal["world", "corpus"] | None:
         """Where segments come from that are translations of each other: the toy world or a corpus, if anywhere."""
         if self.parallel is None:
-            return "world" if self.documents in (None, "world") and self._taught() else None
+            return "world" if self.documents == "world" or (self.documents is None and self._taught()) else None
         return "world" if self.parallel == "world" else "corpus"
 
     @property
@@ -148,28 +149,33 @@ class StudyTexts(Section):
                     f"models.{name}.shares: must name exactly the languages of world.languages; differs in"
                     f" {', '.join(sorted(odd))}"
                 )
-            if model.reads_phrases:
+            if self.documents_provider is None and (reader := self._reader(name)):
+                yield f"documents: none, which {reader} models.{name} need; give some, or a parallel corpus (parallel)"
+            elif model.reads_phrases:
                 yield from self._phrase_problems(name)
-            if model.reads_phrases and self.trains_saes(name) and self.documents_provider is None:
-                yield f"documents: none, which SAEs of models.{name} would be trained on; give documents or parallel"
             if "bilingual" in model.analyses:
                 yield from self._bilingual_problems(name)
 
+    def _reader(self, name: str) -> str:
+        """What of a model is made from documents; nothing if none is."""
+        model = self.models[name]
+        readers = {
+            "phrases of": model.reads_phrases and self.searched(name),
+            "SAEs of": model.reads_phrases and self.trains_saes(name),
+            "features of": "bilingual" in model.analyses,
+        }
+        return next((reader for reader, reads in readers.items() if reads), "")
+
     def _phrase_problems(self, name: str) -> Iterator[str]:
         provider, language = self.phrase_provider, self.phrases_language
-        if self.searched(name) and provider is None:
-            yield (
-                f"documents: none, which phrases of models.{name} would be searched in; give documents, a parallel"
-                " corpus (parallel) or exports (neuronpedia)"
-            )
-        elif self.searched(name) and language not in self.document_languages(provider):
+        if self.searched(name) and provider and language not in self.document_languages(provider):
             yield f"documents: none in {language}, the language of the phrases; add, or change phrases.language"
         if self.translation.backend == "parallel" and not (self.searched(name) and provider in ("world", "corpus")):
             there = "documents" if self.searched(name) else "exports"
-            mend = "set phrases.texts: segments" if self.searched(name) else "leave its neuronpedia out"
+            mend = "phrases.texts: segments" if self.searched(name) else "no neuronpedia"
             yield (
                 f"translation.backend: parallel looks up segments of a parallel corpus, phrases of models.{name} come"
-                f" from {there}; set a machine translation (opus-mt), or {mend} and give parallel text"
+                f" from {there}; set a machine translation (nllb, madlad, opus-mt), or give parallel text and {mend}"
             )
         if "alignment" in self.models[name].analyses and language != self.languages.reference:
             yield (
@@ -180,9 +186,7 @@ class StudyTexts(Section):
     def _bilingual_problems(self, name: str) -> Iterator[str]:
         model, codes, intervention = self.models[name], self.bilingual_languages, self.bilingual.intervention
         provider = self.documents_provider
-        if provider is None:
-            yield f"documents: none, which features of models.{name} would be described on; give documents or parallel"
-        elif lacking := [code for code in codes if code not in self.document_languages(provider)]:
+        if provider and (lacking := [code for code in codes if code not in self.document_languages(provider)]):
             key = {"world": "world.languages", "files": "documents", "corpus": "languages"}[provider]
             yield f"bilingual.languages: {', '.join(lacking)} not in {key}; add, or leave the language out"
         if len(codes) < 2:

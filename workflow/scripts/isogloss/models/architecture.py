@@ -8,11 +8,17 @@ from transformers import PreTrainedModel
 
 from isogloss.errors import IsoglossError
 
-# Where an architecture keeps its decoder layers, final norm and embedding.
+# Where an architecture keeps its decoder layers, final norm and embedding: all that a new family may have to add. What
+# else an instrument needs is tried on the model when it is loaded (config/families.md: which families do).
 LAYOUTS = (
-    ("layers", "norm", "embed_tokens"),  # Gemma, Qwen, Llama, Mistral, OLMo, Phi
+    ("layers", "norm", "embed_tokens"),  # Gemma, Qwen, Llama, Mistral, OLMo, Phi-3, Cohere, Granite, Apertus, SmolLM3
     ("layers", "final_layer_norm", "embed_in"),  # GPT-NeoX
     ("h", "ln_f", "wte"),  # GPT-2
+    ("h", "ln_f", "word_embeddings"),  # BLOOM, Falcon
+    ("layers", "final_layernorm", "embed_tokens"),  # Phi-1 and 2, Falcon-H1
+    ("layers", "final_layer_norm", "embed_tokens"),  # OPT
+    ("layers", "layer_norm", "embed_tokens"),  # XGLM
+    ("layers", "embedding_norm", "embed_tokens"),  # LFM2
 )
 
 
@@ -22,6 +28,7 @@ class Decoder(NamedTuple):
     layers: nn.ModuleList  # decoder layers; the output of layers[l] is the residual stream after block l
     d_model: int
     norm: nn.Module  # the final norm, between the last layer and the head
+    body: nn.Module  # what holds these and no head: reads token ids, gives final hidden states
 
 
 def unwrapped(model: nn.Module) -> PreTrainedModel:
@@ -38,12 +45,12 @@ def decoder_of(model: nn.Module) -> Decoder:
     for an architecture that is not understood; the loaders call it, so that this shows at load.
     """
     inner = unwrapped(model)
-    body = inner.base_model
-    body = getattr(body, "language_model", body)
+    body = inner.get_decoder()
+    body = getattr(body, "model", body)  # Llama 4's is none of the names that transformers goes by
     for layers, norm, embedding in LAYOUTS:
         blocks, last, first = (getattr(body, name, None) for name in (layers, norm, embedding))
         if isinstance(blocks, nn.ModuleList) and isinstance(last, nn.Module) and isinstance(first, nn.Module):
-            return Decoder(blocks, inner.config.get_text_config().hidden_size, last)
+            return Decoder(blocks, inner.config.get_text_config().hidden_size, last, body)
     raise IsoglossError(
         f"{type(inner).__name__}: decoder layers, final norm and embedding not found where a known architecture"
         " keeps them; add its names to isogloss/models/architecture.py"
@@ -51,8 +58,17 @@ def decoder_of(model: nn.Module) -> Decoder:
 
 
 def hidden_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
-    """The hidden states in a layer's output, which are all of it or the first of several."""
-    return output if isinstance(output, Tensor) else output[0]
+    """The hidden states in a layer's output, which are all of it or the first of several.
+
+    Raises `IsoglossError` where a layer gives several streams for each token (Gemma 3n, DeepSeek V4).
+    """
+    hidden = output if isinstance(output, Tensor) else output[0]
+    if hidden.dim() != 3:
+        raise IsoglossError(
+            f"this architecture's layers give several streams for each token (a tensor {tuple(hidden.shape)}); isogloss"
+            " measures models with one residual stream: give another model"
+        )
+    return hidden
 
 
 def with_hidden(output: Any, hidden: Float[Tensor, "batch pos d_model"]) -> Any:

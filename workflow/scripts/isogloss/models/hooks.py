@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from isogloss.models.architecture import decoder_of, hidden_of, unwrapped, with_hidden
 from isogloss.models.batching import Batch
@@ -20,11 +20,17 @@ class _LastLayerReached(Exception):
     """Ends a forward after the deepest wanted layer."""
 
 
+class _HiddenStates(BaseModelOutputWithPast):
+    """A body's output of hidden states alone: whatever else a head asks for (experts' routing, caches) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 def body_of(model: nn.Module) -> nn.Module:
     """A language model without its head and without PEFT's wrapper."""
-    body = unwrapped(model).base_model
-    assert isinstance(body, nn.Module)
-    return body
+    return decoder_of(model).body
 
 
 @contextmanager
@@ -121,7 +127,7 @@ def resumed_after(model: nn.Module, layer: int, output: Any) -> Iterator[None]:
 
 def head_logits(model: nn.Module, hidden: Float[Tensor, "tokens d_model"]) -> Float[Tensor, "tokens words"]:
     """The causal LM's own head on final hidden states: with soft-capping and scales, where it has them."""
-    output = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])  # type: ignore[arg-type]
+    output = _HiddenStates(last_hidden_state=hidden[None])  # type: ignore[arg-type]
     with computing(lambda *_, **__: output, [body_of(model)]):
         dummy = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
         return unwrapped(model)(input_ids=dummy, use_cache=False).logits[0]

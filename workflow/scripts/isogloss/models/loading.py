@@ -1,20 +1,24 @@
 """Load language models from a folder: safetensors only, no remote code, no more than is needed."""
 
-import json
 import logging
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
+from isogloss.models.folder import brief, check_weights, expansion_of, read_config, text_config
 
 # Names of a text decoder's weights where a vision tower stands beside it (Gemma 3 from 4B on), to those without.
 _TEXT_WITHIN = {r"^(model\.)?language_model\.(model\.)?(?!lm_head)": "model.", r"^language_model\.lm_head": "lm_head"}
+# Constants that older checkpoints store: masks and frequencies.
+_CONSTANTS = re.compile(r"(masked_bias|causal_mask|inv_freq|(attn|attention)\.bias)$")
 
 
 def best_device() -> torch.device:
@@ -62,18 +66,37 @@ def load_causal_model(
     return model.to(device or best_device()).eval()
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`, with a BOS token: every measured text starts with it, and its position is left out.
 
     Where the tokenizer has none of its own (Qwen's), it is that of the model's config.json; whether the
-    tokenizer puts it first by itself stays as it was. Raises `IsoglossError` if there is none.
+    tokenizer puts it first by itself stays as it was. Raises `IsoglossError`, which says that the folder is `where`,
+    if there is none, for a tokenizer that cannot be read, and for one whose words, special tokens aside (Gemma's for
+    images), are more than the model knows.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    where = where or str(folder)
+    config = read_config(folder, where).get_text_config()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # parsers of tokenizers raise anything, their own kind of exception too
+        raise IsoglossError(
+            f"{where}: its tokenizer cannot be read ({brief(error)}); a clone without Git LFS or"
+            " a damaged file: fetch the model again"
+        ) from None
+    special = set(tokenizer.all_special_ids) | {
+        number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+    }
+    words = config.vocab_size
+    if beyond := [number for number in range(words, len(tokenizer)) if number not in special]:
+        raise IsoglossError(
+            f"{where}: the tokenizer has {len(tokenizer)} tokens, the model knows {words}; it could not read"
+            f" {tokenizer.convert_ids_to_tokens(beyond[0])!r}: give model and tokenizer of one repository"
+        )
     if tokenizer.bos_token_id is None:
-        bos = getattr(_config(folder).get_text_config(), "bos_token_id", None)
+        bos = getattr(config, "bos_token_id", None)
         if not isinstance(bos, int) or not 0 <= bos < len(tokenizer):
             raise IsoglossError(
-                f"{folder}: neither the tokenizer nor config.json (bos_token_id: {bos}) has a BOS token, which isogloss"
+                f"{where}: neither the tokenizer nor config.json (bos_token_id: {bos}) has a BOS token, which isogloss"
                 " puts before every text; name one in tokenizer_config.json"
             )
         tokenizer.bos_token = tokenizer.convert_ids_to_tokens(bos)
@@ -81,29 +104,9 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def context_length(model: nn.Module) -> int:
-    """The longest text, in tokens, that `model` was made for."""
-    return model.config.get_text_config().max_position_embeddings  # type: ignore[union-attr]
-
-
-def _config(folder: str | Path) -> Any:
-    if not (Path(folder) / "config.json").is_file():
-        raise IsoglossError(f"{folder}: no config.json there, so no model; run the rule that makes or fetches it")
-    return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-
-
-def _text_config(folder: str | Path, last_layer: int | None) -> Any:
-    """The config of the text decoder, cut off after `last_layer`."""
-    config = _config(folder).get_text_config()
-    depth = getattr(config, "num_hidden_layers", None)
-    if last_layer is None or depth is None:
-        return config
-    if not 0 <= last_layer < depth:
-        raise IsoglossError(f"{folder}: no layer {last_layer}; the model has layers 0 to {depth - 1}")
-    for name, value in list(vars(config).items()):
-        if name.endswith("layer_types") and isinstance(value, list):
-            setattr(config, name, value[: last_layer + 1])
-    config.num_hidden_layers = last_layer + 1
-    return config
+    """The longest text, in tokens, that `model` was made for: no bound where its config names none (BLOOM's ALiBi)."""
+    config: Any = model.config.get_text_config()  # type: ignore[union-attr]
+    return getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or sys.maxsize
 
 
 def _load(factory: Any, folder: str | Path, dtype: torch.dtype, last_layer: int | None) -> Any:
@@ -112,8 +115,10 @@ def _load(factory: Any, folder: str | Path, dtype: torch.dtype, last_layer: int 
     Silences the reports of `from_pretrained` on sharding and on weights left unused: those of the layers
     above and, where a model reads images too, of its vision tower.
     """
-    config = _text_config(folder, last_layer)
-    _check_weights(Path(folder))
+    whole = read_config(folder)
+    expansion = expansion_of(whole)
+    check_weights(Path(folder), quantised=expansion is not None)
+    config = text_config(whole, last_layer=last_layer, where=str(folder))
     noisy = logging.getLogger("transformers")
     level, noisy.level = noisy.level, logging.ERROR
     try:
@@ -125,7 +130,9 @@ def _load(factory: Any, folder: str | Path, dtype: torch.dtype, last_layer: int 
             use_safetensors=True,
             trust_remote_code=False,
             key_mapping=_TEXT_WITHIN,
+            ignore_mismatched_sizes=True,  # they are in the report, and refused
             output_loading_info=True,
+            **({"quantization_config": expansion} if expansion else {}),
         )
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
@@ -138,30 +145,39 @@ def _load(factory: Any, folder: str | Path, dtype: torch.dtype, last_layer: int 
         raise IsoglossError(f"{folder}: a safetensors file is damaged ({error}); fetch the model again") from None
     finally:
         noisy.setLevel(level)
-    decoder_of(model)
+    layers = decoder_of(model).layers
+    if last_layer is not None:
+        del layers[last_layer + 1 :]  # of a model that could not be cut off before
+    _check_report(model, report, str(folder))
+    return model
+
+
+def _check_report(model: PreTrainedModel, report: Any, folder: str) -> None:
+    """Raises `IsoglossError` for weights that are missing, of another shape, or not wanted in a layer."""
     if missing := sorted(report["missing_keys"]):
         raise IsoglossError(
             f"{folder}: {len(missing)} weights are not in its safetensors files, the first is {missing[0]};"
             " fetch the model again"
         )
-    return model
-
-
-def _check_weights(folder: Path) -> None:
-    if (folder / "model.safetensors").is_file():
-        return
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        others = [path.name for suffix in ("bin", "pt", "pth", "gguf", "h5") for path in folder.glob(f"*.{suffix}")]
+    if wrong := sorted(report["mismatched_keys"]):
+        name, found, expected = wrong[0]
         raise IsoglossError(
-            f"{folder}: no model.safetensors there{f', only {others[0]}' if others else ''}; isogloss reads nothing but"
-            " safetensors: take a revision that has them, or convert the model"
+            f"{folder}: {len(wrong)} weights are not of the shape that config.json gives them, the first is {name}:"
+            f" {list(found)}, not {list(expected)}; the files are of two models: fetch both again"
         )
-    shards = set(json.loads(index.read_text())["weight_map"].values())
-    if missing := sorted(shard for shard in shards if not (folder / shard).is_file()):
+    decoder = decoder_of(model)
+    parts = {*decoder.layers, decoder.norm}
+    prefix = f"{model.base_model_prefix}."
+    within = tuple(f"{name.removeprefix(prefix)}." for name, part in model.named_modules() if part in parts)
+    unused = [
+        key
+        for key in sorted(report["unexpected_keys"])
+        if key.removeprefix(prefix).startswith(within) and not _CONSTANTS.search(key)
+    ]
+    if unused:
         raise IsoglossError(
-            f"{folder}: {len(missing)} of {len(shards)} shards are missing, the first is {missing[0]};"
-            " fetch the model again"
+            f"{folder}: {len(unused)} weights of its decoder layers have no use in a {type(model).__name__}, the first"
+            f" is {unused[0]}; its numbers would not be those of the model that was trained: correct config.json"
         )
 
 
@@ -171,6 +187,6 @@ def _attach(model: Any, adapter: str | Path) -> Any:
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise IsoglossError(f"{adapter}: no adapter_config.json there, so no adapter; run its alignment again")
     tuned = getattr(PeftConfig.from_pretrained(str(adapter)), "layers_to_transform", None)
-    if tuned and min(tuned) >= model.config.get_text_config().num_hidden_layers:
+    if tuned and min(tuned) >= len(decoder_of(model).layers):
         return model  # every matrix lies above the cut, which PEFT takes for a mistake
     return PeftModel.from_pretrained(model, str(adapter))

@@ -1,18 +1,16 @@
 """Stage `phrases`: the reference-language phrases that make each sampled feature fire (paper A, sec. 2.1)."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
-from jaxtyping import Int
 from torch import nn
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from isogloss.config.measures import Compute, Phrases
 from isogloss.errors import IsoglossError
@@ -20,10 +18,10 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.phrases.passages import Corpus, Excerpt, Passage
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.top_windows import Windows, document_peaks, no_windows, qualifying, strongest
-from isogloss.tables import TableWriter, iter_table, write_table
-from isogloss.text.segments import read_segments
+from isogloss.tables import TableWriter, write_table
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +32,7 @@ PHRASES = pa.schema(
         "feature": pa.int32(),
         "rank": pa.int32(),
         "text": pa.string(),
-        "ids": pa.list_(pa.int32()),  # what the model reads of an exported phrase, BOS left out; null: the text
+        "ids": pa.list_(pa.int32()),  # what the model reads of a phrase cut out of a text, BOS left out; null: the text
         "activation": pa.float32(),
         "feature_max": pa.float32(),
         "segments": pa.list_(pa.string()),
@@ -42,22 +40,12 @@ PHRASES = pa.schema(
 )
 
 
-class Statement(NamedTuple):
-    """A document that consists of parallel segments, as the model reads it."""
-
-    document: str
-    segments: list[str]  # ids
-    ids: list[int]  # tokens, BOS first
-    first: Int[np.ndarray, " tokens"]  # first segment that the window round each own token touches
-    last: Int[np.ndarray, " tokens"]  # last segment, inclusive
-
-
 def find_phrases(
     *,
     lm: str,
     sae: str,
     documents: str,
-    segments: str,
+    segments: str | None,
     phrases: str,
     counts: str,
     layers: Sequence[int],
@@ -67,16 +55,19 @@ def find_phrases(
 ) -> None:
     """Write the phrases of every `feature_stride`-th feature of each layer's SAE (`sae`/layer_{l}).
 
-    The statements of the table `documents` are read in file order until `corpus_tokens` tokens are
-    reached. A document's strongest token, with `window` tokens on each side, is a window if its
-    activation is at least `threshold` times the feature's maximum over the corpus; the `per_feature`
-    strongest are kept, of equal ones the earliest. A window becomes a phrase by growing to whole
-    segments, since these are what has a translation; a text that a feature already has is dropped
-    and counted. `activation` is the one recorded in the document, to 16 significant bits.
+    The table `documents` is read in file order until `corpus_tokens` tokens are reached; a document that is longer
+    than the model reads is searched in pieces. The strongest token of a document, or of a piece, with `window` tokens
+    on each side is a window if its activation is at least `threshold` times the feature's maximum over the corpus;
+    the `per_feature` strongest are kept, of equal ones the earliest. `activation` is the one recorded in the
+    document, to 16 significant bits. A text that a feature already has is dropped and counted.
 
-    Memory holds the tables' segments, one group of documents and the kept windows. Raises
-    `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by
-    spaces, and a NaN.
+    With the table `segments`, documents that consist of parallel segments are searched, and a window becomes a phrase
+    by growing to whole segments, since these are what has a translation. Without it every document is, and the
+    window is the phrase, as in exports (`phrases.exported`): `ids` are its tokens, which are never tokenised again,
+    `text` its characters without white space at the ends; a blank one is dropped and counted.
+
+    Memory holds one group of documents, the kept windows, a layer's phrases, and of `segments` those searched. Raises
+    `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by spaces, and a NaN.
     """
     layers, corpus_tokens = sorted(layers), settings.corpus_tokens
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
@@ -87,8 +78,8 @@ def find_phrases(
     )
     stride = settings.feature_stride
     sampled = {layer: torch.arange(0, len(encoder.b_enc), stride) for layer, encoder in encoders.items()}
-    memory = read_segments(segments)
-    corpus = _statements(documents, memory, load_tokenizer(lm), context_length(model), settings.window)
+    corpus = Corpus(documents, segments, load_tokenizer(lm), context_length(model), corpus_tokens)
+    passages = corpus.passages(settings.window)
     kept = {layer: no_windows(len(features), settings.per_feature) for layer, features in sampled.items()}
 
     places = sum(map(len, sampled.values()))
@@ -96,39 +87,34 @@ def find_phrases(
     n_documents = n_tokens = 0
     with tqdm(total=corpus_tokens, unit="token", desc="searching", mininterval=1) as bar:
         while n_tokens < corpus_tokens:
-            group: list[Statement] = []
+            group: list[Passage] = []
             start = n_tokens
-            while len(group) < group_size and n_tokens < corpus_tokens and (statement := next(corpus, None)):
-                group.append(statement)
-                n_tokens += len(statement.ids) - 1
+            while len(group) < group_size and n_tokens < corpus_tokens and (passage := next(passages, None)):
+                group.append(passage)
+                n_tokens += len(passage.ids) - 1
             if not group:
                 break
-            windows = _search(model, encoders, sampled, group, n_documents, compute.token_budget)
+            windows = _search(model, encoders, sampled, group, compute.token_budget)
             kept = {layer: strongest(kept[layer], windows[layer]) for layer in layers}
-            n_documents += len(group)
+            n_documents = group[-1].number + 1
             bar.update(n_tokens - start)
     if n_documents == 0:
-        raise IsoglossError(f"{documents}: no document there has segments, so there is nothing to find phrases in")
+        what = "text" if segments is None else "segments"
+        raise IsoglossError(f"{documents}: no document there has {what}, so there is nothing to find phrases in")
     if n_tokens < corpus_tokens:
         logger.info("the corpus ended after %d of %d tokens", n_tokens, corpus_tokens)
 
-    needed = {int(number) for windows in kept.values() for number in windows.document.unique()}
-    names = {
-        number: row["segments"]
-        for number, row in enumerate(_rows(documents))
-        if number < n_documents and number in needed
-    }
     tally = []
     total = 0
     with TableWriter(phrases, PHRASES, metadata) as writer:
         for layer in layers:
-            rows, summary = _phrases(kept[layer], sampled[layer].tolist(), settings.threshold, names, memory)
+            rows, summary = _phrases(kept[layer], sampled[layer].tolist(), settings.threshold, corpus)
             if rows:
-                columns = ["feature", "rank", "text", "activation", "feature_max", "segments"]
-                frame = pl.DataFrame(rows, schema=columns, orient="row")
+                columns = ["feature", "rank", "activation", "feature_max", *Excerpt._fields]
+                lists: dict[str, Any] = {"ids": pl.List(pl.Int32), "segments": pl.List(pl.String)}
+                frame = pl.DataFrame(rows, schema=columns, schema_overrides=lists, orient="row")
                 phrase = pl.int_range(total, total + len(rows), dtype=pl.Int64)
-                ids = pl.lit(None, pl.List(pl.Int32))
-                writer.write(frame.with_columns(phrase=phrase, layer=pl.lit(layer), ids=ids))
+                writer.write(frame.with_columns(phrase=phrase, layer=pl.lit(layer)))
             total += len(rows)
             tally.append({"layer": layer, **summary, "documents": n_documents, "tokens": n_tokens})
         if total == 0:
@@ -143,16 +129,15 @@ def _search(
     model: nn.Module,
     encoders: Mapping[int, Encoder],
     sampled: Mapping[int, torch.Tensor],
-    group: Sequence[Statement],
-    offset: int,
+    group: Sequence[Passage],
     token_budget: int,
 ) -> dict[int, Windows]:
-    """One window a document and feature, by layer; `offset` is the number of the group's first document."""
-    longest = max(len(statement.first) for statement in group)
+    """One window a passage and feature, by layer."""
+    longest = max(len(passage.first) for passage in group)
     first, last = torch.zeros(len(group), longest, dtype=torch.long), torch.zeros(len(group), longest, dtype=torch.long)
-    for row, statement in enumerate(group):
-        first[row, : len(statement.first)] = torch.from_numpy(statement.first)
-        last[row, : len(statement.last)] = torch.from_numpy(statement.last)
+    for row, passage in enumerate(group):
+        first[row, : len(passage.first)] = torch.from_numpy(passage.first)
+        last[row, : len(passage.last)] = torch.from_numpy(passage.last)
     activation = {layer: torch.zeros(len(group), len(features)) for layer, features in sampled.items()}
     position = {layer: torch.zeros(len(group), len(features), dtype=torch.long) for layer, features in sampled.items()}
 
@@ -166,8 +151,8 @@ def _search(
         visit_residuals(model, batch, list(sampled), visit)
 
     with torch.no_grad():
-        each_batch([statement.ids for statement in group], work, token_budget=token_budget)
-    numbers = torch.arange(offset, offset + len(group))[:, None]
+        each_batch([passage.ids for passage in group], work, token_budget=token_budget)
+    numbers = torch.tensor([passage.number for passage in group])[:, None]
     windows = {}
     for layer, values in activation.items():
         if values.isnan().any():
@@ -181,90 +166,34 @@ def _search(
 
 
 def _phrases(
-    windows: Windows,
-    features: Sequence[int],
-    threshold: float,
-    names: Mapping[int, Sequence[str]],
-    memory: Mapping[str, str],
+    windows: Windows, features: Sequence[int], threshold: float, corpus: Corpus
 ) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
     """The rows of a layer's phrases, features ascending, and what was found and dropped."""
-    rows: list[tuple[Any, ...]] = []
     enough = qualifying(windows, threshold)
-    with_phrases = duplicates = 0
-    for index in enough[:, 0].nonzero().squeeze(1).tolist():
-        with_phrases += 1
-        texts: dict[str, tuple[float, list[str]]] = {}
-        for window in enough[index].nonzero().squeeze(1).tolist():
-            span = slice(int(windows.first[index, window]), int(windows.last[index, window]) + 1)
-            ids = list(names[int(windows.document[index, window])][span])
-            text = " ".join(memory[name] for name in ids)
-            if text in texts:
+    places = torch.stack(windows[1:], dim=-1)  # document, first and last
+    spans = [list(map(tuple, of[keep].tolist())) for of, keep in zip(places, enough, strict=True)]
+    excerpts = corpus.excerpts(set(chain.from_iterable(spans)))
+    rows: list[tuple[Any, ...]] = []
+    with_phrases = duplicates = empty = 0
+    for index, feature in enumerate(features):
+        values = windows.activation[index].tolist()
+        seen: dict[str, tuple[Any, ...]] = {}
+        for value, span in zip(values, spans[index], strict=False):
+            excerpt = excerpts[span]
+            if not excerpt.text:
+                empty += 1
+            elif excerpt.text in seen:
                 duplicates += 1
             else:
-                texts[text] = (float(windows.activation[index, window]), ids)
-        maximum = float(windows.activation[index, 0])
-        rows += [
-            (features[index], rank, text, activation, maximum, ids)
-            for rank, (text, (activation, ids)) in enumerate(texts.items())
-        ]
+                seen[excerpt.text] = (feature, len(seen), value, values[0], *excerpt)
+        with_phrases += bool(seen)
+        rows += seen.values()
     summary = {
         "features_sampled": len(features),
         "features_with_phrases": with_phrases,
         "windows": int(enough.sum()),
         "duplicates_dropped": duplicates,
+        "empty_dropped": empty,
         "n_phrases": len(rows),
     }
     return rows, summary
-
-
-def _rows(path: str) -> Iterator[dict[str, Any]]:
-    """The documents that consist of segments, in file order."""
-    for frame in iter_table(path, columns=["document", "segments", "text"], batch_size=512):
-        for row in frame.iter_rows(named=True):
-            if row["segments"]:
-                yield row
-
-
-def _statements(
-    path: str, memory: Mapping[str, str], tokenizer: PreTrainedTokenizerBase, max_length: int, window: int
-) -> Iterator[Statement]:
-    if not tokenizer.is_fast:
-        raise IsoglossError(f"{path}: finding phrases needs a fast tokenizer (tokenizer.json) for character offsets")
-    for row in _rows(path):
-        lacking = [segment for segment in row["segments"] if segment not in memory]
-        if lacking:
-            raise IsoglossError(
-                f"{path}: document {row['document']}: segment {lacking[0]!r} is not in the segments' table;"
-                " make both tables again"
-            )
-        texts = [memory[segment] for segment in row["segments"]]
-        if " ".join(texts) != row["text"]:
-            raise IsoglossError(
-                f"{path}: document {row['document']} is not its segments joined by one space; make the table again"
-            )
-        encoded = tokenizer(row["text"], add_special_tokens=False, return_offsets_mapping=True)
-        ids: list[int] = encoded["input_ids"]  # type: ignore[assignment]
-        if len(ids) >= max_length:
-            raise IsoglossError(
-                f"{path}: document {row['document']} has {len(ids)} tokens, the model reads {max_length - 1};"
-                " raise architecture.context"
-            )
-        first, last = touched_segments(np.array(encoded["offset_mapping"]), [len(text) for text in texts], window)
-        yield Statement(row["document"], row["segments"], [int(tokenizer.bos_token_id), *ids], first, last)  # type: ignore[arg-type]
-
-
-def touched_segments(
-    offsets: Int[np.ndarray, "tokens two"], lengths: Sequence[int], window: int
-) -> tuple[Int[np.ndarray, " tokens"], Int[np.ndarray, " tokens"]]:
-    """First and last segment touched by the window of `window` tokens on each side of every token.
-
-    `offsets` are the tokens' character spans, `lengths` the segments' characters; segments are joined by one space.
-    """
-    ends = np.cumsum(np.array(lengths) + 1) - 1
-    starts = ends - np.array(lengths)
-    tokens = np.arange(len(offsets))
-    low = offsets[np.maximum(tokens - window, 0), 0]
-    high = offsets[np.minimum(tokens + window, len(offsets) - 1), 1]
-    first = np.searchsorted(ends, low, side="right")
-    last = np.searchsorted(starts, high, side="left") - 1
-    return np.minimum(first, last), last

@@ -11,15 +11,16 @@ import polars as pl
 import pyarrow as pa
 from tqdm import tqdm
 
-from isogloss.config.measures import Translation as TranslationSettings
+from isogloss.config.translation import Translation as TranslationSettings
 from isogloss.errors import IsoglossError
 from isogloss.phrases.translators import (
-    MachineTranslation,
     Original,
     Phrase,
     Translation,
     TranslationMemory,
     Translator,
+    multilingual_translation,
+    opus_translation,
 )
 from isogloss.resume import digest_of
 from isogloss.tables import TableWriter, iter_tables, open_table, table_metadata
@@ -32,7 +33,7 @@ TRANSLATIONS = pa.schema(
         "layer": pa.int32(),
         "feature": pa.int32(),
         "text": pa.string(),  # null: there is no usable translation, see status
-        "ids": pa.list_(pa.int32()),  # what the model reads, for exported phrases in the reference language
+        "ids": pa.list_(pa.int32()),  # what the model reads, for exported phrases in their own language
         "status": pa.string(),
         "chrf": pa.float32(),  # of the text translated back, against the phrase; null without a back model
     }
@@ -53,26 +54,29 @@ def translate(
     layers: Sequence[int],
     output: str,
     lang: str,
-    reference: str,
+    source_lang: str,
     settings: TranslationSettings,
-    segments: str | None,
-    translator: str | None,
-    back_translator: str | None,
-    target: str | None,
-    back_target: str | None,
+    segments: str | None = None,
+    translator: str | None = None,
+    back_translator: str | None = None,
+    target: str | None = None,
+    back_target: str | None = None,
+    codes: str | None = None,
     state_folder: str,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write a row for every phrase of `layers`, in the order of the tables `phrases`.
 
-    The `reference` language's rows are the phrases' own texts and ids. The backend `parallel` looks
-    up `segments`, the language's parallel texts. `opus-mt` takes the model folder `translator`
-    (`isogloss.sources.marian` says what engines differ in): the best of `beam_size` beams, by
-    `engine` in `compute_type`, with `>>target<<` first if `target` is given. What is not usable
+    The rows of `source_lang`, the phrases' language, are the phrases' own texts and ids. The backend
+    `parallel` looks up `segments`, the language's parallel texts. The others take the model folder
+    `translator` (`isogloss.sources.translation_engine` says what engines differ in): the best of
+    `beam_size` beams, by `engine` in `compute_type`. `opus-mt` puts `>>target<<` first if `target` is
+    given, and translates back with the model `back_translator`; `nllb` and `madlad` take the languages'
+    `codes` (a file) and translate back with the same model unless `round_trip` is off. Each usable
+    translation that is translated back is scored by chrF (character 6-grams, 0 to 100) against its
+    phrase, 0 where nothing comes back; below `minimum_chrf` it is dropped. What is not usable
     (`STATUSES`) keeps its row, without text. A text that several phrases of a chunk have is translated
-    once. With the model `back_translator`, each usable translation is translated back and scored by
-    chrF (character 6-grams, 0 to 100) against its phrase, 0 where nothing comes back; below
-    `minimum_chrf` it is dropped.
+    once.
 
     No more than a chunk of 8192 phrases is held. Finished chunks are kept in `state_folder`, so that a
     killed job goes on with the next one and writes the same table; a chunk counts as finished for the
@@ -84,21 +88,16 @@ def translate(
     """
     machine: Translator
     backend = settings.backend
-    if lang == reference:
+    if lang == source_lang:
         machine = Original()
     elif backend == "parallel":
         machine = TranslationMemory(lang, _needed(segments, "segments", lang))
+    elif backend == "opus-mt":
+        folder = _needed(translator, "translator", lang)
+        machine = opus_translation(folder, back_translator, target=target, back_target=back_target, settings=settings)
     else:
-        machine = MachineTranslation(
-            _needed(translator, "translator", lang),
-            back_translator,
-            target=target,
-            back_target=back_target,
-            engine=settings.engine,
-            compute_type=settings.compute_type,
-            beam_size=settings.beam_size,
-            minimum_chrf=settings.minimum_chrf,
-        )
+        folder = _needed(translator, "translator", lang)
+        machine = multilingual_translation(folder, _needed(codes, "codes", lang), settings)
     layers = sorted(layers)
     total = sum(len(rows) for rows in _rows(phrases, layers, ["layer"]))
     if total == 0:
@@ -106,14 +105,14 @@ def translate(
             f"{', '.join(phrases)}: no phrases of layers {layers}; lower phrases.feature_stride or phrases.threshold"
         )
     columns = ["phrase", "layer", "feature", "text"]
-    columns += ["ids"] if lang == reference else ["segments"] if backend == "parallel" else []
+    columns += ["ids"] if lang == source_lang else ["segments"] if backend == "parallel" else []
     folder = Path(state_folder)
     parts: list[Path] = []
     counts: Counter[str] = Counter()
     with tqdm(total=total, unit="phrase", desc=f"into {lang}", mininterval=1) as bar:
         for rows in _chunks(_rows(phrases, layers, columns)):
             part = folder / f"part_{len(parts):06}.parquet"
-            digest = digest_of(metadata.get("code"), lang, reference, machine.identity, rows.schema, rows.rows())
+            digest = digest_of(metadata.get("code"), lang, source_lang, machine.identity, rows.schema, rows.rows())
             before = bar.n
             statuses = _finished(part, digest)
             example = ""
@@ -126,11 +125,11 @@ def translate(
             parts.append(part)
             counts.update(statuses)
             bar.update(before + len(rows) - bar.n)
-            _require_usable(counts, lang, output, example)
+            _require_usable(counts, lang, output, example, backend)
 
     by_status = {status: counts[status] for status in STATUSES}
     logger.info("%s: %s", lang, _listed(by_status))
-    facts = {"lang": lang, "reference": reference, "backend": None if lang == reference else backend}
+    facts = {"lang": lang, "source_lang": source_lang, "backend": None if lang == source_lang else backend}
     with TableWriter(output, TRANSLATIONS, {**metadata, **facts, **machine.facts, "counts": by_status}) as writer:
         for part in parts:
             writer.write(open_table(part).read())
@@ -186,15 +185,17 @@ def _finished(part: Path, digest: str) -> list[str] | None:
         return None
 
 
-def _require_usable(counts: Counter[str], lang: str, output: str, example: str) -> None:
+def _require_usable(counts: Counter[str], lang: str, output: str, example: str, backend: str) -> None:
     done = counts.total()
     if 2 * counts["ok"] >= done:
         return
     unusable = {status: n for status, n in counts.items() if n and status != "ok"}
     if max(unusable, key=lambda status: unusable[status]) == "low_chrf":
         mend = "lower translation.minimum_chrf, or check id, revision and target of both models"
-    else:
+    elif backend == "opus-mt":
         mend = f"check id, revision and target of translation.models.{lang}"
+    else:
+        mend = f"check id and revision of translation.model, and translation.codes.{lang}"
     raise IsoglossError(
         f"{output}: {sum(unusable.values())} of the first {done} translations into {lang} are unusable"
         f" ({_listed(unusable)}){example}; {mend}"

@@ -53,24 +53,24 @@ def measure_quality(
     is the share of `ok`. `chrf` is the mean over the `n_chrf` phrases that were translated back, those
     dropped for a low score too, with the percentile interval of `isogloss.stats.hierarchical_bootstrap`,
     which draws features and then phrases (null without a back model). `characters_ratio` is the mean
-    number of characters of the usable translations over that of the same phrases in the reference
+    number of characters of the usable translations over that of the same phrases in their own
     language (null if its tables are not given).
 
     A text is read in batches and let go; a few numbers a phrase are held for one language at a time,
-    and the reference's lengths. Raises `IsoglossError` where tables of two languages differ in their
+    and the originals' lengths. Raises `IsoglossError` where tables of two languages differ in their
     phrases.
     """
     paths: dict[str, list[str]] = {}
     for lang, path in zip(langs, translations, strict=True):
         paths.setdefault(lang, []).append(path)
-    reference = table_metadata(translations[0]).get("reference")
-    original = _read(paths[reference]) if reference in paths else None
+    source_lang = table_metadata(translations[0]).get("source_lang")
+    original = _read(paths[source_lang]) if source_lang in paths else None
     rows = []
     for lang, tables in paths.items():
         language = _read(tables)
         if original is not None and not np.array_equal(language.phrase, original.phrase):
             raise IsoglossError(
-                f"{tables[0]}: the phrases are not those of {paths[str(reference)][0]}; translate both again"
+                f"{tables[0]}: the phrases are not those of {paths[str(source_lang)][0]}; translate both again"
             )
         measured = _measured(language, original, statistics.confidence, statistics.bootstrap, (seed, *lang.encode()))
         rows.append({"lang": lang, **measured})

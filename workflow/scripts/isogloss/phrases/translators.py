@@ -1,20 +1,24 @@
-"""Ways to get phrases of the reference language into another one (paper A, sec. 2.1)."""
+"""Ways to get phrases into another language (paper A, sec. 2.1)."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from isogloss.config.translation import Translation as Settings
 from isogloss.errors import IsoglossError
 from isogloss.text.segments import read_segments
+
+if TYPE_CHECKING:
+    from isogloss.sources.translation_model import TranslationModel
 
 
 class Phrase(NamedTuple):
     """What a backend may know of a phrase."""
 
     phrase: int
-    text: str  # in the reference language
+    text: str
     segments: list[str]  # ids of the parallel segments that it consists of
 
 
@@ -28,7 +32,7 @@ class Translation(NamedTuple):
 
 @runtime_checkable
 class Translator(Protocol):
-    """A way to get phrases of the reference language into one other language."""
+    """A way to get phrases into one other language."""
 
     facts: dict[str, Any]  # for the table's metadata
     identity: list[Any]  # of all that its translations depend on, beside the phrases
@@ -39,7 +43,7 @@ class Translator(Protocol):
 
 
 class Original:
-    """The reference language: each phrase is its own translation."""
+    """The phrases' own language: each is its own translation."""
 
     def __init__(self) -> None:
         self.facts, self.identity = {}, []
@@ -81,40 +85,35 @@ class TranslationMemory:
 
 
 class MachineTranslation:
-    """An OPUS-MT model, and perhaps one back into the reference language that its translations are scored by."""
+    """A translation model, and perhaps one back into the phrases' language that its translations are scored by.
+
+    `facts` says where the models come from; `folders` is where they are.
+    """
 
     def __init__(
         self,
-        folder: str,
-        back_folder: str | None,
+        model: "TranslationModel",
+        back: "TranslationModel | None",
         *,
-        target: str | None,
-        back_target: str | None,
-        engine: str,
-        compute_type: str,
-        beam_size: int,
-        minimum_chrf: float | None,
+        settings: Settings,
+        facts: Mapping[str, Any],
+        folders: Sequence[str],
     ) -> None:
-        from isogloss.sources.opus import OpusModel  # torch and transformers, which the other backends do without
-
-        settings = {"engine": engine, "compute_type": compute_type, "beam_size": beam_size}
-        self._model = OpusModel(folder, target=target, **settings)
-        self._back = OpusModel(back_folder, target=back_target, **settings) if back_folder else None
-        self._minimum = minimum_chrf
+        self._model, self._back = model, back
+        self._minimum = settings.minimum_chrf
         self.facts = {
-            **settings,
-            "engine_version": self._model.engine.version,
-            "translator": _origin(folder),
-            "target": target,
-            "back_translator": _origin(back_folder) if back_folder else None,
-            "back_target": back_target,
-            "minimum_chrf": minimum_chrf,
+            "engine": settings.engine,
+            "compute_type": settings.compute_type,
+            "beam_size": settings.beam_size,
+            "engine_version": model.engine.version,
+            **facts,
+            "minimum_chrf": settings.minimum_chrf,
         }
         packages = ("torch", "transformers", "sentencepiece", "sacrebleu")
         self.identity = [
             self.facts,
             [version(name) for name in packages],
-            [_files(path) for path in (folder, back_folder) if path],
+            [_files(path) for path in folders],
         ]
 
     def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
@@ -137,11 +136,59 @@ class MachineTranslation:
         return [translations[phrase.text] for phrase in phrases]
 
 
+def opus_translation(
+    folder: str, back_folder: str | None, *, target: str | None, back_target: str | None, settings: Settings
+) -> MachineTranslation:
+    """With an OPUS-MT model, and perhaps one of the other direction."""
+    from isogloss.sources.opus import load_opus  # torch and transformers, which the other backends do without
+
+    run = {"engine": settings.engine, "compute_type": settings.compute_type, "beam_size": settings.beam_size}
+    model = load_opus(folder, target=target, **run)
+    back = load_opus(back_folder, target=back_target, **run) if back_folder else None
+    facts = {
+        "translator": _origin(folder),
+        "target": target,
+        "back_translator": _origin(back_folder) if back_folder else None,
+        "back_target": back_target,
+    }
+    return MachineTranslation(
+        model, back, settings=settings, facts=facts, folders=[path for path in (folder, back_folder) if path]
+    )
+
+
+def multilingual_translation(folder: str, codes: str, settings: Settings) -> MachineTranslation:
+    """With one model of all languages, which also translates back if `translation.round_trip` says so.
+
+    `codes` is the file of `isogloss.sources.language_codes.write_codes`.
+    """
+    from isogloss.sources.multilingual import load_multilingual
+
+    pair = json.loads(Path(codes).read_text(encoding="utf-8"))
+    there, back = load_multilingual(
+        folder,
+        backend=settings.backend,
+        source=pair["source"],
+        target=pair["target"],
+        engine=settings.engine,
+        compute_type=settings.compute_type,
+        beam_size=settings.beam_size,
+    )
+    origin, turned = _origin(folder), settings.round_trip
+    facts = {
+        "translator": origin,
+        "source": pair["source"],
+        "target": pair["target"],
+        "back_translator": origin if turned else None,
+        "back_target": pair["source"] if turned else None,
+    }
+    return MachineTranslation(there, back if turned else None, settings=settings, facts=facts, folders=[folder])
+
+
 def _origin(folder: str) -> dict[str, Any]:
     """Where a fetched model came from."""
     path = Path(folder) / "fetched.json"
     fetched = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {key: fetched.get(key) for key in ("id", "revision")}
+    return {key: fetched.get(key) for key in ("id", "revision", "licence")}
 
 
 def _files(folder: str) -> list[list[Any]]:

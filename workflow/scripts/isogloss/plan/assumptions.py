@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from isogloss.config.measures import Translation
+from isogloss.config.translation import Translation
 
 # Tokens of the same content for one token of English, in a 256k vocabulary such as Gemma's. A guess from scripts and
 # word forms, no measurement: Latin scripts near English, Devanagari and Malayalam split finer.

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visited
 from isogloss.scoring.lens import Lens, score_words
-from isogloss.scoring.packing import attention_masks, pack, packs
+from isogloss.scoring.packing import attention_masks, pack
 from isogloss.scoring.trees import Tree, tree_of
 
 logger = logging.getLogger(__name__)
@@ -63,10 +63,10 @@ def score_continuations(
     float tolerance, sliding windows included. A letter is a continuation of one token. States are those of
     `state_layers`, of the prompts `with_states` (default: all). At most `token_budget` positions are in a batch.
     """
-    sequences = _sequences(prompts, continuations, packed=packs(lens.model))
-    if not packs(lens.model):
+    sequences = _sequences(prompts, continuations, packed=lens.packed)
+    if not lens.packed:
         name = type(lens.model).__name__
-        logger.warning("%s is not known to compute a packed prompt exactly: a forward for each continuation", name)
+        logger.warning("%s computes a packed prompt otherwise: a forward for each continuation", name)
     wanted = [with_states is None or with_states[owner] for owner in sequences.owners]
     sums: list[list[Tensor]] = [[] for _ in sequences.ids]
     greedy: list[list[Tensor]] = [[] for _ in sequences.ids]
@@ -147,12 +147,12 @@ def _forward(lens: Lens, batch: Batch, lengths: Sequence[int], trees: Sequence[T
     """One forward of the batch without the head."""
     device = next(lens.model.parameters()).device
     inputs: dict[str, Any] = {"attention_mask": batch.attention_mask.to(device)}
-    if packs(lens.model):
+    if lens.packed:
         packed = pack(lengths, trees)
         positions = packed.position_ids.to(device)
         mask = attention_masks(lens.model, packed.allowed, positions, positions)
         inputs = {"attention_mask": mask, "position_ids": positions}
-    lens.model.base_model(input_ids=batch.input_ids.to(device), use_cache=False, **inputs)
+    lens.decoder.body(input_ids=batch.input_ids.to(device), use_cache=False, **inputs)
 
 
 def _edges(lens: Lens, kept: dict[int, Tensor], layers: Sequence[int], trees: Sequence[Tree]) -> list[_Edges]:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import Decoder, decoder_of, hidden_of, unwrapped
 from isogloss.models.hooks import computing, head_logits, read_after
+from isogloss.scoring.trial import packs
 
 # Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
 _TILE = {"cpu": (256, 2048)}
@@ -26,15 +27,16 @@ class Lens(NamedTuple):
     decoder: Decoder
     final_norm: bool  # whether the final norm is applied to hidden layers (the paper's formula is silent)
     softcap: bool  # whether Gemma 2's soft-cap of logits is
+    packed: bool  # whether the model takes a prompt and all its continuations in one sequence (`packs`)
 
 
 def lens_of(model: nn.Module, *, final_norm: bool = True, softcap: bool = True) -> Lens:
-    """The logit lens of a causal LM of any architecture that `decoder_of` understands.
+    """The logit lens of a causal LM of any architecture that `decoder_of` understands, tried on few tokens.
 
     Raises `IsoglossError` if the last layer, final norm and head of `model` do not make its logits.
     """
     inner = unwrapped(model)
-    lens = Lens(inner, decoder_of(model), final_norm, softcap)
+    lens = Lens(inner, decoder_of(model), final_norm, softcap, packs(model))
     _check(lens)
     return lens
 

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from isogloss.models.architecture import unwrapped
 from isogloss.scoring.trees import Tree, ancestors
 
-# Architectures that take a mask of ours layer by layer and put tokens where the position ids given say: tested to be
-# exact.
-_PACKABLE = {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3"}
+SLIDING, CHUNK = "sliding_window", "attention_chunk_size"  # settings that bound how far a layer sees, in tokens
 
 
 class Packed(NamedTuple):
@@ -50,29 +48,20 @@ def attention_masks(
     """What `model` takes as attention mask: what is added to attention scores, by kind of layer if they differ.
 
     A sliding-window layer sees as far back as the positions of `queries` and `keys` are apart, not the columns of
-    the packed sequence.
+    the packed sequence; one with chunks (Llama 4) sees its own chunk.
     """
     parameter = next(model.parameters())
     allowed, queries, keys = (part.to(parameter.device) for part in (allowed, queries, keys))
     config: Any = unwrapped(model).config.get_text_config()
-    window = getattr(config, "sliding_window", None)
+    window, chunk = getattr(config, SLIDING, None), getattr(config, CHUNK, None)
     kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
     masks: dict[str, Tensor] = {}
     for kind in sorted(kinds):
         visible = allowed
         if kind == "sliding_attention" and window:
             visible = allowed & (keys[:, None, :] > queries[:, :, None] - window)
+        if kind == "chunked_attention" and chunk:
+            visible = allowed & (keys[:, None, :] // chunk == queries[:, :, None] // chunk)
         mask = torch.zeros(visible.shape, dtype=parameter.dtype, device=parameter.device)
         masks[kind] = mask.masked_fill_(~visible, torch.finfo(parameter.dtype).min)[:, None]
     return masks if len(masks) > 1 else masks.popitem()[1]
-
-
-def packs(model: nn.Module) -> bool:
-    """Whether `model` is known to compute the same in a packed sequence as in one for each continuation."""
-    config = unwrapped(model).config.get_text_config()
-    return (
-        config.model_type in _PACKABLE
-        and config._attn_implementation in ("eager", "sdpa")
-        and set(getattr(config, "layer_types", None) or []) <= {"full_attention", "sliding_attention"}
-        and not getattr(config, "use_bidirectional_attention", None)
-    )

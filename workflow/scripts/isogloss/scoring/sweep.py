@@ -1,7 +1,7 @@
 """One pass over prompts for many ways of steering them (paper B, sec. 2.3): vectors × layers × γ."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
 import torch
@@ -12,11 +12,12 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
-from isogloss.models.batching import Batch, each_batch
-from isogloss.models.hooks import body_of, read_after, resumed_after
+from isogloss.models.batching import Batch, collate, each_batch
+from isogloss.models.hooks import body_of, changed_after, output_after, read_after, resumed_after
 from isogloss.scoring.lens import Lens, lens_of, score_words
-from isogloss.scoring.packing import attention_masks, packs
+from isogloss.scoring.packing import attention_masks
 from isogloss.scoring.trees import Trees, make_trees
+from isogloss.scoring.trial import agrees, later_pairs, trial_of
 
 _ROWS = 1024  # tokens that a forward may have beside each other even where the prompts of a batch have fewer
 _OF_A_QUESTION = 256  # and of one question: they are all in its mask, though its copies do not see each other
@@ -55,14 +56,14 @@ def steered_scores(
     continuations see it through that token's keys and values. So each prompt's cache is made once, and all that
     is steered after one layer goes on from there, beside each other, each blind to the rest: what a forward a
     configuration gives, to float tolerance, for less. Batches have at most `token_budget` prompt tokens.
-    Raises `IsoglossError` for a layer that the model does not have and for architectures that cannot be packed.
+    Raises `IsoglossError` for a layer that the model does not have and for one that fails `steers`.
     """
     check_layers(model, [addition.layer for addition in additions])
     lens = lens_of(model)
-    if not packs(model):
+    if not steers(lens):
         raise IsoglossError(
-            f"{type(lens.model).__name__} is not known to compute packed sequences exactly, which steering needs; leave"
-            " latent.steering out, or test it and add it to isogloss/scoring/packing.py"
+            f"{type(lens.model).__name__} computes sequences that are packed after a cached prompt otherwise than plain"
+            " ones, so that ways of steering cannot run beside each other; leave latent.steering out"
         )
     scores = torch.zeros(len(prompts), 1 + len(additions), len(continuations[0]) if prompts else 0)
     progress = tqdm(total=len(prompts), desc="questions", mininterval=2, disable=not show_progress)
@@ -77,6 +78,34 @@ def steered_scores(
     with progress:
         each_batch([prompt[:-1] for prompt in prompts], work, token_budget=token_budget)
     return scores
+
+
+@torch.inference_mode()
+def steers(lens: Lens) -> bool:
+    """Whether a sweep gives what plain forwards with a hook give: tried on few tokens, below the last layer.
+
+    Models whose layers hand more than hidden states to those above (Gemma 4's shared keys and values) do not.
+    """
+    layer = max(0, len(lens.decoder.layers) - 2)
+    trial = trial_of(lens.model)
+    vector = -2 * hidden_of(output_after(lens.model, collate(trial.prompts[:1]), layer))[0, -1].float()
+
+    def steered() -> Tensor:
+        prefixes = _read_prefixes(lens.model, collate([prompt[:-1] for prompt in trial.prompts]))
+        with read_after(lens.model, layer) as outputs:
+            _last_residual(lens, prefixes, trial.trees)
+        residual = _last_residual(lens, prefixes, trial.trees, after=(layer, _steered(outputs[0], vector[None])))
+        return lens.decoder.norm(residual[later_pairs(trial.trees)])
+
+    def adding(position: int) -> AbstractContextManager[None]:
+        def change(residual: Tensor) -> Tensor:
+            changed = residual.clone()
+            changed[:, position] = (residual[:, position].float() + vector).to(residual.dtype)
+            return changed
+
+        return changed_after(lens.model, layer, change)
+
+    return lens.packed and agrees(lens.model, trial, steered, during=adding)
 
 
 def check_layers(model: nn.Module, layers: Sequence[int]) -> None:

@@ -1,4 +1,4 @@
-"""Stage `fetch_documents`: the first documents of one language, from Parquet or JSON Lines files."""
+"""Stage `fetch_documents`: the first documents of one language, from Parquet, JSON Lines, CSV or TSV files."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from isogloss.config.text import DocumentSource
 from isogloss.errors import IsoglossError
-from isogloss.jsonl import json_object
 from isogloss.sources.hub import open_repository
+from isogloss.sources.rows import encoded, kind_of, read_rows
 from isogloss.tables import TableWriter
 
 DOCUMENTS = pa.schema({"document": pa.string(), "text": pa.string()})
-COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 ROWS = 4096  # of a row group
 
 
@@ -62,39 +60,13 @@ def fetch_documents(
 
 
 def _texts(path: Path, name: str, column: str) -> Iterator[str]:
-    try:
-        yield from _parquet(path, name, column) if name.endswith(".parquet") else _lines(path, name, column)
-    except (pa.ArrowInvalid, OSError, EOFError) as error:
-        raise IsoglossError(f"{name}: damaged or cut off ({str(error).splitlines()[0]}); fetch it again") from None
-
-
-def _parquet(path: Path, name: str, column: str) -> Iterator[str]:
-    with pq.ParquetFile(path) as table:
-        if column not in table.schema_arrow.names:
-            raise IsoglossError(f"{name}: no column {column!r}, there are {', '.join(table.schema_arrow.names)}")
-        for batch in table.iter_batches(batch_size=1024, columns=[column]):
-            for text in batch.column(0).to_pylist():
-                yield text or ""
-
-
-def _lines(path: Path, name: str, column: str) -> Iterator[str]:
-    compression = COMPRESSION.get(Path(name).suffix)
-    stem = name.removesuffix(Path(name).suffix) if compression else name
-    if not stem.endswith((".jsonl", ".json")):
-        raise IsoglossError(f"{name}: neither Parquet nor JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst); narrow `files`")
-    with pa.input_stream(str(path), compression=compression) as stream:
-        for number, line in enumerate(_split(stream), start=1):
-            record = json_object(line, f"{name}:{number}", "correct the line or leave the file out")
-            if not isinstance(record.get(column), str):
-                raise IsoglossError(f"{name}:{number}: no text under {column!r}; correct `column` or the line")
-            yield record[column]
-
-
-def _split(stream: Any) -> Iterator[bytes]:
-    """The lines of a binary stream, a chunk in memory at a time."""
-    rest = b""
-    while chunk := stream.read(1 << 20):
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from whole
-    if rest.strip():
-        yield rest
+    if not kind_of(name):
+        raise IsoglossError(
+            f"{name}: neither Parquet nor JSON Lines, CSV or TSV (.parquet, .jsonl, .csv, .tsv; .gz, .zst, .bz2 behind"
+            " the last three); narrow `files`"
+        )
+    for number, (text,) in read_rows(path, name, [column]):
+        if text is not None and not isinstance(text, str):
+            raise IsoglossError(f"{name}:{number}: no text under {column!r}; correct `column` or the line")
+        encoded(text or "", f"{name}:{number}")
+        yield text or ""

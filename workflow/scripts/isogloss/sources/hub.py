@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import httpx2
+import yaml
 from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
@@ -31,6 +32,7 @@ Kind = Literal["model", "dataset"]
 UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError)
 ELSEWHERE = "fetch it where there is a network, or give `folder` with the repository's files"
 TIMEOUT = 10  # seconds to wait for the Hub's first answer
+_CARD = "README.md"
 
 
 class Repository(NamedTuple):
@@ -196,7 +198,7 @@ def link(files: Mapping[str, Path], folder: Path) -> None:
 
 
 def record(folder: Path, repository: Repository, files: Mapping[str, Path], **more: Any) -> None:
-    """Write `fetched.json` about files taken from `repository`, by their names there."""
+    """Write `fetched.json` about files taken from `repository`, by their names there, and its licence."""
     write_record(
         folder,
         files,
@@ -204,8 +206,30 @@ def record(folder: Path, repository: Repository, files: Mapping[str, Path], **mo
         revision=repository.commit,
         requested=repository.requested,
         source="hub" if repository.commit else "folder",
+        licence=licence_of(repository),
         **more,
     )
+
+
+def licence_of(repository: Repository) -> str | None:
+    """The licence that the front matter of README.md names, as the Hub's model and data set cards have it.
+
+    `license`, or for licence `other` its `license_name`; None where there is no README.md or it names none.
+    """
+    if not repository.has(_CARD):
+        return None
+    try:
+        text = repository.take([_CARD])[_CARD].read_text(encoding="utf-8")
+        start, _, rest = text.partition("---\n")
+        front, closed, _ = rest.partition("\n---")
+        card = yaml.safe_load(front) if closed and not start.strip("\ufeff") else None
+    except (UnicodeDecodeError, yaml.YAMLError):
+        return None
+    if not isinstance(card, dict):
+        return None
+    licence = card.get("license")
+    named = (card.get("license_name") if licence == "other" else None) or licence
+    return ", ".join(map(str, named)) if isinstance(named, list) else named and str(named)
 
 
 def write_record(folder: Path, files: Mapping[str, Path], **more: Any) -> None:

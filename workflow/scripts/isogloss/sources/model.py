@@ -1,19 +1,18 @@
 """Stage `fetch_model`: weights, configuration and tokenizer of a causal language model."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig
 
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.models.folder import CONFIG, INDEX, WEIGHTS, check_architecture, read_config, shards_of
+from isogloss.models.loading import load_tokenizer
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.tables import atomic_path
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 VOCABULARIES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 OTHERS = (
     "generation_config.json",
@@ -37,9 +36,10 @@ NOUNS = {
 def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     """Make the folder `output` of links to the model's files, safetensors only.
 
-    The configuration comes first and is held against `architecture`, so that a wrong model costs no
-    large download. Raises `IsoglossError` for a model of another shape, without safetensors or
-    tokenizer, with a shard missing or cut off, and what `open_repository` raises.
+    The configuration comes first and is held against `architecture`, then the tokenizer, so that a wrong model costs
+    no large download. Raises `IsoglossError` for a model of another shape, one that isogloss could not measure
+    (`read_config`, `check_architecture`, `load_tokenizer`), without safetensors or tokenizer, with a shard missing
+    or cut off, and what `open_repository` raises.
     """
     repository = open_repository(source)
     if not repository.has(CONFIG):
@@ -51,9 +51,11 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     if not vocabulary:
         raise IsoglossError(f"{repository.where}: no tokenizer ({', '.join(VOCABULARIES)}); give a repository with one")
     others = [name for name in OTHERS if repository.has(name)]
-    files = first | repository.take([*others, *vocabulary, *weights])
+    texts = repository.take([*others, *vocabulary])
+    load_tokenizer(first[CONFIG].parent, repository.where)
+    files = first | texts | repository.take(weights)
     for name in weights:
-        _check_whole(files[name], f"{repository.where}: {name}")
+        check_whole(files[name], f"{repository.where}: {name}")
     with atomic_path(Path(output)) as aside:
         link(files, aside)
         record(aside, repository, files)
@@ -72,7 +74,7 @@ def _sharded(repository: Repository) -> bool:
 
 
 def _shards(index: Path, repository: Repository) -> list[str]:
-    shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    shards = shards_of(index, repository.where)
     lacking = [name for name in shards if not repository.has(name)]
     if lacking:
         raise IsoglossError(
@@ -82,7 +84,8 @@ def _shards(index: Path, repository: Repository) -> list[str]:
     return shards
 
 
-def _check_whole(path: Path, where: str) -> None:
+def check_whole(path: Path, where: str) -> None:
+    """Raise `IsoglossError` for what is no whole safetensors file."""
     try:
         with safe_open(path, framework="pt"):
             pass
@@ -120,14 +123,9 @@ def _first(config: Any, *names: str) -> Any:
 
 def read_shape(path: Path, where: str) -> dict[str, int]:
     """As `shape_of`, of the file `path`. Raises `IsoglossError` for what transformers knows no decoder of."""
-    try:
-        config = AutoConfig.from_pretrained(str(path.parent), local_files_only=True, trust_remote_code=False)
-        return shape_of(config)
-    except (ValueError, OSError, AttributeError, KeyError) as error:
-        raise IsoglossError(
-            f"{where}: {CONFIG} describes no decoder that transformers knows ({str(error).splitlines()[0]});"
-            " give a causal language model"
-        ) from None
+    config = read_config(path.parent, where)
+    check_architecture(config, where)
+    return shape_of(config)
 
 
 def _check_shape(path: Path, declared: Shape, where: str) -> None:

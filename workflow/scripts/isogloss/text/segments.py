@@ -1,18 +1,66 @@
-"""Parallel segments: what a translation memory knows of a language."""
+"""Parallel segments: what a translation memory knows of a language, and documents made of them."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby, islice
+from typing import Any, NamedTuple
+
+import pyarrow as pa
 
 from isogloss.errors import IsoglossError
-from isogloss.tables import iter_table
+from isogloss.tables import TableWriter, iter_table
+
+DOCUMENTS = pa.schema({"document": pa.string(), "segments": pa.list_(pa.string()), "text": pa.string()})
+LONGEST = 512  # segments of a document
+ROWS = 4096  # of a row group
 
 
-def read_segments(path: str) -> dict[str, str]:
-    """The texts of a language's parallel segments by id.
+class Segment(NamedTuple):
+    """A row of the table of a language's segments."""
+
+    segment: str  # id, the same in every language
+    text: str
+    document: str | None  # what it is a part of
+
+
+def read_segments(path: str, wanted: Collection[str] | None = None) -> dict[str, str]:
+    """The texts of a language's parallel segments by id; with `wanted` of these only.
 
     Raises `IsoglossError` for an id that is there twice.
     """
     memory: dict[str, str] = {}
     for frame in iter_table(path, columns=["segment", "text"]):
         for segment, text in frame.iter_rows():
+            if wanted is not None and segment not in wanted:
+                continue
             if segment in memory:
                 raise IsoglossError(f"{path}: segment {segment!r} is there twice; a segment has one text a language")
             memory[segment] = text
     return memory
+
+
+def write_documents(segments: str, output: str, metadata: Mapping[str, Any]) -> None:
+    """Write the table `output` (document, segments, text) of the documents that the table `segments` makes up."""
+    rows = (Segment(*row) for frame in iter_table(segments, list(Segment._fields)) for row in frame.iter_rows())
+    documents = joined(rows)
+    with TableWriter(output, DOCUMENTS, metadata) as writer:
+        while group := list(islice(documents, ROWS)):
+            writer.write({name: [row[place] for row in group] for place, name in enumerate(DOCUMENTS.names)})
+
+
+def joined(segments: Iterable[Segment]) -> Iterator[tuple[str, list[str], str]]:
+    """Name, segments' ids and text of each document, in the order of the segments.
+
+    Segments in a row that are parts of the same document are one, no more than `LONGEST`, joined by one space and
+    called as it is; the second such row is called NAME#2. A segment that is no part of anything is a document.
+    """
+    rows: Counter[str] = Counter()
+    for (name, _), run in groupby(segments, key=_document):
+        while part := list(islice(run, LONGEST)):
+            rows[name] += 1
+            called = name if rows[name] == 1 else f"{name}#{rows[name]}"
+            yield called, [one.segment for one in part], " ".join(one.text for one in part)
+
+
+def _document(segment: Segment) -> tuple[str, bool]:
+    return (segment.segment, False) if segment.document is None else (segment.document, True)

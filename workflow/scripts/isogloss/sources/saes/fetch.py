@@ -54,6 +54,7 @@ def fetch_sae(*, saes: Saes, sae_id: str, layer: int, d_model: int, model: str |
         "layout": located.layout,
         "ignored": sorted(saes.ignore),
         **({"model_name": sae.model} if sae.model else {}),
+        **({"centred_input": True} if sae.centred_input else {}),
     }
     with atomic_path(Path(output)) as aside:
         _save(sae, aside, about)

@@ -26,7 +26,7 @@ def centre_input(sae: PublishedSae) -> PublishedSae:
     b_enc = sae.b_enc
     if sae.subtracts_b_dec:
         b_enc = b_enc - sae.b_dec.mean() * sae.w_enc.sum(dim=0)
-    return sae._replace(w_enc=sae.w_enc - sae.w_enc.mean(dim=0), b_enc=b_enc)
+    return sae._replace(w_enc=sae.w_enc - sae.w_enc.mean(dim=0), b_enc=b_enc, centred_input=True)
 
 
 def scale_activations(sae: PublishedSae) -> PublishedSae:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from isogloss.config.pretrained import PretrainedModel, Saes, Source, sae_id
 from isogloss.errors import IsoglossError
 from isogloss.sources.hub import Repository, open_repository
+from isogloss.sources.saes.belonging import check_model
 from isogloss.sources.saes.published import Layout, Opened, Shape
 from isogloss.sources.saes.release import Release, find_release
 from isogloss.sources.saes.table import LAYOUTS
@@ -83,25 +84,34 @@ def sae_shape(saes: Saes, layer: int) -> Shape | None:
 
 
 def require_saes(models: Mapping[str, PretrainedModel]) -> None:
-    """Raise `IsoglossError` with a line for every SAE of which it is known without a network that it is not there."""
+    """Raise `IsoglossError` with a line for every model of which it is known, without a network, that SAEs are lacking.
+
+    Those of a local folder that are not there, those that SAELens' directory does not list, and a release that is of
+    another model.
+    """
     lines: list[str] = []
     for name, model in models.items():
+        lacking: dict[int, str] = {}
         for layer in model.layer_list if model.saes else ():
             try:
-                _require(model.saes, layer)
+                _require(model, layer)
             except IsoglossError as error:
-                lines.append(f"  models.{name}.saes: layer {layer}: {error}")
+                lacking[layer] = str(error)
+        if lacking:
+            layers = f"layer{'s' * (len(lacking) > 1)} {', '.join(map(str, lacking))}"
+            lines.append(f"  models.{name}.saes: {layers}: {next(iter(lacking.values()))}")
     if lines:
-        raise IsoglossError("\n".join([f"{len(lines)} SAE(s) of the configuration are not there", *lines]))
+        raise IsoglossError("\n".join(["SAEs of the configuration are not there", *lines]))
 
 
-def _require(saes: Saes | None, layer: int) -> None:
-    assert saes is not None
-    name = sae_id(saes, layer)
-    if saes.source is not None and saes.source.folder is not None:
-        locate(saes, name)
-    else:
-        _source(saes, name)
+def _require(model: PretrainedModel, layer: int) -> None:
+    assert model.saes is not None
+    name = sae_id(model.saes, layer)
+    source, release, _ = _source(model.saes, name)
+    if source.folder is not None:
+        locate(model.saes, name)
+    if release is not None and "model_name" not in model.saes.ignore:
+        check_model(release.model, model.source.id, f"release {release.name}")
 
 
 def _source(saes: Saes, name: str) -> tuple[Source, Release | None, str]:

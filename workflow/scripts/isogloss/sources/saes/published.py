@@ -29,6 +29,7 @@ class PublishedSae(NamedTuple):
     threshold: "Tensor | None" = None
     k: int | None = None
     unit_norm_input: bool = False  # x / ||x|| goes in
+    centred_input: bool = False  # x^ is that of x - mean(x); the encoder's weights have it folded in
     declared: int | None = None  # features by the config
 
 
@@ -72,24 +73,36 @@ def read_config(opened: Opened, name: str) -> dict[str, Any]:
     return config
 
 
-def check_keys(opened: Opened, config: Mapping[str, Any], known: Collection[str], part: str = "") -> dict[str, Any]:
-    """`config` without the keys that the user ignores; raises `IsoglossError` naming those that are not `known`."""
-    kept = {key: value for key, value in config.items() if key not in opened.ignore}
-    if unknown := sorted(kept.keys() - set(known)):
+def check_keys(
+    opened: Opened,
+    config: Mapping[str, Any],
+    known: Collection[str],
+    part: str = "its config",
+    optional: Collection[str] = (),
+) -> dict[str, Any]:
+    """`config` without the keys that the user ignores: those that are not known, and `optional` ones.
+
+    Raises `IsoglossError` naming the other keys that are not `known`.
+    """
+    kept = {key: value for key, value in config.items() if key not in opened.ignore or key in {*known} - {*optional}}
+    if unknown := sorted(kept.keys() - {*known}):
         raise IsoglossError(
-            f"{opened.where}: {part or 'its config'} has {', '.join(unknown)}, which isogloss does not know; if that"
-            " changes no activation, name it in saes.ignore"
+            f"{opened.where}: {part} has {', '.join(unknown)}, which isogloss does not know; if that changes no"
+            " activation, name it in saes.ignore"
         )
     return kept
 
 
-def check_neutral(opened: Opened, config: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> None:
+def check_neutral(
+    opened: Opened, config: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], optional: Collection[str] = ()
+) -> None:
     """Raise `IsoglossError` for a key of `neutral` whose value is none of those that change nothing."""
     for key, values in neutral.items():
         if key in config and not any(config[key] == value and type(config[key]) is type(value) for value in values):
+            mend = f", or name {key} in saes.ignore if it changes nothing here" if key in optional else ""
             raise IsoglossError(
-                f"{opened.where}: {key} is {json.dumps(config[key])}, which isogloss does not apply; give another SAE,"
-                f" or name {key} in saes.ignore if it changes nothing here"
+                f"{opened.where}: {key} is {json.dumps(config[key])}, which isogloss does not apply; give another"
+                f" SAE{mend}"
             )
 
 

@@ -24,6 +24,7 @@ class Release(NamedTuple):
 
     name: str
     repository: str  # of the Hub
+    model: str  # as SAELens calls it
     paths: Mapping[str, str]  # where an SAE lies in the repository, by its id
     scales: Mapping[str, float]  # by which its inputs are multiplied (norm_scaling_factor), by its id
     overrides: Mapping[str, Any]  # of what the SAEs' own configs say
@@ -61,6 +62,7 @@ def find_release(name: str) -> Release | None:
     return Release(
         name=name,
         repository=entry["repo_id"],
+        model=entry["model"],
         paths={sae["id"]: str(sae["path"]) for sae in saes},
         scales={sae["id"]: sae["norm_scaling_factor"] for sae in saes if "norm_scaling_factor" in sae},
         overrides=entry.get("config_overrides") or {},

@@ -39,6 +39,7 @@ NEUTRAL = {
     "seqpos_slice": (None, [None], [None, None], [0, None], [0]),  # positions that it was trained on
     "activation_fn": ("relu", "topk"),
 }
+OPTIONAL = {"prepend_bos", "seqpos_slice", "model_from_pretrained_kwargs"}  # of the context, which users may know about
 # About training and data. Special tokens are not read but BOS, which is left out of every measure.
 HARMLESS = words(
     "sae_lens_version sae_lens_training_version metadata dtype device hook_layer model_class_name "
@@ -75,13 +76,14 @@ SAME_STREAM = words(
 )
 LAYER_NORM = ("gpt2", "gpt-neo", "pythia", "opt-", "bloom")  # models whose weights it can centre: those with LayerNorm
 ENCODER = {"W_enc": "W_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
+MORE = {"scaling_factor": "scaling_factor", "topk_threshold": "threshold"}
 TENSORS = {
     "standard": {**ENCODER, "b_enc": "b_enc"},
     "topk": {**ENCODER, "b_enc": "b_enc"},
     "jumprelu": {**ENCODER, "b_enc": "b_enc", "threshold": "threshold"},
     "gated": {**ENCODER, "r_mag": "r_mag", "b_mag": "b_mag", "b_gate": "b_gate"},
-    "batchtopk": {**ENCODER, "b_enc": "b_enc", "topk_threshold": "threshold"},
-    "matryoshka_batchtopk": {**ENCODER, "b_enc": "b_enc", "topk_threshold": "threshold"},
+    "batchtopk": {**ENCODER, "b_enc": "b_enc"},
+    "matryoshka_batchtopk": {**ENCODER, "b_enc": "b_enc"},
 }
 
 
@@ -93,7 +95,12 @@ def _read(opened: Opened) -> PublishedSae:
     """
     config, architecture = _config(opened)
     kind = ARCHITECTURES[architecture]
-    tensors = read_tensors(opened, FILE, TENSORS[architecture], {"scaling_factor": "scaling_factor"})
+    tensors = read_tensors(opened, FILE, TENSORS[architecture], MORE)
+    if "batchtopk" in architecture and "threshold" not in tensors:
+        raise IsoglossError(
+            f"{opened.where}: a BatchTopK SAE without its threshold, so that activations depend on what else is in the"
+            " batch; save it by SAELens' save_inference_model"
+        )
     w_enc, b_enc, threshold = tensors["W_enc"], tensors.get("b_enc"), tensors.get("threshold")
     if architecture == "gated":
         w_enc, b_enc, threshold = Gate(w_enc, tensors["r_mag"], tensors["b_mag"], tensors["b_gate"]).jumprelu()
@@ -131,8 +138,8 @@ def _config(opened: Opened) -> tuple[dict[str, Any], str]:
         raise IsoglossError(
             f"{opened.where}: its architecture is {architecture}; understood are {', '.join(ARCHITECTURES)}"
         )
-    config = check_keys(opened, config, READ | NEUTRAL.keys() | HARMLESS)
-    check_neutral(opened, config, NEUTRAL)
+    config = check_keys(opened, config, READ | NEUTRAL.keys() | HARMLESS, optional=OPTIONAL)
+    check_neutral(opened, config, NEUTRAL, OPTIONAL)
     if config.get("activation_fn") == "topk":
         architecture = "topk"
     return config, architecture

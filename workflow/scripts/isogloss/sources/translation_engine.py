@@ -1,4 +1,4 @@
-"""Two engines that run a Marian model: CTranslate2 and transformers.
+"""Two engines that run an encoder-decoder that translates: CTranslate2 and transformers.
 
 CTranslate2 is several times faster on a CPU, most of all with int8 weights (tests/bench_translation.py),
 and transformers is the reference. Greedy decoding in float32 gives the same tokens with both. Beam search may differ
@@ -7,6 +7,7 @@ tables record. For a study of paper A's size take `ctranslate2` with `int8`, whi
 all translation jobs run on GPUs.
 """
 
+import json
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from transformers import MarianMTModel, MarianTokenizer
+from transformers import AutoModelForSeq2SeqLM
 
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, each_batch, make_batches
@@ -28,16 +29,21 @@ _BATCH = {"cpu": 1024, "cuda": 16384}  # source tokens of a batch, padding inclu
 
 @runtime_checkable
 class Engine(Protocol):
-    """A way to run a Marian model."""
+    """A way to run a translation model."""
 
     version: str
 
     def generate(
-        self, sources: Sequence[Sequence[int]], limits: Sequence[int], advance: Callable[[int], object]
+        self,
+        sources: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        advance: Callable[[int], object],
+        first: int | None = None,
     ) -> list[list[int]]:
         """The best output of each source (ids, </s> last), in order, as ids without </s>.
 
-        An output stops at its limit or later, when the longest limit of its batch is reached.
+        With `first`, a language's token, outputs begin with that by force; it is no part of what comes
+        back. An output stops at its limit or later, when the longest limit of its batch is reached.
         `advance` gets how many sources are done.
         """
         ...
@@ -50,7 +56,7 @@ class CTranslate2Engine:
     than several threads a batch, and the thread count changes no output.
     """
 
-    def __init__(self, folder: Path, tokenizer: MarianTokenizer, compute_type: str, beam_size: int) -> None:
+    def __init__(self, folder: Path, compute_type: str, beam_size: int) -> None:
         import ctranslate2
 
         converted = folder / "ctranslate2"
@@ -67,10 +73,9 @@ class CTranslate2Engine:
             )
         self.version = version("ctranslate2")
         self._beam_size = beam_size
-        vocabulary: Any = tokenizer.encoder
-        targets: Any = tokenizer.target_encoder if tokenizer.separate_vocabs else vocabulary
-        self._source = {number: token for token, number in vocabulary.items()}
-        self._target: dict[str, int] = targets
+        self._source = _vocabulary(converted, "source")
+        self._names = _vocabulary(converted, "target")
+        self._target = {token: number for number, token in enumerate(self._names)}
         threads = torch.get_num_threads() if self._device == "cpu" else 1
         self._ahead = 2 * threads  # batches in the queue: none waits, and progress is seen
         self._translator = ctranslate2.Translator(
@@ -82,7 +87,11 @@ class CTranslate2Engine:
         )
 
     def generate(
-        self, sources: Sequence[Sequence[int]], limits: Sequence[int], advance: Callable[[int], object]
+        self,
+        sources: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        advance: Callable[[int], object],
+        first: int | None = None,
     ) -> list[list[int]]:
         """As `Engine.generate`. A batch that the GPU's memory cannot hold is tried again in halves."""
         outputs: list[list[int]] = [[] for _ in sources]
@@ -97,11 +106,12 @@ class CTranslate2Engine:
             while batches or pending:
                 while batches and len(pending) < self._ahead:
                     rows = batches.pop(0)
-                    pending.append((rows, self._start(sources, limits, rows)))
+                    pending.append((rows, self._start(sources, limits, rows, first)))
                 rows, results = pending.popleft()
                 try:
                     for row, result in zip(rows, results, strict=True):
-                        outputs[row] = [self._target[token] for token in result.result().hypotheses[0]]
+                        tokens = result.result().hypotheses[0][first is not None :]
+                        outputs[row] = [self._target[token] for token in tokens]
                 except RuntimeError as error:
                     if "out of memory" not in str(error).lower():
                         raise
@@ -118,20 +128,29 @@ class CTranslate2Engine:
                 logger.warning("out of GPU memory: going on with %d tokens a batch", budget)
         return outputs
 
-    def _start(self, sources: Sequence[Sequence[int]], limits: Sequence[int], rows: Sequence[int]) -> Any:
+    def _start(
+        self, sources: Sequence[Sequence[int]], limits: Sequence[int], rows: Sequence[int], first: int | None
+    ) -> Any:
         return self._translator.translate_batch(
             [[self._source[number] for number in sources[row]] for row in rows],
+            target_prefix=None if first is None else [[self._names[first]]] * len(rows),
             asynchronous=True,
             beam_size=self._beam_size,
             max_input_length=0,
-            max_decoding_length=max(limits[row] for row in rows),
+            max_decoding_length=max(limits[row] for row in rows) + (first is not None),
         )
+
+
+def _vocabulary(converted: Path, side: str) -> list[str]:
+    """A converted model's tokens by their ids, as the converter wrote them; its two sides may share one file."""
+    own, shared = converted / f"{side}_vocabulary.json", converted / "shared_vocabulary.json"
+    return json.loads((own if own.exists() else shared).read_text(encoding="utf-8"))
 
 
 class TransformersEngine:
     """The model in `folder` by transformers' own `generate`, on the GPU if there is one."""
 
-    def __init__(self, folder: Path, tokenizer: MarianTokenizer, compute_type: str, beam_size: int) -> None:
+    def __init__(self, folder: Path, compute_type: str, beam_size: int) -> None:
         if compute_type not in ("float32", "bfloat16", "float16"):
             raise IsoglossError(
                 f"translation.compute_type {compute_type} needs translation.engine ctranslate2; transformers has"
@@ -139,11 +158,9 @@ class TransformersEngine:
             )
         self.version = version("transformers")
         self._beam_size = beam_size
-        self._pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
-        self._end = int(tokenizer.eos_token_id)  # type: ignore[arg-type]
         self._device = best_device()
         model = _quietly(
-            lambda: MarianMTModel.from_pretrained(
+            lambda: AutoModelForSeq2SeqLM.from_pretrained(
                 str(folder),
                 dtype=getattr(torch, compute_type),
                 local_files_only=True,
@@ -151,6 +168,7 @@ class TransformersEngine:
                 trust_remote_code=False,
             )
         )
+        self._pad, self._end = int(model.config.pad_token_id), int(model.config.eos_token_id)
         settings = model.generation_config
         settings.max_length = None  # the limit is given with each batch,
         settings.forced_eos_token_id = None  # and what reaches it must not look as if it had ended
@@ -158,10 +176,15 @@ class TransformersEngine:
 
     @torch.no_grad()
     def generate(
-        self, sources: Sequence[Sequence[int]], limits: Sequence[int], advance: Callable[[int], object]
+        self,
+        sources: Sequence[Sequence[int]],
+        limits: Sequence[int],
+        advance: Callable[[int], object],
+        first: int | None = None,
     ) -> list[list[int]]:
         """As `Engine.generate`. A batch that the GPU's memory cannot hold is tried again in halves."""
         outputs: list[list[int]] = [[] for _ in sources]
+        given = 1 + (first is not None)  # where decoding starts, and the language
 
         def work(batch: Batch) -> None:
             generated = self._model.generate(  # type: ignore[operator]
@@ -169,9 +192,10 @@ class TransformersEngine:
                 attention_mask=batch.attention_mask.to(self._device),
                 do_sample=False,
                 num_beams=self._beam_size,
-                max_new_tokens=max(limits[row] for row in batch.rows),
+                forced_bos_token_id=first,
+                max_new_tokens=max(limits[row] for row in batch.rows) + given - 1,
             )
-            for row, ids in zip(batch.rows, generated[:, 1:].tolist(), strict=True):
+            for row, ids in zip(batch.rows, generated[:, given:].tolist(), strict=True):
                 outputs[row] = ids[: ids.index(self._end)] if self._end in ids else ids
             advance(len(batch.rows))
 
@@ -179,7 +203,7 @@ class TransformersEngine:
         return outputs
 
 
-ENGINES: dict[str, Callable[[Path, MarianTokenizer, str, int], Engine]] = {
+ENGINES: dict[str, Callable[[Path, str, int], Engine]] = {
     "ctranslate2": CTranslate2Engine,
     "transformers": TransformersEngine,
 }
