@@ -266,7 +266,7 @@ VERSION_6 = {
         "dataset_path": "Skylion007/openwebtext",
     },
 }
-OLDEST = {  # jbloom/GPT2-Small-SAEs-Reformatted
+OLDEST = {  # version 2, of which GPT-2's best-known SAEs are
     "model_name": "gpt2-small",
     "hook_point": f"blocks.{LAYER + 1}.hook_resid_pre",
     "hook_point_layer": LAYER + 1,

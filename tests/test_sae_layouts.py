@@ -69,7 +69,7 @@ SCOPED: dict[str, tuple[Callable[..., None], str, str, str, dict[str, Any]]] = {
     ),
     "dictionary-learning": (
         standins.dictionary_learning,
-        "canrager/saebench_gemma-2-2b_width-2pow12_date-1109",
+        "someone/saebench",
         f"resid_post_layer_{LAYER}/trainer_0",
         "dictionary_learning_1",
         {"kind": "jumprelu", "model": "google/gemma-2-2b"},

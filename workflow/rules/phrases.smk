@@ -52,10 +52,16 @@ rule phrases:
         "../scripts/phrases.py"
 
 
+def widths_source(wildcards):
+    """The SAE as an input where the study does not declare its width; other weights change no phrase of the exports."""
+    saes = model_of(wildcards).saes
+    return [] if saes.features else ancient(f"results/{wildcards.model}/sae/layer_{wildcards.layer}")
+
+
 rule exported_phrases:
     input:
         lm="results/{model}/lm",
-        sae="results/{model}/sae/layer_{layer}",
+        sae=widths_source,
         exports="results/{model}/neuronpedia/layer_{layer}",
     output:
         phrases="results/{model}/phrases/layer_{layer}.parquet",
@@ -72,6 +78,7 @@ rule exported_phrases:
     params:
         **sections(settings=STUDY.phrases.without("check", "corpus_tokens", "texts", "language")),
         code=code("exported_phrases"),
+        features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,
     message:
         "Read the phrases of {wildcards.model}, layer {wildcards.layer}, from the exports"

@@ -10,7 +10,7 @@ with stage(snakemake):
         records=snakemake.output.records,
         counts=snakemake.output.counts,
         layer=int(snakemake.wildcards.layer),
-        features=sae_width(snakemake.input.sae),
+        features=snakemake.params.features or sae_width(snakemake.input.sae),
         settings=snakemake.params.settings,
         checked_records=snakemake.params.checked_records,
         metadata=provenance(snakemake),
