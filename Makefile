@@ -65,9 +65,11 @@ format: $(VENV)/.dev
 	ruff format .
 	snakefmt Snakefile workflow
 
-## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration
+## make schema    writes the JSON Schema and the key reference in config/README.md from the typed configuration,
+##                and config/families.md from what the tests go through
 schema: $(VENV)/.run
 	PYTHONPATH=workflow/scripts python -m isogloss.config.schema
+	python tests/families.py
 
 ## make bench     ratios of isogloss to the plain way, measured in one run
 bench: $(VENV)/.dev

@@ -157,7 +157,7 @@ def okapi_requests(folder: Path, shape: Shape) -> list[Any]:
         path = folder / "data" / "es" / f"{split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    task = okapi_task(shape.task, folder, "es", ["es"], shots=10, seed=0).task
+    task = okapi_task(shape.task, folder, "es", ["es"], shots=10, seed=0).parts[0].task
     task.build_all_requests(limit=shape.questions)
     return [(task, instance) for instance in task.instances]
 

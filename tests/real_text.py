@@ -31,7 +31,7 @@ def flores_plus(folder: Path, texts: Mapping[str, Sequence[str]] = TEXTS, kind: 
                 "glottocode": "stan1293",
                 "variant": "".join(variant),
                 "text": text,
-                "url": url,
+                "url": URLS[number % len(URLS)],
                 "domain": "wikinews",
                 "topic": "health",
                 "has_image": "yes",
@@ -39,7 +39,7 @@ def flores_plus(folder: Path, texts: Mapping[str, Sequence[str]] = TEXTS, kind: 
                 "last_updated": "1.0",
                 "split": "dev",
             }
-            for number, (text, url) in enumerate(zip(sentences, URLS, strict=False))
+            for number, text in enumerate(sentences)
         ]
         write_rows(folder / "dev" / f"{code}.{kind}", rows)
     return folder

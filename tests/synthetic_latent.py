@@ -51,7 +51,8 @@ def _process(
 ) -> dict[str, list[dict[str, Any]]]:
     key, n, table = {"task": task}, {"n": 400}, language_table()
     accuracy = {code: 0.3 + 0.5 * near[code] for code in codes}
-    answers = [{**key, "lang": code, **bounded("accuracy", accuracy[code], 0.045), **n} for code in codes]
+    guessed = {**n, "chance": 0.25}
+    answers = [{**key, "lang": code, **bounded("accuracy", accuracy[code], 0.045), **guessed} for code in codes]
     pairs = []
     for a, b in product(codes, codes):
         if a != b:
@@ -78,7 +79,7 @@ def _process(
                 | bounded("log_ratio", None if code == "en" else ratio, 0.08)
                 | bounded("accuracy_native", right, 0.04)
                 | bounded("accuracy_reference", right if code == "en" else 0.25 + 0.4 * depth**2, 0.04)
-                | {"accuracy_letters": right + 0.02, **n}
+                | {"accuracy_letters": right + 0.02, **guessed}
             )
     correlation = [
         {**key, "target": target}

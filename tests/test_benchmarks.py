@@ -127,7 +127,7 @@ def _quiet() -> Iterator[None]:
 def run(lm: Path, data: dict[str, str], output: Path, lang: str = "hi", **changes: Any) -> Any:
     settings: dict[str, Any] = {
         "adapter": None,
-        "common_languages": LANGUAGES,
+        "languages": dict.fromkeys(data, LANGUAGES),
         "shots": dict.fromkeys(data, 2),
         "questions": dict.fromkeys(data),
         "seed": 7,
@@ -401,7 +401,7 @@ def test_endings_given_in_two_languages_are_read_in_their_files_own(tmp_path: Pa
     write(folder, "zh", "val", both)
     write(folder, "en", "val", upstream("hellaswag", "en", [0, 1, 2]))
     made = okapi_task("hellaswag", folder, "zh", ["en", "zh"], shots=0, seed=0)
-    assert [row["endings"] for row in made.questions.rows] == plain
+    assert list(made.parts[0].task.dataset["val"]["endings"]) == plain
     del both[1]["endings"][2]["zh"]
     write(folder, "zh", "val", both)
     with pytest.raises(IsoglossError, match=r"zh/val.jsonl, line 2: choice C is empty"):
@@ -460,7 +460,7 @@ def test_few_questions_are_of_every_kind_and_the_same_in_any_order() -> None:
 def test_examples_are_the_same_in_every_language_and_never_the_question(task: str, data: dict[str, str]) -> None:
     shown = {}
     for lang in LANGUAGES:
-        made = okapi_task(task, data[task], lang, LANGUAGES, shots=3, seed=5).task
+        made = okapi_task(task, data[task], lang, LANGUAGES, shots=3, seed=5).parts[0].task
         made.build_all_requests(limit=None)
         contexts = dict.fromkeys(instance.args[0] for instance in made.instances)
         shown[lang] = [re.findall(r"(?:train|test|val)\d\d", context) for context in contexts]
@@ -610,7 +610,7 @@ def test_long_prompts_are_counted_and_keep_bos(
         table = run(short_folder, part, tmp_path / "o.parquet", lang="en", shots={"mmlu": 2, "arc": 0})
     assert table_metadata(tmp_path / "o.parquet")["truncated"] == {"mmlu": 12, "arc": 0}
     assert "mmlu: 12 of 12 prompts cut" in caplog.text
-    made = okapi_task("mmlu", data["mmlu"], "en", LANGUAGES, shots=2, seed=7).task
+    made = okapi_task("mmlu", data["mmlu"], "en", LANGUAGES, shots=2, seed=7).parts[0].task
     made.build_all_requests(limit=1)
     tokenizer = AutoTokenizer.from_pretrained(short_folder)
     model = AutoModelForCausalLM.from_pretrained(short_folder, dtype=torch.float32).eval()

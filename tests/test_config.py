@@ -9,12 +9,13 @@ import yaml
 from isogloss.config import REMOVED, Study, load_study, schema
 from isogloss.config.base import Section
 from isogloss.config.measures import Languages
-from isogloss.config.model import AnalysedModel
+from isogloss.config.model import AnalysedModel, Shape
 from isogloss.config.texts import StudyTexts
 from isogloss.errors import IsoglossError
 
 REPOSITORY = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((REPOSITORY / "config" / "config.yaml").read_text(encoding="utf-8"))
+SHAPE = Shape(layers=28, d_model=1024, d_mlp=3072, heads=16, key_value_heads=8, d_head=128, vocabulary=151936)
 STUDIES = sorted((REPOSITORY / "config" / "studies").glob("*.yaml"))
 GEMMA = yaml.safe_load((REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml").read_text(encoding="utf-8"))
 
@@ -38,10 +39,18 @@ def test_the_default_is_valid_and_languages_have_one_order():
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("languages.high_resource", ["en", "xx"], r"languages\.high_resource: unknown language 'xx'; allowed: en, zh"),
+        ("languages.high_resource", ["en", "xx"], r"languages\.high_resource: unknown language 'xx'; codes are BCP 47"),
         ("languages.high_resource", ["en", "zh", "en"], r"languages\.high_resource: named twice: en"),
         ("languages.high_resource", ["en", "hi"], r"languages: in both groups: hi"),
         ("languages.high_resource", ["zh"], r"reference 'en' must be one of high_resource"),
+        ("languages.high_resource", [], r"languages: give high_resource and medium_low_resource, or others"),
+        ("languages.others", ["ja"], r"languages: others beside groups; give others, or high_resource and"),
+        ("languages", {"others": ["ja", "en"]}, r"languages: others: en is the reference; leave it out there"),
+        (
+            "languages",
+            {"others": ["zh"]},
+            r"languages\.others: models\.skewed has the analysis gap, which compares",
+        ),
         ("models.skewed.shares.en", 0.5, r"models\.skewed\.shares: shares sum to 1\.1; they must sum to 1"),
         ("models.skewed.shares.en", -0.1, r"share of en is -0\.1; allowed: above 0 and below 1"),
         ("models.skewed.layers", [0, 9], r"models\.skewed: layers \[9\]: the model has layers 0 to 3"),
@@ -59,7 +68,11 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ("alignment.runs.all-l2.languages", ["en"], r"the reference en cannot be aligned to itself"),
         ("alignment.runs.ml-l0.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 0"),
         ("alignment.runs.base", {"target_layer": 0, "languages": ["hi"]}, r"'base' means the model without"),
-        ("benchmarks.tasks.triviaqa", {"shots": 1}, r"benchmarks\.tasks\.triviaqa"),
+        (
+            "benchmarks.tasks.triviaqa",
+            {"shots": 1},
+            r"benchmarks\.tasks\.triviaqa\.lm_eval: arc, hellaswag, mmlu are Okapi.s, any other",
+        ),
     ],
 )
 def test_each_mistake_is_named_with_its_key_and_what_is_allowed(path: str, value: Any, message: str):
@@ -69,7 +82,7 @@ def test_each_mistake_is_named_with_its_key_and_what_is_allowed(path: str, value
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_studies_are_valid_and_named_like_their_files(path: Path):
-    study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")))
+    study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")), shape_of=lambda _: SHAPE)
     assert study.study == path.stem
     assert load_study(study.model_dump(mode="json")) == study
 
@@ -131,6 +144,57 @@ def test_a_language_that_the_world_lacks():
         load_study(config)
 
 
+def test_languages_that_the_world_lacks_come_with_advice_that_leads_somewhere():
+    advice = "without templates in gl, leave out"
+    with pytest.raises(
+        IsoglossError, match=rf"languages: gl not in world\.languages \(en, zh, .*\); {advice}"
+    ) as caught:
+        load_study(changed("languages.medium_low_resource", ["mr", "ml", "hi", "id", "ca", "gl"]))
+    assert len(str(caught.value).splitlines()) == 2
+    config = changed("world.languages", ["en", "zh"])
+    config["latent"]["tasks"]["hellaswag"]["languages"] = ["en", "hi"]
+    with pytest.raises(IsoglossError) as caught:
+        load_study(config)
+    said = "hellaswag.languages: hi not in world.languages (en, zh); add there, or leave out"
+    assert said in str(caught.value)
+
+
+def test_a_language_without_a_flores_code_in_a_corpus_that_is_named_by_them():
+    config = yaml.safe_load((REPOSITORY / "config" / "studies" / "latent-process.yaml").read_text(encoding="utf-8"))
+    config["languages"] = {"others": ["ku", "pt-PT", "sw"]}
+    config["parallel"] = {"folder": "corpus", "files": "{flores}.tsv"}
+    config["latent"]["tasks"] = {"hellaswag": {"source": {"folder": "questions"}}}
+    with pytest.raises(
+        IsoglossError, match=r"parallel: no FLORES-200 code of ku, pt-PT for \{flores\}; write \{lang\}"
+    ):
+        load_study(config)
+
+
+def test_a_study_whose_analyses_compare_no_groups_needs_none():
+    config = changed("languages", {"reference": "en", "others": ["hi", "zh"]})
+    for model in config["models"].values():
+        model["analyses"] = ["similarity", "benchmarks", "latent", "bilingual"]
+    config["alignment"]["runs"] = {}
+    del config["bilingual"]["languages"]
+    study = load_study(config)
+    assert study.languages.all == ["en", "zh", "hi"]
+    assert study.bilingual_languages == ["en", "zh"]
+
+
+def test_languages_without_an_instruction_are_asked_in_cloze():
+    config = yaml.safe_load((REPOSITORY / "config" / "studies" / "latent-process.yaml").read_text(encoding="utf-8"))
+    config["languages"] = {"reference": "sw", "others": ["gl", "en"]}
+    config["latent"]["tasks"] = {"hellaswag": {"source": {"folder": "questions"}}}
+    message = r"hellaswag\.prompt: no instruction in {} for letters; set cloze, or add it to resources/prompts\.yaml"
+    with pytest.raises(IsoglossError, match=message.format("sw")):
+        load_study(config)
+    config["latent"]["instruction"] = "native"
+    with pytest.raises(IsoglossError, match=message.format("sw, gl")):
+        load_study(config)
+    config["latent"]["tasks"]["hellaswag"]["prompt"] = "cloze"
+    assert load_study(config).latent_languages("hellaswag") == ["en", "sw", "gl"]
+
+
 def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
     study = load_study(DEFAULT)
     expected = study.model_dump(mode="json")
@@ -144,7 +208,7 @@ def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
     assert study.numbers() == expected
     assert study.compute.numbers() == {"dtype": "float32"}
     for path in STUDIES:
-        study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")))
+        study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")), shape_of=lambda _: SHAPE)
         for model, numbers in zip(study.models.values(), study.numbers()["models"].values(), strict=True):
             assert numbers == model.model_dump(mode="json")  # sections by step and by name
 

@@ -15,10 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
     GemmaConfig,
-    GPT2Config,
-    MistralConfig,
     Qwen2Config,
-    Qwen3Config,
 )
 
 from isogloss.latent.prompts import encode_question
@@ -35,12 +32,9 @@ COMMON |= {"head_dim": 16, "max_position_embeddings": 512}
 TIED = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 OTHERS = {
     "gemma": GemmaConfig(**COMMON),
-    "gpt2": GPT2Config(vocab_size=320, n_embd=32, n_layer=3, n_head=2, initializer_range=0.2, **TIED),
-    "mistral": MistralConfig(**COMMON, sliding_window=16),
     "qwen2 with windows": Qwen2Config(
         **COMMON, **TIED, use_sliding_window=True, sliding_window=16, max_window_layers=1
     ),
-    "qwen3": Qwen3Config(**COMMON, **TIED),
     "bloom": BloomConfig(vocab_size=320, hidden_size=32, n_layer=3, n_head=2, initializer_range=0.2),
 }
 PACKED = [*FAMILIES, *(name for name in OTHERS if name != "bloom")]

@@ -69,6 +69,14 @@ def test_equal_accuracies_have_no_correlation(tmp_path):
     assert row["p_adjusted"][1] == pytest.approx(row["p"][1])
 
 
-def test_a_language_on_one_side_only(tmp_path):
-    with pytest.raises(IsoglossError, match="task arc: hi, mr in only one"):
+def test_a_language_without_a_gap_is_refused_and_one_without_the_task_left_out(tmp_path, caplog):
+    with pytest.raises(
+        IsoglossError, match=r"task arc: mr in .*accuracy\.parquet only, not in .*summary\.parquet; bench"
+    ):
         run(tmp_path, {"arc": [0.5] * 6}, accuracy_langs=[*LANGS[:5], "mr"])
+    values = [0.5, 0.4, 0.45, 0.2, 0.1]
+    caplog.clear()
+    row = run(tmp_path, {"arc": values}, accuracy_langs=LANGS[:5])["gap_accuracy_correlation"].row(0, named=True)
+    alone = run(tmp_path, {"arc": values}, GAPS[:5], LANGS[:5])["gap_accuracy_correlation"].row(0, named=True)
+    assert row == alone
+    assert f"task arc: not in {LANGS[5]}, whose gap is left out" in caplog.text

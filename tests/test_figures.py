@@ -1,5 +1,6 @@
 """Every figure and HTML table of the catalogue, from synthetic tables with known values."""
 
+import json
 import os
 import re
 import subprocess
@@ -18,7 +19,7 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from isogloss.languages import language_table
+from isogloss.languages import in_order, language_table
 from isogloss.report import wanted
 from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
 from isogloss.report.entry import load
@@ -277,12 +278,39 @@ def test_undefined_values_leave_gaps_not_errors():
     )
 
 
-def test_the_first_eleven_languages_never_share_both_colour_and_marker():
-    """The others are too many for a look of their own: their colour tells the script."""
-    from isogloss.report.figures.style import marker
+def test_languages_of_a_study_never_share_both_colour_and_marker():
+    from isogloss.report.figures.style import language_looks
 
-    looks = [(row.colour, marker(code)) for code, row in language_table().items()][:11]
-    assert len(set(looks)) == len({shape for _, shape in looks}) == 11
+    table = language_table()
+    every = language_looks(tuple(in_order([*table, "pt-BR", "sr-Latn", "yue", "gsw", "gl", "cy", "es-419"])))
+    assert len(every) == len(set(every.values())) == 129
+    eleven = {code: every[code] for code in list(table)[:11]}
+    assert [paint for paint, _ in eleven.values()] == [row.colour for row in table.values()][:11]
+    assert len({shape for _, shape in eleven.values()}) == 11
+    few = ("en", "sq", "sw", "tr", "nso", "gsw", "gl", "cy")
+    assert len(set(language_looks(few).values())) == len(few)
+    assert {paint for paint, _ in language_looks(few[1:]).values()} == {table["sq"].colour}  # of their script
+
+
+def test_a_study_without_groups_is_drawn_in_one_panel():
+    no_groups = {"reference": "en", "others": ["es", "hi"], "high_resource": [], "medium_low_resource": []}
+    context = Context("skewed", {**wanted.figure_settings(CONFIG), "languages": no_groups})
+    frame = make_tables(CONFIG, "skewed")["similarity"].filter(pl.col("lang").is_in(["en", "es", "hi"]))
+    figure = load(FIGURES["similarity"].drawing)({"similarity": frame}, context)
+    assert [axes.get_visible() for axes in figure.axes] == [True, False]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["Spanish (es)", "Hindi (hi)", "shuffled pairs, same colours"]
+
+
+def test_a_title_is_no_formula():
+    config = json.loads(json.dumps(CONFIG))
+    config["models"]["skewed"]["title"] = r"_$\nonsense$ {{ 7*7 }}"
+    context = Context("", wanted.figure_settings(config))
+    models = wanted.compared_models(config)
+    tables = {f"{model}/{name}": frame for model in models for name, frame in make_tables(config, model).items()}
+    figure = load(PLANTED_TRUTH.drawing)(tables, context)
+    figure.draw_without_rendering()
+    assert r"\$\nonsense\$ {{ 7*7 }}" in {text.get_text().strip(" _") for text in figure.legends[0].get_texts()}
 
 
 def test_labels_of_close_points_do_not_overlap():
@@ -405,15 +433,15 @@ def test_labels_of_steps_do_not_overlap_and_name_the_ends():
 
 
 def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
-    from isogloss.report.figures.style import class_look
     from isogloss.report.shared.classes import LOOKS
 
     tables = bilingual_tables(("en", "es"), 4)
     lines = {line.get_label(): to_hex(line.get_color()) for line in draw("selectivity", **tables).axes[1].lines}
-    assert lines["mixed"] == class_look("mixed").colour
+    assert lines["mixed"] == LOOKS["mixed"].colour
     assert lines["Spanish (es)"] == language_table()["es"].colour.lower()
     colours = {row[3] for row in errorbars(draw("intervention", **tables).axes[0])}
-    assert colours == {class_look(code).colour.lower() for code in ("en", "es", "mixed", "random")}
+    looks = [*(language_table()[code].colour for code in ("en", "es")), LOOKS["mixed"].colour, LOOKS["random"].colour]
+    assert colours == {paint.lower() for paint in looks}
     assert not {look.colour.lower() for look in LOOKS.values()} & {
         row.colour.lower() for row in language_table().values()
     }

@@ -296,6 +296,12 @@ def test_scores_are_those_of_sacrebleu_and_japanese_is_counted_in_characters():
     assert found.bleu == pytest.approx(corpus_bleu(hypotheses, [references], tokenize="char").score)
     assert found.chrf == pytest.approx(corpus_chrf(hypotheses, [references]).score)
     assert found.bleu > 0 == score_translations(hypotheses, references, "en").bleu
+    assert (
+        found
+        == score_translations(hypotheses, references, "zh-TW")
+        == score_translations(hypotheses, references, "yue")
+    )
+    assert score_translations(hypotheses, references, "ja-Latn").bleu == 0
     assert score_translations(references, references, "ja") == pytest.approx((100, 100))
 
 

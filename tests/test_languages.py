@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from itertools import pairwise
 
+import pytest
 from babel import Locale
 
-from isogloss.languages import in_order, language_table, world_languages
+from isogloss.languages import canonical_code, in_order, language, language_table, world_languages
 
 OWN_COLOUR = ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi", "ja"]
 OF_MMMLU = ["ar", "bn", "de", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "sw", "yo", "zh"]
@@ -60,3 +61,95 @@ def test_eleven_languages_come_first_in_colours_of_their_own_and_the_others_shar
 def test_the_world_is_told_where_it_has_templates_and_order_is_the_tables():
     assert world_languages() == ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi"]
     assert in_order(["sw", "zh-Hant", "hi", "ar", "en"]) == ["en", "hi", "sw", "ar", "zh-Hant"]
+    assert in_order(["yue", "sr-Latn", "gl", "he", "en"]) == ["en", "he", "gl", "sr-Latn", "yue"]
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "script", "family", "flores"),
+    [
+        ("sw", "Swahili", "Latn", "Bantu", "swh_Latn"),
+        ("gl", "Galician", "Latn", "Galician", "glg_Latn"),
+        ("be", "Belarusian", "Cyrl", "Belarusian", "bel_Cyrl"),
+        ("cy", "Welsh", "Latn", "Welsh", "cym_Latn"),  # not wel, as libraries have it
+        ("yue", "Cantonese", "Hant", "Cantonese", "yue_Hant"),
+        ("gsw", "Swiss German", "Latn", "Swiss German", "gsw_Latn"),
+        ("mai", "Maithili", "Deva", "Maithili", "mai_Deva"),
+        ("no", "Norwegian", "Latn", "Norwegian", "nor_Latn"),
+        ("ku", "Kurdish", "Latn", "Kurdish", None),  # kmr or kur
+        ("acq", "acq", "Arab", "acq", "acq_Arab"),  # CLDR has a script and no name
+        ("tl", "Tagalog", "Latn", "Malayo-Polynesian", "tgl_Latn"),  # of the table: CLDR calls it fil
+        ("sr-Latn", "Serbian (Latin)", "Latn", "Slavic", "srp_Latn"),
+        ("zh-TW", "Chinese (Taiwan)", "Hant", "Sinitic", "zho_Hant"),
+        ("pt-BR", "Portuguese (Brazil)", "Latn", "Romance", "por_Latn"),
+        ("pt-PT", "Portuguese (Portugal)", "Latn", "Romance", None),  # a variety that FLORES-200 doesn't have
+        ("es-419", "Spanish (Latin America)", "Latn", "Romance", None),
+        ("ca-valencia", "Catalan (valencia)", "Latn", "Romance", None),
+    ],
+)
+def test_any_language_has_name_script_family_and_the_codes_that_follow(
+    code: str, name: str, script: str, family: str, flores: str | None
+):
+    row = language(code)
+    assert row[:4] == (code, name, script, family)
+    assert row.flores == flores
+    assert re.fullmatch(r"#[0-9A-F]{6}", row.colour)
+
+
+def test_scripts_codes_and_order_of_the_table_follow_from_cldr_too():
+    """What is derived for other languages is right for those that the table has by hand."""
+    from isogloss.languages import _by_cldr
+
+    rows = language_table()
+    derived = {code: _by_cldr(code) for code in rows}
+    assert {code: row.name for code, row in derived.items() if row.name != rows[code].name} == {}
+    assert {code: row.script for code, row in derived.items() if row.script != rows[code].script} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("PT_br", "pt-BR"),
+        ("pt_BR", "pt-BR"),
+        ("EN", "en"),
+        ("iw", "he"),
+        ("in", "id"),
+        ("sh", "sr-Latn"),
+        ("cmn", "zh"),
+        ("eng_Latn", "en"),
+        ("als_Latn", "sq"),
+        ("zho_Hant", "zh-Hant"),
+        ("zh-Hans", "zh"),
+        ("sr-Cyrl", "sr"),
+        ("ko-Kore", "ko"),
+        ("zh-hant", "zh-Hant"),
+    ],
+)
+def test_every_language_has_one_spelling(text: str, code: str):
+    assert canonical_code(text) == code
+    assert language(code).code == code
+    with pytest.raises(ValueError, match=rf"'{text}' is written {code} "):
+        language(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("english", "did you mean en?"),
+        ("Norwegian", "did you mean no?"),
+        ("englsh", "did you mean en or "),
+        ("jp", "did you mean ja?"),
+        ("cz", "did you mean cs?"),
+        ("zh-yue", "codes are BCP 47"),
+        ("xx", "codes are BCP 47"),
+        ("all", "codes are BCP 47"),
+        ("mul", "codes are BCP 47"),
+        ("", "codes are BCP 47"),
+        ("../en", "codes are BCP 47"),
+        ("en-u-co-phonebk", "codes are BCP 47"),
+        ("en-XX", "CLDR has no XX; write en"),
+        ("en-Abcd", "CLDR has no Abcd; write en"),
+    ],
+)
+def test_what_is_no_code_comes_with_what_may_be_meant(text: str, meant: str):
+    with pytest.raises(ValueError, match=re.escape(f"unknown language {text!r}") + f".*{re.escape(meant)}"):
+        language(text)

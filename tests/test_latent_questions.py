@@ -35,14 +35,15 @@ def write(
     task: str, root: Path, languages: Sequence[str] = LANGUAGES, defects: Defects | None = None
 ) -> dict[str, Any]:
     """A stand-in of `task`, as arguments."""
-    defects = defects or {}
+    defects, english = defects or {}, None
     if task == "belebele":
-        return {"task": task, "data": str(write_belebele(root, languages, COUNT, defects)), "reference_data": None}
-    if task == "hellaswag":
-        return {"task": task, "data": str(write_hellaswag(root, languages, COUNT, defects)), "reference_data": None}
-    english = write_english_mmlu(root / "english", COUNT, defects.get("en"))
-    data = write_mmmlu(root / "mmmlu", [lang for lang in languages if lang != "en"], COUNT, defects)
-    return {"task": task, "data": str(data), "reference_data": str(english)}
+        data = write_belebele(root, languages, COUNT, defects)
+    elif task == "hellaswag":
+        data = write_hellaswag(root, languages, COUNT, defects)
+    else:
+        english = str(write_english_mmlu(root / "english", COUNT, defects.get("en")))
+        data = write_mmmlu(root / "mmmlu", [lang for lang in languages if lang != "en"], COUNT, defects)
+    return {"task": task, "layout": task, "data": str(data), "reference_data": english}
 
 
 @pytest.fixture
@@ -190,7 +191,9 @@ def test_a_subject_that_is_out_of_step_is_left_out_whole(aligned: Any, caplog: p
 
 
 def test_a_language_with_no_question_left_is_named(aligned: Any, tmp_path: Path):
-    with pytest.raises(IsoglossError, match=r"belebele in zh has no question in common with en that can be asked"):
+    with pytest.raises(
+        IsoglossError, match=r"belebele in zh has no question\(s\) in common with en .*, of 0 and 24; give"
+    ):
         aligned("belebele", {"zh": dict.fromkeys(range(COUNT), "missing")})
     with pytest.raises(IsoglossError, match=r"npi_Deva\.jsonl: no such file; belebele needs it in every language"):
         aligned("belebele", languages=["en", "ne"])
@@ -270,6 +273,7 @@ def test_questions_of_the_toy_world_are_called_by_their_facts(tmp_path: Path):
     output = tmp_path / "hellaswag.parquet"
     parallel_questions(
         task="hellaswag",
+        layout="hellaswag",
         data=str(tmp_path / "world/benchmarks/m_hellaswag"),
         reference_data=None,
         languages=flores(["en", "es"]),

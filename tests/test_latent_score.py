@@ -31,6 +31,7 @@ PLACES = ["Austria", "India", "Japan", "Peru", "Chad", "Mali"]
 DEFAULTS: dict[str, Any] = {
     "reference": "en",
     "task": "mmmlu",
+    "layout": "mmmlu",
     "prompt": "letters",
     "instruction": "reference",
     "layers": [0],
@@ -157,7 +158,7 @@ def test_of_the_reference_language_the_reference_texts_are_the_native_ones(lm: P
 def test_a_cloze_prompt_has_no_letters_and_the_native_instruction_is_another_prompt(
     lm: Path, questions: str, tmp_path: Path
 ):
-    cloze = run(lm, questions, tmp_path, prompt="cloze", task="hellaswag")
+    cloze = run(lm, questions, tmp_path, prompt="cloze", task="hellaswag", layout="hellaswag")
     assert cloze["letters"].null_count() == cloze["letters_bare"].null_count() == len(cloze)
     english, spanish = (run(lm, questions, tmp_path, instruction=way) for way in ("reference", "native"))
     assert english["native"].to_list() != spanish["native"].to_list()

@@ -63,7 +63,8 @@ def write_questions(path: Path) -> str:
 
 
 SETTINGS: dict[str, Any] = {
-    "reference": "en", "task": "hellaswag", "instruction": "reference", "token_budget": 2048, "dtype": "float32",
+    "reference": "en", "task": "hellaswag", "layout": "hellaswag",
+    "instruction": "reference", "token_budget": 2048, "dtype": "float32",
     "seed": 0, "metadata": {"study": "test"},
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
-from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, MistralConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, BloomConfig, Qwen2Config
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
@@ -25,11 +25,9 @@ SMALL = {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": 3, "num_atte
 COMMON = {**SMALL, "num_key_value_heads": 1, "intermediate_size": 64, "initializer_range": 0.2}
 TIED = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 OTHERS: dict[str, Any] = {
-    "mistral": MistralConfig(**COMMON, sliding_window=16),
     "qwen2 with windows": Qwen2Config(
         **COMMON, **TIED, use_sliding_window=True, sliding_window=16, max_window_layers=1
     ),
-    "gpt2": GPT2Config(vocab_size=320, n_embd=32, n_layer=3, n_head=2, initializer_range=0.2, **TIED),
 }
 Ids = list[int]
 WINDOW = 16

@@ -434,8 +434,8 @@ def test_json_has_the_same_numbers(study_file, capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no.yaml: no study file: [Errno 2] No such file"),
-        ("a: [", "no study file: while parsing"),
+        (None, "no.yaml: no study file: No such file"),
+        ("a: [", "no.yaml:1: no YAML: expected the node content"),
         ("- 1", "no mapping of keys"),
         ("study: x", "models: Field required"),
     ],

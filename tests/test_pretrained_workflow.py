@@ -66,7 +66,7 @@ def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished:
 
 def test_tables_say_which_model_and_saes_were_read(results: Path):
     fetched = table_metadata(results / "activations" / "base" / f"{LAYER}-{LAYER}" / "hi" / "hi.parquet")["fetched"]
-    local = {"revision": None}  # a folder has no commit
+    local = {"revision": None, "licence": None}  # a folder has no commit; a stand-in has no card
     assert fetched == {
         f"results/{MODEL}/lm": {"id": "google/gemma-2-2b", **local},
         f"results/{MODEL}/sae/layer_{LAYER}": {"id": "google/gemma-scope-2b-pt-res", **local},

@@ -254,7 +254,7 @@ def test_questions_are_the_same_in_every_language_but_for_the_lost_one(built: Pa
         assert by_language[0].rows[0] != by_language[2].rows[0]
     for task in ("arc", "hellaswag", "mmlu"):
         made = okapi_task(task, built / "benchmarks" / f"m_{task}", "hi", LANGUAGES, shots=1, seed=0)
-        assert len(made.questions.ids) == 23
+        assert len(made.parts[0].questions) == 23
         assert set(made.dropped.values()) == {1}
 
 

@@ -10,7 +10,7 @@ from lm_eval.tasks.okapi.arc_multilingual.utils import process_docs as arc_docs
 from lm_eval.tasks.okapi.hellaswag_multilingual.utils import process_docs as hellaswag_docs
 
 from config_sections import grouped
-from isogloss.config import World
+from isogloss.config.toy import World
 from isogloss.errors import IsoglossError
 from isogloss.sources.world.facts import KINDS, TEACHINGS, Names, Telling, ask, world_facts
 from isogloss.sources.world.world import build_world

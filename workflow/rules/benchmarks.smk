@@ -1,6 +1,7 @@
 # What the model can do in each language (paper A, sec. 2.3), and whether the gap predicts it.
 #   in:  language model, adapter, benchmark data in the upstream schemas
 #   out: log-probabilities of every question, accuracy with paired tests, correlation with the gap
+from isogloss.config.measures import OKAPI
 
 
 def task_settings(wildcards, key):
@@ -9,24 +10,39 @@ def task_settings(wildcards, key):
     return {task: getattr(STUDY.benchmarks.tasks[task], key) for task in tasks}
 
 
-def benchmark_languages(adapter):
-    """The languages in which an adapter is benchmarked."""
-    if adapter == "base" or RUNS[adapter].benchmark is None:
-        return LANGUAGES
-    return RUNS[adapter].benchmark
+def benchmark_languages(adapter, tasks):
+    """The languages in which an adapter is benchmarked on a block of tasks: those that one of them has."""
+    chosen = None if adapter == "base" else RUNS[adapter].benchmark
+    has = {lang for task in tasks.split("+") for lang in STUDY.benchmark_languages(task)}
+    return [lang for lang in (LANGUAGES if chosen is None else chosen) if lang in has]
+
+
+def common_languages(wildcards):
+    """The languages that have each of a block's tasks; Okapi's tasks ask the questions that they share."""
+    return {
+        task: (
+            STUDY.world.languages
+            if wildcards.model in TOYS and task in OKAPI and STUDY.benchmarks.tasks[task].languages is None
+            else STUDY.benchmark_languages(task)
+        )
+        for task in wildcards.tasks.split("+")
+    }
 
 
 def question_folders(wildcards):
-    """The folder of each of a block's tasks, in the layout of the upstream data sets."""
-    parent = f"{WORLD}/benchmarks" if wildcards.model in TOYS else "results/benchmarks"
-    return {task: f"{parent}/m_{task}" for task in wildcards.tasks.split("+")}
+    """The folder of each of a block's tasks: the world's or fetched, in the layout upstream, or made of lm-eval's."""
+    okapi = f"{WORLD}/benchmarks" if wildcards.model in TOYS else "results/benchmarks"
+    return {
+        task: f"{okapi}/m_{task}" if task in OKAPI else f"results/benchmarks/lm_eval/{task}"
+        for task in wildcards.tasks.split("+")
+    }
 
 
 def question_files(wildcards):
     """The questions of a block's tasks as inputs."""
-    if wildcards.model in TOYS:
-        return world_benchmarks(STUDY.world.languages, wildcards.tasks.split("+"))
-    return list(question_folders(wildcards).values())
+    folders = question_folders(wildcards)
+    told = [task for task in folders if task in OKAPI and wildcards.model in TOYS]
+    return world_benchmarks(STUDY.world.languages, told) + [folders[task] for task in folders if task not in told]
 
 
 rule benchmark:
@@ -49,10 +65,12 @@ rule benchmark:
         code=code("benchmark"),
         seed=STUDY.seed,
         folders=question_folders,
-        langs=lambda wildcards: language_blocks(benchmark_languages(wildcards.adapter))[wildcards.langs],
+        langs=lambda wildcards: language_blocks(benchmark_languages(wildcards.adapter, wildcards.tasks))[
+            wildcards.langs
+        ],
         shots=lambda wildcards: task_settings(wildcards, "shots"),
         questions=lambda wildcards: task_settings(wildcards, "questions"),
-        common_languages=lambda wildcards: STUDY.world.languages if wildcards.model in TOYS else LANGUAGES,
+        task_languages=common_languages,
     message:
         "Benchmark {wildcards.model} ({wildcards.adapter}) in {wildcards.langs}: {wildcards.tasks}"
     script:
@@ -72,7 +90,7 @@ def benchmark_tables(wildcards):
         path: (adapter, Path(path).stem)
         for adapter in ("base", *runs_of(wildcards.model))
         for tasks in task_blocks(wildcards.model)
-        for path in language_files(f"{folder}/{adapter}/{tasks}", benchmark_languages(adapter))
+        for path in language_files(f"{folder}/{adapter}/{tasks}", benchmark_languages(adapter, tasks))
     }
 
 
@@ -94,6 +112,10 @@ rule accuracy:
         seed=STUDY.seed,
         answers=benchmark_tables,
         metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
+        left_out={
+            task: [lang for lang in LANGUAGES if lang not in STUDY.benchmark_languages(task)]
+            for task in STUDY.benchmarks.tasks
+        },
     message:
         "Compute the accuracies of {wildcards.model}"
     script:
@@ -118,6 +140,7 @@ rule accuracy_by_teaching:
         code=code("accuracy_by_teaching"),
         answers=benchmark_tables,
         metrics={task: settings.metric for task, settings in STUDY.benchmarks.tasks.items()},
+        about_facts=OKAPI,
         confidence=STUDY.statistics.confidence,
     message:
         "Compute the accuracies of {wildcards.model} by where facts were taught"

@@ -2,7 +2,7 @@
 #   in:  checkpoints of a language model, documents of two or more languages
 #   out: token tables, one SAE a checkpoint and layer, every feature classed, injections into an unfinished model
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 INTERVENTION = STUDY.bilingual.intervention
 TRANSLATIONS = INTERVENTION and INTERVENTION.translations
@@ -322,7 +322,7 @@ rule intervene:
         full_checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
         layer=lambda wildcards: STUDY.intervention_place(wildcards.model)[1],
         languages=STUDY.bilingual_languages,
-        language_names={lang: language_table()[lang].name for lang in STUDY.bilingual_languages if TRANSLATIONS},
+        language_names={lang: language(lang).name for lang in STUDY.bilingual_languages if TRANSLATIONS},
     message:
         "Inject features of the finished {wildcards.model} into an unfinished one"
     script:

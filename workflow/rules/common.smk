@@ -8,15 +8,24 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from isogloss.config import load_study
+from isogloss.config.files import check_files, with_numbers
 from isogloss.config.folders import PLANNED, require_folders
+from isogloss.config.questions import Tasks
 from isogloss.errors import IsoglossError
 from isogloss.provenance import text_digest
 from isogloss.resources import CAPTIONS
 from isogloss.running import kept_digest, record
 from isogloss.sources.shapes import kept_shape
+from isogloss.sources.task_registry import known_tasks, nearest
 
 try:
-    STUDY = load_study(config, shape_of=partial(kept_shape, fetch=workflow.is_main_process))
+    if workflow.is_main_process and workflow.modifier.is_main_snakefile():
+        check_files(workflow.overwrite_configfiles)
+    STUDY = load_study(
+        with_numbers(config, workflow.config_settings.config),
+        shape_of=partial(kept_shape, fetch=workflow.is_main_process),
+        tasks=Tasks(known_tasks, nearest),
+    )
     if workflow.is_main_process and PLANNED not in os.environ:
         require_folders(STUDY)
 except IsoglossError as error:
@@ -58,12 +67,12 @@ wildcard_constraints:
     run=one_of(RUNS),
     checkpoint=r"step\d+|final",
     lang=one_of({*LANGUAGES, *LATENT_LANGUAGES}),
-    langs=r"[A-Za-z-]+(\.\.[A-Za-z-]+)?",
-    task=one_of(["arc", "mmlu", "hellaswag", "belebele", "mmmlu"]),
+    langs=r"[A-Za-z0-9-]+(\.\.[A-Za-z0-9-]+)?",
+    task=one_of({**STUDY.benchmarks.tasks, **STUDY.latent.tasks}),
     layer=r"\d+",
     block=r"\d+-\d+",
     direction="to|from",
-    tasks=r"[a-z+]+",
+    tasks=r"[a-z0-9_+-]+",
     name=r"[a-z_]+",
 
 

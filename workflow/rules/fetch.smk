@@ -3,7 +3,9 @@
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
+from isogloss.config.measures import OKAPI
 from isogloss.config.pretrained import sae_id
+from isogloss.config.questions import task_names
 
 
 rule fetch_model:
@@ -199,14 +201,16 @@ def question_source(wildcards):
 rule fetch_questions:
     input:
         lambda wildcards: [
-            path for lang in LANGUAGES for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
+            path
+            for lang in STUDY.benchmark_languages(wildcards.task)
+            for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
         ],
     output:
         directory("results/benchmarks/m_{task}"),
     log:
         "results/logs/fetch_questions/{task}.log",
     wildcard_constraints:
-        task=one_of(STUDY.benchmarks.sources),
+        task=one_of(OKAPI),
     localrule: True
     conda:
         "../../envs/isogloss.yaml"
@@ -214,8 +218,42 @@ rule fetch_questions:
         **sections(source=question_source),
         code=code("fetch_questions"),
         task="{task}",
-        languages=flores_codes(LANGUAGES),
+        languages=lambda wildcards: flores_codes(STUDY.benchmark_languages(wildcards.task)),
     message:
         "Fetch the questions of {wildcards.task}"
     script:
         "../scripts/fetch_questions.py"
+
+
+def deep_files(source):
+    """The files of a local source, in folders too."""
+    return (
+        sorted(str(path) for path in Path(source.folder).rglob("*") if path.is_file())
+        if source and source.folder
+        else []
+    )
+
+
+rule fetch_tasks:
+    input:
+        lambda wildcards: deep_files(STUDY.benchmarks.tasks[wildcards.task].source),
+    output:
+        directory("results/benchmarks/lm_eval/{task}"),
+    log:
+        "results/logs/fetch_tasks/{task}.log",
+    wildcard_constraints:
+        task=one_of(task for task in STUDY.benchmarks.tasks if task not in OKAPI),
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(source=lambda wildcards: STUDY.benchmarks.tasks[wildcards.task].source),
+        code=code("fetch_tasks"),
+        names=lambda wildcards: task_names(
+            STUDY.benchmarks.tasks[wildcards.task].lm_eval, STUDY.benchmark_languages(wildcards.task)
+        ),
+        id_column=lambda wildcards: STUDY.benchmarks.tasks[wildcards.task].id_column,
+    message:
+        "Fetch the questions of {wildcards.task} as lm-eval asks them"
+    script:
+        "../scripts/fetch_tasks.py"

@@ -2,30 +2,38 @@
 #   in:  language model, parallel four-choice questions
 #   out: answers and their latent probabilities, hidden states, steering vectors, transfer, log ratios, sweeps
 
+from isogloss.config.latent import REFERENCE as OF_REFERENCE
+
 PROMPTS = {task: settings.prompt for task, settings in STUDY.latent.tasks.items()}
+LAYOUTS = {
+    **{task: settings.data for task, settings in STUDY.latent.tasks.items() if settings.data != "lm_eval"},
+    **{
+        f"{task}{OF_REFERENCE}": "mmmlu-reference"
+        for task, settings in STUDY.latent.tasks.items()
+        if settings.data == "mmmlu"
+    },
+}  # of the folders in results/latent/sources
 
 
 def latent_source(wildcards):
     """Where the questions of a data set are fetched from."""
-    name, _, reference = wildcards.source.partition("-")
-    task = STUDY.latent.tasks[name]
-    return task.reference_source if reference else task.source
+    task = STUDY.latent.tasks[wildcards.source.removesuffix(OF_REFERENCE)]
+    return task.reference_source if wildcards.source.endswith(OF_REFERENCE) else task.source
 
 
 def latent_source_languages(wildcards):
     """The languages that are fetched of a data set."""
-    name, _, reference = wildcards.source.partition("-")
-    languages = STUDY.latent_languages(name)
-    if name != "mmmlu":
+    languages = STUDY.latent_languages(wildcards.source.removesuffix(OF_REFERENCE))
+    if not LAYOUTS[wildcards.source].startswith("mmmlu"):
         return languages
-    return [lang for lang in languages if (lang == REFERENCE) == bool(reference)]
+    return [lang for lang in languages if (lang == REFERENCE) == wildcards.source.endswith(OF_REFERENCE)]
 
 
 def latent_source_files(wildcards):
     """The files of a local data set: a change there runs its fetch again."""
     languages = latent_source_languages(wildcards)
     inside = {"belebele": ["data"], "mmmlu": ["test"], "mmmlu-reference": ["all"]}.get(
-        wildcards.source, [f"data/{lang}" for lang in languages]
+        LAYOUTS[wildcards.source], [f"data/{lang}" for lang in languages]
     )
     folder = latent_source(wildcards).folder
     return [path for part in inside for path in folder_files(folder, part)]
@@ -39,26 +47,52 @@ use rule fetch_questions as fetch_parallel_questions with:
     log:
         "results/logs/fetch_parallel_questions/{source}.log",
     wildcard_constraints:
-        source="belebele|mmmlu|mmmlu-reference|hellaswag",
+        source=one_of(LAYOUTS),
     params:
         **sections(source=latent_source),
-        task="{source}",
+        task=lambda wildcards: LAYOUTS[wildcards.source],
         languages=lambda wildcards: flores_codes(latent_source_languages(wildcards)),
     message:
         "Fetch the parallel questions of {wildcards.source}"
 
 
+use rule fetch_tasks as fetch_parallel_tasks with:
+    input:
+        lambda wildcards: deep_files(STUDY.latent.tasks[wildcards.task].source),
+    output:
+        directory("results/latent/lm_eval/{task}"),
+    log:
+        "results/logs/fetch_parallel_tasks/{task}.log",
+    wildcard_constraints:
+        task=one_of(task for task, settings in STUDY.latent.tasks.items() if settings.data == "lm_eval"),
+    params:
+        **sections(source=lambda wildcards: STUDY.latent.tasks[wildcards.task].source),
+        names=lambda wildcards: task_names(
+            STUDY.latent.tasks[wildcards.task].lm_eval, STUDY.latent_languages(wildcards.task)
+        ),
+        id_column=lambda wildcards: STUDY.latent.tasks[wildcards.task].id_column,
+    message:
+        "Fetch the questions of {wildcards.task} as lm-eval asks them"
+
+
 def parallel_sources(wildcards):
     """The data set that parallel questions are read from; the toy world's own, or one fetched."""
+    data = STUDY.latent.tasks[wildcards.task].data
     if wildcards.origin != "latent":
-        return world_benchmarks(STUDY.latent_languages(wildcards.task), [wildcards.task])
-    return f"results/latent/sources/{wildcards.task}"
+        return world_benchmarks(STUDY.latent_languages(wildcards.task), [data])
+    return f"results/latent/{'lm_eval' if data == 'lm_eval' else 'sources'}/{wildcards.task}"
+
+
+def reference_source(wildcards):
+    """English MMLU, which MMMLU lacks."""
+    of_mmmlu = STUDY.latent.tasks[wildcards.task].data == "mmmlu"
+    return f"results/latent/sources/{wildcards.task}{OF_REFERENCE}" if of_mmmlu else []
 
 
 rule parallel_questions:
     input:
         data=parallel_sources,
-        reference_data=lambda wildcards: ("results/latent/sources/mmmlu-reference" if wildcards.task == "mmmlu" else []),
+        reference_data=reference_source,
     output:
         "results/{origin}/questions/{task}.parquet",
     log:
@@ -72,6 +106,7 @@ rule parallel_questions:
     params:
         code=code("parallel_questions"),
         seed=STUDY.seed,
+        layout=lambda wildcards: STUDY.latent.tasks[wildcards.task].data,
         languages=lambda wildcards: flores_codes(STUDY.latent_languages(wildcards.task)),
         reference=REFERENCE,
         questions=lambda wildcards: STUDY.latent.tasks[wildcards.task].questions,
@@ -84,7 +119,7 @@ rule parallel_questions:
 
 def parallel_questions(wildcards):
     """The table of parallel questions that a model is asked."""
-    origin = f"{WORLD}/latent" if wildcards.model in TOYS else "results/latent"
+    origin = f"{WORLD}/latent" if STUDY.of_world(wildcards.model, wildcards.task) else "results/latent"
     return f"{origin}/questions/{wildcards.task}.parquet"
 
 
@@ -124,6 +159,7 @@ rule latent_score:
         langs=scored_languages,
         reference=REFERENCE,
         prompt=lambda wildcards: PROMPTS[wildcards.task],
+        layout=lambda wildcards: STUDY.latent.tasks[wildcards.task].data,
         layers=lambda wildcards: STUDY.probed_layers(wildcards.model),
         state_layers=lambda wildcards: STUDY.state_layers(wildcards.model),
     message:
@@ -267,6 +303,7 @@ rule steer:
         controls=control_languages,
         reference=REFERENCE,
         prompt=lambda wildcards: PROMPTS[wildcards.task],
+        layout=lambda wildcards: STUDY.latent.tasks[wildcards.task].data,
         instruction=STUDY.latent.instruction,
         layers=lambda wildcards: STUDY.steered_layers(wildcards.model),
     message:
@@ -327,10 +364,20 @@ rule projection:
         "../scripts/projection.py"
 
 
+def told(tables):
+    """Those of a toy model's tables whose questions are the toy world's."""
+    return lambda wildcards: {
+        path: (task, lang) for path, (task, lang) in tables(wildcards).items() if STUDY.of_world(wildcards.model, task)
+    }
+
+
+told_scores, told_steered = told(score_tables), told(steered_tables)
+
+
 rule latent_by_teaching:
     input:
-        scores=in_folders(score_tables),
-        steered=in_folders(steered_tables),
+        scores=in_folders(told_scores),
+        steered=in_folders(told_steered),
         facts=f"{WORLD}/facts.parquet",
     output:
         "results/{model}/tables/latent_by_teaching.parquet",
@@ -346,8 +393,8 @@ rule latent_by_teaching:
         **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("latent_by_teaching"),
         seed=STUDY.seed,
-        scores=score_tables,
-        steered=steered_tables,
+        scores=told_scores,
+        steered=told_steered,
         prompts=PROMPTS,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,

@@ -2,7 +2,7 @@
 #   in:  the toy world, files of the Hub or of a folder, a parallel corpus
 #   out: a table of documents a language, a table of segments a language
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 DOCUMENTS = {"world": f"{WORLD}/documents", "files": "results/documents", "corpus": "results/parallel/documents"}
 SEGMENTS = {"world": f"{WORLD}/segments", "corpus": "results/parallel/segments"}
@@ -17,7 +17,7 @@ def folder_files(folder, inside=""):
 
 def flores_codes(languages):
     """The FLORES-200 code of each language, by which Belebele's files are named."""
-    return {lang: language_table()[lang].flores for lang in languages}
+    return {lang: language(lang).flores for lang in languages}
 
 
 def document_tables(languages, provider=STUDY.documents_provider):
@@ -83,7 +83,8 @@ def parallel_files():
     """The files of a local parallel corpus."""
     if STUDY.parallel_provider != "corpus" or not STUDY.parallel.folder:
         return []
-    parts = {str(Path(STUDY.parallel.files.format(**names)).parent) for names in parallel_names().values()}
+    names = [name for names in parallel_names().values() for name in names.items() if name[1]]
+    parts = {str(Path(STUDY.parallel.files.replace(f"{{{key}}}", name)).parent) for key, name in names}
     return [path for part in sorted(parts) for path in folder_files(STUDY.parallel.folder, part)]
 
 

@@ -10,6 +10,7 @@ with stage(snakemake):
         facts=snakemake.input.get("facts") or None,
         accuracy=snakemake.output[0],
         metrics=snakemake.params.metrics,
+        left_out=snakemake.params.left_out,
         statistics=snakemake.params.statistics,
         metadata=provenance(snakemake),
     )

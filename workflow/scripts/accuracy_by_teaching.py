@@ -10,6 +10,7 @@ with stage(snakemake):
         facts=snakemake.input.facts,
         accuracy_by_teaching=snakemake.output[0],
         metrics=snakemake.params.metrics,
+        about_facts=snakemake.params.about_facts,
         confidence=snakemake.params.confidence,
         metadata=provenance(snakemake),
     )

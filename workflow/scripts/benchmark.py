@@ -7,7 +7,7 @@ with stage(snakemake):
         adapter=snakemake.input.get("adapter") or None,
         data=snakemake.params.folders,
         outputs=language_files(snakemake.output[0], snakemake.params.langs),
-        common_languages=snakemake.params.common_languages,
+        languages=snakemake.params.task_languages,
         shots=snakemake.params.shots,
         questions=snakemake.params.questions,
         compute=snakemake.params.compute,

@@ -8,6 +8,7 @@ with stage(snakemake):
         reference=snakemake.params.reference,
         task=snakemake.wildcards.task,
         prompt=snakemake.params.prompt,
+        layout=snakemake.params.layout,
         settings=snakemake.params.settings,
         layers=snakemake.params.layers,
         state_layers=snakemake.params.state_layers,

@@ -8,6 +8,7 @@ with stage(snakemake):
     data = given if isinstance(given, str) else Path(given[0]).parents[2]  # m_TASK/data/LANG/SPLIT.jsonl
     parallel_questions(
         task=snakemake.wildcards.task,
+        layout=snakemake.params.layout,
         data=str(data),
         reference_data=snakemake.input.get("reference_data") or None,
         languages=snakemake.params.languages,

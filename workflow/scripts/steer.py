@@ -9,6 +9,7 @@ with stage(snakemake):
         reference=snakemake.params.reference,
         task=snakemake.wildcards.task,
         prompt=snakemake.params.prompt,
+        layout=snakemake.params.layout,
         instruction=snakemake.params.instruction,
         states=snakemake.params.states,
         controls=snakemake.params.controls,

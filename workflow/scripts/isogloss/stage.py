@@ -77,7 +77,7 @@ def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
     """The metadata that every table of this job carries.
 
     Study, seed and a digest of the whole configuration as it was when the job ran; the rule, its
-    wildcards and the digest of its code; what it read that was fetched, by id and commit; package
+    wildcards and the digest of its code; what it read that was fetched, by id, commit and licence; package
     versions; and `more`.
     """
     packages = ("torch", "transformers", "sae-lens", "peft", "lm-eval", "polars", "snakemake")
@@ -95,7 +95,7 @@ def provenance(snakemake: Any, **more: Any) -> dict[str, Any]:
 
 
 def _fetched(inputs: Iterable[str]) -> dict[str, dict[str, str | None]]:
-    """Id and commit of each input folder that was fetched."""
+    """Id, commit and licence of each input folder that was fetched."""
     records = {path: Path(path, "fetched.json") for path in inputs}
     known = {path: json.loads(record.read_text()) for path, record in records.items() if record.is_file()}
-    return {path: {key: record.get(key) for key in ("id", "revision")} for path, record in known.items()}
+    return {path: {key: record.get(key) for key in ("id", "revision", "licence")} for path, record in known.items()}

@@ -1,5 +1,6 @@
 """Accuracy of every adapter, task and language, and what an adapter changed, question by question."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,10 @@ from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError, made_again
 from isogloss.sources.world.facts import TEACHINGS
 from isogloss.stats import Paired, adjust, mcnemar, paired_difference_interval, proportion_interval
-from isogloss.tables import read_table, write_table
+from isogloss.tables import read_table, table_metadata, write_table
 from isogloss.tables.contract import ACCURACY
+
+logger = logging.getLogger(__name__)
 
 _FLOATS = ("stderr", "ci_low", "ci_high", "difference", "difference_ci_low", "difference_ci_high", "p", "p_adjusted")
 
@@ -24,6 +27,7 @@ def measure_accuracy(
     metrics: Mapping[str, str],
     statistics: Statistics,
     metadata: Mapping[str, Any],
+    left_out: Mapping[str, Sequence[str]] | None = None,
     facts: str | None = None,
 ) -> None:
     """Write the accuracy table (paper A, sec. 2.3; Tables 2 to 4 and 9; Figs. 2 and 6).
@@ -36,6 +40,9 @@ def measure_accuracy(
     interval for paired proportions, the p-value of McNemar's exact test, and that corrected over all
     adapters, tasks and languages; null for the base.
 
+    `left_out` are the study's languages that a task lacks, by task. The metadata have them, and by task whether all
+    languages were asked the same questions (`parallel`): if not, they are compared as samples of their own.
+
     With `facts` (fact and taught; a question's id is its fact's id), questions about facts that were taught
     in no language are left out: they are the control of `measure_by_teaching`.
 
@@ -43,6 +50,7 @@ def measure_accuracy(
     questions, or a task has no metric.
     """
     confidence = statistics.confidence
+    about = _about_tasks(answers, {task: list(langs) for task, langs in (left_out or {}).items() if langs})
     every = _answers(answers, adapters, langs, metrics)
     kept = _about_taught(every, facts) if facts else every
     base = {key[1:]: answered for key, answered in kept.items() if key[0] == "base"}
@@ -65,7 +73,17 @@ def measure_accuracy(
             "chance": pl.Float64,
         },
     )
-    write_table(accuracy, table, metadata, ACCURACY)
+    write_table(accuracy, table, {**metadata, **about}, ACCURACY)
+
+
+def _about_tasks(answers: Sequence[str], left_out: dict[str, list[str]]) -> dict[str, Any]:
+    """What the metadata say of the tasks: which languages a task lacks, and whether its questions are parallel."""
+    parallel = {task: same for path in answers for task, same in table_metadata(path).get("parallel", {}).items()}
+    for task, langs in left_out.items():
+        logger.warning("%s: not in %s, %d of the study's languages", task, ", ".join(langs), len(langs))
+    if unlike := [task for task, same in parallel.items() if not same]:
+        logger.warning("%s: other questions in other languages, so their accuracies are unpaired", ", ".join(unlike))
+    return {"left_out": left_out, "parallel": parallel}
 
 
 def measure_by_teaching(
@@ -76,15 +94,18 @@ def measure_by_teaching(
     facts: str,
     accuracy_by_teaching: str,
     metrics: Mapping[str, str],
+    about_facts: Sequence[str],
     confidence: float,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write the accuracy on `facts` taught in every language, in the reference only, and in none.
 
     The last is what guessing gets, with all that other facts tell, and the null for the second outside the
-    reference. Arguments and errors as `measure_accuracy`; also raises `IsoglossError` for a question about no fact.
+    reference. Arguments and errors as `measure_accuracy`; only tasks `about_facts` count, and a question of theirs that
+    is about no fact raises `IsoglossError`.
     """
     every = _answers(answers, adapters, langs, metrics)
+    every = {key: asked for key, asked in every.items() if key[1] in about_facts}
     write_table(accuracy_by_teaching, _by_teaching(every, facts, metrics, confidence), metadata)
 
 

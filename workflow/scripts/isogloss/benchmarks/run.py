@@ -16,12 +16,13 @@ from lm_eval.evaluator import evaluate
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from isogloss.benchmarks.tasks import OkapiTask, okapi_task
+from isogloss.benchmarks.tasks import FILES, BenchmarkTask, lm_eval_task, okapi_task
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
+from isogloss.sources.lm_eval_tasks import Part
 from isogloss.sources.okapi import first_by_hash
 from isogloss.tables import TableWriter
 
@@ -47,7 +48,7 @@ def benchmark(
     adapter: str | None,
     data: Mapping[str, str],
     outputs: Mapping[str, str],
-    common_languages: Sequence[str],
+    languages: Mapping[str, Sequence[str]],
     shots: Mapping[str, int],
     questions: Mapping[str, int | None],
     compute: Compute,
@@ -56,22 +57,27 @@ def benchmark(
 ) -> None:
     """Write, by language, a row per question with each choice's log-likelihood (paper A, sec. 2.3 and app. B.2).
 
-    `data` maps each task of the block (arc, hellaswag, mmlu) to its folder, `shots` to the examples in
-    its prompt, `questions` to the number of questions, the first by a hash of their ids (`first_by_hash`;
-    None: all). Questions are those that all `common_languages` have. acc and acc_norm (log-likelihood
-    by the choice's characters) are lm-eval's. The metadata count by task the ids dropped, the prompts
-    that were too long, and the questions asked whose text lm-eval's processing altered.
+    `data` maps each task of the block to its folder, `languages` to those that have it (a language is asked the tasks
+    that it has), `shots` to the examples in its prompt, `questions` to the number of questions, the first by a hash of
+    their ids (`first_by_hash`; None: all). Questions of Okapi's tasks are those that all its languages have, of
+    others all. acc and acc_norm (log-likelihood by the choice's characters) are lm-eval's. The metadata say by task
+    whether all languages have the same questions (`parallel`), and count the ids dropped, the prompts that were too
+    long, and the questions asked whose text lm-eval's processing altered.
 
-    Raises `IsoglossError` for bad questions (`common_questions`, `okapi_task`) and as `load_causal_model`.
+    Raises `IsoglossError` for bad questions (`okapi_task`, `lm_eval_task`) and as `load_causal_model`.
     """
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     model = None
     for lang, output in outputs.items():
-        tasks = {
-            name: okapi_task(name, folder, lang, common_languages, shots=shots[name], seed=seed)
-            for name, folder in data.items()
-        }
+        tasks: dict[str, BenchmarkTask] = {}
+        for name, folder in data.items():
+            if lang not in languages[name]:
+                continue
+            if name in FILES:
+                tasks[name] = okapi_task(name, folder, lang, languages[name], shots=shots[name], seed=seed)
+            else:
+                tasks[name] = lm_eval_task(name, folder, lang, shots=shots[name], seed=seed)
         model = model or SharedPromptLM(
             load_causal_model(lm, adapter=adapter, dtype=getattr(torch, compute.dtype)),
             load_tokenizer(lm),
@@ -82,7 +88,7 @@ def benchmark(
 
 def _ask(
     model: "SharedPromptLM",
-    tasks: Mapping[str, OkapiTask],
+    tasks: Mapping[str, BenchmarkTask],
     shots: Mapping[str, int],
     questions: Mapping[str, int | None],
     output: str,
@@ -90,17 +96,22 @@ def _ask(
 ) -> None:
     """Ask the tasks in one language and write the answers."""
     model.truncated.clear()
-    chosen = {made.task.task_name: first_by_hash(made.questions.ids, questions[name]) for name, made in tasks.items()}
+    chosen = {name: _chosen(made, questions[name]) for name, made in tasks.items()}
+    asked: Any = {part.task.task_name: part.task for parts in chosen.values() for part, _ in parts}
     result: Any = evaluate(
         model,
-        {"tasks": {made.task.task_name: made.task for made in tasks.values()}, "groups": {}, "group_map": {}},
-        samples=chosen,
+        {"tasks": asked, "groups": {}, "group_map": {}},
+        samples={part.task.task_name: positions for parts in chosen.values() for part, positions in parts},
         bootstrap_iters=0,
         log_samples=True,
     )
-    samples = {name: result["samples"][made.task.task_name] for name, made in tasks.items()}
+    samples = {
+        name: [(part, sample) for part, _ in parts for sample in result["samples"][part.task.task_name]]
+        for name, parts in chosen.items()
+    }
     truncated = {
-        name: sum(sample["arguments"][0][0] in model.truncated for sample in part) for name, part in samples.items()
+        name: sum(any(context in model.truncated for context, _ in sample["arguments"]) for _, sample in pairs)
+        for name, pairs in samples.items()
     }
     for name, count in truncated.items():
         if count:
@@ -109,25 +120,42 @@ def _ask(
         "dropped": {name: made.dropped for name, made in tasks.items()},
         "truncated": truncated,
         "altered": {
-            name: sum(made.questions.ids[at] in made.altered for at in chosen[made.task.task_name])
-            for name, made in tasks.items()
+            name: sum(part.questions[at] in tasks[name].altered for part, positions in parts for at in positions)
+            for name, parts in chosen.items()
         },
         "derived_from": {name: made.derived_from for name, made in tasks.items()},
+        "parallel": {name: made.parallel for name, made in tasks.items()},
     }
     with TableWriter(output, SCHEMA, {**metadata, **more}) as writer:
-        for name, part in samples.items():
-            rows = [_row(name, shots[name], tasks[name], sample) for sample in part]
+        for name, pairs in samples.items():
+            rows = [_row(name, shots[name], part, sample) for part, sample in pairs]
             rows.sort(key=lambda row: row["question"])
             writer.write(pa.Table.from_pylist(rows, SCHEMA))
 
 
-def _row(name: str, shots: int, made: OkapiTask, sample: Mapping[str, Any]) -> dict[str, Any]:
-    choices = made.task.doc_to_choice(sample["doc"])
-    target = sample["target"]  # a position, or for MMLU the letter
+def _chosen(made: BenchmarkTask, count: int | None) -> list[tuple[Part, list[int]]]:
+    """Which documents of each part are asked, by position; parts of which none is are left out."""
+    positions = first_by_hash([key for part in made.parts for key in part.questions], count)
+    chosen: list[tuple[Part, list[int]]] = []
+    start = 0
+    for part in made.parts:
+        end = start + len(part.questions)
+        own = [position - start for position in positions if start <= position < end]
+        chosen += [(part, own)] if own else []
+        start = end
+    return chosen
+
+
+def _row(name: str, shots: int, part: Part, sample: Mapping[str, Any]) -> dict[str, Any]:
+    choices = part.task.doc_to_choice(sample["doc"])
+    # Where each choice has a context of its own, what follows is the target and the text the answer's position.
+    target: Any = part.task.doc_to_text(sample["doc"]) if part.task.multiple_input else sample["target"]
+    target = target[0] if isinstance(target, list) else target  # of several right answers the first
     return {
         "task": name,
-        "question": made.questions.ids[sample["doc_id"]],
+        "question": part.questions[sample["doc_id"]],
         "shots": shots,
+        # a position, or for MMLU the letter
         "answer": target if isinstance(target, int) else choices.index(target),
         "log_likelihoods": [log_likelihood for log_likelihood, _ in sample["filtered_resps"]],
         "choice_characters": [len(choice) for choice in choices],
@@ -171,7 +199,8 @@ class SharedPromptLM(TemplateLM):
         prompts: list[array[int]] = []
         choices: list[list[array[int]]] = []
         for context, group in groupby(requests, key=lambda request: request.args[0]):
-            pairs = [self._encode_pair(*request.args) for request in group]
+            texts = [str(request.arguments[1]) for request in group]
+            pairs = [self._encode_pair(context, text) if context else self._after_nothing(text) for text in texts]
             continuations = [array("i", continuation) for _, continuation in pairs]
             prompts.append(array("i", self._fitted(context, pairs[0][0], max(map(len, continuations)))))
             choices.append(continuations)
@@ -189,6 +218,17 @@ class SharedPromptLM(TemplateLM):
             for score in scores
             for pair in zip(score.log_likelihoods[0].tolist(), score.greedy[0].tolist(), strict=True)
         ]
+
+    def _after_nothing(self, continuation: str) -> tuple[list[int], list[int]]:
+        """A continuation of the empty prompt, as lm-eval puts it: after BOS, or the end-of-text token without one."""
+        ids, first = self.tok_encode(continuation, add_special_tokens=False), self.prefix_token_id
+        return ([first], ids) if ids[0] != first else (ids[:1], ids[1:])
+
+    @property
+    def prefix_token_id(self) -> int:
+        """What an empty prompt is in `HFLM`."""
+        bos = self.tokenizer.bos_token_id
+        return self.eot_token_id if bos is None else bos
 
     def _fitted(self, context: str, prompt: list[int], room: int) -> list[int]:
         """`prompt` cut on the left, after BOS if any, so that `room` tokens more fit (the last is only predicted)."""

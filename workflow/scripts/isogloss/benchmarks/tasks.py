@@ -1,4 +1,7 @@
-"""lm-eval's Okapi tasks, read from its own YAML files and asked on local questions.
+"""lm-eval's tasks on local questions: Okapi's, and any other by its name.
+
+Any other task is asked as it stands (`sources.lm_eval_tasks`): all its questions, whatever other languages have.
+Okapi's are read from lm-eval's own YAML files and asked on the questions that all languages have.
 
 Prompt, choices, few-shot format and metrics are lm-eval's in every language: where it has no task for
 a language (HellaSwag in Chinese, ARC and HellaSwag in Okapi's English), a sibling's definition stands
@@ -26,6 +29,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from isogloss.errors import IsoglossError
+from isogloss.sources.lm_eval_tasks import Part, listed, local_parts
 from isogloss.sources.okapi import FIELDS, Questions, common_questions, has_split
 
 OKAPI = Path(lm_eval.__file__).parent / "tasks" / "okapi"
@@ -37,14 +41,14 @@ FILES = {
 }
 
 
-class OkapiTask(NamedTuple):
+class BenchmarkTask(NamedTuple):
     """A task ready to be asked."""
 
-    task: ConfigurableTask
-    questions: Questions  # of the split that is asked, in the task's order
+    parts: list[Part]  # one, or those of a group
     dropped: dict[str, int]  # ids that at least one language lacks, by split
     altered: frozenset[str]  # ids of questions whose prompt or choices lm-eval's text processing changes
     derived_from: str  # lm-eval's task whose definition is used
+    parallel: bool  # whether every language has the same questions, by their ids
 
 
 def task_config(task: str, lang: str) -> tuple[dict[str, Any], str]:
@@ -61,7 +65,7 @@ def task_config(task: str, lang: str) -> tuple[dict[str, Any], str]:
 
 def okapi_task(
     task: str, folder: str | Path, lang: str, languages: Sequence[str], *, shots: int, seed: int
-) -> OkapiTask:
+) -> BenchmarkTask:
     """The task on the questions in `folder` that all `languages` have, with `shots` examples in the prompt.
 
     Examples come from the train split; where there is none (HellaSwag upstream) from the split that
@@ -96,7 +100,18 @@ def okapi_task(
     made = ConfigurableTask(config=config)
     made.set_fewshot_seed(seed)
     dropped = {split: part.dropped for split, part in splits.items()}
-    return OkapiTask(made, splits[asked], dropped, _altered(task, splits[asked], process), origin)
+    part = Part(made, splits[asked].ids)
+    return BenchmarkTask([part], dropped, _altered(task, splits[asked], process), origin, parallel=True)
+
+
+def lm_eval_task(name: str, folder: str | Path, lang: str, *, shots: int, seed: int) -> BenchmarkTask:
+    """The task or group that `folder` holds for `lang` (`sources.lm_eval_data`), called `name` in the study.
+
+    Raises `IsoglossError` as `local_parts`.
+    """
+    content = listed(folder)
+    parts = local_parts(folder, lang, name, shots=shots, seed=seed)
+    return BenchmarkTask(parts, {}, frozenset(), content.languages[lang]["name"], content.parallel)
 
 
 def _altered(task: str, questions: Questions, process: Callable[[Any], Any] | None) -> frozenset[str]:

@@ -1,23 +1,49 @@
 """What every section of the configuration is made of: base class, number types, checks of language codes."""
 
-from typing import Annotated, Any, Self
+import re
+from typing import Annotated, Any, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic.config import JsonDict
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 
+
+def _printed(text: str) -> str:
+    """The text; raises for one that shows otherwise than it reads.
+
+    Line breaks, marks that turn the direction round, and tags: Snakemake writes titles into a script of report.html.
+    """
+    odd = [f"U+{ord(mark):04X}" for mark in text if not mark.isprintable() and mark not in "\u200c\u200d"]
+    if odd:
+        raise ValueError(f"{text!r} holds {', '.join(odd)}, which cannot be seen; leave it out")
+    if tag := re.search(r"<[a-zA-Z/!?]\S*", text):
+        raise ValueError(f"{text!r} holds {tag[0]}, a tag to the page that shows it; leave it out")
+    return text
+
+
+Title = Annotated[str, Field(min_length=1), AfterValidator(_printed)]
+
 SPEED_ONLY: JsonDict = {"changes_numbers": False}  # `json_schema_extra` of a field that no table depends on
 
 
 class Section(BaseModel):
-    """A part of the config: unknown keys are errors, values never change after loading."""
+    """A part of the config: unknown keys and numbers given as text are errors, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        """Numbers that YAML 1.1 and JSON have as text only: 1e-3, which Snakemake wants as 1.0e-3, and keys."""
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, dict) and _has(annotation, int, of_keys=True):
+            value = {int(key) if re.fullmatch(r"-?\d+", str(key)) else key: part for key, part in value.items()}
+        return _with_exponents(value) if _has(annotation, float) else value
 
     def numbers(self) -> dict[str, Any]:
         """The section as plain values, here and in the sections within without the fields that change no number."""
@@ -46,10 +72,26 @@ def _numbers(value: Any, plain: Any) -> Any:
     return plain
 
 
+def _has(annotation: Any, kind: type, of_keys: bool = False) -> bool:
+    """Whether a type, or one within it, is `kind`; of mappings the values, or the keys alone."""
+    if get_origin(annotation) is dict:
+        key, value = get_args(annotation)
+        return _has(key, kind) if of_keys else _has(value, kind)
+    return (annotation is kind and not of_keys) or any(_has(part, kind, of_keys) for part in get_args(annotation))
+
+
+def _with_exponents(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_exponents(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _with_exponents(item) for key, item in value.items()}
+    is_number = isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value)
+    return float(value) if is_number else value
+
+
 def known_language(code: str) -> str:
-    if code not in language_table():
-        raise ValueError(f"unknown language {code!r}; allowed: {', '.join(language_table())}")
-    return code
+    """The code itself; raises as `language` for one that is unknown or not spelt as it is everywhere else."""
+    return language(code).code
 
 
 def distinct(codes: list[str]) -> list[str]:

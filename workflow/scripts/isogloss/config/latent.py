@@ -1,42 +1,48 @@
 """Paper B: how alike a model answers in different languages, which language its layers work in, and steering."""
 
-from typing import Annotated, Literal, Self
+from functools import cache
+from typing import Annotated, Any, Literal, Self, get_args
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import Positive, Section, distinct, known_language
+from isogloss.config.base import Positive, Section, distinct
 from isogloss.config.pretrained import Source
-from isogloss.languages import in_order
+from isogloss.config.questions import QuestionSource, TaskName
+from isogloss.resources import RESOURCES
 
-LatentTaskName = Literal["belebele", "mmmlu", "hellaswag"]
+DataSet = Literal["belebele", "mmmlu", "hellaswag", "lm_eval"]
+DATA_SETS = get_args(DataSet)
+REFERENCE = "-reference"  # ends the name of the folder with MMMLU's English questions
 Layer = Annotated[int, Field(ge=0)]
 
 
-class LatentTask(Section):
-    """Parallel four-choice questions, asked in every language."""
+class LatentTask(QuestionSource):
+    """Parallel questions, asked in every language."""
 
-    languages: list[str] | None = Field(default=None, description="absent: the study's")
-    questions: Positive | None = Field(
-        default=None, description="questions asked, the first by a hash of their ids; absent: all that are parallel"
+    data: DataSet = Field(
+        description="layout of the questions: facebook/belebele, openai/MMMLU, alexandrainst/m_hellaswag, or tasks of"
+        " lm_eval; absent: the task's name, if it is one of these, or lm_eval, if that is given",
     )
     prompt: Literal["letters", "cloze"] = Field(
         default="letters",
         description="letters: lettered choices in the prompt, ranked by the next token (paper B, table 3); cloze: the"
-        " question alone, its choices ranked by the length-normalised probability of their text",
-    )
-    source: Source | None = Field(
-        default=None,
-        description="pretrained models: repository or folder in the layout of facebook/belebele, openai/MMMLU or"
-        " alexandrainst/m_hellaswag",
+        " question alone, of lm_eval its doc_to_text, its choices ranked by the length-normalised probability of their"
+        " text",
     )
     reference_source: Source | None = Field(
         default=None, description="mmmlu: English questions in the layout of cais/mmlu, which MMMLU lacks"
     )
 
-    @field_validator("languages")
-    @classmethod
-    def _check(cls, codes: list[str] | None) -> list[str] | None:
-        return None if codes is None else in_order(distinct([known_language(code) for code in codes]))
+    @model_validator(mode="after")
+    def _of_its_data(self) -> Self:
+        if (self.data == "lm_eval") != (self.lm_eval is not None):
+            raise ValueError("lm_eval: lm-eval's name of the task belongs to data: lm_eval, and to no other")
+        if self.id_column and self.lm_eval is None:
+            raise ValueError("id_column: is of data: lm_eval; the other layouts have ids of their own")
+        if self.data == "mmmlu" and self.source and not self.reference_source:
+            raise ValueError("reference_source: none; English MMLU is not in MMMLU, give cais/mmlu")
+        return self
 
 
 class Generation(Section):
@@ -74,10 +80,10 @@ class Steering(Section):
 class Latent(Section):
     """Answers, latent language and steering on parallel questions (paper B)."""
 
-    tasks: dict[LatentTaskName, LatentTask] = Field(
-        default={"hellaswag": LatentTask(prompt="cloze")},
+    tasks: dict[TaskName, LatentTask] = Field(
+        default={"hellaswag": LatentTask(data="hellaswag", prompt="cloze")},
         min_length=1,
-        description="data sets by name: belebele, mmmlu, hellaswag; the toy world has hellaswag",
+        description="question sets by a free name, each with its data and prompt; the toy world has hellaswag",
     )
     instruction: Literal["reference", "native"] = Field(
         default="reference", description="language of the prompt's instruction: the reference (paper) or the question's"
@@ -99,9 +105,34 @@ class Latent(Section):
     )
     steering: Steering | None = Field(default=Steering(), description="null: none")
 
-    @model_validator(mode="after")
-    def _sources(self) -> Self:
-        mmmlu = self.tasks.get("mmmlu")
-        if mmmlu and mmmlu.source and not mmmlu.reference_source:
-            raise ValueError("tasks.mmmlu.reference_source: none; English MMLU is not in MMMLU, give cais/mmlu")
-        return self
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _named_by_their_data(cls, tasks: Any) -> Any:
+        if not isinstance(tasks, dict):
+            return tasks
+        return {name: _with_data(name, task) if isinstance(task, dict) else task for name, task in tasks.items()}
+
+    @field_validator("tasks")
+    @classmethod
+    def _names(cls, tasks: dict[str, LatentTask]) -> dict[str, LatentTask]:
+        for name in tasks:
+            if name.endswith(REFERENCE):
+                raise ValueError(f"{name}: names that end in {REFERENCE} are taken; choose another")
+        return tasks
+
+
+def _with_data(name: Any, task: dict[str, Any]) -> dict[str, Any]:
+    """A task whose data are what its name or its keys say, unless it says itself."""
+    if "data" in task:
+        return task
+    if task.get("lm_eval"):
+        return {"data": "lm_eval", **task}
+    if name in DATA_SETS:
+        return {"data": name, **task}
+    raise ValueError(f"{name}: what it is is not said; give data ({', '.join(DATA_SETS)}) or lm_eval")
+
+
+@cache
+def instruction_languages() -> frozenset[str]:
+    """The languages that `resources/prompts.yaml` has an instruction in."""
+    return frozenset(yaml.safe_load((RESOURCES / "prompts.yaml").read_text(encoding="utf-8"))["words"])

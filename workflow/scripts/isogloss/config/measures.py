@@ -1,33 +1,50 @@
 """What is measured and aligned, and how: the sections that hold for every model of a study."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Name, Positive, Section, distinct, known_language
-from isogloss.config.model import Task
 from isogloss.config.pretrained import Source
+from isogloss.config.questions import QuestionSource, TaskName
 from isogloss.languages import in_order
+
+OkapiTask = Literal["arc", "hellaswag", "mmlu"]
+OKAPI = get_args(OkapiTask)
 
 
 class Languages(Section):
-    """The languages to analyse, in the two groups that the gap compares (paper A, app. A.2.3)."""
+    """The languages to analyse: reference and others, or the two groups that the gap compares (paper A, app. A.2.3)."""
 
     reference: str = Field(default="en", description="language that all others are compared with")
-    high_resource: list[str] = Field(min_length=1, description="high-resource group, reference included")
-    medium_low_resource: list[str] = Field(min_length=1, description="medium-to-low-resource group")
+    others: list[str] = Field(
+        default=[], description="the other languages, where no analysis compares groups (gap and alignment do)"
+    )
+    high_resource: list[str] = Field(default=[], description="high-resource group, reference included")
+    medium_low_resource: list[str] = Field(default=[], description="medium-to-low-resource group")
 
-    @field_validator("high_resource", "medium_low_resource")
+    @field_validator("reference")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        return known_language(code)
+
+    @field_validator("others", "high_resource", "medium_low_resource")
     @classmethod
     def _check(cls, codes: list[str]) -> list[str]:
         return distinct([known_language(code) for code in codes])
 
     @model_validator(mode="after")
     def _groups(self) -> Self:
+        if self.others and (self.high_resource or self.medium_low_resource):
+            raise ValueError("others beside groups; give others, or high_resource and medium_low_resource")
+        if not self.others and not (self.high_resource and self.medium_low_resource):
+            raise ValueError("give high_resource and medium_low_resource, or others where no analysis compares groups")
         both = set(self.high_resource) & set(self.medium_low_resource)
         if both:
             raise ValueError(f"in both groups: {', '.join(sorted(both))}; a language belongs to one")
-        if self.reference not in self.high_resource:
+        if self.reference in self.others:
+            raise ValueError(f"others: {self.reference} is the reference; leave it out there")
+        if self.high_resource and self.reference not in self.high_resource:
             raise ValueError(
                 f"reference {self.reference!r} must be one of high_resource: {', '.join(self.high_resource)}"
             )
@@ -36,7 +53,7 @@ class Languages(Section):
     @property
     def all(self) -> list[str]:
         """Every analysed language, in the order of the language table."""
-        return in_order([*self.high_resource, *self.medium_low_resource])
+        return in_order({self.reference, *self.others, *self.high_resource, *self.medium_low_resource})
 
 
 class Check(Section):
@@ -191,35 +208,32 @@ class Alignment(Section):
     )
 
 
-class TaskSettings(Section):
-    """One benchmark task."""
+class TaskSettings(QuestionSource):
+    """One benchmark task: one of Okapi's, or one of lm-eval's."""
 
     shots: Annotated[int, Field(ge=0)] = Field(description="few-shot examples in the prompt")
-    questions: Positive | None = Field(
-        default=None, description="test questions, the first by a hash of their ids; absent: all"
-    )
     metric: Literal["acc", "acc_norm"] = Field(
         default="acc", description="metric of tables and figures; both are recorded"
     )
 
 
 class Benchmarks(Section):
-    """lm-eval's Okapi tasks (paper A, sec. 2.3 and app. B.2)."""
+    """What a model is asked in every language (paper A, sec. 2.3 and app. B.2)."""
 
-    tasks: dict[Task, TaskSettings] = Field(
+    tasks: dict[TaskName, TaskSettings] = Field(
         default={
             "arc": TaskSettings(shots=10),
             "hellaswag": TaskSettings(shots=10),
             "mmlu": TaskSettings(shots=5),
         },
         min_length=1,
-        description="tasks by name: arc, hellaswag, mmlu",
+        description="tasks by name: arc, hellaswag and mmlu are Okapi's, any other name is free for a task of lm_eval",
     )
-    sources: dict[Task, Source] = Field(
+    sources: dict[OkapiTask, Source] = Field(
         default={
             "arc": Source(id="alexandrainst/m_arc"),
             "hellaswag": Source(id="alexandrainst/m_hellaswag"),
             "mmlu": Source(id="alexandrainst/m_mmlu"),
         },
-        description="pretrained models: where each task's questions come from, data/LANGUAGE/SPLIT.jsonl",
+        description="where Okapi's questions come from, data/LANGUAGE/SPLIT.jsonl; the toy world has its own",
     )

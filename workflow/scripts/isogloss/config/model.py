@@ -4,10 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from isogloss.config.base import Positive, Section, distinct
+from isogloss.config.base import Positive, Section, Title, distinct
 
 FINAL = "final"  # the finished model, as the folder of a checkpoint
-Task = Literal["arc", "hellaswag", "mmlu"]
 Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"]
 
 
@@ -53,7 +52,7 @@ class SaeRecipe(Section):
 class AnalysedModel(Section):
     """A language model and which analyses to run on it."""
 
-    title: str = Field(description="how figures and the report call the model")
+    title: Title = Field(description="how figures and the report call the model")
     architecture: Shape = Field(
         default=None,  # pyright: ignore[reportAssignmentType]  (filled in, or refused below)
         description="shape of the model; absent: read from the config.json of its source",
@@ -66,8 +65,8 @@ class AnalysedModel(Section):
         description="similarity, gap, alignment, benchmarks: paper A; latent: paper B; bilingual: paper C",
     )
     sae: SaeRecipe | None = Field(default=None, description="how SAEs are trained here, on the study's documents")
-    tasks: list[Task] | None = Field(
-        default=None, min_length=1, description="benchmark tasks of this model; absent: all"
+    tasks: list[str] | None = Field(
+        default=None, min_length=1, description="benchmark tasks of this model, names in benchmarks.tasks; absent: all"
     )
 
     @property

@@ -8,7 +8,7 @@ from isogloss.config.pretrained import Source
 
 
 class DocumentSource(Source):
-    """Documents of a language: Parquet or JSON Lines (.jsonl, .jsonl.gz, .jsonl.zst) files of a data set or folder."""
+    """Documents of a language: Parquet, JSON Lines, CSV or TSV files (.gz, .zst too) of a data set or folder."""
 
     files: str = Field(default="*", description="which files of it, as a glob, data/train-*.parquet say")
     column: str = Field(default="text", description="column or key that holds a document's text")

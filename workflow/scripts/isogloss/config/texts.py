@@ -9,9 +9,10 @@ from isogloss.config.base import Name, Section
 from isogloss.config.bilingual import Bilingual
 from isogloss.config.measures import Languages, Phrases
 from isogloss.config.pretrained import PretrainedModel
-from isogloss.config.text import Documents, Parallel
-from isogloss.config.toy import ToyModel, World
+from isogloss.config.text import Documents, Parallel, ParallelText
+from isogloss.config.toy import ToyModel, World, not_in_world
 from isogloss.config.translation import Translation
+from isogloss.languages import in_order, language
 
 
 def model_kind(model: Any) -> str:
@@ -30,7 +31,7 @@ class StudyTexts(Section):
     """Models, languages and texts of a study."""
 
     study: Name = Field(description="name of the study, recorded in every table")
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="seed of everything random")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(default=0, description="seed of everything random")
     languages: Languages
     world: World = World()
     models: dict[Name, Model] = Field(min_length=1, description="language models, by the name of their results folder")
@@ -142,7 +143,11 @@ class StudyTexts(Section):
     def text_problems(self) -> Iterator[str]:
         """What is wrong with where text comes from, a line each."""
         if self.worldly and (lacking := [code for code in self.languages.all if code not in self.world.languages]):
-            yield f"languages: {', '.join(lacking)} not in world.languages ({', '.join(self.world.languages)})"
+            yield f"languages: {not_in_world(lacking, self.world.languages)}"
+        if isinstance(self.parallel, ParallelText) and "{flores}" in self.parallel.files + self.parallel.text_column:
+            codes = in_order({*self.languages.all, *self.bilingual_languages})
+            if nameless := [code for code in codes if language(code).flores is None]:
+                yield f"parallel: no FLORES-200 code of {', '.join(nameless)} for {{flores}}; write {{lang}}"
         for name, model in self.models.items():
             if isinstance(model, ToyModel) and (odd := set(model.shares) ^ set(self.world.languages)):
                 yield (

@@ -54,6 +54,13 @@ class World(Section):
         return self
 
 
+def not_in_world(lacking: list[str], languages: list[str]) -> str:
+    """What to do about languages that the world's `languages` lack: add them there, if templates exist."""
+    untold = [code for code in lacking if code not in world_languages()]
+    advice = f"without templates in {', '.join(untold)}, leave out" if untold else "add there, or leave out"
+    return f"{', '.join(lacking)} not in world.languages ({', '.join(languages)}); {advice}"
+
+
 class Architecture(Shape):
     """A Gemma-2 of any size (transformers' `Gemma2Config`)."""
 

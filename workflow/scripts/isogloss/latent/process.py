@@ -28,6 +28,7 @@ _LATENT = {
     },
     "accuracy_letters": pl.Float64,
     "n": pl.Int32,
+    "chance": pl.Float64,
 }
 
 
@@ -73,6 +74,7 @@ def latent_process(
             columns = with_intervals("log_ratio", resamples.means(ratios), confidence)
             for number, layer in enumerate(read.layers):
                 row: dict[str, Any] = {"task": task, "layer": layer, "lang": lang, "n": len(shared.questions)}
+                row["chance"] = 1 / read.native.shape[-1]
                 if lang != reference:
                     row |= {name: float(values[number]) for name, values in columns.items()}
                 for text, of_layers in (("native", read.native), ("reference", read.reference)):

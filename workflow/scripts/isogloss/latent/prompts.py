@@ -1,7 +1,8 @@
-"""Prompts of four-choice questions (paper B, Table 3), and their token ids as lm-eval would cut them."""
+"""Prompts of multiple-choice questions (paper B, Table 3), and their token ids as lm-eval would cut them."""
 
 from collections.abc import Sequence
 from functools import cache
+from string import ascii_uppercase
 from typing import Any, NamedTuple
 
 import yaml
@@ -12,13 +13,13 @@ from isogloss.resources import RESOURCES
 from isogloss.sources.parallel_questions import ParallelQuestion
 
 PROMPTS = RESOURCES / "prompts.yaml"
-LETTERS = "ABCD"
+LETTERS = ascii_uppercase
 
 
 class Template(NamedTuple):
-    """How a question of one task is put."""
+    """How a question of one layout is put."""
 
-    layout: str  # with {instruction}, {passage}, {question}, {text}, {A} to {D} and {answer}
+    layout: str  # with {instruction}, {passage}, {question}, {text}, {choices}, each on a line, and {answer}
     words: dict[str, str]  # instruction, question and answer in the language of the instruction; none in cloze
 
 
@@ -29,22 +30,22 @@ class Letters(NamedTuple):
     bare: list[int] | None  # of "A", "B", ...; None where these are not one distinct token each
 
 
-def load_template(task: str, prompt: str, lang: str) -> Template:
-    """The template of `task` (belebele, mmmlu, hellaswag) for `prompt` (letters, cloze), the instruction in `lang`.
+def load_template(layout: str, prompt: str, lang: str) -> Template:
+    """The template of questions (belebele, mmmlu, hellaswag, lm_eval) for `prompt` (letters, cloze), words in `lang`.
 
     A cloze prompt has no instruction, so it is the same in every `lang`. Raises `IsoglossError` for a
     language without an instruction.
     """
     resource = _resource()
-    layout = resource["layouts"][prompt][task]
+    pattern = resource["layouts"][prompt][layout]
     if prompt == "cloze":
-        return Template(layout, {})
+        return Template(pattern, {})
     if lang not in resource["words"]:
         raise IsoglossError(
             f"resources/prompts.yaml: no instruction in {lang}, there are"
             f" {', '.join(resource['words'])}; add it there, or set latent.instruction to reference"
         )
-    return Template(layout, resource["words"][lang])
+    return Template(pattern, resource["words"][lang])
 
 
 @cache
@@ -54,9 +55,9 @@ def _resource() -> dict[str, Any]:
 
 def render(template: Template, question: ParallelQuestion) -> str:
     """The prompt, without a space at its end."""
-    choices = dict(zip(LETTERS, question.choices, strict=True))
+    choices = "\n".join(f"{letter}: {choice}" for letter, choice in zip(LETTERS, question.choices, strict=False))
     return template.layout.format(
-        **template.words, **choices, passage=question.passage or "", text=question.text
+        **template.words, choices=choices, passage=question.passage or "", text=question.text
     ).rstrip()
 
 
@@ -84,8 +85,11 @@ def encode_question(
 def letter_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, count: int) -> Letters:
     """The tokens of the first `count` letters as the next token after `prompt`, with a space before and without.
 
-    Raises `IsoglossError` where a letter with its space is more than one token: no next token stands for it.
+    Raises `IsoglossError` where a letter with its space is more than one token: no next token stands for it; and for
+    more choices than letters.
     """
+    if count > len(LETTERS):
+        raise IsoglossError(f"{count} choices are more than there are letters; use the prompt cloze")
     letters = LETTERS[:count]
     _, spaced = _cut(tokenizer, prompt, [continuation(letter) for letter in letters])
     _, bare = _cut(tokenizer, prompt, letters)

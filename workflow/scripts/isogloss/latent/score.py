@@ -32,6 +32,7 @@ def score(
     reference: str,
     task: str,
     prompt: str,
+    layout: str,
     settings: Latent,
     layers: Sequence[int],
     state_layers: Sequence[int],
@@ -43,12 +44,12 @@ def score(
 ) -> None:
     """Write, by language, a row per question and probed layer, and the states that steering vectors are made of.
 
-    `layers` are probed, the last one always; `final_norm` and `softcap` are the lens' (`lens_of`). `scores`
-    and `states` are files by language. A row has the log-probabilities of the letters at the prompt's last
-    token and, per choice, the mean log-probability per token of its text in the language and in `reference`
-    (paper B, eq. 7, length-normalised), all in nats and normalised over the whole vocabulary. States are the
-    residuals at the last prompt token after `state_layers`, of the held-out questions. Prompts that do not fit
-    the model's context are dropped and counted in the metadata.
+    `layout` is that of the questions (`load_template`). `layers` are probed, the last one always; `final_norm` and
+    `softcap` are the lens' (`lens_of`). `scores` and `states` are files by language. A row has the log-probabilities
+    of the letters at the prompt's last token and, per choice, the mean log-probability per token of its text in the
+    language and in `reference` (paper B, eq. 7, length-normalised), all in nats and normalised over the whole
+    vocabulary. States are the residuals at the last prompt token after `state_layers`, of the held-out questions.
+    Prompts that do not fit the model's context are dropped and counted in the metadata.
 
     Raises `IsoglossError` for a layer that does not exist, if no prompt fits, for a NaN, and as
     `read_questions`, `load_causal_model` and `lens_of`.
@@ -61,7 +62,7 @@ def score(
     probed = _probed(layers, state_layers, len(lens.decoder.layers))
     for lang, path in scores.items():
         own = of_reference if lang == reference else read_questions(questions, lang)
-        template = load_template(task, prompt, reference if instruction == "reference" else lang)
+        template = load_template(layout, prompt, reference if instruction == "reference" else lang)
         encoded = encoded_questions(tokenizer, template, own, of_reference, lettered=prompt == "letters")
         about: dict[str, Any] = {"task": task, "lang": lang, "prompt": prompt}
         held_out, too_long = _score_language(

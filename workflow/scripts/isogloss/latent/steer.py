@@ -70,6 +70,7 @@ def steer(
     reference: str,
     task: str,
     prompt: str,
+    layout: str,
     instruction: str,
     states: Mapping[str, str],
     controls: Mapping[str, str],
@@ -84,7 +85,8 @@ def steer(
 ) -> None:
     """Write each language's steering vectors, and a row per question, vector, layer and γ with the choices' scores.
 
-    `states`, `steered`, `vectors` and `generated` are files by language. Vectors are mean differences of the
+    `layout` is that of the questions (`load_template`). `states`, `steered`, `vectors` and `generated` are files by
+    language. Vectors are mean differences of the
     `reference`'s states and the language's over the held-out questions, which are left out here. Beside the own
     vector: a `random` direction as long, the vector of the language's control in `controls`, if it has one, and,
     if `shared`, the mean over all languages of `states` but the reference. Scores are in nats: the letters'
@@ -112,7 +114,7 @@ def steer(
         by_name = _vectors(sources, common, seed if settings.random else None)
         about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt, "questions": common}
         write_vectors(vectors[lang], by_name[OWN], about)
-        template = load_template(task, prompt, reference if instruction == "reference" else lang)
+        template = load_template(layout, prompt, reference if instruction == "reference" else lang)
         own = of_reference if lang == reference else read_questions(questions, lang)
         encoded = encoded_questions(
             tokenizer, template, own, of_reference, lettered=prompt == "letters", held_out=False

@@ -22,6 +22,7 @@ _ANSWERS = {
     "lang": pl.String,
     **dict.fromkeys(["accuracy", "accuracy_low", "accuracy_high"], pl.Float64),
     "n": pl.Int32,
+    "chance": pl.Float64,
 }
 _PAIRS = {
     **dict.fromkeys(["task", "lang_a", "lang_b"], pl.String),
@@ -53,6 +54,8 @@ def transfer(
     from one with no wrong answer, an interval that such a resample is part of. `transfer_summary` takes the means
     over the pairs that are defined and the standard deviation of accuracy over languages (of a sample, n - 1).
 
+    `chance` is what guessing gets: 1 / number of choices.
+
     Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
     """
     bootstrap, confidence = statistics.bootstrap, statistics.confidence
@@ -67,9 +70,11 @@ def transfer(
             logger.warning("%s: the reference language %s is not among the languages", task, reference)
         ranked = rank(read_rankings(tables, prompts[task], shared), shared.answer)
         measured = Pairs(ranked, Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task))
-        key, n = {"task": task}, {"n": len(shared.questions)}
+        key, n, chance = {"task": task}, {"n": len(shared.questions)}, {"chance": 1 / ranked.ranks.shape[-1]}
         accuracies += [
-            pl.DataFrame([{**key, "lang": lang, **proportion("accuracy", right, confidence), **n}], schema=_ANSWERS)
+            pl.DataFrame(
+                [{**key, "lang": lang, **proportion("accuracy", right, confidence), **n, **chance}], schema=_ANSWERS
+            )
             for lang, right in zip(tables, ranked.right, strict=True)
         ]
         frames, means = _every_pair(measured, list(tables), confidence)

@@ -39,7 +39,7 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
         ) from None
     if getattr(config, "is_encoder_decoder", False):
         raise IsoglossError(
-            f"{where}: {CONFIG} describes an encoder-decoder ({config.model_type}), and so no causal language model;"
+            f"{where}: {CONFIG} describes an encoder-decoder, and so no causal language model ({config.model_type});"
             " isogloss measures decoder-only models"
         )
     if (method := _quantised(config)) and method not in _EXPANDED:

@@ -119,8 +119,13 @@ def resumed_after(model: nn.Module, layer: int, output: Any) -> Iterator[None]:
     """While open, a forward of `model` goes on from `output` of `layer`, and the layers up to it compute nothing.
 
     Masks, positions and the layers above stay the model's own affair, so that this holds for every
-    architecture that is understood; only without key/value cache.
+    architecture that is understood; only without key/value cache. Where upper layers read keys and values of
+    lower ones (Gemma 4's E models), these compute what they would, and only the output is another.
     """
+    if getattr(unwrapped(model).config.get_text_config(), "num_kv_shared_layers", 0):
+        with _hooked(model, {layer: lambda _: output}):
+            yield
+        return
     with computing(lambda *_, **__: output, decoder_of(model).layers[: layer + 1]):
         yield
 

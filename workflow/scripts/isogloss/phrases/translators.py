@@ -67,8 +67,14 @@ class TranslationMemory:
     def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
         """The phrases' segments in the other language, joined by one space.
 
-        Raises `IsoglossError` naming segment, language and file if one is missing or empty.
+        Raises `IsoglossError` naming segment, language and file if one is missing or empty, and for a phrase that does
+        not consist of segments.
         """
+        if bare := next((phrase for phrase in phrases if not phrase.segments), None):
+            raise IsoglossError(
+                f"{self._path}: phrase {bare.phrase} does not consist of parallel segments; set phrases.texts to"
+                " segments or translation.backend to a machine translation"
+            )
         advance(len(phrases))
         return [Translation(" ".join(map(self._text, phrase.segments))) for phrase in phrases]
 

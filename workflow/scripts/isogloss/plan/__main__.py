@@ -9,11 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from isogloss.config import Study, load_study
+from isogloss.config.files import read_file
 from isogloss.errors import IsoglossError
-from isogloss.languages import language_table
+from isogloss.languages import language
 from isogloss.plan.assumptions import FERTILITY, Settings
 from isogloss.plan.jobs import count_jobs
 from isogloss.plan.study_plan import plan_study
@@ -51,21 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_study(path: str) -> Study:
     """The study in a YAML file; errors as `load_study`, and for a file that is none."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise IsoglossError(f"{path}: no study file: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise IsoglossError(f"{path}: no mapping of keys; see config/README.md for what a study has")
-    return load_study(content, origin=path, shape_of=kept_shape)
+    return load_study(read_file(path), origin=path, shape_of=kept_shape)
 
 
 def fertility(pair: str) -> tuple[str, float]:
     """A language and its tokens for one token of English, from LANG=X."""
     lang, _, value = pair.partition("=")
-    if lang not in language_table():
-        raise argparse.ArgumentTypeError(f"unknown language {lang!r}; allowed: {', '.join(language_table())}")
-    return lang, positive_number(value)
+    try:
+        return language(lang).code, positive_number(value)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def positive_number(text: str) -> float:

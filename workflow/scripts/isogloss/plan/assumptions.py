@@ -16,16 +16,17 @@ OTHER_FERTILITY = 2.0  # of a language that is in no table
 PHRASES_PER_FEATURE = 1.4  # at most; paper A: about 600,000 English phrases of 425,984 features
 
 # Tokens of one question and of one of its choices in English, and questions that all ten languages share.
-EXAMPLE_TOKENS = {"arc": 40, "hellaswag": 70, "mmlu": 110}
-CHOICE_TOKENS = {"arc": 6, "hellaswag": 28, "mmlu": 1}
+EXAMPLE_TOKENS = {"arc": 40, "hellaswag": 70, "mmlu": 110, "other": 110}
+CHOICE_TOKENS = {"arc": 6, "hellaswag": 28, "mmlu": 1, "other": 6}
 CHOICES = 4
-QUESTIONS = {"arc": 1120, "hellaswag": 6020, "mmlu": 11000}
+QUESTIONS = {"arc": 1120, "hellaswag": 6020, "mmlu": 11000, "other": 1000}
 QUESTION_BYTES = 2160  # upstream, of a question that all languages share
 
 DATA_SETS = {  # of paper B: questions; tokens in English of a prompt, a choice, and letters, which a cloze lacks
     "belebele": (900, 190, 6, 55),
     "mmmlu": (14_042, 130, 9, 65),
     "hellaswag": (9_200, 210, 30, 150),
+    "lm_eval": (1000, 110, 6, 40),
     "toy": (184, 14, 4, 0),
 }
 
@@ -84,3 +85,8 @@ class Settings(NamedTuple):
             (translation.engine, kind), SENTENCES_PER_SECOND[translation.engine, "float32"]
         )
         return at_four * 4 / translation.beam_size
+
+
+def of(assumed: Mapping[str, int], task: str) -> int:
+    """What is assumed of a task; of any other than Okapi's, whose size no one knows before it is fetched, a guess."""
+    return assumed[task] if task in assumed else assumed["other"]

@@ -7,9 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from isogloss.config import Study
-from isogloss.config.latent import LatentTaskName
 from isogloss.config.measures import AlignmentRun
-from isogloss.config.model import Task
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.config.toy import ToyModel
 from isogloss.plan import assumptions as assumed
@@ -53,7 +51,7 @@ def _shared_costs(study: Study) -> Iterator[Cost]:
         yield download("fetch_translator", _directions(study) * assumed.TRANSLATOR_BYTES, copies)
     fetched = [study.models[name] for name in study.of_kind("pretrained")]
     wanted = [model.tasks or study.benchmarks.tasks for model in fetched if "benchmarks" in model.analyses]
-    rows = sum(assumed.QUESTIONS[task] for task in {task for tasks in wanted for task in tasks})
+    rows = sum(assumed.of(assumed.QUESTIONS, task) for task in {task for tasks in wanted for task in tasks})
     yield download("fetch_questions", rows * len(study.languages.all) * assumed.QUESTION_BYTES)
     if any("latent" in model.analyses for model in fetched):
         tasks = study.latent.tasks
@@ -158,22 +156,27 @@ def _align(planned: PlannedModel, run: AlignmentRun) -> Cost:
 
 def _benchmark(planned: PlannedModel, langs: Sequence[str]) -> Cost:
     tasks = planned.study.benchmarks.tasks
-    numbers: dict[Task, float] = {
-        task: min(tasks[task].questions or math.inf, assumed.QUESTIONS[task])
+    numbers: dict[str, float] = {
+        task: min(tasks[task].questions or math.inf, assumed.of(assumed.QUESTIONS, task))
         for task in tasks
         if task in (planned.model.tasks or tasks)
     }
-    works = [(number, question(planned, task, lang)) for task, number in numbers.items() for lang in langs]
+    works = [
+        (number, question(planned, task, lang))
+        for task, number in numbers.items()
+        for lang in langs
+        if lang in planned.study.benchmark_languages(task)
+    ]
     tokens, forward = (sum(number * work[part] for number, work in works) for part in (0, 1))
     jobs = len(chunks(list(numbers), planned.study.compute.tasks_per_job)) * planned.language_jobs(langs)
     return Cost("benchmark", jobs, planned.weights(), tokens, forward)
 
 
-def question(planned: PlannedModel, task: Task, lang: str) -> tuple[float, float]:
+def question(planned: PlannedModel, task: str, lang: str) -> tuple[float, float]:
     """Tokens and FLOPs of a question: its prompt, as long as its shots make it, and its choices."""
     ratio = planned.settings.tokens_per_english_token(lang)
-    choice = assumed.CHOICE_TOKENS[task] * (1 if task == "mmlu" else ratio)
-    example, shots = assumed.EXAMPLE_TOKENS[task] * ratio, planned.study.benchmarks.tasks[task].shots
+    choice = assumed.of(assumed.CHOICE_TOKENS, task) * (1 if task == "mmlu" else ratio)
+    example, shots = assumed.of(assumed.EXAMPLE_TOKENS, task) * ratio, planned.study.benchmarks.tasks[task].shots
     prompt = 1 + shots * (example + choice) + example
     if isinstance(planned.model, ToyModel):
         prompt = min(prompt, planned.model.architecture.context)
@@ -183,9 +186,11 @@ def question(planned: PlannedModel, task: Task, lang: str) -> tuple[float, float
 # Paper B
 
 
-def data_set(study: Study, task: LatentTaskName, *, toy: bool = False) -> tuple[int, int, int]:
+def data_set(study: Study, task: str, *, toy: bool = False) -> tuple[int, int, int]:
     """How many questions of a data set are asked, and the tokens in English of a prompt and of a choice."""
-    settings, (number, prompt, choice, letters) = study.latent.tasks[task], assumed.DATA_SETS["toy" if toy else task]
+    settings = study.latent.tasks[task]
+    of = "toy" if toy and settings.data == "hellaswag" else settings.data
+    number, prompt, choice, letters = assumed.DATA_SETS[of]
     return min(settings.questions or number, number), prompt - letters * (settings.prompt == "cloze"), choice
 
 

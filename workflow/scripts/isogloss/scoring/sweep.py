@@ -82,10 +82,7 @@ def steered_scores(
 
 @torch.inference_mode()
 def steers(lens: Lens) -> bool:
-    """Whether a sweep gives what plain forwards with a hook give: tried on few tokens, below the last layer.
-
-    Models whose layers hand more than hidden states to those above (Gemma 4's shared keys and values) do not.
-    """
+    """Whether a sweep gives what plain forwards with a hook give: tried on few tokens, below the last layer."""
     layer = max(0, len(lens.decoder.layers) - 2)
     trial = trial_of(lens.model)
     vector = -2 * hidden_of(output_after(lens.model, collate(trial.prompts[:1]), layer))[0, -1].float()

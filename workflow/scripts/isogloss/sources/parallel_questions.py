@@ -1,9 +1,9 @@
-"""Parallel four-choice questions: the same ones, in the same order, in every language."""
+"""Parallel questions: the same ones, in the same order, in every language."""
 
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from isogloss.errors import IsoglossError
@@ -13,6 +13,7 @@ from isogloss.sources.question_sets import UpstreamQuestion, read_upstream
 logger = logging.getLogger(__name__)
 
 _ROWS = 1024  # of a row group
+_LEAST = 0.1  # share of the questions that two languages have in common, from which on they are the same set
 _FEWEST = 4  # questions of a group from which on it is judged whether its answers are in step
 
 
@@ -22,7 +23,7 @@ class ParallelQuestion(NamedTuple):
     question: str  # id, the same in every language
     passage: str | None  # what is read before: Belebele's passage; HellaSwag's activity label, of cloze prompts only
     text: str
-    choices: list[str]  # four
+    choices: list[str]  # as many for every question of a task
     answer: int  # position of the correct choice
     held_out: bool  # one of those that steering vectors and the projection are made of
 
@@ -30,6 +31,7 @@ class ParallelQuestion(NamedTuple):
 def parallel_questions(
     *,
     task: str,
+    layout: str,
     data: str,
     reference_data: str | None,
     languages: Mapping[str, str],
@@ -42,22 +44,24 @@ def parallel_questions(
 ) -> None:
     """Write the questions of `task` that all `languages` have, language by language (paper B, sec. 4.1 and app. A).
 
-    `data` is the folder of the task (belebele, mmmlu or hellaswag) in its upstream layout (`read_upstream`),
-    `reference_data` that of English MMLU; `languages` has the FLORES-200 code of each. Questions are in the
+    `data` is the folder of the task, `layout` the one that it has (`read_upstream`), `reference_data` the folder of
+    English MMLU; `languages` has the FLORES-200 code of each. Questions are in the
     order of the reference's file; of those that are parallel the first `questions` by a hash of their ids
     (None: all) are kept, and `held_out` of these, drawn with `seed`, are marked.
 
-    A question is dropped in every language if it is lacking in one, or there has an empty text, not four
-    choices, an empty choice, no answer among the four, or another answer than in the reference; and if
+    A question is dropped in every language if it is lacking in one, or there has an empty text, another number of
+    choices than most in the reference (four, but for lm-eval's tasks), an empty choice, no answer among them, or
+    another answer than in the reference; and if
     it belongs to a group (subject of MMMLU) in which a language's answers mostly differ. The metadata count
     the dropped by reason, each question once. Texts of one language only are in memory at a time.
 
-    Raises `IsoglossError` for bad files (`read_upstream`), for a language that shares no question with the
-    reference or whose answers mostly differ, and if no more than `held_out` questions are left.
+    Raises `IsoglossError` for bad files (`read_upstream`), for a language that shares less than a tenth of its
+    questions with the reference or whose answers mostly differ, and if no more than `held_out` questions are left.
     """
     if reference not in languages:
         raise IsoglossError(f"{task}: the reference {reference} is not among its languages, {', '.join(languages)}")
-    answers, dropped = _parallel(task, data, reference_data, languages, reference)
+    source = _Source(task, layout, data, reference_data, languages)
+    answers, dropped = _parallel(source, reference)
     ids = list(answers)
     ids = [ids[position] for position in first_by_hash(ids, questions)]
     if len(ids) <= held_out:
@@ -67,32 +71,52 @@ def parallel_questions(
         )
     marked = set(random.Random(f"{seed}/{task}/held out").sample(sorted(ids), held_out))
     more = {"task": task, "languages": list(languages), "questions": len(ids), "dropped": dict(dropped)}
-    _write(output, {**metadata, **more}, task, data, reference_data, languages, ids, marked)
+    _write(output, {**metadata, **more}, source, ids, marked)
 
 
-def _parallel(
-    task: str, data: str, reference_data: str | None, languages: Mapping[str, str], reference: str
-) -> tuple[dict[str, int], Counter[str]]:
+class _Source(NamedTuple):
+    """Where the questions of a task are."""
+
+    task: str
+    layout: str
+    data: str
+    reference_data: str | None
+    languages: Mapping[str, str]
+
+    def read(self, lang: str) -> Iterator[UpstreamQuestion]:
+        return read_upstream(self.layout, self.data, self.reference_data, lang, self.languages[lang])
+
+
+def _parallel(source: _Source, reference: str) -> tuple[dict[str, int], Counter[str]]:
     """The answer of each question that can be asked in every language, in the reference's order; the dropped."""
-    ahead = [reference, *(lang for lang in languages if lang != reference)]
+    task, data = source.task, source.data
+    ahead = [reference, *(lang for lang in source.languages if lang != reference)]
     key: dict[str, tuple[str, int]] = {}  # group and answer in the reference
+    width = 0  # choices of most of its questions
     there: Counter[str] = Counter()  # in how many languages a question can be asked
     reasons: dict[str, str] = {}
     for lang in ahead:
         answers: dict[str, tuple[str, int]] = {}
-        for row in read_upstream(task, data, reference_data, lang, languages[lang]):
+        widths: dict[str, int] = {}
+        for row in source.read(lang):
             if row.defect:
                 reasons.setdefault(row.question, row.defect)
             else:
                 answers[row.question] = (row.group, row.answer)
+                widths[row.question] = len(row.choices)
             there.setdefault(row.question, 0)
+        if lang == reference:
+            width = Counter(widths.values()).most_common(1)[0][0] if widths else 0
+        for question in [question for question, count in widths.items() if count != width]:
+            reasons.setdefault(question, f"not_{width}_choices")
+            del answers[question]
         if lang == reference:
             key = answers
         shared = answers.keys() & key.keys()
-        if not shared:
+        if len(shared) < _LEAST * min(len(answers), len(key)) or not shared:
             raise IsoglossError(
-                f"{data}: {task} in {lang} has no question in common with {reference} that can be asked; correct"
-                " its file or leave the language out"
+                f"{data}: {task} in {lang} has {len(shared) or 'no'} question(s) in common with {reference} that can be"
+                f" asked, of {len(answers)} and {len(key)}; give the same questions the same ids, or leave {lang} out"
             )
         there.update(answers.keys())
         for question, reason in _unlike(task, data, lang, {q: (key[q], answers[q]) for q in shared}).items():
@@ -132,10 +156,7 @@ def _unlike(
 def _write(
     output: str,
     metadata: Mapping[str, Any],
-    task: str,
-    data: str,
-    reference_data: str | None,
-    languages: Mapping[str, str],
+    source: _Source,
     ids: Sequence[str],
     held_out: set[str],
 ) -> None:
@@ -156,11 +177,9 @@ def _write(
     )
     wanted = set(ids)
     with TableWriter(output, schema, metadata) as writer:
-        for lang in languages:
+        for lang in source.languages:
             texts: dict[str, UpstreamQuestion] = {
-                row.question: row
-                for row in read_upstream(task, data, reference_data, lang, languages[lang])
-                if row.question in wanted
+                row.question: row for row in source.read(lang) if row.question in wanted
             }
             for start in range(0, len(ids), _ROWS):
                 rows = [

@@ -1,4 +1,4 @@
-"""Four-choice questions as upstream has them: Belebele, MMMLU with English MMLU, HellaSwag in Okapi's languages."""
+"""Questions as upstream has them: Belebele, MMMLU with English MMLU, Okapi's HellaSwag, lm-eval's tasks."""
 
 import csv
 import re
@@ -24,14 +24,14 @@ class UpstreamQuestion(NamedTuple):
     passage: str | None
     text: str
     choices: list[str]
-    answer: int  # -1 if it is none of the four
+    answer: int  # -1 if it is none of the choices
     defect: str | None  # why it cannot be asked
 
 
 def read_upstream(
-    task: str, data: str, reference_data: str | None, lang: str, flores: str
+    layout: str, data: str, reference_data: str | None, lang: str, flores: str
 ) -> Iterator[UpstreamQuestion]:
-    """The questions of `task` in `lang` from the folder `data`, in file order; those with a defect too.
+    """The questions in `lang` from the folder `data`, which has `layout`, in file order; those with a defect too.
 
     - belebele (facebook/belebele): data/{flores}.jsonl, by the language's FLORES-200 code. An id is the link and the
       question's number.
@@ -41,13 +41,16 @@ def read_upstream(
       `sources.okapi`. Texts go through lm-eval's processing, which takes rests of mark-up away; the
       passage is the activity label, and "{passage}: {text}" lm-eval's prompt. (The paper asks the context
       alone, as the layout of its letters does here.)
+    - lm_eval (`sources.lm_eval_data`): the text is the task's whole prompt, the choices its doc_to_choice.
 
-    Raises `IsoglossError` for a missing file, a broken line or row, and a repeated id.
+    Raises `IsoglossError` for a missing file, a broken line or row, a repeated id, and as `asked_in_words`.
     """
-    if task == "belebele":
+    if layout == "belebele":
         yield from _belebele(data, flores)
-    elif task == "mmmlu":
+    elif layout == "mmmlu":
         yield from _mmmlu(data, reference_data, lang)
+    elif layout == "lm_eval":
+        yield from _lm_eval(data, lang)
     else:
         yield from _hellaswag(data, lang)
 
@@ -167,6 +170,20 @@ def _hellaswag(data: str, lang: str) -> Iterator[UpstreamQuestion]:
         text = query.removeprefix(start) if query.startswith(start) else _without_markup(context)
         choices = [_without_markup(ending) for ending in row["endings"]]
         yield _question(name, "", label or None, text, choices, int(row["label"]))
+
+
+def _lm_eval(data: str, lang: str) -> Iterator[UpstreamQuestion]:
+    from isogloss.sources.lm_eval_tasks import asked_in_words  # three seconds
+
+    for question, text, choices, answer in asked_in_words(data, lang):
+        defect = None
+        if not text.strip():
+            defect = "empty_text"
+        elif not all(choice.strip() for choice in choices):
+            defect = "empty_choice"
+        elif not 0 <= answer < len(choices):
+            defect = "no_answer"
+        yield UpstreamQuestion(question, "", None, text, choices, answer, defect)
 
 
 def _without_markup(text: str) -> str:

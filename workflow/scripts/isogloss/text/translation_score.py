@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-UNSPACED = ("zh", "ja", "th", "lo", "km", "my")  # BLEU counts characters here: words have no spaces between them
+# BLEU counts characters in these languages, in all their regions: words have no spaces between them.
+UNSPACED = ("zh", "yue", "wuu", "nan", "hak", "ja", "th", "lo", "km", "my", "shn")
 
 
 class TranslationScore(NamedTuple):
@@ -29,5 +30,6 @@ def score_translations(hypotheses: Sequence[str], references: Sequence[str], tar
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    bleu = BLEU(tokenize="char" if target in UNSPACED else "13a")
+    unspaced = target.partition("-")[0] in UNSPACED and "Latn" not in target
+    bleu = BLEU(tokenize="char" if unspaced else "13a")
     return TranslationScore(chrf(hypotheses, references), bleu.corpus_score(hypotheses, [references]).score)

@@ -45,7 +45,7 @@ def alignment_gain(tables: Tables, context: Context) -> Figure:
         rows = frame.filter(run=run)
         for row in rows.iter_rows(named=True):
             code, at = row["lang"], position[row["lang"]]
-            paint, shape = colour(code), marker(code)
+            paint, shape = colour(code, context), marker(code, context)
             bars(left, at - 0.14, row, "gain_pct", "ci", colour=paint, marker=shape)
             bars(left, at + 0.2, row, "gain_held_out_pct", "held_out_ci", colour=FAINT, marker="D", markersize=5)
             span(right, (row["before"], row["after"]), at, paint)
@@ -70,7 +70,7 @@ def alignment_gain_layers(tables: Tables, context: Context) -> Figure:
         rows = frame.filter(lang=code).sort("layer")
         # Languages that were aligned at the same layer stand side by side.
         at = rows["layer"].to_numpy() + 0.16 * (i - (len(codes) - 1) / 2)
-        look: dict[str, Any] = {**language_look(code), "label": named(code)}
+        look: dict[str, Any] = {**language_look(code, context), "label": named(code)}
         whiskers(left, at, *estimates(rows, "gain_pct", "ci"), **look)
         whiskers(right, at, *estimates(rows, "retention_pct", "retention_ci"), **look)
     for panel in (left, right):

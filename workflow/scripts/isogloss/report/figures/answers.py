@@ -15,7 +15,7 @@ from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.scripts import MOST_NAMED, blocks, by_script, rule_off
 from isogloss.report.figures.style import INK, canvas
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import CHANCE, TASK_TITLES, number
+from isogloss.report.shared.wording import TASK_TITLES, number
 
 MOST_WRITTEN = 12
 """Up to so many languages, the cells of a matrix have room for their numbers."""
@@ -23,8 +23,9 @@ MOST_WRITTEN = 12
 
 def answers(tables: Tables, context: Context) -> Figure:
     """Accuracy of every language with its interval, sorted, a panel a task (the spread behind Table 1)."""
-    shown = Shown("accuracy", "accuracy (%)", line=100 * CHANCE, line_label="chance")
-    return ranking(tables["answers"], shown, context.reference)
+    frame = tables["answers"]
+    chance = {task: 100 * chance for task, chance in frame.select("task", "chance").drop_nulls().iter_rows()}
+    return ranking(frame, Shown("accuracy", "accuracy (%)", lines=chance, line_label="chance"), context.reference)
 
 
 def transfer(tables: Tables, _: Context) -> Figure:

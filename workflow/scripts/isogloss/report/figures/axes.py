@@ -119,7 +119,7 @@ def language_rows(axes: Axes, codes: Sequence[str], context: Context, labelled: 
     row_axis(axes, [named(code) for code in codes])
     if not labelled:
         axes.set_yticklabels([])
-    high = [code in context.groups["high-resource"] for code in codes]
+    high = [code in context.groups.get("high-resource", ()) for code in codes]
     if 0 < sum(high) < len(codes) and all(high[: sum(high)]):
         divide(axes, sum(high))
     return {code: row for row, code in enumerate(codes)}

@@ -41,7 +41,7 @@ def accuracy(tables: Tables, context: Context) -> Figure:
     for panel, rows in panels:
         position = language_rows(panel, codes, context, labelled=panel is figure.axes[0])
         for row in rows.iter_rows(named=True):
-            bars(panel, position[row["lang"]], row, "accuracy", "ci", 100, **language_look(row["lang"]))
+            bars(panel, position[row["lang"]], row, "accuracy", "ci", 100, **language_look(row["lang"], context))
         _against_chance(panel, rows)
     shape_legend(figure, {"chance": ("--", True)})
     return figure
@@ -59,7 +59,7 @@ def accuracy_change(tables: Tables, context: Context) -> Figure:
             panel.set_yticklabels([])
         for row in rows.iter_rows(named=True):
             at = compared.index((row["adapter"], row["lang"]))
-            bars(panel, at, row, "difference", "difference_ci", 100, **language_look(row["lang"]))
+            bars(panel, at, row, "difference", "difference_ci", 100, **language_look(row["lang"], context))
         for at in range(1, len(compared)):
             if compared[at][0] != compared[at - 1][0]:
                 divide(panel, at)
@@ -91,7 +91,7 @@ def accuracy_by_teaching(tables: Tables, context: Context) -> Figure:
     for panel, task in zip(axes[0], tasks, strict=True):
         panel.set_title(TASK_TITLES[task])
         rows = frame.filter(task=task)
-        _by_teaching(panel, rows, language_rows(panel, codes, context, labelled=panel is axes[0, 0]), taught)
+        _by_teaching(panel, rows, language_rows(panel, codes, context, labelled=panel is axes[0, 0]), taught, context)
         _against_chance(panel, rows)
     for panel, task in zip(axes[1] if pooled else [], tasks, strict=False):
         panel.set_yticks([0], ["other languages,\npooled"] if panel is axes[1, 0] else [""])
@@ -101,10 +101,12 @@ def accuracy_by_teaching(tables: Tables, context: Context) -> Figure:
     return figure
 
 
-def _by_teaching(panel: Axes, rows: pl.DataFrame, position: Mapping[str, int], taught: Sequence[str]) -> None:
+def _by_teaching(
+    panel: Axes, rows: pl.DataFrame, position: Mapping[str, int], taught: Sequence[str], context: Context
+) -> None:
     for row in rows.iter_rows(named=True):
         shift = (taught.index(row["taught"]) - (len(taught) - 1) / 2) * 0.23
-        paint = FAINT if row["taught"] == "none" else colour(row["lang"])
+        paint = FAINT if row["taught"] == "none" else colour(row["lang"], context)
         look: dict[str, Any] = {"colour": paint, "marker": _TAUGHT[row["taught"]][1]}
         if row["taught"] == "reference":
             look |= {"markerfacecolor": "white", "markeredgecolor": paint, "markeredgewidth": 1.2}
@@ -146,7 +148,8 @@ def gap_accuracy_correlation(tables: Tables, context: Context) -> Figure:
         trend(panel, x, y)
         edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
         for code, gap, value in zip(rows["lang"], x, y, strict=True):
-            spot(panel, gap, value, marker=marker(code), color=colour(code), markersize=7, zorder=3, **edge)
+            look = {"marker": marker(code, context), "color": colour(code, context)}
+            spot(panel, gap, value, markersize=7, zorder=3, **look, **edge)
         percent_axis(panel, "x", "mean gap over layers (%)")
         panel.locator_params(axis="x", nbins=5)
         percent_axis(panel)

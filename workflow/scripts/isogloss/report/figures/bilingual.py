@@ -30,8 +30,8 @@ def selectivity(tables: Tables, context: Context) -> Figure:
     for code in class_order(set(rows["class"]) - {"silent"}, context.bilingual_languages):
         members = rows.filter(pl.col("class") == code)
         if code != "all":
-            _over_steps(shares, members, "share", 100, code)
-        _over_steps(senses, members, "monosemanticity", 1, code)
+            _over_steps(shares, members, "share", 100, code, context)
+        _over_steps(senses, members, "monosemanticity", 1, code, context)
     shares.set_title(f"decoder layer {layer} (0-based)")
     shares.set_ylabel("share of the features that are not silent (%)")
     shares.set_ylim(bottom=0)
@@ -43,8 +43,8 @@ def selectivity(tables: Tables, context: Context) -> Figure:
     return figure
 
 
-def _over_steps(axes: Axes, rows: pl.DataFrame, column: str, factor: float, code: str) -> None:
-    values, look = estimates(rows, column, factor=factor), class_look(code)
+def _over_steps(axes: Axes, rows: pl.DataFrame, column: str, factor: float, code: str, context: Context) -> None:
+    values, look = estimates(rows, column, factor=factor), class_look(code, context)
     points: dict[str, Any] = {"colour": look.colour, "marker": look.marker}
     curve(axes, rows["step"], *values, dash=DASHED if code == "all" else "-", label=class_title(code), **points)
     if rows.height == 1:  # a band has no width there

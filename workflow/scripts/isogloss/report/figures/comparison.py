@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from isogloss.report.figures.axes import accuracy_axis, language_rows, percent_axis, percent_by_layer, shared_legend
 from isogloss.report.figures.benchmarks import chance_line, tasks_in_order
 from isogloss.report.figures.marks import bars, curve, estimates, spot
-from isogloss.report.figures.style import DASHES, PALETTE, Look, canvas
+from isogloss.report.figures.style import DASHES, PALETTE, Look, canvas, plain
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES, VARIANT_TITLES
 from isogloss.report.wanted import compared_models
@@ -21,7 +21,7 @@ _LOOKS = [Look(*look) for look in zip(PALETTE[:4], ("o", "D", "^", "s"), DASHES[
 def planted_truth(tables: Tables, context: Context) -> Figure:
     """Shares planted, accuracy and both variants of the group gap of models; `tables` is keyed `model/table`."""
     models = compared_models(context.settings)
-    looks = {model: _LOOKS[i % 4]._replace(label=context.title(model)) for i, model in enumerate(models)}
+    looks = {model: _LOOKS[i % 4]._replace(label=plain(context.title(model))) for i, model in enumerate(models)}
     accuracy = pl.concat(
         tables[f"{model}/accuracy"].filter(adapter="base").with_columns(model=pl.lit(model)) for model in models
     )

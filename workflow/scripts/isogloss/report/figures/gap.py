@@ -90,10 +90,10 @@ def _means_over_layers(panel: Axes, summary: pl.DataFrame, codes: Sequence[str],
     position = language_rows(panel, codes, context)
     for row in summary.drop_nulls("mean_gap_pct").iter_rows(named=True):
         code, mean, deviation = row["lang"], row["mean_gap_pct"], row["std_gap_pct"] or 0.0  # null for one layer
-        broad: dict[str, Any] = {"color": colour(code), "alpha": 0.25, "linewidth": 6, "solid_capstyle": "butt"}
+        broad: dict[str, Any] = {"alpha": 0.25, "linewidth": 6, "solid_capstyle": "butt"}
         ends = [mean - deviation, mean + deviation]
-        panel.plot(ends, [position[code]] * 2, zorder=2, label=f"interval {code}", **broad)
-        bars(panel, position[code], row, "mean_gap_pct", "ci", **language_look(code))
+        panel.plot(ends, [position[code]] * 2, zorder=2, color=colour(code, context), label=f"interval {code}", **broad)
+        bars(panel, position[code], row, "mean_gap_pct", "ci", **language_look(code, context))
     zero_line(panel, "x")
     percent_axis(panel, "x", "gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
 
@@ -131,11 +131,11 @@ def _controls_by_language(panels: Sequence[Axes], means: pl.DataFrame, codes: Se
     position = language_rows(left, codes, context)
     language_rows(right, codes, context, labelled=False)
     for row in means.iter_rows(named=True):
-        paint, at = colour(row["lang"]), position[row["lang"]]
+        paint, at = colour(row["lang"], context), position[row["lang"]]
         span(left, (row["gap_pct"], row["gap_equal_tokens_pct"]), at, paint)
         spot(left, row["gap_equal_tokens_pct"], at, marker="D", color="white", markeredgecolor=paint, zorder=3)
         spot(left, row["gap_pct"], at, marker="o", color=paint, zorder=4)
-        spot(right, row["token_ratio"], at, marker=marker(row["lang"]), color=paint, zorder=3)
+        spot(right, row["token_ratio"], at, marker=marker(row["lang"], context), color=paint, zorder=3)
         note, place = f"{row['characters_per_token']:.1f} characters/token", (row["token_ratio"], at)
         right.annotate(note, place, xytext=(8, 0), textcoords="offset points", va="center", fontsize=7.5)
     zero_line(left, "x")

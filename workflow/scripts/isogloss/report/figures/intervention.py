@@ -33,7 +33,7 @@ def intervention(tables: Tables, context: Context) -> Figure:
     before = {lang: f"\nperplexity {number(value, 2)}" for lang, value in baseline.items() if value is not None}
     labels = [title + before.get(group, "") for group, title in titles.items()]
     for (alpha, n), panel in zip(settings, axes.flat, strict=True):
-        _change_rows(panel, frame.filter(alpha=alpha, n_features=n), groups, classes)
+        _change_rows(panel, frame.filter(alpha=alpha, n_features=n), groups, classes, context)
         panel.set_title(f"α = {alpha:g}, N = {n:,}", fontsize="small")
         row_axis(panel, labels)
         panel.locator_params(axis="x", nbins=7 if across == 1 else 5 if across == 2 else 4)
@@ -43,12 +43,14 @@ def intervention(tables: Tables, context: Context) -> Figure:
     return figure
 
 
-def _change_rows(axes: Axes, rows: pl.DataFrame, groups: Sequence[str], classes: Sequence[str]) -> None:
+def _change_rows(
+    axes: Axes, rows: pl.DataFrame, groups: Sequence[str], classes: Sequence[str], context: Context
+) -> None:
     zero_line(axes, "x")
     for at in range(1, len(groups)):
         axes.axhline(at - 0.5, color=FAINT, linewidth=0.7, linestyle=RULE, zorder=1)
     for i, code in enumerate(classes):
-        look, changes = class_look(code), rows.filter(pl.col("class") == code).drop_nulls("change")
+        look, changes = class_look(code, context), rows.filter(pl.col("class") == code).drop_nulls("change")
         if not changes.height:
             continue
         shift = 0.8 * (i - (len(classes) - 1) / 2) / max(1, len(classes))

@@ -23,7 +23,7 @@ from isogloss.report.figures.scripts import script_legend, script_looks
 from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
-from isogloss.report.shared.wording import CHANCE, TASK_TITLES
+from isogloss.report.shared.wording import TASK_TITLES
 
 MOST_NAMED = 16
 """Up to so many lines or points are named; of more, those at the ends."""
@@ -97,7 +97,8 @@ def latent_accuracy(tables: Tables, context: Context) -> Figure:
     for panel, rows in panels:
         for column, look in _ANSWERS.items():
             _mean(panel, rows, column, context.confidence, look, 100)
-        dashed_line(panel, 100 * CHANCE, label="chance")
+        for chance in rows["chance"].drop_nulls()[:1]:
+            dashed_line(panel, 100 * chance, label="chance")
         layer_axis(panel, rows["layer"], len(panels))
         percent_axis(panel)
     figure.axes[0].set_ylabel("accuracy, mean over languages (%)")

@@ -61,13 +61,16 @@ def lines_by_group(
     panels: Iterable[Axes], frame: pl.DataFrame, column: str, context: Context, dotted: str = ""
 ) -> None:
     """A panel a group of languages, a line a language over layers; beside each, another column dotted."""
-    for panel, (group, members) in zip(panels, context.groups.items(), strict=True):
+    panels = list(panels)
+    for panel in panels[len(context.groups) :]:
+        panel.set_visible(False)
+    for panel, (group, members) in zip(panels, context.groups.items(), strict=False):
         panel.set_title(group)
         for code in context.by_group(set(members) & set(frame["lang"])):
             rows = frame.filter(lang=code)
             curve(panel, rows["layer"], *estimates(rows, column, "ci"), **language_line(code, context))
             if dotted:
-                panel.plot(rows["layer"], rows[dotted], color=colour(code), linestyle=":", zorder=2)
+                panel.plot(rows["layer"], rows[dotted], color=colour(code, context), linestyle=":", zorder=2)
 
 
 def spot(axes: Axes, x: Any, y: Any, **look: Any) -> None:

@@ -31,6 +31,7 @@ class Shown(NamedTuple):
     control: str = ""  # a second value of each language, drawn hollow and grey, where there is one
     control_label: str = ""
     line: float | None = None  # a value to mark, in the unit of the axis
+    lines: Mapping[str, float] = {}  # the same of each task
     line_label: str = ""
     notes: Mapping[str, str] = {}  # beneath the title of a task
 
@@ -49,7 +50,7 @@ def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
     else:
         figure, axes = canvas(max(1, len(tasks)), 1, height=0.9 + 2.7 * max(1, len(tasks)))
     for panel, task in zip(axes.flat, tasks, strict=False):
-        draw(panel, parts[task], shown, looks, reference)
+        draw(panel, parts[task], shown._replace(line=shown.lines.get(task, shown.line)), looks, reference)
         notes = [shown.notes[task]] if task in shown.notes else []
         if parts[task].height > 2 * MOST_ROWS:
             notes.append(_ends(parts[task]["lang"].to_list()))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from isogloss.languages import in_order, language_table
+from isogloss.languages import in_order, language
 from isogloss.report.figures.axes import legend
 from isogloss.report.figures.style import FAINT, PALETTE, Look
 
@@ -34,13 +34,13 @@ def script_title(script: str) -> str:
 
 def by_script(codes: Iterable[str]) -> list[str]:
     """The languages by script, then family, larger ones first, then the language table's order."""
-    present, table = in_order(list(set(codes))), language_table()
-    scripts = Counter(table[code].script for code in present)
-    families = Counter((table[code].script, table[code].family) for code in present)
+    present = in_order(set(codes))
+    scripts = Counter(language(code).script for code in present)
+    families = Counter((language(code).script, language(code).family) for code in present)
     order = list(scripts)
 
     def key(code: str) -> tuple[int, int, int, str]:
-        script, family = table[code].script, table[code].family
+        script, family = language(code).script, language(code).family
         return -scripts[script], order.index(script), -families[script, family], family
 
     return sorted(present, key=key)
@@ -51,14 +51,14 @@ def script_looks(codes: Iterable[str]) -> dict[str, Look]:
 
     The scripts of most languages have looks of their own, as many as the palette has; the others share a grey.
     """
-    ordered, table = by_script(codes), language_table()
-    scripts = list(dict.fromkeys(table[code].script for code in ordered))
+    ordered = by_script(codes)
+    scripts = list(dict.fromkeys(language(code).script for code in ordered))
     looks = {
         script: Look(paint, shape, label=script_title(script))
         for script, paint, shape in zip(scripts, PALETTE, _SHAPES, strict=False)
     }
     other = Look(FAINT, "h", label=_OTHER)
-    return {code: looks.get(table[code].script, other) for code in ordered}
+    return {code: looks.get(language(code).script, other) for code in ordered}
 
 
 def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, lines: bool = False) -> None:
@@ -74,10 +74,9 @@ def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, line
 
 def blocks(codes: list[str]) -> list[tuple[str, int, int]]:
     """Runs of one script in the order `by_script`: title, first and last place; of many, the small ones are one."""
-    table = language_table()
     runs: list[tuple[str, int, int]] = []
     for at, code in enumerate(codes):
-        title = script_title(table[code].script)
+        title = script_title(language(code).script)
         if runs and runs[-1][0] == title:
             runs[-1] = (title, runs[-1][1], at)
         else:

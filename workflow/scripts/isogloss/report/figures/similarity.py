@@ -26,7 +26,7 @@ def similarity(tables: Tables, context: Context) -> Figure:
     for panel in axes[0]:
         layer_axis(panel, frame["layer"])
     axes[0, 0].set_ylabel("cosine similarity to the reference")
-    axes[0, 1].plot([], [], color=INK, linestyle=":", label="shuffled pairs, same colours")
+    axes[0, len(context.groups) - 1].plot([], [], color=INK, linestyle=":", label="shuffled pairs, same colours")
     shared_legend(figure, axes[0], columns=4)
     return figure
 

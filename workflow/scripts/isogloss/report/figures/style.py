@@ -4,6 +4,7 @@ Colour is never the only cue: a language also has its own marker, a group of lan
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from isogloss.languages import language_table
+from isogloss.languages import language, language_table
 from isogloss.report.shared.classes import LOOKS, ClassLook
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.wording import named
@@ -39,30 +40,54 @@ class Look(NamedTuple):
     label: str = ""
 
 
-def colour(code: str) -> str:
-    """Hex colour of a language in every figure."""
-    return language_table()[code].colour
+@cache
+def language_looks(codes: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each language, no two the same: its own, or where taken the next marker, the next colour."""
+    order = list(language_table())
+    colours = list(dict.fromkeys(row.colour for row in language_table().values()))
+    taken: dict[tuple[str, str], str] = {}
+    for code in codes:
+        own, first = language(code).colour, order.index(code) if code in order else sum(code.encode())
+        shapes = [SHAPES[(first + step) % len(SHAPES)] for step in range(len(SHAPES))]
+        looks = ((paint, shape) for paint in (own, *colours) for shape in shapes)
+        taken[next((look for look in looks if look not in taken), (own, shapes[0]))] = code
+    return {code: look for look, code in taken.items()}
 
 
-def marker(code: str) -> str:
-    """Marker of a language in every figure."""
-    return SHAPES[list(language_table()).index(code) % len(SHAPES)]
+def colour(code: str, context: Context) -> str:
+    """Hex colour of a language in every figure of a study."""
+    return _look(code, context)[0]
 
 
-def language_look(code: str) -> dict[str, Any]:
+def marker(code: str, context: Context) -> str:
+    """Marker of a language in every figure of a study."""
+    return _look(code, context)[1]
+
+
+def _look(code: str, context: Context) -> tuple[str, str]:
+    return language_looks((*context.shown, *({code} - {*context.shown})))[code]
+
+
+def language_look(code: str, context: Context) -> dict[str, Any]:
     """Colour and marker of a language, as arguments of `curve` and `whiskers`."""
-    return {"colour": colour(code), "marker": marker(code)}
+    return {"colour": colour(code, context), "marker": marker(code, context)}
 
 
 def language_line(code: str, context: Context) -> dict[str, Any]:
-    """Look and label of a language, as arguments of `curve`: solid in the high-resource group, dashed in the other."""
-    high = code in context.settings["languages"]["high_resource"]
-    return {**language_look(code), "dash": "-" if high else DASHES[1], "label": named(code)}
+    """Look and label of a language, as arguments of `curve`: dashed in the medium-to-low-resource group, else solid."""
+    low = code in context.settings["languages"]["medium_low_resource"]
+    return {**language_look(code, context), "dash": DASHES[1] if low else "-", "label": named(code)}
 
 
-def class_look(code: str) -> ClassLook:
+def class_look(code: str, context: Context) -> ClassLook:
     """Colour and marker of a class of features."""
-    return LOOKS.get(code) or ClassLook(**language_look(code))
+    return LOOKS.get(code) or ClassLook(**language_look(code, context))
+
+
+def plain(text: str) -> str:
+    """A text of the study as matplotlib shows it: no formula between dollars, no label left out for its underscore."""
+    text = text.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def depth_colours(layers: Iterable[int]) -> dict[int, str]:

@@ -34,7 +34,7 @@ def training(tables: Tables, context: Context) -> Figure:
     position = language_rows(right, codes, context)
     for code in codes:
         spot(right, 100 * configured[code], position[code], marker="|", markersize=15, markeredgewidth=2, color=INK)
-        spot(right, 100 * realised[code], position[code], marker=marker(code), color=colour(code))
+        spot(right, 100 * realised[code], position[code], marker=marker(code, context), color=colour(code, context))
     right.set_xlim(0, 108 * max(*configured.values(), *realised.values()))
     percent_axis(right, "x", "share of the training tokens (%)")
     shape_legend(figure, {"configured": ("|", True), "realised": ("o", True)})

@@ -100,21 +100,23 @@ def controls(tables: Tables, context: Context) -> list[str]:
 
 
 def accuracy(tables: Tables, context: Context) -> list[str]:
-    """Per task the reference's accuracy beside the range of the medium-to-low-resource languages."""
+    """Per task the reference's accuracy beside the range of the medium-to-low-resource languages, or of all others."""
     sentences: list[str] = []
     base = tables["accuracy"].filter(adapter="base")
-    low_resource = context.settings["languages"]["medium_low_resource"]
+    languages = context.settings["languages"]
+    compared = languages["medium_low_resource"] or languages["others"]
+    called = "medium-to-low-resource" if languages["medium_low_resource"] else "the other"
     for task in base["task"].unique(maintain_order=True):
         rows = base.filter(task=task)
         own = rows.filter(lang=context.reference).to_dicts()
-        others = rows.filter(pl.col("lang").is_in(list(low_resource))).sort("accuracy").to_dicts()
+        others = rows.filter(pl.col("lang").is_in(list(compared))).sort("accuracy").to_dicts()
         if not own or not others:
             continue
         first, last = others[0], others[-1]
         sentences.append(
             f"{TASK_TITLES[task]}: {name(context.reference)}"
             f" {estimate_in(own[0], 'accuracy', context.confidence, interval='ci', factor=100)};"
-            f" medium-to-low-resource languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
+            f" {called} languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
             f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is"
             f" {number(100 * float(np.average(rows['chance'], weights=rows['n'])))} %."
         )

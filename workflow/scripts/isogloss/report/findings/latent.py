@@ -8,7 +8,7 @@ import polars as pl
 from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
-from isogloss.report.shared.wording import CHANCE, TASK_TITLES, listed, name, number, signed
+from isogloss.report.shared.wording import TASK_TITLES, listed, name, number, signed
 
 
 def answers(tables: Tables, context: Context) -> list[str]:
@@ -18,12 +18,13 @@ def answers(tables: Tables, context: Context) -> list[str]:
         rows = frame.sort("accuracy").to_dicts()
         low, high = rows[0], rows[-1]
         own = [row for row in rows if row["lang"] == context.reference and row is not high]
-        above = sum(100 * row["accuracy_low"] > 100 * CHANCE for row in rows if row["accuracy_low"] is not None)
+        chance = low["chance"]
+        above = sum(row["accuracy_low"] > chance for row in rows if row["accuracy_low"] is not None)
         beside = f" {name(context.reference)} {_percent(own[0], 'accuracy', context)}." if own else ""
         sentences.append(
             f"{TASK_TITLES[str(task)]}: of {len(rows)} languages {name(high['lang'])} is answered best,"
             f" {_percent(high, 'accuracy', context)}, {name(low['lang'])} worst, {_percent(low, 'accuracy', context)}."
-            f"{beside} In {above} of {len(rows)} the interval lies above chance ({100 * CHANCE:g} %)."
+            f"{beside} In {above} of {len(rows)} the interval lies above chance ({100 * chance:.3g} %)."
         )
     return sentences
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.languages import in_order
 from isogloss.report.catalogue import FINDINGS
 from isogloss.report.entry import load
 from isogloss.report.page.markup import STYLE, as_rst, bullets, paragraph, picture, safe
@@ -77,10 +76,10 @@ def _findings(tables: Tables, pictures: Mapping[str, bytes], context: Context) -
 
 def _done(tables: Mapping[str, Tables], contexts: Mapping[str, Context], settings: Mapping[str, Any]) -> list[str]:
     languages, phrases, statistics = settings["languages"], settings["phrases"], settings["statistics"]
-    groups = (languages["high_resource"], languages["medium_low_resource"])
-    high, low = (listed([name(code) for code in in_order(group)]) for group in groups)
+    groups = next(iter(contexts.values())).groups
+    named = "; ".join(f"{group} {listed([name(code) for code in codes])}".strip() for group, codes in groups.items())
     reference = name(languages["reference"])
-    items = [f"Languages: high-resource {high}; medium-to-low-resource {low}; reference {reference}."]
+    items = [f"Languages: {named}; reference {reference}."]
     for model, frames in tables.items():
         config = settings["models"][model]
         kept = f", {frames['phrase_counts']['n_phrases'].sum():,} phrases" if "phrase_counts" in frames else ""

@@ -5,10 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.languages import in_order
 from isogloss.report.findings.planted import contrast, equal_shares, planted
 from isogloss.report.page.markup import bullets, paragraph, picture, safe
-from isogloss.report.shared.context import Tables
+from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import name, number
 
 
@@ -52,7 +51,7 @@ def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[
 
 def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> str:
     reference = settings["languages"]["reference"]
-    codes = in_order([*settings["languages"]["high_resource"], *settings["languages"]["medium_low_resource"]])
+    codes = Context("", settings).languages
     head, columns = ["language"], []
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]

@@ -7,7 +7,7 @@ them in the tables: "all" (every feature that is not silent) and "random" (the i
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from isogloss.languages import in_order, language_table
+from isogloss.languages import in_order
 from isogloss.report.shared.wording import name, named
 
 
@@ -40,7 +40,7 @@ def class_phrase(code: str) -> str:
 
 def language_order(codes: Iterable[str], first: Sequence[str] = ()) -> list[str]:
     """The languages among `codes`, those of `first` ahead, the others in the order of the language table."""
-    present = {code for code in codes if code in language_table()}
+    present = set(codes) - _TITLES.keys() - {"none"}
     ahead = [code for code in first if code in present]
     return ahead + in_order([code for code in present if code not in ahead])
 

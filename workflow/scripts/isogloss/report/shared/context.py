@@ -18,13 +18,20 @@ class Context:
         self.model = model  # name; "" where models are compared
         self.settings = settings
         self.reference: str = languages["reference"]  # code
-        self.groups = {  # by the name under which figures show them
-            "high-resource": in_order(languages["high_resource"]),
-            "medium-to-low-resource": in_order(languages["medium_low_resource"]),
+        groups = {
+            "high-resource": languages["high_resource"],
+            "medium-to-low-resource": languages["medium_low_resource"],
         }
+        if not any(groups.values()):
+            groups = {"": [self.reference, *languages["others"]]}
+        # By the name under which figures show them; one without a name where the study has no groups.
+        self.groups = {title: in_order(codes) for title, codes in groups.items()}
         self.languages = in_order([code for codes in self.groups.values() for code in codes])  # every analysed one
         # Paper C's that come first, in the study's order; the reference where it gives none.
         self.bilingual_languages: list[str] = settings["bilingual"]["languages"] or [self.reference]
+        trained = [code for model in settings["models"].values() for code in model.get("shares") or ()]
+        # Every language that a figure may show beside another.
+        self.shown = tuple(in_order({*self.languages, *self.bilingual_languages, *trained}))
         self.variant: str = settings["gap"]["variant"]  # of the group gap: the one that the study puts first
         self.confidence: float = settings["statistics"]["confidence"]  # coverage of the intervals
         self.runs: Mapping[str, Any] = settings["alignment"]["runs"]  # of alignment, by name

@@ -2,17 +2,23 @@
 
 from collections.abc import Sequence
 
-from isogloss.languages import language_table
+from isogloss.languages import language
 
-TASK_TITLES = {
-    "arc": "ARC-Challenge",
-    "hellaswag": "HellaSwag",
-    "mmlu": "MMLU",
-    "belebele": "Belebele",
-    "mmmlu": "MMMLU",
-}
-CHANCE = 0.25
-"""Accuracy of guessing at paper B's questions, which have four choices each."""
+
+class _Titles(dict[str, str]):
+    """Titles by name; what has none is called by its name."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+TASK_TITLES = _Titles(
+    arc="ARC-Challenge",
+    hellaswag="HellaSwag",
+    mmlu="MMLU",
+    belebele="Belebele",
+    mmmlu="MMMLU",
+)
 
 VARIANT_TITLES = {"with_reference": "reference in high-resource", "without_reference": "reference left out"}
 GROUP_TITLES = {"high_resource": "high-resource", "medium_low_resource": "medium-to-low-resource"}
@@ -26,7 +32,7 @@ VECTOR_TITLES = {
 
 def name(code: str) -> str:
     """English name of a language."""
-    return language_table()[code].name
+    return language(code).name
 
 
 def named(code: str) -> str:

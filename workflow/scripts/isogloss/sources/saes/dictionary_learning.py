@@ -1,4 +1,4 @@
-"""The layout of dictionary_learning, SAEBench's SAEs among others: `config.json` with `ae.pt`, a state dict of torch."""
+"""The layout of dictionary_learning, SAEBench's SAEs among others: `config.json` with `ae.pt` (torch)."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple

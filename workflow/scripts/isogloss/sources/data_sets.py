@@ -1,0 +1,125 @@
+"""Data sets as the `datasets` library has them: a configuration's splits, from a repository at a commit or a folder.
+
+The library finds a configuration's files by the head of the repository's card (README.md; `configs`, documented under
+"Data files configuration" on the Hub). Here the files are found first and taken by our own fetching, which knows
+commits, gates and caches, and the library then reads them as it would on the Hub. Python in a repository is not run.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import yaml
+from huggingface_hub.utils import filter_repo_objects
+
+from isogloss.errors import IsoglossError
+from isogloss.sources.hub import Repository, link
+
+FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", ".gz", ".zst", ".bz2", ".xz", ".zip")
+CARD = "README.md"
+PARQUET = "refs/convert/parquet"  # branch in which the Hub keeps a data set's tables
+DEEPEST = 5  # folders that data files are looked for in
+
+
+class Configuration(NamedTuple):
+    """Which files of a repository a configuration of its data set has."""
+
+    files: list[str]
+    named: bool = False  # whether the card names the configuration
+    folder: str | None = None  # if not: the folder that holds them,
+    splits: dict[str, list[str]] | None = (
+        None  # or what each split has, in the branch of tables: NAME/SPLIT/0000.parquet
+    )
+
+
+def read_configuration(
+    repository: Repository, name: str | None, data_files: Any, scratch: Path, what: str
+) -> tuple[dict[Any, datasets.Dataset], dict[str, Path]]:
+    """The splits of the configuration `name` (None: the default one), and the files that they were read from.
+
+    `data_files` is what `datasets.load_dataset` takes by that name, or None. Raises `IsoglossError`, which names `what`
+    needs the data, for a configuration that is not there, data behind a script, files that cannot be read, and as
+    `Repository.take`.
+    """
+    card = repository.take([CARD] if repository.has(CARD) else [])
+    head = _head(card.get(CARD))
+    chosen = find_files(repository, {one["config_name"]: one for one in head["configs"]}, name, data_files, what)
+    taken = repository.take(chosen.files)
+    link(taken, scratch / "files")
+    if chosen.named:  # the card without other configurations, whose files the library would look for
+        own = {
+            key: [one for one in part if one.get("config_name") == (name or "default")] for key, part in head.items()
+        }
+        (scratch / "files" / CARD).write_text(f"---\n{yaml.safe_dump(own)}---\n", encoding="utf-8")
+    arguments: dict[str, Any] = {"name": name if chosen.named else None, "data_dir": chosen.folder}
+    arguments |= {"cache_dir": str(scratch / "cache"), "verification_mode": "no_checks"}
+    try:
+        read = datasets.load_dataset(str(scratch / "files"), data_files=data_files or chosen.splits, **arguments)
+    except Exception as error:  # whatever the reader of a format raises
+        cause = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise IsoglossError(
+            f"{repository.where}: {chosen.files[0]}, which {what} needs, cannot be read ({cause}); fetch it again"
+        ) from None
+    assert isinstance(read, datasets.DatasetDict)
+    return read, card | taken
+
+
+def find_files(
+    repository: Repository, configurations: Mapping[str, Any], name: str | None, data_files: Any, what: str
+) -> Configuration:
+    """The files of the configuration `name`: those that the card names, of a folder of that name, or all.
+
+    Raises `IsoglossError` as `read_configuration`.
+    """
+    every = [path for depth in range(DEEPEST) for path in repository.names("/".join("*" * (depth + 1)))]
+    every = [path for path in every if path.endswith(FORMATS)]
+    named = name in configurations or (name is None and "default" in configurations)
+    files: list[str] = []
+    if data_files is not None or named:
+        patterns = _patterns(data_files if data_files is not None else configurations[name or "default"])
+        files = list(filter_repo_objects(every, allow_patterns=patterns))
+    elif name and not configurations and (files := [path for path in every if path.startswith(f"{name}/")]):
+        splits: dict[str, list[str]] = {}
+        for path in files:
+            splits.setdefault(path.removeprefix(f"{name}/").rpartition("/")[0], []).append(path)
+        return Configuration(files, folder=name) if "" in splits else Configuration(files, splits=splits)
+    elif name in (None, "default") and not configurations:
+        files = every
+    if files:
+        return Configuration(files, named=named and data_files is None)
+    scripts = repository.names("*.py")
+    if scripts and not configurations:
+        raise IsoglossError(
+            f"{repository.where}: the data of {what} are behind a script, {scripts[0]}, which is not run; give a"
+            f" folder, or, where the Hub keeps tables of them, source: {{id: {repository.id}, revision: {PARQUET}}}"
+        )
+    there = f"; it has {', '.join(configurations)}" if configurations else ""
+    raise IsoglossError(
+        f"{repository.where}: no files of the configuration {name!r}, which {what} needs{there}; give another source"
+    )
+
+
+def _head(card: Path | None) -> dict[str, list[Any]]:
+    """What the head of a data set's card says of its configurations: `configs` and `dataset_info`."""
+    text = card.read_text(encoding="utf-8", errors="replace") if card else ""
+    head = text.split("\n---", 1)[0].removeprefix("---") if text.startswith("---") else ""
+    try:
+        given = yaml.safe_load(head)
+    except yaml.YAMLError:
+        given = None
+    parts = {key: given.get(key) if isinstance(given, dict) else None for key in ("configs", "dataset_info")}
+    lists = {key: part if isinstance(part, list) else [part] for key, part in parts.items()}
+    return {key: [one for one in part if isinstance(one, dict) and "config_name" in one] for key, part in lists.items()}
+
+
+def _patterns(given: Any) -> list[str]:
+    """The globs of a configuration's files: a text, a list, by split, or what the card says of it."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, Mapping):
+        folder, inner = given.get("data_dir"), given.get("data_files", given.get("path"))
+        if inner is None and folder is None:
+            return [pattern for one in given.values() for pattern in _patterns(one)]
+        return [f"{folder}/{pattern}" if folder else pattern for pattern in _patterns(inner or "*")]
+    return [pattern for one in given for pattern in _patterns(one)] if isinstance(given, Sequence) else []

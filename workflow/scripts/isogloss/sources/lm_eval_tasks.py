@@ -1,0 +1,185 @@
+"""lm-eval's tasks over local files: its own prompts, choices, few-shot examples and answers.
+
+A folder that `fetch_tasks` made holds `tasks.json` and, by language, the documents as Parquet. A task's definition is
+the YAML file of the installed lm-eval; nothing but its data is exchanged.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+import lm_eval
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from isogloss.errors import IsoglossError
+
+FOLDER = Path(lm_eval.__file__).parent / "tasks"
+LISTED = "tasks.json"
+ROW = "row"
+# What tells questions apart, the first of these that every document has: most data sets', XStoryCloze's, Belebele's.
+ID_COLUMNS = (
+    ("id",),
+    ("question_id",),
+    ("sample_id",),
+    ("idx",),
+    ("story_id",),
+    ("link", "question_number"),
+    ("guid",),
+)
+ACCURACY = [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")]
+
+
+class Part(NamedTuple):
+    """One task of lm-eval, whole or one of a group's."""
+
+    task: ConfigurableTask
+    questions: list[str]  # ids, in the order of the task's documents
+
+
+class Listed(NamedTuple):
+    """What a folder of fetched tasks has."""
+
+    languages: dict[str, dict[str, Any]]  # by language, `name` and `parts`
+    parallel: bool  # whether the questions have the same ids in every language
+    id_column: str | None
+
+
+def listed(folder: str | Path) -> Listed:
+    """What `fetch_tasks` wrote about `folder`."""
+    return Listed(**json.loads(Path(folder, LISTED).read_text(encoding="utf-8")))
+
+
+def definition(file: str, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The definition of a task: the YAML file below lm-eval's folder of tasks, its functions loaded.
+
+    Raises `IsoglossError` for a file that the installed lm-eval lacks.
+    """
+    path = FOLDER / file
+    if not path.is_file():
+        raise IsoglossError(f"lm-eval {lm_eval.__version__} has no {file}; delete the folder of the task and run again")
+    return load_yaml(path) | dict(overrides or {})
+
+
+def splits(config: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The split that is asked, and the one that examples are taken from; None if the definition names none."""
+    asked = config.get("test_split") or config.get("validation_split")
+    fewshot = config.get("fewshot_config") or {}
+    shown = fewshot.get("split") or config.get("fewshot_split")
+    if shown is None and fewshot.get("samples") is None:
+        shown = config.get("training_split") or config.get("validation_split") or asked
+    return asked, shown
+
+
+def local_parts(folder: str | Path, lang: str, name: str, *, shots: int, seed: int) -> list[Part]:
+    """The tasks of `lang` in a folder of `fetch_tasks`, called `name/TASK`, with `shots` examples in the prompt.
+
+    Metrics are acc and acc_norm, whichever of them the definition names. Examples are drawn by lm-eval's samplers with
+    `seed`. Raises `IsoglossError` if there are fewer examples than shots, or the task allows none, for a column of ids
+    that is not there, and for a document that the definition does not fit.
+    """
+    content = listed(folder)
+    parts = [_part(Path(folder, lang), entry, name, shots, seed) for entry in content.languages[lang]["parts"]]
+    keys = [ids_of(task.eval_docs, content.id_column, f"{folder}: {task.task_name}") for task in parts]
+    every = [key for own in keys for key in own or []]
+    if any(own is None for own in keys) or len(set(every)) < len(every):  # row numbers, or ids of a task's own
+        whole = content.languages[lang]["name"]
+        stems = [entry["task"].removeprefix(whole).lstrip("_") for entry in content.languages[lang]["parts"]]
+        own = [ids or list(map(str, range(len(task.eval_docs)))) for task, ids in zip(parts, keys, strict=True)]
+        keys = [[f"{stem}/{key}".lstrip("/") for key in ids] for stem, ids in zip(stems, own, strict=True)]
+    return [Part(task, ids or []) for task, ids in zip(parts, keys, strict=True)]
+
+
+def asked_in_words(folder: str | Path, lang: str) -> Iterator[tuple[str, str, list[str], int]]:
+    """Id, prompt, choices and the answer's position (-1: none of them) of each question of `lang` in `folder`.
+
+    Prompt (without examples) and choices are lm-eval's, a space between them. Raises `IsoglossError` for questions
+    without ids, unless row numbers are asked for, for a task that asks each choice in a context of its own or joins
+    prompt and choice by something else than a space, and as `local_parts`.
+    """
+    content = listed(folder)
+    for task, questions in local_parts(folder, lang, "", shots=0, seed=0):
+        name = task.task_name.lstrip("/")
+        if task.multiple_input:
+            raise IsoglossError(f"{name}: each choice has a context of its own, so none is a prompt; take another task")
+        if task.config.target_delimiter != " ":
+            raise IsoglossError(
+                f"{name}: {task.config.target_delimiter!r} and no space stands before a choice; take another task"
+            )
+        if content.id_column is None and ids_of(task.eval_docs, None, name) is None:
+            raise IsoglossError(
+                f"{name}: no column tells its questions apart in every language; set id_column, or to {ROW} if the"
+                " rows are the same questions in every language"
+            )
+        documents: Any = task.eval_docs
+        for question, document in zip(questions, documents, strict=True):
+            choices = list(map(str, task.doc_to_choice(document)))
+            target: Any = task.doc_to_target(document)
+            if isinstance(target, str):
+                target = choices.index(target) if target in choices else -1
+            prompt = task.fewshot_context(document, num_fewshot=0, gen_prefix=task.doc_to_prefix(document))
+            yield question, str(prompt), choices, target if isinstance(target, int) else -1
+
+
+def _part(folder: Path, entry: Mapping[str, Any], name: str, shots: int, seed: int) -> ConfigurableTask:
+    config = definition(entry["file"], entry["overrides"])
+    where = f"{entry['task']}: "
+    if shots and config.get("num_fewshot") == 0:
+        raise IsoglossError(f"{where}lm-eval asks it without examples of its own choice; set shots: 0")
+    data = _documents(str(folder / entry["data"]))
+    for key in ("tag", "group", "dataset_kwargs", "generation_kwargs", "filter_list", "metadata"):
+        config.pop(key, None)
+    asked, shown = splits(config)
+    if shown not in data and not config.get("fewshot_config", {}).get("samples"):
+        if shots:
+            raise IsoglossError(f"{where}{shots} shots, but no split {shown!r} to take examples from; set shots: 0")
+        config.update(fewshot_split=asked)
+    config.update(
+        task=f"{name}/{entry['task']}", custom_dataset=lambda **_: data, metric_list=ACCURACY, num_fewshot=shots
+    )
+    try:
+        task = ConfigurableTask(config=config)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise IsoglossError(
+            f"{folder / entry['data']}: the documents do not fit lm-eval's task {entry['task']}"
+            f" ({type(error).__name__}: {error}); take the data set, and revision, that it is written for"
+        ) from None
+    own = task.fewshot_cfg.split == task.config.test_split  # the question itself is left out of its examples
+    available = len(task.sampler.df) - own
+    if shots > available:
+        raise IsoglossError(f"{where}{shots} shots, but there are {available} examples; lower shots")
+    task.set_fewshot_seed(seed)
+    return task
+
+
+@lru_cache(maxsize=4)
+def _documents(folder: str) -> dict[Any, datasets.Dataset]:
+    """The documents of a data set's splits: tasks of a group have one in common."""
+    import pyarrow.parquet as pq
+
+    return datasets.DatasetDict(
+        {path.stem: datasets.Dataset(pq.read_table(path)) for path in sorted(Path(folder).glob("*.parquet"))}
+    )
+
+
+def ids_of(documents: Any, column: str | None, where: str) -> list[str] | None:
+    """The documents' ids: `column`, or the usual ones; None where they have none, or row numbers are asked for.
+
+    Raises `IsoglossError` for a column that is not there, or that does not tell the documents apart.
+    """
+    if column == ROW:
+        return None
+    for names in ID_COLUMNS if column is None else [(column,)]:
+        if all(name in documents.features for name in names):
+            ids = ["#".join(map(str, values)) for values in zip(*(documents[name] for name in names), strict=True)]
+            if "None" not in ids and "" not in ids and len(set(ids)) == len(ids):
+                return ids
+            if column is not None:
+                raise IsoglossError(f"{where}: {column} is empty in, or the same of, several questions; take another")
+    if column is not None:
+        there = ", ".join(documents.features)
+        raise IsoglossError(f"{where}: no column {column!r}; there are {there}")
+    return None
