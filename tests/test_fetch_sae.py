@@ -7,14 +7,16 @@ import pytest
 import torch
 
 import hub as server
-from isogloss.config.pretrained import Source
+import sae_standins as standins
+from isogloss.config.pretrained import Saes, Source
 from isogloss.errors import IsoglossError
 from isogloss.sae.autoencoder import activations, load_encoder
-from isogloss.sources.sae import fetch_sae
+from isogloss.sources.saes.fetch import fetch_sae
 from standins import tiny_sae
 
 D_MODEL, FEATURES, LAYER = 32, 64, 12
 GEMMA_SCOPE = "google/gemma-scope-2b-pt-res"
+SECOND = "gemma-scope-2-270m-pt-res"
 ID = f"layer_{LAYER}/width_16k/average_l0_80"
 
 
@@ -50,11 +52,15 @@ def fetch(tmp_path: Path, folder: Path | None, **changed: Any) -> Path:
         "d_model": D_MODEL,
         "output": str(output),
     }
-    arguments |= changed
-    if arguments["source"]:
-        arguments["source"] = Source(**arguments["source"])
-    fetch_sae(**arguments)
+    fetch_sae(**call(**(arguments | changed)))
     return output
+
+
+def call(**settings: Any) -> dict[str, Any]:
+    """Arguments of `fetch_sae` from flat settings."""
+    keys = ("source", "release", "kind", "features")
+    saes = {"ids": {settings["layer"]: settings["sae_id"]}, **{key: settings.pop(key) for key in keys}}
+    return {"saes": Saes.model_validate(saes), "model": None, **settings}
 
 
 def test_gemma_scope_encodes_by_its_formula_in_saelens_and_here(tmp_path: Path):
@@ -84,28 +90,34 @@ def test_release_id_hook_point_and_the_file_fetched_are_on_record(tmp_path: Path
     assert not any(path.is_symlink() for path in output.iterdir())
 
 
-def test_a_pinned_repository_and_a_release_that_saelens_loads_come_from_the_hub(tmp_path: Path):
+def test_a_pinned_repository_and_a_release_come_from_the_hub_at_a_commit(tmp_path: Path):
     from sae_lens import SAE
 
     saes = tiny_sae(tmp_path / "saes" / "layer_0", kind="jumprelu")
+    standins.gemma_scope_2(tmp_path / "scope-2", "resid_post/layer_12_width_16k_l0_medium")
     common = {"kind": "jumprelu", "features": FEATURES, "d_model": D_MODEL}
     with server.serving() as hub:
         pinned = hub.add(GEMMA_SCOPE, gemma_scope(tmp_path / "scope"))
         hub.add(GEMMA_SCOPE, gemma_scope(tmp_path / "newer", b_enc=arrays()["b_enc"] + 1))
         main = hub.add("someone/saes", saes.parent)
+        second = hub.add("google/gemma-scope-2-270m-pt", tmp_path / "scope-2")
         source = Source(id=GEMMA_SCOPE, revision=pinned)
         calls = [
             {"source": source, "release": None, "sae_id": ID, "layer": LAYER},
             {"source": None, "release": "someone/saes", "sae_id": "layer_0", "layer": 0},
+            {"source": None, "release": SECOND, "sae_id": "layer_12_width_16k_l0_medium", "layer": LAYER},
             {"source": None, "release": "no-such-release", "sae_id": "layer_0", "layer": 0},
+            {"source": None, "release": SECOND, "sae_id": "layer_11_width_16k_l0_medium", "layer": 11},
         ]
-        calls = [call | common | {"output": str(tmp_path / f"out-{number}")} for number, call in enumerate(calls)]
-        lines = server.call("isogloss.sources.sae:fetch_sae", hub.url, tmp_path / "cache", *calls)
-    assert lines[:2] == ["", ""]
-    assert "no-such-release" in lines[2]
-    records = [json.loads((tmp_path / f"out-{number}/fetched.json").read_text()) for number in range(2)]
-    assert [record["source"] for record in records] == ["hub", "sae-lens"]
-    assert [record["revision"] for record in records] == [pinned, main]
+        calls = [call(**one, **common, output=str(tmp_path / f"out-{number}")) for number, one in enumerate(calls)]
+        lines = server.call("isogloss.sources.saes.fetch:fetch_sae", hub.url, tmp_path / "cache", *calls)
+    assert lines[:3] == [""] * 3
+    assert "SAELens' directory has no release no-such-release" in lines[3]
+    assert "it has layers 5, 9, 12, 15" in lines[4]
+    records = [json.loads((tmp_path / f"out-{number}/fetched.json").read_text()) for number in range(3)]
+    assert [record["source"] for record in records] == ["hub"] * 3
+    assert [record["revision"] for record in records] == [pinned, main, second]
+    assert [record["layout"] for record in records] == ["gemma-scope", "saelens", "gemma-scope-2"]
     assert torch.equal(SAE.load_from_disk(tmp_path / "out-0").b_enc.data, torch.from_numpy(arrays()["b_enc"]))
     x = torch.randn(20, D_MODEL)
     assert torch.equal(SAE.load_from_disk(tmp_path / "out-1").encode(x), SAE.load_from_disk(saes).encode(x))
@@ -129,7 +141,8 @@ def test_saelens_format_comes_through_unchanged(tmp_path: Path, kind: str):
         ("transformer.h.3", "a", 3, True),
         ("gpt_neox.layers.3", "a", 3, True),
         ("blocks.3.hook_resid_post", "a", 4, False),
-        ("blocks.4.hook_resid_pre", "a", 3, False),  # the same vector, but say so in the SAE, not here
+        ("blocks.4.hook_resid_pre", "a", 3, True),  # the same vector
+        ("blocks.3.hook_resid_pre", "a", 3, False),
         ("blocks.3.hook_mlp_out", "a", 3, False),
         ("model.layers.3.mlp", "a", 3, False),
         (None, "layer_3", 3, True),
@@ -172,7 +185,7 @@ def test_a_gemma_scope_folder_without_a_name_is_taken_for_the_residual_stream(
 ):
     folder = gemma_scope(tmp_path / "scope")
     output = fetch(tmp_path, folder, source={"folder": str(folder)}, release=None)
-    assert "taken to be the residual stream" in caplog.text
+    assert "nothing says at which point it was trained; taken to be the residual" in caplog.text
     cfg = json.loads((output / "cfg.json").read_text())
     assert not cfg["apply_b_dec_to_input"]
     assert "model_name" not in cfg["metadata"]
@@ -181,12 +194,12 @@ def test_a_gemma_scope_folder_without_a_name_is_taken_for_the_residual_stream(
 @pytest.mark.parametrize(
     ("changed", "line"),
     [
-        ({"w_enc": None}, r"no array w_enc; is it an SAE of Gemma Scope"),
-        ({"w_enc": arrays()["w_enc"].T}, r"w_enc has shape 64 x 32, not 32 x 64 as d_model 32 and saes\.features 64"),
+        ({"w_enc": None}, r"params\.npz has no tensor w_enc"),
+        ({"w_enc": arrays()["w_enc"].T}, r"the SAE is for width 64, the model's residual stream has 32"),
         ({"threshold": arrays()["threshold"][:-1]}, r"threshold has shape 63, not 64"),
         ({"b_enc": np.full(FEATURES, np.nan, np.float32)}, r"b_enc with NaN or infinite values"),
-        ({"b_enc": np.array([{}] * FEATURES, dtype=object)}, r"not a whole npz file of numbers .*allow_pickle=False"),
-        ({"b_dec_out": np.zeros(3)}, r"arrays b_dec_out that a JumpReLU SAE of Gemma Scope has not"),
+        ({"b_enc": np.array([{}] * FEATURES, dtype=object)}, r"no whole file of tensors .*allow_pickle=False"),
+        ({"b_dec_out": np.zeros(3)}, r"has the tensors b_dec_out besides"),
     ],
 )
 def test_a_damaged_or_foreign_npz_is_one_clear_line(tmp_path: Path, changed: dict[str, Any], line: str):
@@ -199,7 +212,7 @@ def test_a_damaged_or_foreign_npz_is_one_clear_line(tmp_path: Path, changed: dic
 def test_a_cut_off_npz_is_one_clear_line(tmp_path: Path):
     path = gemma_scope(tmp_path / "scope") / ID / "params.npz"
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(IsoglossError, match=r"not a whole npz file of numbers .*; fetch it again"):
+    with pytest.raises(IsoglossError, match=r"no whole file of tensors .*; fetch it again"):
         fetch(tmp_path, tmp_path / "scope")
 
 
@@ -222,18 +235,18 @@ def test_an_sae_that_rescales_its_input_or_is_damaged_is_refused(tmp_path: Path)
     with pytest.raises(IsoglossError, match=r"rescales its input \(normalize_activations 'layer_norm'\)"):
         fetch(tmp_path, folder, **wanted)
     (folder / "cfg.json").write_text(json.dumps(json.loads(whole) | {"d_sae": 65}))
-    with pytest.raises(IsoglossError, match=r"SAELens cannot load it \(.*size mismatch"):
+    with pytest.raises(IsoglossError, match=r"its config says 65 features, its weights have 64"):
         fetch(tmp_path, folder, **wanted)
     (folder / "cfg.json").write_text(whole)
     (folder / "sae_weights.safetensors").write_bytes(weights[:1000])
-    with pytest.raises(IsoglossError, match=r"SAELens cannot load it \(") as caught:
+    with pytest.raises(IsoglossError, match=r"no whole file of tensors \(") as caught:
         fetch(tmp_path, folder, **wanted)
     assert "\n" not in str(caught.value)
 
 
 def test_an_id_that_is_not_there_names_its_neighbours(tmp_path: Path):
     folder = gemma_scope(tmp_path / "scope")
-    with pytest.raises(IsoglossError, match=rf"neither params\.npz .*; there are {ID}: correct saes\.ids"):
+    with pytest.raises(IsoglossError, match=rf"no SAE in a layout .*; there are {ID}: correct saes\.ids"):
         fetch(tmp_path, folder, sae_id=f"layer_{LAYER}/width_16k/average_l0_81")
-    with pytest.raises(IsoglossError, match=r"neither params\.npz .*; correct saes\.ids or the source"):
+    with pytest.raises(IsoglossError, match=r"no SAE in a layout .*; correct saes\.ids or the source"):
         fetch(tmp_path, folder, sae_id="elsewhere/x")

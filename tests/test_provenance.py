@@ -124,7 +124,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/documents.py", {"fetch_documents"}),
         ("sources/parallel_text.py", {"fetch_parallel"}),
         ("sources/rows.py", {"fetch_documents", "fetch_parallel"}),
-        ("sources/sae.py", {"fetch_sae"}),
+        ("sources/saes/saelens.py", {"fetch_sae"}),
         ("sources/translation_engine.py", {"translate"}),
         ("sources/translation_model.py", {"translate"}),
         ("sources/conversion.py", {"fetch_translator", "fetch_multilingual"}),

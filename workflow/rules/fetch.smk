@@ -4,6 +4,7 @@
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
 from isogloss.config.measures import OKAPI
+from isogloss.config.pretrained import sae_id
 from isogloss.config.questions import task_names
 
 
@@ -28,15 +29,29 @@ rule fetch_model:
         "../scripts/fetch_model.py"
 
 
-def sae_id(wildcards):
+if workflow.is_main_process and PLANNED not in os.environ:
+    published = {model: STUDY.models[model] for model in FETCHED if model not in TRAINED_SAES}
+    if any(model.saes for model in published.values()):
+        from isogloss.sources.saes.locate import require_saes  # half a second to import, and asked once a run
+
+        try:
+            require_saes(published)
+        except IsoglossError as error:
+            raise WorkflowError(str(error))
+
+
+def wanted_sae(wildcards):
     """The SAE of a layer, by its id."""
-    return model_of(wildcards).saes.ids[int(wildcards.layer)]
+    return sae_id(model_of(wildcards).saes, int(wildcards.layer))
 
 
 def sae_files(wildcards):
-    """The files of a layer's SAE, if it is local."""
+    """The files of a layer's SAE, if it is local: those in its folder and below, or the one that it is."""
     source = model_of(wildcards).saes.source
-    return folder_files(source and source.folder, sae_id(wildcards))
+    if source is None or source.folder is None:
+        return []
+    path = Path(source.folder, wanted_sae(wildcards))
+    return [str(path)] if path.is_file() else sorted(str(file) for file in path.rglob("*") if file.is_file())
 
 
 rule fetch_sae:
@@ -52,13 +67,11 @@ rule fetch_sae:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(source=model_setting("saes.source")),
+        **sections(saes=lambda wildcards: model_of(wildcards).saes.without("ids")),
         code=code("fetch_sae"),
-        release=model_setting("saes.release"),
-        sae_id=sae_id,
-        kind=model_setting("saes.kind"),
-        features=model_setting("saes.features"),
+        sae_id=wanted_sae,
         d_model=model_setting("architecture.d_model"),
+        model_id=model_setting("source.id"),
     message:
         "Fetch the SAE of {wildcards.model}, layer {wildcards.layer}"
     script:

@@ -52,9 +52,16 @@ rule phrases:
         "../scripts/phrases.py"
 
 
+def widths_source(wildcards):
+    """The SAE as an input where the study does not declare its width; other weights change no phrase of the exports."""
+    saes = model_of(wildcards).saes
+    return [] if saes.features else ancient(f"results/{wildcards.model}/sae/layer_{wildcards.layer}")
+
+
 rule exported_phrases:
     input:
         lm="results/{model}/lm",
+        sae=widths_source,
         exports="results/{model}/neuronpedia/layer_{layer}",
     output:
         phrases="results/{model}/phrases/layer_{layer}.parquet",

@@ -1,4 +1,5 @@
 from isogloss.phrases.exported import export_phrases
+from isogloss.sae.autoencoder import sae_width
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):
@@ -9,7 +10,7 @@ with stage(snakemake):
         records=snakemake.output.records,
         counts=snakemake.output.counts,
         layer=int(snakemake.wildcards.layer),
-        features=snakemake.params.features,
+        features=snakemake.params.features or sae_width(snakemake.input.sae),
         settings=snakemake.params.settings,
         checked_records=snakemake.params.checked_records,
         metadata=provenance(snakemake),

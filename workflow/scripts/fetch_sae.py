@@ -1,14 +1,12 @@
-from isogloss.sources.sae import fetch_sae
+from isogloss.sources.saes.fetch import fetch_sae
 from isogloss.stage import stage
 
 with stage(snakemake):
     fetch_sae(
-        source=snakemake.params.source,
-        release=snakemake.params.release,
+        saes=snakemake.params.saes,
         sae_id=snakemake.params.sae_id,
         layer=int(snakemake.wildcards.layer),
-        kind=snakemake.params.kind,
-        features=snakemake.params.features,
         d_model=snakemake.params.d_model,
+        model=snakemake.params.model_id,
         output=snakemake.output[0],
     )

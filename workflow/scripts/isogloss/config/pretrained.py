@@ -1,8 +1,9 @@
 """Models that are fetched: where the model, its SAEs and its features' recorded activations come from."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import Positive, Section
 from isogloss.config.model import FINAL, AnalysedModel
@@ -29,25 +30,59 @@ class Source(Section):
 
 
 class Saes(Section):
-    """One pretrained SAE a layer, on the residual stream after it."""
+    """One published SAE a layer, on the residual stream after it."""
 
     source: Source | None = Field(
+        default=None, description="where the SAEs lie; absent: where SAELens' directory says that `release` does"
+    )
+    release: str | None = Field(
         default=None,
-        description="where ID/params.npz (Gemma Scope) or ID/cfg.json with ID/sae_weights.safetensors (SAELens) lie;"
-        " absent: `release` is loaded by SAELens, which cannot pin a revision",
+        description="SAELens' name of the release (`pretrained_saes.yaml`), recorded with the SAEs; SAELens' directory"
+        " gives the repository, what ids stand for, and the scale of inputs that some files leave out",
     )
-    release: str | None = Field(default=None, description="SAELens' name of the release, recorded with the SAEs")
-    ids: dict[Layer, str] = Field(min_length=1, description="SAE by layer: the folder ID within the source")
-    kind: Literal["jumprelu", "topk", "standard"] = Field(
-        default="jumprelu", description="architecture, checked when fetched; `make plan` counts with it"
+    ids: dict[Layer, str] | str = Field(
+        min_length=1,
+        description="SAE by layer: an id of the release, else the folder or file within the source; or one pattern in"
+        " which {layer} is filled in, `resid_post/layer_{layer}_width_16k_l0_medium`",
     )
-    features: Positive = Field(description="width of the dictionary, checked when fetched")
+    layout: str | None = Field(
+        default=None,
+        description="publisher's layout of the files (messages list those that are understood); absent: seen by the"
+        " files",
+    )
+    kind: Literal["jumprelu", "topk", "standard"] | None = Field(
+        default=None,
+        description="how features are switched on, checked when fetched (gated and BatchTopK SAEs are jumprelu, ReLU"
+        " ones standard); `make plan` counts with it",
+    )
+    features: Positive | None = Field(
+        default=None, description="width of the dictionary, checked when fetched; `make plan` counts with it"
+    )
+    ignore: list[str] = Field(
+        default_factory=list,
+        description="keys of the SAEs' own config that isogloss would refuse and that you know to change nothing here",
+    )
+
+    @field_validator("ids")
+    @classmethod
+    def _within(cls, ids: dict[int, str] | str) -> dict[int, str] | str:
+        for name in [ids] if isinstance(ids, str) else ids.values():
+            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+                raise ValueError(f"{name} leads out of the source; give folders or files within it")
+        if isinstance(ids, str) and "{layer}" not in ids:
+            raise ValueError(f"{ids} is one id for all layers; write {{layer}} where the layer's number stands")
+        return ids
 
     @model_validator(mode="after")
     def _some(self) -> Self:
         if self.source is None and self.release is None:
             raise ValueError("neither source nor release; give where the SAEs lie or SAELens' name of their release")
         return self
+
+
+def sae_id(saes: Saes, layer: int) -> str:
+    """The SAE of a layer, by its id."""
+    return saes.ids.replace("{layer}", str(layer)) if isinstance(saes.ids, str) else saes.ids[layer]
 
 
 class Neuronpedia(Section):
@@ -92,7 +127,7 @@ class PretrainedModel(AnalysedModel):
             )
         if self.neuronpedia is not None and self.saes is None:
             raise ValueError("neuronpedia has the activations of published SAEs; give saes, or leave neuronpedia out")
-        if self.saes is not None:
+        if self.saes is not None and not isinstance(self.saes.ids, str):
             bare = [str(layer) for layer in self.layer_list if layer not in self.saes.ids]
             if bare:
                 raise ValueError(f"saes.ids: no SAE for layer {', '.join(bare)}; add its id or leave the layer out")

@@ -18,6 +18,8 @@ from isogloss.plan.assumptions import (
     Settings,
 )
 from isogloss.plan.flops import Decoder
+from isogloss.sources.saes.locate import sae_shape
+from isogloss.sources.saes.published import Shape
 
 Item = TypeVar("Item")
 
@@ -48,6 +50,7 @@ class PlannedModel(NamedTuple):
     model: AnalysedModel
     settings: Settings
     decoder: Decoder
+    published: Shape | None  # of published SAEs, where they are on this machine
 
     @property
     def runs(self) -> list[AlignmentRun]:
@@ -58,7 +61,8 @@ class PlannedModel(NamedTuple):
     def sae(self) -> tuple[str, int]:
         """Kind and width of paper A's SAEs."""
         if isinstance(self.model, PretrainedModel) and self.model.saes is not None:
-            return self.model.saes.kind or SAE_KIND, self.model.saes.features or SAE_FEATURES
+            kind, features = self.published or (SAE_KIND, SAE_FEATURES)
+            return self.model.saes.kind or kind, self.model.saes.features or features
         return "topk", self.model.sae.features if self.model.sae is not None else 0
 
     @property
@@ -98,4 +102,6 @@ def planned_model(study: Study, name: str, settings: Settings) -> PlannedModel:
     source = model.source.id or "" if isinstance(model, PretrainedModel) else ""
     gated = not any(family in source.lower() for family in UNGATED)
     shape = model.architecture.model_dump(include=set(Decoder._fields))
-    return PlannedModel(study, name, model, settings, Decoder(**shape, gated=gated))
+    saes = model.saes if isinstance(model, PretrainedModel) else None
+    published = sae_shape(saes, model.layer_list[0]) if saes else None
+    return PlannedModel(study, name, model, settings, Decoder(**shape, gated=gated), published)

@@ -18,6 +18,11 @@ from isogloss.sae.kinds.encoder import Encoder, unit_norm
 from isogloss.sae.kinds.table import KINDS
 
 
+def sae_width(folder: str | Path) -> int:
+    """The number of features of an SAE in SAELens format."""
+    return json.loads((Path(folder) / "cfg.json").read_text(encoding="utf-8"))["d_sae"]
+
+
 def load_encoder(folder: str | Path) -> Encoder:
     """Read the encoder of an SAE in SAELens format, in float32.
 

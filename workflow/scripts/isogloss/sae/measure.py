@@ -54,6 +54,8 @@ def measure_saes(
     documents = read_documents(evaluation)
     for chunk in residual_chunks(model, documents, layers, _MOST, group=group, token_budget=compute.token_budget):
         for meter, one, vectors in zip(meters, saes, chunk.vectors, strict=True):
+            if one.cfg.metadata.centred_input:  # what such an SAE reconstructs
+                vectors = vectors.float() - vectors.float().mean(dim=-1, keepdim=True)
             meter.add(unit_norm(vectors) if one.cfg.metadata.unit_norm_input else vectors.float())
     figures = [meter.result() for meter in meters]
     for layer, figure in zip(layers, figures, strict=True):

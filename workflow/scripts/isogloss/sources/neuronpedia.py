@@ -111,7 +111,7 @@ def _check_source(row: Mapping[str, Any], origin: tuple[Path, int], layer: int, 
     if index.isdecimal() and int(index) >= features:
         raise IsoglossError(
             f"{at(origin)}: feature {index}, but the SAE has {features} features: the export of another SAE;"
-            " check neuronpedia.source and saes.features"
+            " check neuronpedia.source and saes.ids"
         )
     number = re.match(r"(\d+)(-|$)", str(source)) if source is not None else None
     if number and int(number[1]) != layer:

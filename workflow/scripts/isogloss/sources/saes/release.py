@@ -1,0 +1,69 @@
+"""SAELens' directory of releases, `pretrained_saes.yaml`: where a release lies and which SAEs it has.
+
+It is read as text and one release at a time, in milliseconds: importing SAELens takes five seconds, parsing all of its
+directory half a second, and the process that plans a run reads it too.
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from isogloss.errors import IsoglossError
+
+_SHOWN = 8
+_LAYER = r"(?:(?:layers?|blocks)[_.]?|^l(?=\d+[a-z]_))(\d+)"
+
+
+class Release(NamedTuple):
+    """A release as SAELens' directory has it."""
+
+    name: str
+    repository: str  # of the Hub
+    model: str  # as SAELens calls it
+    paths: Mapping[str, str]  # where an SAE lies in the repository, by its id
+    scales: Mapping[str, float]  # by which its inputs are multiplied (norm_scaling_factor), by its id
+    overrides: Mapping[str, Any]  # of what the SAEs' own configs say
+
+    def path(self, sae_id: str) -> str:
+        """Where the SAE lies; raises `IsoglossError` saying what there is instead."""
+        if sae_id in self.paths:
+            return self.paths[sae_id]
+        raise IsoglossError(f"release {self.name} has no SAE {sae_id}; {self._instead(sae_id)}")
+
+    def _instead(self, sae_id: str) -> str:
+        layers = {name: int(match[1]) for name in self.paths if (match := re.search(_LAYER, name))}
+        wanted = re.search(_LAYER, sae_id)
+        same = [name for name in self.paths if wanted and layers.get(name) == int(wanted[1])]
+        if wanted and layers and not same:
+            return (
+                f"it has layers {', '.join(map(str, sorted(set(layers.values()))))}: correct saes.ids or saes.release"
+            )
+        instead = same or list(self.paths)
+        shown = ", ".join(instead[:_SHOWN]) + (f" and {len(instead) - _SHOWN} more" if len(instead) > _SHOWN else "")
+        return f"{'of that layer ' if same else ''}it has {shown}: correct saes.ids"
+
+
+@cache
+def find_release(name: str) -> Release | None:
+    """The release called `name`; None for a name that SAELens' directory does not have."""
+    spec = find_spec("sae_lens")
+    assert spec is not None  # a requirement of isogloss
+    text = Path(str(spec.origin)).with_name("pretrained_saes.yaml").read_text(encoding="utf-8")
+    block = re.search(rf"^{re.escape(name)}:\n(?:[ -].*\n|\n)+", text, flags=re.MULTILINE)
+    if block is None:
+        return None
+    entry = yaml.safe_load(block[0])[name]
+    saes = entry["saes"]
+    return Release(
+        name=name,
+        repository=entry["repo_id"],
+        model=entry["model"],
+        paths={sae["id"]: str(sae["path"]) for sae in saes},
+        scales={sae["id"]: sae["norm_scaling_factor"] for sae in saes if "norm_scaling_factor" in sae},
+        overrides=entry.get("config_overrides") or {},
+    )
