@@ -1,6 +1,7 @@
 """Stand-ins of what `config/studies/any-model.yaml` fetches: a model, Wikipedia, FLORES+, Belebele, Global MMLU."""
 
 import random
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from standins import family_tokenizer
 MODEL = "qwen3-0-6b"
 CODES = {"en": "eng_Latn", "es": "spa_Latn", "hi": "hin_Deva"}
 SENTENCES = 240
-SUBJECTS = ("abstract_algebra", "anatomy")
+TASKS = resources.files("lm_eval") / "tasks" / "global_mmlu" / "full" / "en"
 
 
 def build(folder: Path) -> None:
@@ -32,7 +33,14 @@ def build(folder: Path) -> None:
         rows = [{"id": str(at), "text": " ".join(lines[at : at + 6])} for at in range(0, len(lines), 6)]
         write_rows(folder / "wikipedia" / f"20231101.{lang}" / "train-00000-of-00001.parquet", rows)
     write_belebele(folder / "belebele", list(CODES), 14)
-    global_mmlu(folder / "global-mmlu", list(CODES), SUBJECTS, count=6)
+    global_mmlu(folder / "global-mmlu", list(CODES), subjects(), count=1)
+
+
+def subjects() -> list[str]:
+    """The subjects of MMLU, of each of which lm-eval has a task."""
+    names = (Path(str(path)).stem for path in TASKS.iterdir())
+    prefix = "global_mmlu_full_en_"
+    return sorted(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
 def save_qwen(folder: Path, seed: int = 0) -> None:

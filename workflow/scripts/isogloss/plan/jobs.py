@@ -11,7 +11,8 @@ from isogloss.errors import IsoglossError
 
 STAGES: dict[str, str] = {  # the rules of each stage
     "fetch": "fetch_model fetch_checkpoint fetch_sae fetch_exports fetch_translator fetch_multilingual"
-    " translation_codes fetch_questions fetch_documents fetch_parallel fetch_parallel_questions",
+    " translation_codes fetch_questions fetch_documents fetch_parallel fetch_parallel_questions fetch_tasks"
+    " fetch_parallel_tasks",
     "train": "toy_world toy_tokenizer train_toy train_sae",
     "phrases": "phrases exported_phrases phrase_counts",
     "reproduce": "reproduce",
