@@ -43,11 +43,11 @@ FEATURE_ROW = 60  # a feature of paper C
 EXPORT_FEATURE = 320e6 / 16384  # a feature's lines of an export, gzipped: about 320 MB a layer of 16,384 features
 
 TRANSLATOR_PARAMETERS = {"opus-mt": 75e6, "nllb": 0.6e9, "madlad": 3e9}  # where the model's name does not tell
-TRANSLATOR_SLOWER = {"opus-mt": 1.0, "nllb": 8.0, "madlad": 29.0}  # of that size; assumed: by the weights of a token
+# Times that a model of that size takes longer than OPUS-MT; NLLB seen (tests/bench_translation.py: 5 to 7), MADLAD
+# assumed, by the weights that a decoded token meets.
+TRANSLATOR_SLOWER = {"opus-mt": 1.0, "nllb": 6.0, "madlad": 21.0}
 SENTENCE_TOKENS = 15
-SENTENCES_PER_SECOND: dict[
-    tuple[str, str], float
-] = {  # of 15 tokens, on one CPU core at beam 4, by OPUS-MT's base size
+SENTENCES_PER_SECOND: dict[tuple[str, str], float] = {  # of 15 tokens, one CPU core, beam 4, OPUS-MT's base size
     ("ctranslate2", "float32"): 10.4,
     ("ctranslate2", "int8"): 17.7,
     ("transformers", "float32"): 2.97,
