@@ -15,12 +15,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
-from transformers import Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, Gemma2Config, Gemma2ForCausalLM, PreTrainedTokenizerBase
 
 from isogloss.config.toy import Architecture, Training
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate, encode_texts
-from isogloss.models.loading import load_tokenizer
 from isogloss.resume import TrainingState, digest_of
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ def train_toy(
     from isogloss.sources.world.corpus import read_texts
     from isogloss.tables import atomic_path, write_table
 
-    bpe = load_tokenizer(tokenizer)
+    bpe = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
     corpus: Corpus = {}
     for language in shares:
         texts = read_texts(documents[language], language)
