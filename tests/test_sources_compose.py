@@ -160,6 +160,20 @@ def test_what_does_not_go_together_is_one_line(config: dict[str, Any], message: 
     assert str(raised.value).startswith("1 mistake(s)")
 
 
+def test_questions_of_the_toy_world_go_with_any_model() -> None:
+    questions = {
+        "benchmarks": {"tasks": {"arc": {"shots": 1}}, "sources": {"arc": "world"}},
+        "latent": {"tasks": {"hellaswag": {"source": "world", "prompt": "cloze"}}},
+    }
+    made = load_study(study(FETCHED, analyses=["benchmarks", "latent"], **questions))
+    assert made.benchmark_of_world("one", "arc")
+    assert made.of_world("one", "hellaswag")
+    assert made.traits("one") == []  # nobody taught it the facts
+    questions["latent"]["tasks"]["hellaswag"]["data"] = "belebele"
+    with pytest.raises(IsoglossError, match="the toy world has questions in HellaSwag's layout, not"):
+        load_study(study(FETCHED, analyses=["latent"], **questions))
+
+
 # --- The shape of a model ---------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ def common_languages(wildcards):
     return {
         task: (
             STUDY.world.languages
-            if wildcards.model in TOYS and task in OKAPI and STUDY.benchmarks.tasks[task].languages is None
+            if STUDY.benchmark_of_world(wildcards.model, task) and STUDY.benchmarks.tasks[task].languages is None
             else STUDY.benchmark_languages(task)
         )
         for task in wildcards.tasks.split("+")
@@ -31,18 +31,22 @@ def common_languages(wildcards):
 
 def question_folders(wildcards):
     """The folder of each of a block's tasks: the world's or fetched, in the layout upstream, or made of lm-eval's."""
-    okapi = f"{WORLD}/benchmarks" if wildcards.model in TOYS else "results/benchmarks"
-    return {
-        task: f"{okapi}/m_{task}" if task in OKAPI else f"results/benchmarks/lm_eval/{task}"
-        for task in wildcards.tasks.split("+")
-    }
+
+    def folder(task):
+        if task not in OKAPI:
+            return f"results/benchmarks/lm_eval/{task}"
+        of_world = STUDY.benchmark_of_world(wildcards.model, task)
+        return f"{WORLD}/benchmarks/m_{task}" if of_world else f"results/benchmarks/m_{task}"
+
+    return {task: folder(task) for task in wildcards.tasks.split("+")}
 
 
 def question_files(wildcards):
     """The questions of a block's tasks as inputs."""
     folders = question_folders(wildcards)
-    told = [task for task in folders if task in OKAPI and wildcards.model in TOYS]
-    return world_benchmarks(STUDY.world.languages, told) + [folders[task] for task in folders if task not in told]
+    of_world = [task for task in folders if STUDY.benchmark_of_world(wildcards.model, task)]
+    fetched = [folders[task] for task in folders if task not in of_world]
+    return world_benchmarks(STUDY.world.languages, of_world) + fetched
 
 
 rule benchmark:

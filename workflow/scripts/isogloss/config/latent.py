@@ -30,6 +30,11 @@ class LatentTask(QuestionSource):
         " question alone, of lm_eval its doc_to_text, its choices ranked by the length-normalised probability of their"
         " text",
     )
+    source: Literal["world"] | Source | None = Field(
+        default=None,
+        description="repository or folder of the questions, or world: the toy world's, in HellaSwag's layout, which"
+        " models that are trained on it are asked anyway; absent, with lm_eval: the repository that the task names",
+    )
     reference_source: Source | None = Field(
         default=None, description="mmmlu: English questions in the layout of cais/mmlu, which MMMLU lacks"
     )
@@ -38,6 +43,8 @@ class LatentTask(QuestionSource):
     def _of_its_data(self) -> Self:
         if (self.data == "lm_eval") != (self.lm_eval is not None):
             raise ValueError("lm_eval: lm-eval's name of the task belongs to data: lm_eval, and to no other")
+        if self.source == "world" and self.data != "hellaswag":
+            raise ValueError(f"source: the toy world has questions in HellaSwag's layout, not in that of {self.data}")
         if self.id_column and self.lm_eval is None:
             raise ValueError("id_column: is of data: lm_eval; the other layouts have ids of their own")
         if self.data == "mmmlu" and self.source and not self.reference_source:

@@ -229,11 +229,12 @@ class Benchmarks(Section):
         min_length=1,
         description="tasks by name: arc, hellaswag and mmlu are Okapi's, any other name is free for a task of lm_eval",
     )
-    sources: dict[OkapiTask, Source] = Field(
+    sources: dict[OkapiTask, Literal["world"] | Source] = Field(
         default={
             "arc": Source(id="alexandrainst/m_arc"),
             "hellaswag": Source(id="alexandrainst/m_hellaswag"),
             "mmlu": Source(id="alexandrainst/m_mmlu"),
         },
-        description="where Okapi's questions come from, data/LANGUAGE/SPLIT.jsonl; the toy world has its own",
+        description="where Okapi's questions come from, data/LANGUAGE/SPLIT.jsonl, or world: the toy world's, which"
+        " models that are trained on it are asked anyway",
     )

@@ -158,8 +158,27 @@ class Study(StudyTexts):
         return every if questions.lm_eval is None else list(task_names(questions.lm_eval, every))
 
     def of_world(self, name: str, task: str) -> bool:
-        """Whether a model's parallel questions are the toy world's: those of a toy in HellaSwag's layout."""
-        return self.models[name].kind == "toy" and self.latent.tasks[task].data == "hellaswag"
+        """Whether a model's parallel questions are the toy world's, which are in HellaSwag's layout."""
+        settings = self.latent.tasks[task]
+        return settings.source == "world" or (settings.data == "hellaswag" and self.models[name].kind == "toy")
+
+    def benchmark_of_world(self, name: str, task: str) -> bool:
+        """Whether a model's questions of a benchmark task are the toy world's, which are in Okapi's layout."""
+        of_world = [of for of, source in self.benchmarks.sources.items() if source == "world"]
+        return task in OKAPI and (self.models[name].kind == "toy" or task in of_world)
+
+    @property
+    def worldly(self) -> bool:
+        """Whether anything of the study is the toy world's."""
+        asked = {name: model.tasks or self.benchmarks.tasks for name, model in self.models.items()}
+        return (
+            super().worldly
+            or any(self.benchmark_of_world(name, task) for name in self._asked("benchmarks") for task in asked[name])
+            or any(self.of_world(name, task) for name in self._asked("latent") for task in self.latent.tasks)
+        )
+
+    def _asked(self, analysis: str) -> list[str]:
+        return [name for name, model in self.models.items() if analysis in model.analyses]
 
     def probed_layers(self, name: str) -> list[int]:
         """The layers of a model that the logit lens reads: every k-th, ending at the last (paper B, sec. 2.2)."""
