@@ -133,6 +133,16 @@ def test_scores_are_those_of_stock_lm_eval(case: str, lm: Path, tmp_path: Path):
     assert about["derived_from"] == {"mine": names[lang]}
 
 
+def test_a_folder_of_ones_own_needs_no_card(lm: Path, tmp_path: Path):
+    """Without README.md a file that is called as the configuration is its test split."""
+    names = {lang: f"belebele_{code}" for lang, code in FLORES.items()}
+    data = standin_tasks.belebele(tmp_path / "data", FLORES)
+    with_card = fetched(tmp_path / "with", data, names)
+    (data / "README.md").unlink()
+    without = fetched(tmp_path / "without", data, names)
+    assert read_table(without / "hi/0/test.parquet").equals(read_table(with_card / "hi/0/test.parquet"))
+
+
 def test_a_group_is_all_questions_of_its_tasks_and_its_sample_the_first_by_hash(lm: Path, tmp_path: Path):
     names = {lang: f"global_mmlu_full_{lang}" for lang in ("en", "sw")}
     every = [task.name.removeprefix("global_mmlu_full_sw_") for task in _tasks(_index(), names["sw"])]

@@ -70,6 +70,8 @@ def find_files(
 ) -> Configuration:
     """The files of the configuration `name`: those that the card names, of a folder of that name, or all.
 
+    Without a card a file of that name is the test split.
+
     Raises `IsoglossError` as `read_configuration`.
     """
     every = [path for depth in range(DEEPEST) for path in repository.names("/".join("*" * (depth + 1)))]
@@ -84,6 +86,8 @@ def find_files(
         for path in files:
             splits.setdefault(path.removeprefix(f"{name}/").rpartition("/")[0], []).append(path)
         return Configuration(files, folder=name) if "" in splits else Configuration(files, splits=splits)
+    elif name and not configurations and (files := [path for path in every if Path(path).name.split(".")[0] == name]):
+        return Configuration(files, splits={"test": files})
     elif name in (None, "default") and not configurations:
         files = every
     if files:
@@ -96,7 +100,8 @@ def find_files(
         )
     there = f"; it has {', '.join(configurations)}" if configurations else ""
     raise IsoglossError(
-        f"{repository.where}: no files of the configuration {name!r}, which {what} needs{there}; give another source"
+        f"{repository.where}: no files of the configuration {name!r}, which {what} needs{there}; give another source,"
+        " or call a folder or a file by that name"
     )
 
 
