@@ -103,8 +103,8 @@ rule fetch_parallel:
         **sections(source=STUDY.parallel if STUDY.parallel_provider == "corpus" else None),
         code=code("fetch_parallel"),
         names=parallel_names(),
-        segments_folder="results/parallel/segments",
-        documents_folder="results/parallel/documents",
+        segments_folder=lambda wildcards, output: str(Path(output.segments[0]).parent),
+        documents_folder=lambda wildcards, output: str(Path(output.documents[0]).parent),
     message:
         "Fetch the parallel corpus in {params.names}"
     script:
