@@ -332,7 +332,7 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert set(wanted.tables_of(CONFIG, "skewed")) == set(TABLES) - fetched
     pretrained = settings()
     pretrained["translation"]["backend"] = "opus-mt"
-    pretrained["models"]["skewed"]["traits"] = ["exports", "injected"]
+    pretrained["models"]["skewed"]["traits"] = ["exports", "checkpoints", "injected"]
     trained_here = {"training", "sae_quality", "accuracy_by_teaching", "latent_by_teaching"}
     assert set(wanted.figures_of(pretrained, "skewed")) == set(FIGURES) - trained_here
     assert set(wanted.tables_of(pretrained, "skewed")) == set(TABLES) - trained_here

@@ -101,7 +101,7 @@ def test_paper_c_needs_no_unfinished_checkpoint() -> None:
     steps = {"checkpoints": {"10": {"id": "A/B"}, "20": {"id": "A/B"}}, "sae": RECIPE}
     unfinished = load_study(study(FETCHED | steps, analyses=["bilingual"], parallel=CORPUS))
     assert unfinished.injects("one")
-    assert unfinished.traits("one") == ["injected"]
+    assert unfinished.traits("one") == ["checkpoints", "injected"]
     assert unfinished.models["one"].checkpoint_path("step10") == "checkpoints/step10"
 
 

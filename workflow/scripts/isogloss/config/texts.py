@@ -89,6 +89,7 @@ class StudyTexts(Section):
             "taught": isinstance(model, ToyModel),
             "exports": model.reads_phrases and not self.searched(name),
             "trained_saes": model.reads_phrases and self.trains_saes(name),
+            "checkpoints": "bilingual" in model.analyses and len(model.checkpoint_list) > 1,
             "injected": self.injects(name),
         }
         return [trait for trait, holds in traits.items() if holds]

@@ -24,6 +24,7 @@ _ALIGNMENT = ("4 Activation alignment", Needs(("alignment",)))
 _RUNS, _RUNS_OF_ONE = (("4 Activation alignment", Needs(("alignment",), runs=runs)) for runs in ("several", "single"))
 _BENCHMARKED = ("4 Activation alignment", Needs(("alignment", "benchmarks"), runs="benchmarked"))
 _BILINGUAL = ("5 Bilingual features", Needs(("bilingual",)))
+_OVER_TRAINING = ("5 Bilingual features", Needs(("bilingual",), trait="checkpoints"))
 _INJECTED = ("5 Bilingual features", Needs(("bilingual",), trait="injected"))
 _SEARCHED = ("5 Bilingual features", Needs(("bilingual",), key="bilingual.learning_rates"))
 _LATENT = ("6 Latent language and transfer", Needs(("latent",)))
@@ -53,12 +54,12 @@ FIGURES = _by_name(
     Entry("alignment:alignment_gain_layers", "Gain by target layer", *_RUNS_OF_ONE, ("alignment_gain",)),
     Entry("benchmarks:accuracy_change", "Accuracy before and after", *_BENCHMARKED, ("accuracy",)),
     Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True),
-    Entry("bilingual:selectivity", "Classes over training, middle layer", *_BILINGUAL),
-    Entry("bilingual:selectivity_layers", "Mixed features over training by layer", *_BILINGUAL, ("selectivity",)),
-    Entry("bilingual:span_length", "Span length over training by layer", *_BILINGUAL, ("selectivity",)),
+    Entry("bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING),
+    Entry("bilingual:selectivity_layers", "Mixed features over training by layer", *_OVER_TRAINING, ("selectivity",)),
+    Entry("bilingual:span_length", "Span length over training by layer", *_OVER_TRAINING, ("selectivity",)),
     Entry("intervention:intervention", "Perplexity after injection", *_INJECTED, ("intervention_summary",)),
     Entry("bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED),
-    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_BILINGUAL),
+    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING),
     Entry("answers:answers", "Accuracy by language, sorted", *_LATENT),
     Entry("answers:transfer", "Positive transfer of all pairs", *_LATENT),
     Entry("answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer",)),

@@ -9,7 +9,9 @@ class Needs(NamedTuple):
 
     analyses: tuple[str, ...] = ()  # of the model; "phrases": similarity or gap
     runs: str = "any"  # alignment runs: any | several (languages) | single (language) | benchmarked
-    trait: str = ""  # of the model: taught (on the toy world) | exports | trained_saes | injected
+    trait: str = (
+        ""  # of the model: taught (on the toy world) | exports | trained_saes | checkpoints (several) | injected
+    )
     backend: str = "any"  # translation.backend: any | machine (all but parallel)
     key: str = ""  # dotted key of the config that must be set
 

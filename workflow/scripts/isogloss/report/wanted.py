@@ -30,7 +30,19 @@ def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The part of the resolved config that the landing page reads."""
-    whole = ("study", "seed", "languages", "world", "models", "phrases", "translation", "gap", "statistics")
+    whole = (
+        "study",
+        "seed",
+        "languages",
+        "world",
+        "models",
+        "documents",
+        "parallel",
+        "phrases",
+        "translation",
+        "gap",
+        "statistics",
+    )
     return {key: settings[key] for key in (*whole, "alignment", "benchmarks", "bilingual", "latent")}
 
 

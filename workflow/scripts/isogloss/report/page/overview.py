@@ -85,9 +85,11 @@ def _done(tables: Mapping[str, Tables], contexts: Mapping[str, Context], setting
         kept = f", {frames['phrase_counts']['n_phrases'].sum():,} phrases" if "phrase_counts" in frames else ""
         analyses = ", ".join(config["analyses"])
         items.append(f"{config['title']} ({model}): {_origin(config)}{kept}; analyses: {analyses}.")
+    items += _texts(settings)
     if asks(settings, PHRASES):
+        language = name(phrases["language"] or languages["reference"])
         items.append(
-            f"Phrases: {reference} windows of ±{phrases['window']} tokens round a feature's strongest tokens, from"
+            f"Phrases: {language} windows of ±{phrases['window']} tokens round a feature's strongest tokens, from"
             f" {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other language."
         )
     items += [_questions(frames, contexts[model]) for model, frames in tables.items() if "transfer_summary" in frames]
@@ -119,16 +121,30 @@ def _questions(tables: Tables, context: Context) -> str:
     return f"Parallel questions of {context.title()}: {listed(tasks)}.{steered if latent['steering'] else ''}"
 
 
+def _texts(settings: Mapping[str, Any]) -> list[str]:
+    """Where documents and parallel text come from that are not the toy world's."""
+    documents, parallel = settings["documents"], settings["parallel"]
+    items = []
+    if isinstance(documents, Mapping):
+        origins = dict.fromkeys(map(_source, documents.values()))
+        items.append(f"Documents in {listed([name(code) for code in documents])}: {listed(list(origins))}.")
+    if isinstance(parallel, Mapping):
+        items.append(f"Parallel text: {_source(parallel)}.")
+    return items
+
+
 def _classes(tables: Tables, context: Context) -> str:
     """When a feature is of a class in paper C's analyses of a model."""
     frame, bilingual = tables["selectivity"], context.settings["bilingual"]
     steps, codes = sorted(set(frame["step"])), language_order(frame["class"], bilingual["languages"] or [])
+    when = f"at {len(steps)} training steps, {steps[0]:,} to {steps[-1]:,}"
+    if len(steps) == 1:
+        when = "of the finished model"
     return (
-        f"Bilingual features of {context.title()}: SAEs of {frame['layer'].n_unique()} layers at"
-        f" {len(steps)} training steps, {steps[0]:,} to {steps[-1]:,}. A feature is of a language"
-        f" ({listed([name(code) for code in codes])}) if more than {100 * bilingual['threshold']:g} % of its counted"
-        f" activations, those above {100 * bilingual['pattern_threshold']:g} % of its maximum, are in that language's"
-        " documents, else mixed."
+        f"Bilingual features of {context.title()}: SAEs of {frame['layer'].n_unique()} layers {when}. A feature is of a"
+        f" language ({listed([name(code) for code in codes])}) if more than {100 * bilingual['threshold']:g} % of its"
+        f" counted activations, those above {100 * bilingual['pattern_threshold']:g} % of its maximum, are in that"
+        " language's documents, else mixed."
     )
 
 
