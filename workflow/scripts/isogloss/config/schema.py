@@ -53,6 +53,9 @@ def _rows(path: str, value: dict[str, Any], schema: dict[str, Any], required: bo
 def _alternatives(path: str, value: dict[str, Any], schema: dict[str, Any]) -> list[str]:
     """The rows of the sections that a key may hold instead of a plain value."""
     rows = []
+    named = value.get("additionalProperties")
+    if isinstance(named, dict):
+        rows += _alternatives(f"{path}.NAME", named, schema)
     for option in value.get("anyOf", []):
         named = option.get("additionalProperties")
         below, part = (f"{path}.NAME", named) if isinstance(named, dict) else (path, option)
