@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from isogloss.errors import IsoglossError
+from isogloss.kept import FOLDER, keep, read_kept
 from isogloss.provenance import PACKAGE, code_digest
 from isogloss.resources import RESOURCES, SCRIPTS
 
@@ -52,26 +53,16 @@ def check(script: str, *entries: str) -> None:
 @cache
 def _known() -> dict[str, str]:
     """The digests that are kept, if they are of the present code; new ones join them when the process ends."""
-    path = Path(".snakemake", f"isogloss.{sys.implementation.cache_tag}.json").absolute()
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        kept = {}
+    path = (FOLDER / f"isogloss.{sys.implementation.cache_tag}.json").absolute()
+    kept = read_kept(path)
     known = kept["digests"] if kept.get("state") == _state() else {}
     atexit.register(_keep, path, _state(), known, len(known))
     return known
 
 
 def _keep(path: Path, state: str, known: dict[str, str], before: int) -> None:
-    if len(known) == before:
-        return
-    aside = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        aside.write_text(json.dumps({"state": state, "digests": known}), encoding="utf-8")
-        aside.replace(path)
-    except OSError:  # a folder that only others may write to
-        return
+    if len(known) != before:
+        keep(path, {"state": state, "digests": known})
 
 
 @cache

@@ -4,18 +4,15 @@ Every process that reads the Snakefile needs the number of layers. The process t
 too; its jobs, which may have no network, read what was kept in Snakemake's own folder.
 """
 
-import json
-import os
-import sys
 from pathlib import Path
-from typing import Any
 
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.kept import FOLDER, keep, read_kept
 
 CONFIG = "config.json"
-KEPT = Path(".snakemake", "isogloss.shapes.json")
+KEPT = FOLDER / "isogloss.shapes.json"
 
 
 def kept_shape(source: Source, *, fetch: bool = True) -> Shape:
@@ -24,12 +21,12 @@ def kept_shape(source: Source, *, fetch: bool = True) -> Shape:
     Of a repository of the Hub this takes its `config.json` alone. Raises `IsoglossError` for a source that cannot be
     read or whose `config.json` describes no decoder that transformers knows.
     """
-    kept, key = _kept(), _key(source)
+    kept, key = read_kept(KEPT), _key(source)
     if key not in kept:
         if not fetch:
             raise IsoglossError(f"{KEPT}: nothing kept of it; run snakemake in this folder again")
         kept[key] = _read(source).model_dump()
-        _keep(kept)
+        keep(KEPT, kept)
     return Shape.model_validate(kept[key])
 
 
@@ -49,20 +46,3 @@ def _key(source: Source) -> str:
         return f"{source.id}@{source.revision}"
     path = Path(source.folder, CONFIG).expanduser().absolute()
     return f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" if path.is_file() else str(path)
-
-
-def _kept() -> dict[str, Any]:
-    try:
-        return json.loads(KEPT.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _keep(shapes: dict[str, Any]) -> None:
-    aside = KEPT.with_name(f"{KEPT.name}.{os.getpid()}.{sys.implementation.cache_tag}")
-    try:
-        KEPT.parent.mkdir(exist_ok=True)
-        aside.write_text(json.dumps(shapes), encoding="utf-8")
-        aside.replace(KEPT)
-    except OSError:  # a folder that only others may write to
-        return

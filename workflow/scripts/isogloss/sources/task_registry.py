@@ -4,8 +4,6 @@ A study names a task a language. Whoever reads the Snakefile needs to know which
 kept in Snakemake's own folder for the jobs of the study.
 """
 
-import json
-import os
 import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
@@ -17,7 +15,9 @@ from typing import Any
 
 import yaml
 
-KEPT = Path(".snakemake", "isogloss.tasks.json")
+from isogloss.kept import FOLDER, keep, read_kept
+
+KEPT = FOLDER / "isogloss.tasks.json"
 NAME = re.compile(rb"""^["']?(?:task|group)["']?[ \t]*:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
 
 
@@ -29,12 +29,12 @@ def known_tasks(names: Collection[str]) -> dict[str, str]:
     """
     if find_spec("lm_eval") is None:
         return dict.fromkeys(names, "")
-    kept, here = _kept(), version("lm_eval")
+    kept, here = read_kept(KEPT), version("lm_eval")
     found = kept.get(here, {})
     if lacking := [name for name in names if name not in found]:
         files = task_files()
         found |= {name: reason(_definition(files[name])) if name in files else None for name in lacking}
-        _keep({here: found})
+        keep(KEPT, {here: found})
     return {name: found[name] for name in names if found[name] is not None}
 
 
@@ -86,20 +86,3 @@ def _definition(path: Path) -> dict[str, Any]:
     for name in [included] if isinstance(included, str) else included:
         merged |= _definition(path.parent / name)
     return merged | own
-
-
-def _kept() -> dict[str, Any]:
-    try:
-        return json.loads(KEPT.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _keep(tasks: Mapping[str, Any]) -> None:
-    aside = KEPT.with_name(f"{KEPT.name}.{os.getpid()}")
-    try:
-        KEPT.parent.mkdir(exist_ok=True)
-        aside.write_text(json.dumps(tasks), encoding="utf-8")
-        aside.replace(KEPT)
-    except OSError:  # a folder that only others may write to
-        return
