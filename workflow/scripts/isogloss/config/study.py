@@ -168,11 +168,11 @@ class Study(StudyTexts):
         return task in OKAPI and (self.models[name].kind == "toy" or task in of_world)
 
     @property
-    def worldly(self) -> bool:
+    def uses_toy_world(self) -> bool:
         """Whether anything of the study is the toy world's."""
         asked = {name: model.tasks or self.benchmarks.tasks for name, model in self.models.items()}
         return (
-            super().worldly
+            super().uses_toy_world
             or any(self.benchmark_of_world(name, task) for name in self._asked("benchmarks") for task in asked[name])
             or any(self.of_world(name, task) for name in self._asked("latent") for task in self.latent.tasks)
         )

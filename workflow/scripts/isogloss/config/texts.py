@@ -75,7 +75,7 @@ class StudyTexts(Section):
         return self.phrases.language or self.languages.reference
 
     @property
-    def worldly(self) -> bool:
+    def uses_toy_world(self) -> bool:
         """Whether anything of the study is the toy world's."""
         return bool(self._taught()) or "world" in (self.documents_provider, self.parallel_provider)
 
@@ -143,7 +143,9 @@ class StudyTexts(Section):
 
     def text_problems(self) -> Iterator[str]:
         """What is wrong with where text comes from, a line each."""
-        if self.worldly and (lacking := [code for code in self.languages.all if code not in self.world.languages]):
+        if self.uses_toy_world and (
+            lacking := [code for code in self.languages.all if code not in self.world.languages]
+        ):
             yield f"languages: {not_in_world(lacking, self.world.languages)}"
         if isinstance(self.parallel, ParallelText) and "{flores}" in self.parallel.files + self.parallel.text_column:
             codes = in_order({*self.languages.all, *self.bilingual_languages})
