@@ -365,7 +365,6 @@ def overrides(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
             "layers": "all",
             "saes": {
                 "source": {"folder": str(folder / "gemma-scope")},
-                "ids": {layer: sae for layer, sae in model["saes"]["ids"].items() if int(layer) < layers},
                 "features": features,
             },
             "neuronpedia": {"folder": str(folder / "neuronpedia")},

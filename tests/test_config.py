@@ -92,7 +92,12 @@ def test_the_studies_are_valid_and_named_like_their_files(path: Path):
     [
         ("models.gemma-2-2b.kind", "hub", r"models\.gemma-2-2b: kind must be toy or pretrained"),
         ("models.gemma-2-2b.source", {}, r"models\.gemma-2-2b\.source: neither id nor folder; give"),
-        ("models.gemma-2-2b.saes.ids", {0: "a", 1: "b"}, r"saes\.ids: no SAE for layer 2, 3, .*; add its id"),
+        (
+            "models.gemma-2-2b.saes",
+            {"release": "gemma-scope-2b-pt-res", "ids": {0: "a", 1: "b"}},
+            r"saes\.ids: no SAE for layer 2, 3, .*; add its id",
+        ),
+        ("models.gemma-2-2b.saes.ids", "layer_{layer}", "width and l0 choose nothing; give the one or the other"),
         ("models.gemma-2-2b.saes.source", None, None),
         ("models.gemma-2-2b.layers", [0, 26], r"layers \[26\]: the model has layers 0 to 25"),
         ("models.gemma-2-2b.shares", {"en": 1}, r"models\.gemma-2-2b\.shares: unknown key"),

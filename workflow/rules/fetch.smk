@@ -4,8 +4,8 @@
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
 from isogloss.config.measures import OKAPI
-from isogloss.config.pretrained import sae_id
 from isogloss.config.questions import task_names
+from isogloss.sources.saes.choice import sae_id
 
 
 rule fetch_model:
@@ -67,7 +67,7 @@ rule fetch_sae:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(saes=lambda wildcards: model_of(wildcards).saes.without("ids")),
+        **sections(saes=lambda wildcards: model_of(wildcards).saes.without("ids", "width", "l0")),
         code=code("fetch_sae"),
         sae_id=wanted_sae,
         d_model=model_setting("architecture.d_model"),

@@ -40,10 +40,19 @@ class Saes(Section):
         description="SAELens' name of the release (`pretrained_saes.yaml`), recorded with the SAEs; SAELens' directory"
         " gives the repository, what ids stand for, and the scale of inputs that some files leave out",
     )
-    ids: dict[Layer, str] | str = Field(
-        min_length=1,
-        description="SAE by layer: an id of the release, else the folder or file within the source; or one pattern in"
-        " which {layer} is filled in, `resid_post/layer_{layer}_width_16k_l0_medium`",
+    width: str | Positive | None = Field(
+        default=None,
+        description="width of the release's SAEs, as their ids have it (16k, 8x) or in features; absent: the only one",
+    )
+    l0: Literal["canonical", "small", "medium", "big"] | Positive | None = Field(
+        default=None,
+        description="sparsity of the release's SAEs, as their ids have it, or a number: the SAE of the nearest average"
+        " L0, of two the sparser; absent: the only one",
+    )
+    ids: Annotated[dict[Layer, str] | str, Field(min_length=1)] | None = Field(
+        default=None,
+        description="instead of width and l0, SAE by layer: an id of the release, else the folder or file within the"
+        " source; or one pattern in which {layer} is filled in, `resid_post/layer_{layer}_width_16k_l0_medium`",
     )
     layout: str | None = Field(
         default=None,
@@ -65,7 +74,9 @@ class Saes(Section):
 
     @field_validator("ids")
     @classmethod
-    def _within(cls, ids: dict[int, str] | str) -> dict[int, str] | str:
+    def _within(cls, ids: dict[int, str] | str | None) -> dict[int, str] | str | None:
+        if ids is None:
+            return None
         for name in [ids] if isinstance(ids, str) else ids.values():
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise ValueError(f"{name} leads out of the source; give folders or files within it")
@@ -77,12 +88,11 @@ class Saes(Section):
     def _some(self) -> Self:
         if self.source is None and self.release is None:
             raise ValueError("neither source nor release; give where the SAEs lie or SAELens' name of their release")
+        if self.ids is not None and (self.width is not None or self.l0 is not None):
+            raise ValueError("ids say which SAEs they are, so width and l0 choose nothing; give the one or the other")
+        if self.ids is None and self.release is None:
+            raise ValueError("neither release nor ids; give SAELens' name of the release (with width, l0), or ids")
         return self
-
-
-def sae_id(saes: Saes, layer: int) -> str:
-    """The SAE of a layer, by its id."""
-    return saes.ids.replace("{layer}", str(layer)) if isinstance(saes.ids, str) else saes.ids[layer]
 
 
 class Neuronpedia(Section):
@@ -127,7 +137,7 @@ class PretrainedModel(AnalysedModel):
             )
         if self.neuronpedia is not None and self.saes is None:
             raise ValueError("neuronpedia has the activations of published SAEs; give saes, or leave neuronpedia out")
-        if self.saes is not None and not isinstance(self.saes.ids, str):
+        if self.saes is not None and isinstance(self.saes.ids, dict):
             bare = [str(layer) for layer in self.layer_list if layer not in self.saes.ids]
             if bare:
                 raise ValueError(f"saes.ids: no SAE for layer {', '.join(bare)}; add its id or leave the layer out")

@@ -18,6 +18,7 @@ from isogloss.plan.assumptions import (
     Settings,
 )
 from isogloss.plan.flops import Decoder
+from isogloss.sources.saes.choice import features as features_of
 from isogloss.sources.saes.locate import sae_shape
 from isogloss.sources.saes.published import Shape
 
@@ -62,6 +63,9 @@ class PlannedModel(NamedTuple):
         """Kind and width of paper A's SAEs."""
         if isinstance(self.model, PretrainedModel) and self.model.saes is not None:
             kind, features = self.published or (SAE_KIND, SAE_FEATURES)
+            width, ids = self.model.saes.width, self.model.saes.ids
+            if ids is None and width is not None and self.published is None:
+                features = features_of(width, self.decoder.d_model)
             return self.model.saes.kind or kind, self.model.saes.features or features
         return "topk", self.model.sae.features if self.model.sae is not None else 0
 

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from isogloss.config.pretrained import PretrainedModel, Saes, Source, sae_id
+from isogloss.config.pretrained import PretrainedModel, Saes, Source
 from isogloss.errors import IsoglossError
 from isogloss.sources.hub import Repository, open_repository
 from isogloss.sources.saes.belonging import check_model
+from isogloss.sources.saes.choice import sae_id
 from isogloss.sources.saes.published import Layout, Opened, Shape
 from isogloss.sources.saes.release import Release, find_release
 from isogloss.sources.saes.table import LAYOUTS

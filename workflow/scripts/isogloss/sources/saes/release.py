@@ -28,6 +28,8 @@ class Release(NamedTuple):
     paths: Mapping[str, str]  # where an SAE lies in the repository, by its id
     scales: Mapping[str, float]  # by which its inputs are multiplied (norm_scaling_factor), by its id
     overrides: Mapping[str, Any]  # of what the SAEs' own configs say
+    l0s: Mapping[str, float]  # average L0 where it is told, by id
+    neuronpedia: Mapping[str, str]  # Neuronpedia's MODEL/SOURCE where it has one, by id
 
     def path(self, sae_id: str) -> str:
         """Where the SAE lies; raises `IsoglossError` saying what there is instead."""
@@ -66,4 +68,6 @@ def find_release(name: str) -> Release | None:
         paths={sae["id"]: str(sae["path"]) for sae in saes},
         scales={sae["id"]: sae["norm_scaling_factor"] for sae in saes if "norm_scaling_factor" in sae},
         overrides=entry.get("config_overrides") or {},
+        l0s={sae["id"]: sae["l0"] for sae in saes if sae.get("l0") is not None},
+        neuronpedia={sae["id"]: sae["neuronpedia"] for sae in saes if sae.get("neuronpedia")},
     )
