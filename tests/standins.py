@@ -26,6 +26,9 @@ from transformers import (
     SiglipVisionConfig,
 )
 
+from isogloss.models.architecture import decoder_of
+from isogloss.residuals.pooling import each_mean
+
 TOKENS_OF_IMAGES = {"boi_token_index": 316, "eoi_token_index": 317, "image_token_index": 318}
 FAMILIES = ("gemma2", "gemma3", "gemma3-vision", "qwen2", "llama", "gpt-neox")
 
@@ -185,3 +188,12 @@ def tiny_sae(folder: Path, *, kind: str = "topk", d_model: int = 32, features: i
     sae.cfg.metadata.hook_name = "blocks.0.hook_resid_post"
     sae.save_model(folder)
     return folder
+
+
+def mean_residuals(
+    model: torch.nn.Module, ids: Sequence[Sequence[int]], layers: Sequence[int], *, token_budget: int
+) -> torch.Tensor:
+    """What `each_mean` gives of all texts together."""
+    means = torch.full((len(ids), len(layers), decoder_of(model).d_model), torch.nan)
+    each_mean(model, ids, layers, lambda rows, part: means.__setitem__(rows, part), token_budget=token_budget)
+    return means

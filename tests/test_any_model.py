@@ -33,10 +33,10 @@ from isogloss.models.batching import collate, encode_texts
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.residuals.capture import capture
-from isogloss.residuals.pooling import mean_residuals, token_residuals
+from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.encode import encode
 from isogloss.tables import read_table, write_table
-from standins import FAMILIES, TEXTS, family_tokenizer, tiny_model, tiny_sae
+from standins import FAMILIES, TEXTS, family_tokenizer, mean_residuals, tiny_model, tiny_sae
 
 LAYERS = 3
 BOS = {"gemma2": 2, "gemma3": 2, "gemma3-vision": 2, "qwen2": 0, "llama": 0, "gpt-neox": 0}

@@ -5,8 +5,8 @@ from torch.testing import assert_close
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import each_batch, encode_phrases, encode_texts, make_batches
 from isogloss.models.loading import load_base_model, load_tokenizer
-from isogloss.residuals.pooling import mean_residuals, token_residuals
-from standins import TEXTS
+from isogloss.residuals.pooling import token_residuals
+from standins import TEXTS, mean_residuals
 
 LENGTHS = [3, 9, 2, 40, 5, 5, 7, 2, 30, 12]
 IDS = [[2, *range(10, 9 + length)] for length in LENGTHS]

@@ -152,4 +152,4 @@ def test_row_groups_stay_small(lm_folder, translations, tmp_path, monkeypatch):
     monkeypatch.setattr("isogloss.residuals.capture._ROWS", 5)
     assert run(lm_folder, translations, tmp_path / "es.parquet").equals(whole)
     metadata = open_table(tmp_path / "es.parquet").metadata
-    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [5, 5, 5, 3]
+    assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [3] * 6

@@ -29,4 +29,6 @@ def test_rows_come_back_in_order_and_what_was_appended_together_stays_together(t
         assert (file.read() == rows(0, 12)).all()
         file.append(rows(12, 3))
         assert (file.read() == rows(0, 15)).all()
+        assert (file.take([7, 0, 7]) == rows(0, 12)[[7, 0, 7]]).all()
+        assert len(file.take([])) == 0
         assert not list((tmp_path / "new").iterdir())  # it has no name

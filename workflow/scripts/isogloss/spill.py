@@ -1,7 +1,8 @@
 """Rows that wait on disk: no memory, and gone with the process however it ends."""
 
+import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,6 +27,12 @@ class SpillFile:
         """All rows, in the order in which they were appended."""
         self._file.seek(0)
         return np.frombuffer(self._file.read(), self._row)
+
+    def take(self, numbers: Iterable[int]) -> np.ndarray:
+        """The rows with these numbers (0 was appended first)."""
+        self._file.flush()
+        size = self._row.itemsize
+        return np.frombuffer(b"".join(os.pread(self._file.fileno(), size, n * size) for n in numbers), self._row)
 
     def chunks(self, least: int) -> Iterator[np.ndarray]:
         """All rows, in order, `least` or more at a time but for the last; what was appended together stays so."""

@@ -1,12 +1,15 @@
 """Stage `capture`: mean-pooled residuals of sampled phrases at every analysed layer (paper A, sec. 2.2)."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
+from jaxtyping import Int
 from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -14,13 +17,15 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
-from isogloss.models.batching import encode_phrases
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.residuals.pooling import mean_residuals
+from isogloss.residuals.pooling import each_mean
+from isogloss.spill import SpillFile
 from isogloss.tables import TableWriter
 from isogloss.tables.layers import iter_layers
+from isogloss.text.distinct import TextGroup, distinct_texts, each_group
 
 _PHRASES = 1024  # phrases that are read at a time
+_BUDGETS = 32  # token budgets of texts that are sorted by length together
 _ROWS = 1024  # rows (a phrase at a layer) of a row group: ten languages' are open at once in the similarity
 
 
@@ -41,15 +46,18 @@ def capture(
     all blocks of layers, in order). Of each layer's features that have phrases, every `feature_stride`-th in
     ascending order is sampled, and all of its phrases are read at all layers. A phrase with `ids` is
     read as these, any other as its text's tokens; `pooled` is null for a phrase without a text (no
-    usable translation). Memory holds 1,024 phrases at a time and the numbers of the sampled features.
+    usable translation). Of a language each distinct text goes through the model once, however many phrases have it;
+    its means wait on disk beside the output. Memory holds the texts of 32 token budgets, 1,024 phrases, and of each
+    sampled phrase and distinct text some tens of bytes (`isogloss.text.distinct`).
 
     Raises `IsoglossError` on a NaN, naming layer, language and phrase.
     """
     layers = sorted(layers)
     model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
     tokenizer = load_tokenizer(lm)
+    token_budget = compute.token_budget
     for lang, paths in translations.items():
-        _capture_language(
+        token_budget = _capture_language(
             model,
             tokenizer,
             paths,
@@ -57,7 +65,7 @@ def capture(
             lang=lang,
             layers=layers,
             feature_stride=feature_stride,
-            token_budget=compute.token_budget,
+            token_budget=token_budget,
             metadata={**metadata, "lang": lang},
         )
 
@@ -73,46 +81,78 @@ def _capture_language(
     feature_stride: int,
     token_budget: int,
     metadata: Mapping[str, Any],
-) -> None:
+) -> int:
+    """Write one language's table; returns the token budget that memory sufficed for."""
     d_model = decoder_of(model).d_model
     schema = pa.schema({"phrase": pa.int64(), "layer": pa.int32(), "pooled": pa.list_(pa.float32(), d_model)})
     sampled = sampled_features(translations, feature_stride)
-    with TableWriter(output, schema, metadata) as writer, tqdm(unit="phrase", desc=f"capturing {lang}") as bar:
+    texts = distinct_texts(_sampled_rows(translations, sampled))
+    with TableWriter(output, schema, metadata) as writer, ExitStack() as stack:
+        row = np.dtype([("pooled", np.float32, (len(layers), d_model))])
+        spill = SpillFile(row, stack=stack, folder=Path(output).parent)
+        groups = each_group(
+            _sampled_rows(translations, sampled),
+            texts,
+            tokenizer,
+            lang=lang,
+            context=context_length(model),
+            tokens=_BUDGETS * token_budget,
+        )
+        where, token_budget = _pool(model, groups, len(texts.first), spill, lang, layers, token_budget)
+        start = 0
         for rows in _sampled_rows(translations, sampled):
-            present = rows.filter(pl.col("text").is_not_null())
-            ids = encode_phrases(
-                tokenizer,
-                present["text"],
-                present["phrase"],
-                lang=lang,
-                context=context_length(model),
-                given=present["ids"].to_list(),
-            )
-            pooled = mean_residuals(model, ids, layers, token_budget=token_budget)
-            broken = (~torch.isfinite(pooled)).any(dim=2).nonzero()
-            if len(broken):
-                row, number = broken[0].tolist()
-                raise IsoglossError(
-                    f"layer {layers[number]}, language {lang}, phrase {present['phrase'][row]}: the residual is not"
-                    " finite; try compute.dtype float32"
-                )
-            absent = rows["text"].is_null().to_numpy()
-            vectors = pooled.numpy()
-            if absent.any():
-                vectors = np.zeros((len(rows), *pooled.shape[1:]), dtype=np.float32)
-                vectors[~absent] = pooled.numpy()
-            table = pa.table(
-                {
-                    "phrase": pa.array(rows["phrase"].repeat_by(len(layers)).explode().to_numpy()),
-                    "layer": pa.array(layers * len(rows), pa.int32()),
+            number = texts.number[start : start + len(rows)]
+            start += len(rows)
+            step = max(1, _ROWS // len(layers))
+            for first in range(0, len(rows), step):
+                own = number[first : first + step]
+                absent = own < 0
+                vectors = np.zeros((len(own), len(layers), d_model), dtype=np.float32)
+                vectors[~absent] = spill.take(where[own[~absent]].tolist())["pooled"]
+                phrase = rows["phrase"][first : first + step].to_numpy()
+                table = {
+                    "phrase": pa.array(phrase.repeat(len(layers))),
+                    "layer": pa.array(layers * len(own), pa.int32()),
                     "pooled": pa.FixedSizeListArray.from_arrays(
                         pa.array(vectors.ravel()), d_model, mask=pa.array(absent.repeat(len(layers)))
                     ),
                 }
-            )
-            for start in range(0, table.num_rows, _ROWS):
-                writer.write(table.slice(start, _ROWS))
-            bar.update(len(rows))
+                writer.write(table)
+    return token_budget
+
+
+def _pool(
+    model: nn.Module,
+    groups: Iterable[TextGroup],
+    total: int,
+    spill: SpillFile,
+    lang: str,
+    layers: list[int],
+    token_budget: int,
+) -> tuple[Int[np.ndarray, " texts"], int]:
+    """Append each text's means to `spill`; returns the row there of each text, and the token budget that fitted."""
+    where = np.empty(total, dtype=np.int64)
+    done = 0
+    with tqdm(total=total, unit="text", desc=f"capturing {lang}") as bar:
+        for group in groups:
+            broken: list[tuple[int, int]] = []  # text, number of the layer
+
+            def keep(rows: list[int], means: torch.Tensor, group: TextGroup = group, broken: list = broken) -> None:
+                nonlocal done
+                broken += [(rows[row], layer) for row, layer in (~means.isfinite()).any(dim=2).nonzero().tolist()]
+                spill.append(means.numpy())
+                where[group.start + np.array(rows)] = done + np.arange(len(rows))
+                done += len(rows)
+                bar.update(len(rows))
+
+            token_budget = each_mean(model, group.ids, layers, keep, token_budget=token_budget)
+            if broken:
+                text, number = min(broken)
+                raise IsoglossError(
+                    f"layer {layers[number]}, language {lang}, phrase {group.phrases[text]}: the residual is not"
+                    " finite; try compute.dtype float32"
+                )
+    return where, token_budget
 
 
 def sampled_features(translations: Sequence[str], stride: int) -> pl.DataFrame:

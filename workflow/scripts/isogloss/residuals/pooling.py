@@ -1,6 +1,6 @@
 """Residual streams of many texts at several layers: token by token, or one mean vector a text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -46,23 +46,30 @@ def token_residuals(
 
 
 @torch.no_grad()
-def mean_residuals(
-    model: nn.Module, ids: Sequence[Sequence[int]], layers: Sequence[int], *, token_budget: int
-) -> Float[Tensor, "texts layers d_model"]:
-    """Mean over each text's tokens, BOS left out, of the residual after each of `layers`, float32 on the CPU.
+def each_mean(
+    model: nn.Module,
+    ids: Sequence[Sequence[int]],
+    layers: Sequence[int],
+    keep: Callable[[list[int], Float[Tensor, "texts layers d_model"]], None],
+    *,
+    token_budget: int,
+) -> int:
+    """Call `keep(rows, means)` once for every batch of texts; returns the token budget that fitted.
 
-    h-bar of paper A, sec. 2.2, eq. A1. A NaN in the stream stays a NaN here: the caller names the text.
+    `rows` are the batch's texts, by position in `ids`; `means` the mean over each one's tokens, BOS left out, of the
+    residual after each of `layers`, float32 on the CPU (h-bar of paper A, sec. 2.2, eq. A1). A NaN in the stream stays
+    a NaN here: the caller names the text.
     """
-    index = {layer: number for number, layer in enumerate(layers)}
-    pooled = torch.empty(len(ids), len(layers), decoder_of(model).d_model)
 
     def work(batch: Batch) -> None:
-        def pool(layer: int, residual: Tensor) -> None:
+        pooled: list[Tensor] = []
+
+        def pool(_layer: int, residual: Tensor) -> None:
             content = batch.content.to(residual.device)[:, :, None]
             total = residual.float().masked_fill(~content, 0).sum(dim=1)
-            pooled[batch.rows, index[layer]] = (total / content.sum(dim=1)).cpu()
+            pooled.append(total / content.sum(dim=1))
 
         visit_residuals(model, batch, layers, pool)
+        keep(batch.rows, torch.stack(pooled, dim=1).cpu())
 
-    each_batch(ids, work, token_budget=token_budget)
-    return pooled
+    return each_batch(ids, work, token_budget=token_budget)

@@ -1,6 +1,7 @@
 """Stage `encode`: how strongly each phrase fires its own feature at its own layer (paper A, sec. 2.4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
@@ -16,14 +17,15 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
-from isogloss.models.batching import Batch, each_batch, encode_phrases
+from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
-from isogloss.sae.own_feature import measure
+from isogloss.sae.own_feature import Measured, measure
 from isogloss.tables import TableWriter
 from isogloss.tables.layers import iter_layers
+from isogloss.text.distinct import distinct_texts, each_group
 
 ACTIVATIONS = pa.schema(
     {
@@ -39,14 +41,17 @@ ACTIVATIONS = pa.schema(
         "chrf": pa.float32(),
     }
 )
+_MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation")
 _PHRASES = 4096  # phrases of a row group
+_BUDGETS = 32  # token budgets of texts that are sorted by depth and length together
 
 
-class _Controls(NamedTuple):
-    """The control features of a layer's phrases."""
+class _Pairs(NamedTuple):
+    """Phrases of a group of texts."""
 
-    phrases: Int[np.ndarray, " phrases"]  # ascending
-    features: Int[np.ndarray, "phrases two"]  # shuffled, random
+    text: Int[np.ndarray, " pairs"]  # by position in the group
+    layer: Int[np.ndarray, " pairs"]
+    features: Int[np.ndarray, "pairs three"]  # own, shuffled, random
 
 
 def encode(
@@ -69,9 +74,9 @@ def encode(
     read as these, any other as its text's tokens. Where the text is null (no usable translation) all
     values are null; `chrf` is copied from the translations.
 
-    A text goes through the model once, no deeper than the deepest of its phrases' layers. No residual
-    is written, and no more is held than 4,096 phrases, which are a row group, and the features of one
-    layer's phrases (24 bytes a phrase) for the control features.
+    Of a language each distinct text goes through the model once, no deeper than the deepest of its phrases' layers. No
+    residual is written. Memory holds 4,096 phrases, which are a row group, the texts of 32 token budgets, and less than
+    100 bytes a phrase of the job: its text's number, layer, features and values (`isogloss.text.distinct`).
 
     Raises `IsoglossError` for a missing or unfitting SAE (`sae`/layer_{l}) and on a NaN, naming
     layer, language and phrase.
@@ -112,159 +117,126 @@ def _encode_language(
     metadata: Mapping[str, Any],
 ) -> int:
     """Write one language's table; returns the token budget that memory sufficed for."""
-    widths = {layer: len(encoder.b_enc) for layer, encoder in encoders.items()}
-    total = _count(translations, widths)
-    controls: dict[int, _Controls] = {}
-    columns = ["phrase", "layer", "feature", "text", "ids", "chrf"]
-    with TableWriter(output, ACTIVATIONS, metadata) as writer, tqdm(total=total, unit="phrase") as bar:
-        for rows in iter_layers([translations], sorted(encoders), columns, batch_size=_PHRASES):
-            here = rows["layer"].unique().to_list()
-            controls = {
-                layer: controls.get(layer) or _control_features(translations, layer, widths[layer], seed)
-                for layer in here
-            }
-            present = rows["text"].is_not_null().to_numpy()
-            spoken = rows.filter(present)
-            first, text = _distinct(spoken)
-            texts = spoken[first]
-            ids = encode_phrases(
-                tokenizer,
-                texts["text"],
-                texts["phrase"],
-                lang=lang,
-                context=context_length(model),
-                given=texts["ids"].to_list(),
-            )
-            activation, pre_activation, token_budget = _measure_rows(
-                model, encoders, ids, text, spoken["layer"].to_numpy(), _features(spoken, controls), token_budget
-            )
-            broken = (~torch.isfinite(pre_activation)).any(dim=1).nonzero()
-            if len(broken):
-                row = int(broken[0])
+    read = partial(iter_layers, [translations], sorted(encoders), batch_size=_PHRASES)
+    layer, features = _pairs(read(["phrase", "layer", "feature"]), translations, encoders, seed)
+    texts = distinct_texts(read(["text", "ids"]))
+    by_text = np.argsort(texts.number, kind="stable")[(texts.number < 0).sum() :]
+    bounds = np.searchsorted(texts.number[by_text], np.arange(len(texts.first) + 1))
+    values = {name: np.zeros(len(layer), dtype=np.float32) for name in _MEASURED}
+    n_tokens = np.zeros(len(layer), dtype=np.int32)
+    groups = each_group(
+        read(["phrase", "text", "ids"]),
+        texts,
+        tokenizer,
+        lang=lang,
+        context=context_length(model),
+        tokens=_BUDGETS * token_budget,
+    )
+    with tqdm(total=len(texts.first), unit="text", desc=f"encoding {lang}") as bar:
+        for group in groups:
+            own = by_text[bounds[group.start] : bounds[group.start + len(group.ids)]]
+            pairs = _Pairs(texts.number[own] - group.start, layer[own], features[own])
+            activation, pre_activation, token_budget = _measure(model, encoders, group.ids, pairs, token_budget)
+            if (broken := own[~np.isfinite(pre_activation).all(axis=1)]).size:
+                row = int(broken.min())
+                phrase = pl.concat(list(read(["phrase"])))["phrase"][row]
                 raise IsoglossError(
-                    f"layer {spoken['layer'][row]}, language {lang}, phrase {spoken['phrase'][row]}: the activation is"
-                    " not finite; try compute.dtype float32"
+                    f"layer {layer[row]}, language {lang}, phrase {phrase}: the activation is not finite;"
+                    " try compute.dtype float32"
                 )
-            lengths = np.array([len(tokens) - 1 for tokens in ids], dtype=np.int32)
-            writer.write(
-                {
-                    **{name: rows[name].to_arrow() for name in ("phrase", "layer", "feature", "chrf")},
-                    "activation": _where(present, activation[:, 0].numpy()),
-                    "pre_activation": _where(present, pre_activation[:, 0].numpy()),
-                    "n_tokens": _where(present, lengths[text]),
-                    "n_characters": rows["text"].str.len_chars().to_arrow(),
-                    "shuffled_activation": _where(present, activation[:, 1].numpy()),
-                    "random_activation": _where(present, activation[:, 2].numpy()),
-                }
-            )
-            bar.update(len(rows))
+            for name, column in zip(_MEASURED, [*activation.T, pre_activation[:, 0]], strict=True):
+                values[name][own] = column
+            n_tokens[own] = np.array([len(tokens) - 1 for tokens in group.ids])[pairs.text]
+            bar.update(len(group.ids))
+    rows = read(["phrase", "layer", "feature", "text", "chrf"])
+    _write(output, metadata, rows, {**values, "n_tokens": n_tokens}, texts.number < 0)
     return token_budget
 
 
-def _count(translations: str, widths: Mapping[int, int]) -> int:
-    """The phrases of the layers in `widths` (their SAEs' features); raises `IsoglossError` if an SAE has too few."""
-    total = 0
-    for rows in iter_layers([translations], widths, ["layer", "feature"]):
-        total += rows.height
-        for layer, largest in rows.group_by("layer").agg(pl.col("feature").max()).iter_rows():
-            if largest >= widths[layer]:
-                raise IsoglossError(
-                    f"{translations}: layer {layer} has phrases of feature {largest}, but its SAE has"
-                    f" {widths[layer]} features; make the phrases again with this SAE"
-                )
-    if not total:
+def _write(
+    output: str,
+    metadata: Mapping[str, Any],
+    tables: Iterable[pl.DataFrame],
+    values: Mapping[str, Shaped[np.ndarray, " phrases"]],
+    absent: Bool[np.ndarray, " phrases"],
+) -> None:
+    """Write the phrases of consecutive tables with their `values`, null where they are `absent`."""
+    start = 0
+    with TableWriter(output, ACTIVATIONS, metadata) as writer:
+        for rows in tables:
+            here = slice(start, start + len(rows))
+            start += len(rows)
+            writer.write(
+                {
+                    **{name: rows[name].to_arrow() for name in ("phrase", "layer", "feature", "chrf")},
+                    **{name: pa.array(column[here], mask=absent[here]) for name, column in values.items()},
+                    "n_characters": rows["text"].str.len_chars().to_arrow(),
+                }
+            )
+
+
+def _pairs(
+    tables: Iterable[pl.DataFrame], path: str, encoders: Mapping[int, Encoder], seed: int
+) -> tuple[Int[np.ndarray, " phrases"], Int[np.ndarray, "phrases three"]]:
+    """Layer of each phrase; own, shuffled and random feature.
+
+    Raises `IsoglossError` if there is none, and for an SAE (in `encoders`) with fewer features than phrases name.
+    """
+    own = pl.concat([pl.DataFrame(schema={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32}), *tables])
+    if not own.height:
         raise IsoglossError(
-            f"{translations}: no phrases of layers {list(widths)}; lower phrases.feature_stride or phrases.threshold"
+            f"{path}: no phrases of layers {list(encoders)}; lower phrases.feature_stride or phrases.threshold"
         )
-    return total
-
-
-def _control_features(translations: str, layer: int, dictionary: int, seed: int) -> _Controls:
-    """The control features of all phrases of `layer`, whose SAE has `dictionary` features."""
-    own = pl.concat(list(iter_layers([translations], [layer], ["phrase", "feature"]))).sort("phrase")
-    phrases, features = own["phrase"].to_numpy(), own["feature"].to_numpy()
-    return _Controls(
-        phrases,
-        np.column_stack(
-            [
-                shuffled_features(features, phrases, layer=layer, seed=seed),
-                random_features(features, phrases, layer=layer, dictionary=dictionary, seed=seed),
-            ]
-        ),
-    )
-
-
-def _features(rows: pl.DataFrame, controls: Mapping[int, _Controls]) -> Int[torch.Tensor, "phrases three"]:
-    """Own, shuffled and random feature of each phrase."""
-    features = np.empty((rows.height, 3), dtype=np.int64)
-    features[:, 0] = rows["feature"].to_numpy()
-    phrase, layer = rows["phrase"].to_numpy(), rows["layer"].to_numpy()
-    for number, control in controls.items():
-        here = layer == number
-        features[here, 1:] = control.features[np.searchsorted(control.phrases, phrase[here])]
-    return torch.from_numpy(features)
-
-
-def _distinct(rows: pl.DataFrame) -> tuple[list[int], Int[np.ndarray, " phrases"]]:
-    """The first row of each distinct text (ids where given), and which of these every row has."""
-    row_of: dict[str | tuple[int, ...], int] = {}
-    first: list[int] = []
-    which = np.empty(rows.height, dtype=np.int64)
-    for row, (text, ids) in enumerate(rows.select("text", "ids").iter_rows()):
-        key = text if ids is None else tuple(ids)
-        if key not in row_of:
-            row_of[key] = len(first)
-            first.append(row)
-        which[row] = row_of[key]
-    return first, which
-
-
-def _where(present: Bool[np.ndarray, " phrases"], values: np.ndarray) -> pa.Array:
-    """`values` of the phrases that are `present`, null for the others."""
-    whole = np.zeros(len(present), dtype=values.dtype)
-    whole[present] = values
-    return pa.array(whole, mask=~present)
+    phrases, layers, feature = (own[name].to_numpy() for name in ("phrase", "layer", "feature"))
+    features = np.empty((len(feature), 3), dtype=np.int32)
+    features[:, 0] = feature
+    for layer in np.unique(layers).tolist():
+        here, width = layers == layer, len(encoders[layer].b_enc)
+        if (largest := feature[here].max()) >= width:
+            raise IsoglossError(
+                f"{path}: layer {layer} has phrases of feature {largest}, but its SAE has"
+                f" {width} features; make the phrases again with this SAE"
+            )
+        features[here, 1] = shuffled_features(feature[here], phrases[here], layer=layer, seed=seed)
+        features[here, 2] = random_features(feature[here], phrases[here], layer=layer, dictionary=width, seed=seed)
+    return layers, features
 
 
 @torch.no_grad()
-def _measure_rows(
+def _measure(
     model: nn.Module,
     encoders: Mapping[int, Encoder],
     ids: list[list[int]],
-    text: np.ndarray,
-    layer: np.ndarray,
-    features: torch.Tensor,
+    pairs: _Pairs,
     token_budget: int,
-) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Activation and pre-activation of each phrase's features [phrases, 3], and the token budget that fitted.
-
-    `text` is each phrase's row in `ids`, `layer` its layer.
-    """
-    activation = torch.full(features.shape, torch.nan)
-    pre_activation = torch.full(features.shape, torch.nan)
-    depth = np.zeros(len(ids), dtype=np.int64)
-    np.maximum.at(depth, text, layer)
+) -> tuple[Float[np.ndarray, "pairs three"], Float[np.ndarray, "pairs three"], int]:
+    """Activation and pre-activation of the features of each pair, and the token budget that fitted."""
+    activation = np.full(pairs.features.shape, np.nan, dtype=np.float32)
+    pre_activation = np.full(pairs.features.shape, np.nan, dtype=np.float32)
+    depth = np.zeros(len(ids), dtype=np.int32)
+    np.maximum.at(depth, pairs.text, pairs.layer)
 
     def work(batch: Batch) -> None:
         position = np.full(len(ids), -1)
         position[batch.rows] = np.arange(len(batch.rows))
-        row = position[text]  # of each phrase's text in the batch, -1 if it is not there
-        wanted = {int(number) for number in np.unique(layer[row >= 0])}
+        here = np.flatnonzero(position[pairs.text] >= 0)
+        wanted = {layer: here[pairs.layer[here] == layer] for layer in np.unique(pairs.layer[here]).tolist()}
+        measured: dict[int, Measured] = {}
 
-        def visit(number: int, residual: torch.Tensor) -> None:
-            device = residual.device
-            phrases = np.flatnonzero((row >= 0) & (layer == number))
-            measured = measure(
-                encoders[number],
+        def visit(layer: int, residual: torch.Tensor) -> None:
+            device, own = residual.device, wanted[layer]
+            measured[layer] = measure(
+                encoders[layer],
                 residual,
                 batch.content.to(device),
-                torch.from_numpy(row[phrases]).to(device),
-                features[phrases].to(device),
+                torch.from_numpy(position[pairs.text[own]]).to(device),
+                torch.from_numpy(pairs.features[own]).to(device),
             )
-            activation[phrases] = measured.activation.cpu()
-            pre_activation[phrases] = measured.pre_activation.cpu()
 
-        visit_residuals(model, batch, sorted(wanted), visit)
+        visit_residuals(model, batch, list(wanted), visit)
+        for layer, values in measured.items():
+            activation[wanted[layer]] = values.activation.cpu().numpy()
+            pre_activation[wanted[layer]] = values.pre_activation.cpu().numpy()
 
     budget = each_batch(ids, work, token_budget=token_budget, depth=depth.tolist())
     return activation, pre_activation, budget
