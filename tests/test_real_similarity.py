@@ -75,7 +75,6 @@ def test_a_layer_of_a_real_model_against_transformers(tmp_path):
     centred = {lang: means - means.mean(axis=0) for lang, means in plain.items()}
     for row in read_table(outputs["similarity"]).iter_rows(named=True):
         lang = row["lang"]
-        print(row)
         assert row["cosine"] == pytest.approx(1 - np.diag(cdist(plain["en"], plain[lang], "cosine")).mean(), abs=1e-5)
         distances = cdist(centred[lang], centred["en"], "cosine")
         assert row["centred"] == pytest.approx(1 - np.diag(distances).mean(), abs=1e-4)
