@@ -127,7 +127,7 @@ def similarity(folder: Path) -> None:
     outputs = {name: folder / "tables" / f"{name}.parquet" for name in ("similarity", "similarity_pairs")}
     measure_similarity(
         residuals=_tables(folder, "residuals"), langs=LANGUAGES, phrases=[str(folder / "phrases.parquet")],
-        **_strings(outputs), **stage_settings(STATISTICS, statistics="Statistics"),
+        candidates=1000, **_strings(outputs), **stage_settings(STATISTICS, statistics="Statistics"),
     )  # type: ignore[arg-type]  # fmt: skip
 
 

@@ -182,6 +182,16 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                 "cosine_shuffled_ci_low": 0.34,
                 "cosine_shuffled_ci_high": 0.42,
                 "n_shuffled": 398,
+                "centred": 0.8 * c,
+                "centred_ci_low": 0.8 * c - 0.02,
+                "centred_ci_high": 0.8 * c + 0.02,
+                **{
+                    f"{way}{end}": 0.9 * c + more
+                    for way in ("retrieval", "retrieval_reverse")
+                    for end, more in (("", 0.0), ("_ci_low", -0.03), ("_ci_high", 0.03))
+                },
+                "retrieval_chance": 0.024,
+                "retrieval_n": 250,
             }
             for layer in layers
             for code in codes

@@ -9,6 +9,7 @@ import torch
 from config_sections import grouped
 from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
+from isogloss.residuals import parallel
 from isogloss.residuals import similarity as module
 from isogloss.residuals.similarity import measure_similarity
 from isogloss.tables import TableWriter, read_table, table_metadata, write_table
@@ -20,13 +21,24 @@ def vectors(n, seed=0, offset=0.0):
     return (np.random.default_rng(seed).normal(size=(n, len(LAYERS), WIDTH)) + offset).astype(np.float32)
 
 
-def run(folder, tables, row_groups=None, bootstrap=200, absent=None, phrases_kept=None, parts=1, known=None, **more):
+def run(
+    folder,
+    tables,
+    row_groups=None,
+    bootstrap=200,
+    absent=None,
+    phrases_kept=None,
+    parts=1,
+    known=None,
+    texts=None,
+    **more,
+):
     """`tables` maps a language to [phrases, layers, width]; phrase p was chosen for feature p // 3 of layer p % 2."""
     n = len(next(iter(tables.values())))
     numbers = np.arange(n)[:known]
-    mixed = pl.DataFrame({"phrase": numbers, "layer": numbers % 2, "feature": numbers // 3}).sample(
-        fraction=1, shuffle=True
-    )
+    texts = [str(number) for number in numbers] if texts is None else texts
+    columns = {"phrase": numbers, "layer": numbers % 2, "feature": numbers // 3, "text": texts}
+    mixed = pl.DataFrame(columns).sample(fraction=1, shuffle=True)
     phrases = [str(folder / f"phrases-{part}.parquet") for part in range(parts)]
     for part, path in enumerate(phrases):
         write_table(path, mixed[part::parts])
@@ -51,7 +63,14 @@ def run(folder, tables, row_groups=None, bootstrap=200, absent=None, phrases_kep
             for start in range(0, rows.num_rows, size):
                 writer.write(rows.slice(start, size))
     outputs = {name: str(folder / "tables" / f"{name}.parquet") for name in ("similarity", "similarity_pairs")}
-    settings = {"reference": "en", "bootstrap": bootstrap, "confidence": 0.95, "seed": 0, "metadata": {}}
+    settings = {
+        "reference": "en",
+        "bootstrap": bootstrap,
+        "confidence": 0.95,
+        "seed": 0,
+        "metadata": {},
+        "candidates": 1000,
+    }
     measure_similarity(
         residuals=[str(folder / f"{lang}.parquet") for lang in tables], langs=list(tables),
         phrases=phrases, **outputs, **grouped(settings | more, statistics=Statistics),
@@ -113,7 +132,7 @@ def test_row_groups_and_chunks(tmp_path, monkeypatch):
     ragged = run(tmp_path / "ragged", tables, row_groups=[7, 64, 13])
     for name in whole:
         assert whole[name].equals(ragged[name])
-    monkeypatch.setattr(module, "_ROWS", 6)
+    monkeypatch.setattr(parallel, "ROWS", 6)
     chunked = run(tmp_path / "chunked", tables)
     columns = ["cosine", "ci_low", "ci_high"]
     assert np.allclose(chunked["similarity"].select(columns), whole["similarity"].select(columns), rtol=0, atol=1e-12)

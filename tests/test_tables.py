@@ -87,7 +87,9 @@ def test_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path):
 
 def test_final_tables_keep_their_contract(tmp_path: Path):
     path = tmp_path / "tables" / "similarity_pairs.parquet"
-    frame = pl.DataFrame({"extra": [1], "n": [3], "cosine": [0.5], "lang_b": ["hi"], "lang_a": ["en"], "layer": [0]})
+    frame = pl.DataFrame(
+        {"extra": [1], "n": [3], "cosine": [0.5], "centred": [0.5], "lang_b": ["hi"], "lang_a": ["en"], "layer": [0]}
+    )
     write_table(path, frame, contract=SIMILARITY_PAIRS)
     schema = open_table(path).schema_arrow
     assert schema.names == [*SIMILARITY_PAIRS, "extra"]

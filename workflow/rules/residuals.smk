@@ -64,6 +64,7 @@ rule similarity:
         residuals=residual_tables,
         langs=LANGUAGES,
         reference=REFERENCE,
+        candidates=STUDY.similarity.candidates,
     message:
         "Compare the residuals of {wildcards.model} across languages"
     script:

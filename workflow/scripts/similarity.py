@@ -9,6 +9,7 @@ with stage(snakemake):
         similarity=snakemake.output.similarity,
         similarity_pairs=snakemake.output.similarity_pairs,
         reference=snakemake.params.reference,
+        candidates=snakemake.params.candidates,
         statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),

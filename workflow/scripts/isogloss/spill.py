@@ -43,3 +43,26 @@ class SpillFile:
             if waiting >= least or number == len(self._sizes):
                 yield np.frombuffer(self._file.read(waiting * self._row.itemsize), self._row)
                 waiting = 0
+
+
+class LayerFiles:
+    """Rows of one dtype on disk, a `SpillFile` a layer."""
+
+    def __init__(self, row: np.dtype, *, stack: ExitStack, folder: Path) -> None:
+        self._row, self._stack, self._folder = row, stack, folder
+        self._files: dict[int, SpillFile] = {}
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that rows were added to, ascending."""
+        return sorted(self._files)
+
+    def append(self, layer: int, rows: np.ndarray) -> None:
+        """Add `rows` behind those of a layer."""
+        if layer not in self._files:
+            self._files[layer] = SpillFile(self._row, stack=self._stack, folder=self._folder)
+        self._files[layer].append(rows)
+
+    def read(self, layer: int) -> np.ndarray:
+        """A layer's rows, in the order in which they were appended."""
+        return self._files[layer].read()

@@ -119,9 +119,12 @@ class Compute(Section):
 
 
 class Similarity(Section):
-    """Cosine of mean-pooled residuals (paper A, sec. 2.2)."""
+    """Cosine of mean-pooled residuals (paper A, sec. 2.2), and retrieval of translations by it."""
 
     feature_stride: Positive = Field(default=4, description="phrases of every k-th sampled feature are compared")
+    candidates: Annotated[int, Field(ge=2)] = Field(
+        default=1000, description="distinct texts that retrieval ranks a translation among, at most"
+    )
 
 
 class Gap(Section):

@@ -39,6 +39,7 @@ _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
 FIGURES = _by_name(
     "figures",
     Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY),
+    Entry("similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",)),
     Entry("similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY),
     Entry("gap:group_gap", "Gap between groups", *_GAP),
     Entry("gap:group_activation", "Mean activation of the groups", *_GAP),

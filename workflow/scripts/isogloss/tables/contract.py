@@ -11,8 +11,26 @@ Contract = dict[str, pa.DataType]  # columns and types, in order
 
 _F, _I, _L, _S = pa.float64(), pa.int32(), pa.int64(), pa.string()
 
-SIMILARITY: Contract = {"layer": _I, "lang": _S, "cosine": _F, "ci_low": _F, "ci_high": _F, "n": _I}
-SIMILARITY_PAIRS: Contract = {"layer": _I, "lang_a": _S, "lang_b": _S, "cosine": _F, "n": _I}
+SIMILARITY: Contract = {
+    "layer": _I,
+    "lang": _S,
+    "cosine": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "n": _I,
+    "centred": _F,
+    "centred_ci_low": _F,
+    "centred_ci_high": _F,
+    "retrieval": _F,
+    "retrieval_ci_low": _F,
+    "retrieval_ci_high": _F,
+    "retrieval_reverse": _F,
+    "retrieval_reverse_ci_low": _F,
+    "retrieval_reverse_ci_high": _F,
+    "retrieval_chance": _F,
+    "retrieval_n": _I,
+}
+SIMILARITY_PAIRS: Contract = {"layer": _I, "lang_a": _S, "lang_b": _S, "cosine": _F, "n": _I, "centred": _F}
 LANGUAGE_GAP: Contract = {
     "layer": _I,
     "lang": _S,

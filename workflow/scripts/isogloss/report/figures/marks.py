@@ -58,7 +58,7 @@ def bars(axes: Axes, at: Any, rows: Rows, column: str, interval: str = "", facto
 
 
 def lines_by_group(
-    panels: Iterable[Axes], frame: pl.DataFrame, column: str, context: Context, dotted: str = ""
+    panels: Iterable[Axes], frame: pl.DataFrame, column: str, context: Context, dotted: str = "", interval: str = "ci"
 ) -> None:
     """A panel a group of languages, a line a language over layers; beside each, another column dotted."""
     panels = list(panels)
@@ -68,7 +68,7 @@ def lines_by_group(
         panel.set_title(group)
         for code in context.by_group(set(members) & set(frame["lang"])):
             rows = frame.filter(lang=code)
-            curve(panel, rows["layer"], *estimates(rows, column, "ci"), **language_line(code, context))
+            curve(panel, rows["layer"], *estimates(rows, column, interval), **language_line(code, context))
             if dotted:
                 panel.plot(rows["layer"], rows[dotted], color=colour(code, context), linestyle=":", zorder=2)
 

@@ -9,9 +9,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from isogloss.languages import in_order
-from isogloss.report.figures.axes import layer_axis, shared_legend
+from isogloss.report.figures.axes import dashed_line, layer_axis, shared_legend
 from isogloss.report.figures.marks import lines_by_group, square
-from isogloss.report.figures.style import INK, canvas, spaced
+from isogloss.report.figures.style import DASHED, INK, canvas, spaced
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import number
 
@@ -27,6 +27,21 @@ def similarity(tables: Tables, context: Context) -> Figure:
         layer_axis(panel, frame["layer"])
     axes[0, 0].set_ylabel("cosine similarity to the reference")
     axes[0, len(context.groups) - 1].plot([], [], color=INK, linestyle=":", label="shuffled pairs, same colours")
+    shared_legend(figure, axes[0], columns=4)
+    return figure
+
+
+def retrieval(tables: Tables, context: Context) -> Figure:
+    """Mean reciprocal rank of the reference's text by layer, each language asking, a panel a group; chance dashed."""
+    frame = tables["similarity"].filter(pl.col("lang") != context.reference).sort("layer")
+    figure, axes = canvas(1, 2, height=4.3, sharey=True)
+    lines_by_group(axes[0], frame, "retrieval", context, interval="retrieval_ci")
+    for panel in axes[0]:
+        layer_axis(panel, frame["layer"])
+        dashed_line(panel, frame["retrieval_chance"][0])  # that of one pool of texts at every layer
+    axes[0, 0].set_ylabel("mean reciprocal rank of the reference's text")
+    axes[0, 0].set_ylim(0, 1.03)
+    axes[0, len(context.groups) - 1].plot([], [], color=INK, linestyle=DASHED, label="chance")
     shared_legend(figure, axes[0], columns=4)
     return figure
 

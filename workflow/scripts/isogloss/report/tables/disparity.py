@@ -32,6 +32,10 @@ _VARIANT = text("variant", "variant", VARIANT_TITLES)
 SIMILARITY = sheet(
     LAYER, LANG, bounded("cosine", "cosine to the reference", FINE, "ci"),
     bounded("cosine_shuffled", "cosine, shuffled pairs", FINE, "cosine_shuffled_ci"), _PHRASES,
+    bounded("centred", "cosine, each language's mean subtracted", FINE, "centred_ci"),
+    bounded("retrieval", "retrieval (mean reciprocal rank), translation asks", FINE, "retrieval_ci"),
+    bounded("retrieval_reverse", "retrieval, reference asks", FINE, "retrieval_reverse_ci"),
+    Column("retrieval_chance", "retrieval by chance", FINE), whole("retrieval_n", "texts ranked"),
 )  # fmt: skip
 
 GROUP_GAP = sheet(LAYER, _VARIANT, bounded("gap_pct", "activation gap (%)", PERCENT, "ci"))
