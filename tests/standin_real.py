@@ -1,4 +1,4 @@
-"""A stand-in of the folder of `make real`, and of what it fetches without one: a tiny model, texts in five languages."""
+"""A stand-in of the folder of `make real`, and of what it fetches without one: a tiny model, five languages."""
 
 import json
 from pathlib import Path

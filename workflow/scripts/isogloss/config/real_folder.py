@@ -1,4 +1,4 @@
-"""The folder of `make real REAL=FOLDER`: model, texts and questions in place of those that `config/studies/real.yaml` names.
+"""The folder of `make real REAL=FOLDER`: model, texts and questions instead of those in `config/studies/real.yaml`.
 
 `python -m isogloss.config.real_folder OUTPUT [FOLDER]` writes what is to be merged into that study; without a folder
 nothing is.
