@@ -14,7 +14,7 @@ install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1)
 export PATH := $(BIN):$(PATH)
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: demo plan report test test-workflow test-all test-slurm lint format schema bench clean help
+.PHONY: demo real plan report test test-workflow test-all test-slurm lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -26,6 +26,16 @@ demo: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
 	@echo "open $(CURDIR)/results/report.html"
+
+## make real      papers A, B and C on a small real model, to real/results/report.html: model and text of REAL=FOLDER
+##                (config/README.md), else fetched. REAL_ARGS=-n says what would run
+# Two jobs at once share the memory, so each computes on one core.
+real: $(VENV)/.run
+	@PYTHONPATH=workflow/scripts python -m isogloss.config.real_folder real/sources.json "$(REAL)"
+	OMP_NUM_THREADS=1 snakemake --cores $(CORES) --directory real --configfile config/studies/real.yaml real/sources.json \
+		--rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s \
+		$(REAL_ARGS)
+	@echo "open $(CURDIR)/real/results/report.html"
 
 ## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml)
 plan: $(VENV)/.run
@@ -79,10 +89,10 @@ bench: $(VENV)/.dev
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_latent.py
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_steering.py
 
-## make clean     removes results (not the environment)
+## make clean     removes results, those of make real too (not the environment)
 clean:
 	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	rm -rf .snakemake
+	rm -rf .snakemake real
 
 $(VENV)/.run: requirements.txt constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('isogloss needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"

@@ -63,6 +63,17 @@ def test_no_more_files_are_read_than_needed_and_empty_documents_are_counted(tmp_
     assert (metadata["files"], metadata["empty"]) == (["a.jsonl"], 1)
 
 
+def test_a_text_that_comes_again_is_no_other_document(tmp_path: Path):
+    contexts = ["one", "one", "two", "one", "two", "three"]
+    pl.DataFrame({"id": range(6), "context": contexts, "question": list("abcdef")}).write_parquet(
+        tmp_path / "x.parquet"
+    )
+    rows = fetch(tmp_path, "x.parquet", documents=3, column="context")
+    assert rows.rows() == [("x.parquet:1", "one"), ("x.parquet:3", "two"), ("x.parquet:6", "three")]
+    metadata = table_metadata(tmp_path / "out.parquet")
+    assert (metadata["documents"], metadata["empty"], metadata["repeated"]) == (3, 0, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
