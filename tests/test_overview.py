@@ -10,7 +10,7 @@ from docutils.core import publish_parts
 from jinja2 import Environment
 
 from isogloss.report import wanted
-from isogloss.report.findings import bilingual, disparity
+from isogloss.report.findings import bilingual, disparity, similarity
 from isogloss.report.findings.planted import equal_shares, planted
 from isogloss.report.page.markup import safe
 from isogloss.report.page.overview import overview, page
@@ -307,9 +307,9 @@ def test_hostile_text_is_inert(tables):
 @pytest.mark.parametrize("unrelated", [0.35, 0.97])
 def test_similarity_says_what_the_plain_cosine_is_worth(tables, unrelated):
     frame = tables["similarity"].with_columns(cosine=0.98, cosine_shuffled=unrelated)
-    text = " ".join(disparity.similarity({"similarity": frame}, CONTEXT))
+    text = " ".join(similarity.similarity({"similarity": frame}, CONTEXT))
     assert ("In 4 of 4 layers all residuals point one way" in text) == (unrelated == 0.97)
     assert "mean reciprocal rank of the English text among 250 by centred cosine" in text
     assert text.endswith("chance is 0.024.")
     undefined = frame.with_columns(retrieval=pl.lit(None, pl.Float64))
-    assert "Retrieval is not defined" in disparity.similarity({"similarity": undefined}, CONTEXT)[-1]
+    assert "Retrieval is not defined" in similarity.similarity({"similarity": undefined}, CONTEXT)[-1]
