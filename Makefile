@@ -55,7 +55,8 @@ test-workflow: $(VENV)/.dev
 
 ## make test-all  the tests of make test and of make test-workflow, and those that need a GPU where there is one
 test-all: $(VENV)/.dev
-	$(pytest) --durations=25 -m "not slurm"
+	$(pytest) --durations=25 -m "not gpu and not slurm"
+	OMP_NUM_THREADS=1 pytest -m gpu tests
 
 ## make test-slurm  a study on a real Slurm, which this installs (Debian, as root)
 test-slurm: $(VENV)/.dev

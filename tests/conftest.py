@@ -1,9 +1,22 @@
-"""Shared fixtures; jaxtyping annotations are enforced at run time in the tests only."""
+"""Shared fixtures; jaxtyping annotations are enforced at run time in the tests only.
 
+CUDA is hidden, so that a machine with a GPU gives the numbers of one without: naive twins stay on the CPU.
+`pytest -m gpu` lifts that for the tests that need it.
+"""
+
+import argparse
 import os
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# pytest-xdist's workers, which have no arguments, inherit the environment. torch looks at the variable only once.
+_arguments = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+_arguments.add_argument("-m", default="")
+_marked = _arguments.parse_known_args(sys.argv[1:])[0].m.split()
+if "PYTEST_XDIST_WORKER" not in os.environ and "gpu" not in _marked[:1]:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from jaxtyping import install_import_hook
 

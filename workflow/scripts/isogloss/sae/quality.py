@@ -9,6 +9,8 @@ from torch import Tensor
 
 from isogloss.sae.kinds.encoder import unit_norm
 
+_VALUES = 2**28  # pre-activations (tokens times features) that are held at a time: 1 GiB
+
 
 class Quality(NamedTuple):
     """How well an SAE does on vectors that it was not trained on."""
@@ -33,11 +35,12 @@ class QualityMeter:
 
     @torch.no_grad()
     def add(self, x: Float[Tensor, "tokens d_model"]) -> None:
-        """Take a batch into account."""
-        self._error += (x - self._reconstruct(x)).double().square().sum().item()
-        self._square += x.double().square().sum().item()
-        self._mean_sum += x.double().sum(dim=0)
-        self._tokens += len(x)
+        """Take a batch into account, at most 2^28 tokens times features at a time."""
+        for part in x.split(max(1, _VALUES // len(self._seen))):
+            self._error += (part - self._reconstruct(part)).double().square().sum().item()
+            self._square += part.double().square().sum().item()
+            self._mean_sum += part.double().sum(dim=0)
+            self._tokens += len(part)
 
     def _reconstruct(self, x: Tensor) -> Tensor:
         """The reconstruction of `x`; counts the features that are active."""
@@ -75,7 +78,7 @@ def measure_quality(
 ) -> list[Quality]:
     """The quality of each SAE, given by its layer and meter, on residuals of `layers` as the model has them."""
     for vectors in chunks:
-        units = dict(zip(layers, unit_norm(vectors), strict=True))
+        of_layer = dict(zip(layers, vectors, strict=True))
         for layer, meter in meters:
-            meter.add(units[layer])
+            meter.add(unit_norm(of_layer[layer]))
     return [meter.result() for _, meter in meters]
