@@ -106,16 +106,21 @@ class Bench:
     def lm(self) -> Path:
         """A folder as transformers writes it, with a tokenizer of whole words."""
         folder = self.folder / "lm"
+        if (folder / "tokenizer.json").exists():
+            return folder
         config = gemma2(self.size)
-        torch.manual_seed(0)
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(getattr(torch, self.size.dtype))
-        try:
-            with self.device:
-                model = Gemma2ForCausalLM(config)
-        finally:
-            torch.set_default_dtype(before)
-        model.save_pretrained(folder, max_shard_size="50GB")
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in Gemma2ForCausalLM(config).named_parameters()}
+        generator = torch.Generator(self.device).manual_seed(0)
+        weights = {
+            name: (torch.randn(shape, generator=generator, device=self.device) * (0.0 if "norm" in name else 0.02))
+            .to(getattr(torch, self.size.dtype))
+            .cpu()
+            for name, shape in shapes.items()
+        }
+        folder.mkdir(parents=True)
+        config.save_pretrained(folder)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
         words |= {f"w{number}": number for number in range(4, min(self.size.vocabulary, 50_000))}
         tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
@@ -127,6 +132,8 @@ class Bench:
     @cached_property
     def sae(self) -> Path:
         """A JumpReLU SAE a layer, all the same file."""
+        if (self.folder / "sae").exists():
+            return self.folder / "sae"
         d_model, features = self.size.d_model, self.size.features
         generator = torch.Generator(self.device).manual_seed(0)
         w_enc = torch.randn(d_model, features, generator=generator, device=self.device) / d_model**0.5
@@ -509,6 +516,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--folder", type=Path, help="where model and SAEs are made, and kept for the next run")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args(arguments)
@@ -518,7 +526,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     memory = Path("/dev/shm")  # 5 GB of weights are read from there in a second or two
     roomy = not options.tiny and memory.is_dir() and shutil.disk_usage(memory).free > 20e9
     with tempfile.TemporaryDirectory(dir=memory if roomy else None) as folder:
-        bench = Bench(TINY if options.tiny else Size(), Path(folder), options.repeats)
+        kept = options.folder or Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        bench = Bench(TINY if options.tiny else Size(), kept, options.repeats)
         card = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
         print(f"{card}, torch {torch.__version__}; {bench.size}", flush=True)
         for name in options.parts:
