@@ -5,8 +5,8 @@
 
 The stages are called as the workflow calls them, of whichever version of the package stands in PYTHONPATH; the model is
 loaded once, so that peaks of `encode` to `steer` have it in them, and those of `score` and `steer` twice. A part writes
-its figures to OUT/PART.json as soon as it is done and is left out where they are there already; one that fails, for want
-of memory say, is reported and the next goes on. Only `capture` and `encode` need Parquet. Times are medians, and ratios
+its figures to OUT/PART.json as soon as it is done and is left out where they are there already; one that fails (memory
+runs out, say) is reported and the next goes on. Only `capture` and `encode` need Parquet. Times are medians, and ratios
 are of one run; peaks are those of torch's allocator. `--tiny` goes through all parts on the CPU in seconds, at sizes
 that say nothing.
 
