@@ -513,8 +513,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args(arguments)
-    os.environ["TQDM_DISABLE"] = "1"
-    logging.getLogger("isogloss").setLevel(logging.ERROR)
     options.out.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm")  # 5 GB of weights are read from there in a second or two
     roomy = not options.tiny and memory.is_dir() and shutil.disk_usage(memory).free > 20e9
@@ -531,4 +529,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"
+    logging.getLogger("isogloss").setLevel(logging.ERROR)
     main()
