@@ -4,10 +4,11 @@
     PYTHONPATH=BEFORE/workflow/scripts:tests python tests/bench_gpu.py OUT_BEFORE --parts capture encode
 
 The stages are called as the workflow calls them, of whichever version of the package stands in PYTHONPATH; the model is
-loaded once, so that peaks of `encode` to `steer` have it in them, and of the latter two twice. A part writes its figures to OUT/PART.json as soon as it is done and is left out where they are there
-already; one that fails, for want of memory say, is reported and the next goes on. Only `capture` and `encode` need
-Parquet. Times are medians, and ratios are of one run; peaks are those of torch's allocator. `--tiny` goes through all
-parts on the CPU in seconds, at sizes that say nothing.
+loaded once, so that peaks of `encode` to `steer` have it in them, and those of `score` and `steer` twice. A part writes
+its figures to OUT/PART.json as soon as it is done and is left out where they are there already; one that fails (memory
+runs out, say) is reported and the next goes on. Only `capture` and `encode` need Parquet. Times are medians, and ratios
+are of one run; peaks are those of torch's allocator. `--tiny` goes through all parts on the CPU in seconds, at sizes
+that say nothing.
 
 Texts are of 4 to 36 words, 20 on average and a token each; of three phrases one has recorded token ids, and of ten
 four share their text with others. A *bare* forward is one over the same distinct texts, each as deep as it is needed
@@ -520,8 +521,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args(arguments)
-    os.environ["TQDM_DISABLE"] = "1"
-    logging.getLogger("isogloss").setLevel(logging.ERROR)
     options.out.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm")  # 5 GB of weights are read from there in a second or two
     roomy = not options.tiny and memory.is_dir() and shutil.disk_usage(memory).free > 20e9
@@ -540,4 +539,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"
+    logging.getLogger("isogloss").setLevel(logging.ERROR)
     main()
