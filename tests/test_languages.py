@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from babel import Locale
 
-from isogloss.languages import canonical_code, in_order, language, language_table, world_languages
+from isogloss.languages import canonical_code, in_order, language, language_table, spacing, world_languages
 
 OWN_COLOUR = ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi", "ja"]
 OF_MMMLU = ["ar", "bn", "de", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "sw", "yo", "zh"]
@@ -153,3 +153,9 @@ def test_every_language_has_one_spelling(text: str, code: str):
 def test_what_is_no_code_comes_with_what_may_be_meant(text: str, meant: str):
     with pytest.raises(ValueError, match=re.escape(f"unknown language {text!r}") + f".*{re.escape(meant)}"):
         language(text)
+
+
+def test_sentences_are_spaced_as_their_script_is():
+    unspaced = {code for code in language_table() if not spacing(code)}
+    assert unspaced == {"zh", "zh-Hant", "ja", "th", "lo", "km", "my", "shn", "bo"}
+    assert (spacing("yue"), spacing("dz"), spacing("ko"), spacing("vi"), spacing("zh-Latn")) == ("", "", " ", " ", " ")

@@ -35,6 +35,7 @@ def arguments(folder: Path, languages: str = "en es zh hi", **changes: Any) -> d
         "text_column": "text",
         "document_column": None,
         "minimum_share": 0.5,
+        "spaces": {lang: "" if lang == "zh" else " " for lang in names},
         "segments": {lang: str(out / "segments" / f"{lang}.parquet") for lang in names},
         "documents": {lang: str(out / "documents" / f"{lang}.parquet") for lang in names},
         "metadata": {"study": "test"},
@@ -75,8 +76,8 @@ def test_flores_plus_is_read_by_either_name_of_a_language(tmp_path: Path, kind: 
     assert texts == {lang: dict(zip("0123", BY_LANG[lang], strict=True)) for lang in NAMES}
     documents = read_table(tmp_path / "flores.out" / "documents" / "zh.parquet")
     assert documents.rows() == [
-        (URLS[0], ["0", "1"], " ".join(BY_LANG["zh"][:2])),
-        (URLS[2], ["2", "3"], " ".join(BY_LANG["zh"][2:])),
+        (URLS[0], ["0", "1"], "".join(BY_LANG["zh"][:2])),
+        (URLS[2], ["2", "3"], "".join(BY_LANG["zh"][2:])),
     ]
     about = table_metadata(tmp_path / "flores.out" / "segments" / "zh.parquet")
     assert (about["files"], about["study"], about["lang"]) == ([f"dev/cmn_Hans.{kind}"], "test", "zh")
@@ -137,9 +138,19 @@ def test_what_one_language_lacks_is_dropped_in_all_and_counted(tmp_path: Path):
 def test_segments_in_a_row_that_are_parts_of_the_same_are_a_document():
     rows = [Segment("1", "a", "x"), Segment("2", "b", "x"), Segment("3", "c", None), Segment("4", "d", None)]
     rows += [Segment("5", "e", "x"), *(Segment(f"n{number}", "t", "y") for number in range(600))]
-    documents = list(joined(rows))
+    documents = list(joined(rows, " "))
     assert documents[:4] == [("x", ["1", "2"], "a b"), ("3", ["3"], "c"), ("4", ["4"], "d"), ("x#2", ["5"], "e")]
     assert [(name, len(segments)) for name, segments, _ in documents[4:]] == [("y", 512), ("y#2", 88)]
+    assert next(joined(rows, ""))[2] == "ab"
+
+
+def test_documents_are_spaced_as_their_language_is(tmp_path: Path):
+    for lang, texts in {"en": ["One.", "Two."], "zh": ["一。", "二。"]}.items():
+        rows = [{"id": number, "text": text, "part": "x"} for number, text in enumerate(texts)]
+        write_rows(tmp_path / "corpus" / f"{lang}.jsonl", rows)
+    fetch(tmp_path / "corpus", "en zh", document_column="part")
+    there = tmp_path / "corpus.out" / "documents"
+    assert [read_table(there / f"{lang}.parquet")["text"].item() for lang in ("en", "zh")] == ["One. Two.", "一。二。"]
 
 
 def test_languages_with_little_in_common_are_refused(tmp_path: Path):

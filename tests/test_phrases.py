@@ -66,6 +66,7 @@ def run(lm: Path, saes: Path, world: Path, out: Path, **changes) -> tuple[pl.Dat
                 "sae": str(saes),
                 "documents": str(world / "documents.parquet"),
                 "segments": str(world / "segments.parquet"),
+                "space": " ",
                 "phrases": str(out / "phrases.parquet"),
                 "counts": str(out / "phrase_counts.parquet"),
                 "layers": LAYERS,
@@ -126,12 +127,14 @@ def naive(lm: Path, saes: Path, world: Path, *, threshold, window, feature_strid
                 ids, offsets, _ = documents[number]
                 low = offsets[max(0, position - window)][0]
                 high = offsets[min(len(offsets) - 1, position + window)][1]
-                touched, start = [], 0
+                touched, before, start = [], [], 0
                 for name in ids:
                     end = start + len(segments[name])
                     if start < high and end > low:
                         touched.append(name)
+                    before += [name] if end <= low else []
                     start = end + 1
+                touched = touched or before[-1:]  # a token that is the space between two segments
                 text = " ".join(segments[name] for name in touched)
                 if text not in texts:
                     kept.append((layer, feature, len(kept), text, -value, -min(peaks)[0], touched))
@@ -222,13 +225,15 @@ def test_windows_at_the_edges_of_documents_and_segments():
     # "aa bb cc": three segments; tokens "aa", " bb", " cc"
     offsets = np.array([[0, 2], [2, 5], [5, 8]])
 
-    def touched(lengths: list[int], window: int) -> list[list[int]]:
+    def touched(lengths: list[int], window: int, space: int = 1) -> list[list[int]]:
         low, high = windows_within(0, 3, window)
-        return [x.tolist() for x in touched_segments(offsets[low, 0], offsets[high, 1], lengths)]
+        return [x.tolist() for x in touched_segments(offsets[low, 0], offsets[high, 1], lengths, space)]
 
     assert touched([2, 2, 2], 0) == [[0, 1, 2], [0, 1, 2]]
     assert touched([2, 2, 2], 1) == [[0, 0, 1], [1, 2, 2]]
     assert touched([5, 2], 0) == [[0, 0, 1], [0, 0, 1]]
+    assert touched([2, 3, 3], 0, space=0) == [[0, 1, 2], [0, 1, 2]]
+    assert touched([3, 5], 0, space=0) == [[0, 0, 1], [0, 1, 1]]  # " bb" reaches over two
     assert [x.tolist() for x in windows_within(4, 7, 1)] == [[4, 4, 5], [5, 6, 6]]
 
 
@@ -238,6 +243,34 @@ def test_a_phrase_may_be_the_one_segment_with_the_strongest_token(lm_folder, sae
     keys = ["layer", "feature", "rank", "text", "segments"]
     assert phrases.select(keys).rows() == [(*row[:4], row[6]) for row in expected]
     assert set(phrases["segments"].list.len()) == {1}
+
+
+@pytest.mark.parametrize("unit", ["window", "segment"])
+def test_segments_of_a_language_without_spaces_follow_each_other(lm_folder, saes, world, tmp_path, unit):
+    """Segments of one character each, so that most tokens reach over several."""
+    segments = {f"c{number}": character for number, character in enumerate("currencyofIndiaisrupee")}
+    names = list(segments)
+    documents = {"document": ["d", "e"], "segments": [names, names[::2]]}
+    text = ["".join(segments[name] for name in own) for own in documents["segments"]]
+    write_table(tmp_path / "documents.parquet", pl.DataFrame({**documents, "text": text}))
+    write_table(tmp_path / "segments.parquet", pl.DataFrame({"segment": names, "text": list(segments.values())}))
+    tokenizer = AutoTokenizer.from_pretrained(lm_folder)
+    paths = [str(tmp_path / f"{name}.parquet") for name in ("documents", "segments")]
+    corpus = passages.Corpus(*paths, "", tokenizer, 512, 99)
+    for passage, whole in zip(corpus.passages(1 if unit == "window" else None), text, strict=True):
+        spans = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        assert max(end - start for start, end in spans) > 1
+        last = len(spans) - 1
+        for number, (start, _) in enumerate(spans):
+            wide = spans[max(0, number - 1)][0], spans[min(last, number + 1)][1] - 1
+            expected = wide if unit == "window" else (start, start)  # a character is a segment
+            assert (passage.first[number], passage.last[number]) == expected
+    phrases, _ = run(lm_folder, saes, tmp_path, tmp_path, space="", unit=unit)
+    for row in phrases.iter_rows(named=True):
+        assert row["text"] == "".join(segments[name] for name in row["segments"])
+        assert any(row["text"] in whole for whole in text)
+    with pytest.raises(IsoglossError, match="document d is not its segments with ' ' between them; make"):
+        run(lm_folder, saes, tmp_path, tmp_path, unit=unit)
 
 
 def naive_in_documents(lm: Path, saes: Path, texts: list[str], longest: int):
@@ -333,6 +366,6 @@ def test_mistakes_are_named(lm_folder, saes, world, tmp_path):
         run(lm_folder, wide, world, tmp_path, layers=[2])
     changed = read_table(world / "documents.parquet").with_columns(text=pl.col("text") + " more")
     write_table(tmp_path / "documents.parquet", changed)
-    with pytest.raises(IsoglossError, match="document statement/0 is not its segments joined"):
+    with pytest.raises(IsoglossError, match="document statement/0 is not its segments with"):
         run(lm_folder, saes, world, tmp_path, documents=str(tmp_path / "documents.parquet"))
     assert not (tmp_path / "phrases.parquet").exists()

@@ -100,6 +100,11 @@ def test_segments_are_looked_up_and_joined_in_order(parallel, tmp_path):
     assert table_metadata(output) == {"study": "x", "code": "c", **about}
 
 
+def test_segments_are_joined_as_the_language_is_spaced(parallel, tmp_path):
+    output = from_memory(tmp_path, parallel, {"a": "巴黎。", "b": "法国。", "c": "欧元。"}, lang="zh", space="")
+    assert read_table(output)["text"].to_list() == ["法国。巴黎。", "欧元。", "巴黎。"]
+
+
 def test_only_the_layers_of_the_block_are_translated(parallel, tmp_path):
     assert read_table(from_memory(tmp_path, parallel, {"a": "1"}, layers=[1]))["text"].to_list() == ["1"]
     with pytest.raises(IsoglossError, match=r"no phrases of layers \[5\]"):
@@ -231,7 +236,7 @@ def counting(tmp_path, monkeypatch):
     monkeypatch.setattr(translation, "_CHUNK", 3)
 
     def go(backend, **more):
-        monkeypatch.setattr(translation, "TranslationMemory", lambda lang, segments: backend)
+        monkeypatch.setattr(translation, "TranslationMemory", lambda lang, segments, space: backend)
         output = run(tmp_path, phrases, backend="parallel", segments="", **more)
         return Path(output).read_bytes(), backend.seen
 

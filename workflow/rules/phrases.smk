@@ -44,6 +44,7 @@ rule phrases:
     params:
         **sections(settings=STUDY.phrases.without("check", "texts", "language"), compute=STUDY.compute),
         code=code("phrases"),
+        space=segment_space(STUDY.phrases_language, STUDY.phrase_provider),
         sae_folder="results/{model}/sae",
         layers=layers_of,
     message:
@@ -184,6 +185,7 @@ rule translate:
     params:
         **sections(settings=STUDY.translation.without("models", "back_models", "model", "codes")),
         code=code("translate"),
+        space=lambda wildcards: segment_space(wildcards.lang),
         source_lang=STUDY.phrases_language,
         layers=block_layers,
         target=lambda wildcards: getattr(translator(wildcards, "to"), "target", None),

@@ -2,7 +2,7 @@
 #   in:  the toy world, files of the Hub or of a folder, a parallel corpus
 #   out: a table of documents a language, a table of segments a language
 
-from isogloss.languages import language
+from isogloss.languages import language, spacing
 
 DOCUMENTS = {"world": f"{WORLD}/documents", "files": "results/documents", "corpus": "results/parallel/documents"}
 SEGMENTS = {"world": f"{WORLD}/segments", "corpus": "results/parallel/segments"}
@@ -33,6 +33,11 @@ def segment_table(lang, provider=STUDY.parallel_provider):
 def segment_tables(languages, provider=STUDY.parallel_provider):
     """The parallel segments of some languages."""
     return [segment_table(lang, provider) for lang in languages if provider in SEGMENTS]
+
+
+def segment_space(lang, provider=STUDY.parallel_provider):
+    """What stands between segments of a language; the toy world tells all of its languages with spaces."""
+    return " " if provider == "world" else spacing(lang)
 
 
 def document_source(wildcards):
@@ -103,6 +108,7 @@ rule fetch_parallel:
         **sections(source=STUDY.parallel if STUDY.parallel_provider == "corpus" else None),
         code=code("fetch_parallel"),
         names=parallel_names(),
+        spaces={lang: spacing(lang) for lang in parallel_names()},
         segments_folder=lambda wildcards, output: str(Path(output.segments[0]).parent),
         documents_folder=lambda wildcards, output: str(Path(output.documents[0]).parent),
     message:

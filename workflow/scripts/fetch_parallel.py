@@ -10,6 +10,7 @@ with stage(snakemake):
         text_column=snakemake.params.source.text_column,
         document_column=snakemake.params.source.document_column,
         minimum_share=snakemake.params.source.minimum_share,
+        spaces=snakemake.params.spaces,
         segments=language_files(snakemake.params.segments_folder, snakemake.params.names),
         documents=language_files(snakemake.params.documents_folder, snakemake.params.names),
         metadata=provenance(snakemake),

@@ -7,6 +7,7 @@ with stage(snakemake):
         sae=snakemake.params.sae_folder,
         documents=snakemake.input.documents,
         segments=snakemake.input.segments or None,
+        space=snakemake.params.space,
         phrases=snakemake.output.phrases,
         counts=snakemake.output.counts,
         layers=snakemake.params.layers,

@@ -10,6 +10,7 @@ with stage(snakemake):
         source_lang=snakemake.params.source_lang,
         settings=snakemake.params.settings,
         segments=snakemake.input.get("segments") or None,
+        space=snakemake.params.space,
         translator=snakemake.input.get("translator") or None,
         back_translator=snakemake.input.get("back_translator") or None,
         language_codes=snakemake.input.get("codes") or None,

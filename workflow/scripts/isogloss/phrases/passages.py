@@ -39,25 +39,34 @@ class Excerpt(NamedTuple):
 class Corpus:
     """The table `documents`: with `segments`, what of it consists of these, else all that has text.
 
+    `space` stands between the segments of a document.
+
     Raises `IsoglossError` for a tokenizer that does not know where its tokens stand in the text.
     """
 
     def __init__(
-        self, documents: str, segments: str | None, tokenizer: PreTrainedTokenizerBase, context: int, corpus_tokens: int
+        self,
+        documents: str,
+        segments: str | None,
+        space: str,
+        tokenizer: PreTrainedTokenizerBase,
+        context: int,
+        corpus_tokens: int,
     ) -> None:
         if not tokenizer.is_fast:
             raise IsoglossError(
                 f"{documents}: finding phrases needs a fast tokenizer (tokenizer.json) for character offsets"
             )
-        self._path, self._tokenizer, self._segmented = documents, tokenizer, segments is not None
+        self._path, self._tokenizer, self._segmented, self._space = documents, tokenizer, segments is not None, space
         self._longest = context - 1 if segments else min(context - 1, PIECE)
         self._texts = read_segments(segments, self._searched(corpus_tokens)) if segments else {}
 
     def passages(self, window: int | None) -> Iterator[Passage]:
         """All passages in file order, with the window of `window` tokens on each side of every token.
 
-        With `window` None it is the one segment in which the token begins; the corpus consists of segments then.
-        Raises `IsoglossError` for a document that is not its segments joined by one space.
+        With `window` None it is the one segment in which the token begins, of a space between two the one before it;
+        the corpus consists of segments then.
+        Raises `IsoglossError` for a document that is not its segments joined by `space`.
         """
         bos = self._tokenizer.bos_token_id
         assert isinstance(bos, int)
@@ -68,7 +77,7 @@ class Corpus:
                 stop = min(start + self._longest, len(ids))
                 low, high = windows_within(start, stop, window or 0)
                 if lengths is not None:
-                    low, high = touched_segments(offsets[low, 0], offsets[high, 1], lengths)
+                    low, high = touched_segments(offsets[low, 0], offsets[high, 1], lengths, len(self._space))
                     high = low if window is None else high
                 yield Passage(number, row["document"], [bos, *ids[start:stop]], low, high)
 
@@ -87,7 +96,7 @@ class Corpus:
                     part = slice(span[1], span[2] + 1)
                     if offsets is None:
                         names = row["segments"][part]
-                        found[span] = Excerpt(" ".join(self._texts[name] for name in names), None, names)
+                        found[span] = Excerpt(self._space.join(self._texts[name] for name in names), None, names)
                     else:
                         text = row["text"][offsets[span[1], 0] : offsets[span[2], 1]].strip()
                         found[span] = Excerpt(text, ids[part], [])
@@ -125,10 +134,11 @@ class Corpus:
                 " make both tables again"
             )
         texts = [self._texts[segment] for segment in row["segments"]]
-        if " ".join(texts) != row["text"]:
+        if self._space.join(texts) != row["text"]:
+            between = f"{self._space!r}" if self._space else "nothing"
             raise IsoglossError(
-                f"{self._path}: document {row['document']} is not its segments joined by one space; make the table"
-                " again"
+                f"{self._path}: document {row['document']} is not its segments with {between} between them; make the"
+                " table again"
             )
         return texts
 
@@ -139,12 +149,12 @@ def windows_within(start: int, stop: int, window: int) -> tuple[Places, Places]:
     return np.maximum(tokens - window, start), np.minimum(tokens + window, stop - 1)
 
 
-def touched_segments(low: Places, high: Places, lengths: Sequence[int]) -> tuple[Places, Places]:
+def touched_segments(low: Places, high: Places, lengths: Sequence[int], space: int) -> tuple[Places, Places]:
     """First and last segment touched by windows of the characters from `low` up to `high`.
 
-    `lengths` are the segments' characters; segments are joined by one space.
+    `lengths` are the segments' characters, `space` those between two of them.
     """
-    ends = np.cumsum(np.array(lengths) + 1) - 1
+    ends = np.cumsum(np.array(lengths) + space) - space
     starts = ends - np.array(lengths)
     first = np.searchsorted(ends, low, side="right")
     last = np.searchsorted(starts, high, side="left") - 1

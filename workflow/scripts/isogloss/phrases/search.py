@@ -46,6 +46,7 @@ def find_phrases(
     sae: str,
     documents: str,
     segments: str | None,
+    space: str,
     phrases: str,
     counts: str,
     layers: Sequence[int],
@@ -63,12 +64,12 @@ def find_phrases(
 
     With the table `segments`, documents that consist of parallel segments are searched, and a window becomes a phrase
     by growing to whole segments, since these are what has a translation; with the `unit` "segment" the phrase is the
-    one segment in which the strongest token begins. Without the table every document is searched, and the window is
+    one segment in which the strongest token begins. `space` stands between segments. Without the table every document is searched, and the window is
     the phrase, as in exports (`phrases.exported`): `ids` are its tokens, which are never tokenised again, `text` its
     characters without white space at the ends; a blank one is dropped and counted.
 
     Memory holds one group of documents, the kept windows, a layer's phrases, and of `segments` those searched. Raises
-    `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by spaces, and a NaN.
+    `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by `space`, and a NaN.
     """
     layers, corpus_tokens = sorted(layers), settings.corpus_tokens
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
@@ -79,7 +80,7 @@ def find_phrases(
     )
     stride = settings.feature_stride
     sampled = {layer: torch.arange(0, len(encoder.b_enc), stride) for layer, encoder in encoders.items()}
-    corpus = Corpus(documents, segments, load_tokenizer(lm), context_length(model), corpus_tokens)
+    corpus = Corpus(documents, segments, space, load_tokenizer(lm), context_length(model), corpus_tokens)
     passages = corpus.passages(None if settings.unit == "segment" else settings.window)
     kept = {layer: no_windows(len(features), settings.per_feature) for layer, features in sampled.items()}
 

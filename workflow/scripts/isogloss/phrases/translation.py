@@ -57,6 +57,7 @@ def translate(
     source_lang: str,
     settings: TranslationSettings,
     segments: str | None = None,
+    space: str = " ",
     translator: str | None = None,
     back_translator: str | None = None,
     target: str | None = None,
@@ -68,8 +69,8 @@ def translate(
     """Write a row for every phrase of `layers`, in the order of the tables `phrases`.
 
     The rows of `source_lang`, the phrases' language, are the phrases' own texts and ids. The backend
-    `parallel` looks up `segments`, the language's parallel texts. The others take the model folder
-    `translator` (`isogloss.sources.translation_engine` says what engines differ in): the best of
+    `parallel` looks up `segments`, the language's parallel texts, and joins them by `space`. The others take the model
+    folder `translator` (`isogloss.sources.translation_engine` says what engines differ in): the best of
     `beam_size` beams, by `engine` in `compute_type`. `opus-mt` puts `>>target<<` first if `target` is
     given, and translates back with the model `back_translator`; `nllb` and `madlad` take
     `language_codes` (a file) and translate back with the same model unless `round_trip` is off. Each usable
@@ -91,7 +92,7 @@ def translate(
     if lang == source_lang:
         machine = Original()
     elif backend == "parallel":
-        machine = TranslationMemory(lang, _needed(segments, "segments", lang))
+        machine = TranslationMemory(lang, _needed(segments, "segments", lang), space)
     elif backend == "opus-mt":
         folder = _needed(translator, "translator", lang)
         machine = opus_translation(folder, back_translator, target=target, back_target=back_target, settings=settings)

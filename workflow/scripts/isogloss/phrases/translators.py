@@ -57,15 +57,14 @@ class Original:
 class TranslationMemory:
     """Looks phrases up in a parallel corpus, segment by segment."""
 
-    def __init__(self, lang: str, segments: str) -> None:
-        self._lang = lang
-        self._path = segments
+    def __init__(self, lang: str, segments: str, space: str) -> None:
+        self._lang, self._path, self._space = lang, segments, space
         self._texts = read_segments(segments)
         state = Path(segments).stat()
-        self.facts, self.identity = {}, [segments, state.st_size, state.st_mtime_ns]
+        self.facts, self.identity = {}, [segments, state.st_size, state.st_mtime_ns, space]
 
     def translate(self, phrases: Sequence[Phrase], advance: Callable[[int], object]) -> list[Translation]:
-        """The phrases' segments in the other language, joined by one space.
+        """The phrases' segments in the other language, with `space` between them.
 
         Raises `IsoglossError` naming segment, language and file if one is missing or empty, and for a phrase that does
         not consist of segments.
@@ -76,7 +75,7 @@ class TranslationMemory:
                 " segments or translation.backend to a machine translation"
             )
         advance(len(phrases))
-        return [Translation(" ".join(map(self._text, phrase.segments))) for phrase in phrases]
+        return [Translation(self._space.join(map(self._text, phrase.segments))) for phrase in phrases]
 
     def _text(self, segment: str) -> str:
         text = self._texts.get(segment)

@@ -67,6 +67,7 @@ def fetch_parallel(
     text_column: str,
     document_column: str | None,
     minimum_share: float,
+    spaces: Mapping[str, str],
     segments: Mapping[str, str],
     documents: Mapping[str, str],
     metadata: Mapping[str, Any],
@@ -80,7 +81,8 @@ def fetch_parallel(
     {flores} stands for FLORES+'s name of the language too, where that is another one.
 
     A segment is kept if every language has a text for it, white space round it left out. In each language the
-    segments stay in the order of its file. `document_column` says what a segment is a part of (`text.segments`).
+    segments stay in the order of its file. `document_column` says what a segment is a part of (`text.segments`), and
+    `spaces` what stands between the segments of a document.
     Memory holds the ids of all languages and no text. The metadata count `rows`, `empty` and `repeated` ones and
     what was `dropped`, since another language lacks it.
 
@@ -113,7 +115,7 @@ def fetch_parallel(
         with TableWriter(segments[corpus.lang], SEGMENTS, facts) as writer:
             while group := list(islice(kept, ROWS)):
                 writer.write({name: [getattr(row, name) for row in group] for name in SEGMENTS.names})
-        write_documents(segments[corpus.lang], documents[corpus.lang], facts)
+        write_documents(segments[corpus.lang], documents[corpus.lang], spaces[corpus.lang], facts)
 
 
 def _corpora(

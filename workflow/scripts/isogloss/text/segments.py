@@ -39,19 +39,22 @@ def read_segments(path: str, wanted: Collection[str] | None = None) -> dict[str,
     return memory
 
 
-def write_documents(segments: str, output: str, metadata: Mapping[str, Any]) -> None:
-    """Write the table `output` (document, segments, text) of the documents that the table `segments` makes up."""
+def write_documents(segments: str, output: str, space: str, metadata: Mapping[str, Any]) -> None:
+    """Write the table `output` (document, segments, text) of the documents that the table `segments` makes up.
+
+    `space` stands between the segments of a document (`isogloss.languages.spacing`).
+    """
     rows = (Segment(*row) for frame in iter_table(segments, list(Segment._fields)) for row in frame.iter_rows())
-    documents = joined(rows)
+    documents = joined(rows, space)
     with TableWriter(output, DOCUMENTS, metadata) as writer:
         while group := list(islice(documents, ROWS)):
             writer.write({name: [row[place] for row in group] for place, name in enumerate(DOCUMENTS.names)})
 
 
-def joined(segments: Iterable[Segment]) -> Iterator[tuple[str, list[str], str]]:
+def joined(segments: Iterable[Segment], space: str) -> Iterator[tuple[str, list[str], str]]:
     """Name, segments' ids and text of each document, in the order of the segments.
 
-    Segments in a row that are parts of the same document are one, no more than `LONGEST`, joined by one space and
+    Segments in a row that are parts of the same document are one, no more than `LONGEST`, joined by `space` and
     called as it is; the second such row is called NAME#2. A segment that is no part of anything is a document.
     """
     rows: Counter[str] = Counter()
@@ -59,7 +62,7 @@ def joined(segments: Iterable[Segment]) -> Iterator[tuple[str, list[str], str]]:
         while part := list(islice(run, LONGEST)):
             rows[name] += 1
             called = name if rows[name] == 1 else f"{name}#{rows[name]}"
-            yield called, [one.segment for one in part], " ".join(one.text for one in part)
+            yield called, [one.segment for one in part], space.join(one.text for one in part)
 
 
 def _document(segment: Segment) -> tuple[str, bool]:
