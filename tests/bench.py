@@ -16,16 +16,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+import polars as pl
 import torch
 from torch.testing import assert_close
 
 from isogloss.benchmarks.run import SharedPromptLM
 from isogloss.benchmarks.tasks import okapi_task
+from isogloss.config.measures import Compute
 from isogloss.models.batching import Batch, collate, each_batch, encode_texts
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
+from isogloss.residuals.capture import capture
 from isogloss.sae.autoencoder import load_encoder
+from isogloss.sae.encode import encode
 from isogloss.sae.own_feature import measure
+from isogloss.tables import read_table, write_table
 from standins import tiny_gemma2, tiny_sae
 
 REPEATS = 3
@@ -124,6 +129,66 @@ def bench_encode(lm: Path, folder: Path) -> None:
     )
 
 
+@torch.no_grad()
+def bench_distinct_texts(lm: Path, folder: Path) -> None:
+    """Processor time of whole `capture` and `encode` jobs, model loads and tables included, to the bare forward.
+
+    Eight phrases of every layer have the same text, as most texts are of many features.
+    """
+    model, tokenizer = load_base_model(lm), load_tokenizer(lm)
+    distinct = texts(2 * PHRASES, seed=1, longest=60)
+    phrases = [(layer, feature, text) for layer in range(LAYERS) for feature, text in enumerate(distinct * 8)]
+    frame = pl.DataFrame(phrases, schema={"layer": pl.Int32, "feature": pl.Int32, "text": pl.String}, orient="row")
+    table = str(folder / "zh.parquet")
+    write_table(
+        table,
+        frame.with_columns(
+            phrase=pl.int_range(pl.len()),
+            feature=pl.col("feature") % FEATURES,
+            ids=pl.lit(None, pl.List(pl.Int32)),
+            chrf=pl.lit(None, pl.Float32),
+        ),
+    )
+    for layer in range(LAYERS):
+        config = tiny_sae(folder / f"layer_{layer}", kind="jumprelu", d_model=WIDTH, features=FEATURES) / "cfg.json"
+        config.write_text(config.read_text().replace("blocks.0.hook", f"blocks.{layer}.hook"))
+    job = {"lm": str(lm), "adapter": None, "layers": range(LAYERS), "compute": Compute(token_budget=2048)}
+    outputs = {name: {"zh": str(folder / f"{name}.parquet")} for name in ("capture", "encode")}
+    ids = encode_texts(tokenizer, distinct)
+
+    def bare() -> None:
+        each_batch(ids, lambda b: visit_residuals(model, b, [LAYERS - 1], lambda *_: None), token_budget=2048)
+
+    jobs = {
+        "capture": lambda: capture(
+            **job, translations={"zh": [table]}, outputs=outputs["capture"], feature_stride=1, metadata={}
+        ),
+        "encode": lambda: encode(
+            **job, sae=str(folder), translations={"zh": table}, outputs=outputs["encode"], seed=0, metadata={}
+        ),
+    }
+    for name, run in jobs.items():
+        ratios = []
+        for _ in range(REPEATS):
+            times = [time.process_time()]
+            for work in (bare, run):
+                work()
+                times.append(time.process_time())
+            ratios.append((times[2] - times[1]) / (times[1] - times[0]))
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+        label = f"{name}: {len(frame):,} phrases of {len(distinct)} texts; processor time to their bare forward"
+        print(f"{label:70} {statistics.median(ratios):5.2f}  ({spread})")
+    states = model(input_ids=torch.tensor([ids[0]]), output_hidden_states=True).hidden_states
+    pooled = read_table(outputs["capture"]["zh"]).filter(phrase=8 * len(distinct), layer=1)["pooled"].to_list()
+    assert_close(torch.tensor(pooled[0]), states[2][0, 1:].mean(dim=0), atol=1e-4, rtol=1e-4)
+    found = read_table(outputs["encode"]["zh"]).filter(phrase=8 * len(distinct))["activation"].item()
+    content = torch.ones(1, len(ids[0]), dtype=torch.bool)
+    content[0, 0] = False
+    first = torch.zeros(1, dtype=torch.long)
+    expected = measure(load_encoder(folder / "layer_1"), states[2], content, first, first[:, None]).activation
+    assert_close(found, expected.item(), atol=1e-4, rtol=1e-4)
+
+
 class Shape(NamedTuple):
     """Words in a task's texts: as many as have the tokens of the English originals under Gemma's tokenizer.
 
@@ -207,6 +272,7 @@ def main() -> None:
             f"Gemma-2 stand-in: {LAYERS} layers of width {WIDTH}; one thread; ratio of wall times, median of {REPEATS}"
         )
         bench_encode(lm, Path(folder, "sae"))
+        bench_distinct_texts(lm, Path(folder))
         wide = tiny_gemma2(Path(folder, "wide"), layers=4, d_model=512)
         config = json.loads((wide / "config.json").read_text())
         config |= {"max_position_embeddings": 8192, "sliding_window": 4096}  # Gemma 2's

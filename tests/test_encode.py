@@ -9,7 +9,7 @@ from config_sections import grouped
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.sae import encode as stage
-from isogloss.sae.autoencoder import load_encoder
+from isogloss.sae.autoencoder import activations, load_encoder
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import measure
 from isogloss.tables import TableWriter, open_table, read_table, table_metadata, write_table
@@ -167,6 +167,33 @@ def test_topk_in_chunks_of_texts(monkeypatch, tmp_path):
     whole = measure(encoder, residual, content, rows, features)
     monkeypatch.setattr("isogloss.sae.own_feature._LARGEST", 1)
     assert_close(measure(encoder, residual, content, rows, features), whole)
+
+
+@pytest.mark.parametrize("kind", ["jumprelu", "standard"])
+def test_columns_in_chunks_of_pairs(monkeypatch, tmp_path, kind):
+    encoder = load_encoder(tiny_sae(tmp_path, kind=kind))
+    generator = torch.Generator().manual_seed(0)
+    residual, content = torch.randn(5, 4, 32, generator=generator), torch.ones(5, 4, dtype=torch.bool)
+    content[:, 0] = False
+    content[2, 2:] = False
+    rows = torch.tensor([4, *[1] * 300, 2])  # one text that many phrases have
+    features = torch.randint(64, (302, 3), generator=generator)
+    whole = measure(encoder, residual, content, rows, features)
+    dense = activations(encoder, residual).masked_fill(~content[..., None], 0).amax(dim=1)
+    assert_close(whole.activation, dense[rows[:, None], features])
+    for held, most in ((1, 1), (7 * 7 * 32, 7)):  # four tokens and three columns of 32 numbers a pair
+        monkeypatch.setattr("isogloss.sae.own_feature._LARGEST", held)
+        copies = []
+        einsum = torch.einsum
+
+        def counted(equation, x, w, copies=copies, einsum=einsum):
+            copies.append(len(x))
+            return einsum(equation, x, w)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "einsum", counted)
+            assert_close(measure(encoder, residual, content, rows, features), whole)
+        assert (max(copies), sum(copies)) == (most, 302)
 
 
 def test_partners_are_other_features_and_depend_on_nothing_else():

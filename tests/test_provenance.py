@@ -142,6 +142,8 @@ def test_a_language_of_the_table(copy: Copy):
         ("scoring/sweep.py", {"steer"}),
         ("scoring/trial.py", {"benchmark", "latent_score", "steer"}),
         ("sae/control_features.py", {"encode"}),
+        ("text/distinct.py", {"capture", "encode"}),
+        ("text/segments.py", {"fetch_parallel", "intervene", "phrases", "translate"}),
     ],
 )
 def test_an_edit_of_all_functions_of_a_module(copy: Copy, path: str, stages: set[str]):

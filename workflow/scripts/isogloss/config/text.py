@@ -31,7 +31,8 @@ class ParallelText(Source):
     )
     document_column: str | None = Field(
         default=None,
-        description="column or key of what segments are a part of; those in a row that share it make a document."
+        description="column or key of what segments are a part of; those in a row that share it make a document,"
+        " spaced as the language is."
         " absent: a document a segment",
     )
     minimum_share: Annotated[float, Field(gt=0, le=1)] = Field(

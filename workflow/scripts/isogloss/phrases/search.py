@@ -62,11 +62,11 @@ def find_phrases(
     the `per_feature` strongest are kept, of equal ones the earliest. `activation` is the one recorded in the
     document, to 16 significant bits. A text that a feature already has is dropped and counted.
 
-    With the table `segments`, documents that consist of parallel segments are searched, and a window becomes a phrase
-    by growing to whole segments, since these are what has a translation; with the `unit` "segment" the phrase is the
-    one segment in which the strongest token begins. `space` stands between segments. Without the table every document is searched, and the window is
-    the phrase, as in exports (`phrases.exported`): `ids` are its tokens, which are never tokenised again, `text` its
-    characters without white space at the ends; a blank one is dropped and counted.
+    With the table `segments`, documents that consist of parallel segments are searched, `space` between two, and a
+    window becomes a phrase by growing to whole segments, since these are what has a translation; with the `unit`
+    "segment" the phrase is the one segment in which the strongest token begins. Without the table every document is
+    searched, and the window is the phrase, as in exports (`phrases.exported`): `ids` are its tokens, which are never
+    tokenised again, `text` its characters without white space at the ends; a blank one is dropped and counted.
 
     Memory holds one group of documents, the kept windows, a layer's phrases, and of `segments` those searched. Raises
     `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by `space`, and a NaN.
