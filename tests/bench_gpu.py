@@ -4,10 +4,11 @@
     PYTHONPATH=BEFORE/workflow/scripts:tests python tests/bench_gpu.py OUT_BEFORE --parts capture encode
 
 The stages are called as the workflow calls them, of whichever version of the package stands in PYTHONPATH; the model is
-loaded once, so that peaks of `encode` to `steer` have it in them, and of the latter two twice. A part writes its figures to OUT/PART.json as soon as it is done and is left out where they are there
-already; one that fails, for want of memory say, is reported and the next goes on. Only `capture` and `encode` need
-Parquet. Times are medians, and ratios are of one run; peaks are those of torch's allocator. `--tiny` goes through all
-parts on the CPU in seconds, at sizes that say nothing.
+loaded once, so that peaks of `encode` to `steer` have it in them, and those of `score` and `steer` twice. A part writes
+its figures to OUT/PART.json as soon as it is done and is left out where they are there already; one that fails (memory
+runs out, say) is reported and the next goes on. Only `capture` and `encode` need Parquet. Times are medians, and ratios
+are of one run; peaks are those of torch's allocator. `--tiny` goes through all parts on the CPU in seconds, at sizes
+that say nothing.
 
 Texts are of 4 to 36 words, 20 on average and a token each; of three phrases one has recorded token ids, and of ten
 four share their text with others. A *bare* forward is one over the same distinct texts, each as deep as it is needed
@@ -106,16 +107,21 @@ class Bench:
     def lm(self) -> Path:
         """A folder as transformers writes it, with a tokenizer of whole words."""
         folder = self.folder / "lm"
+        if (folder / "tokenizer.json").exists():
+            return folder
         config = gemma2(self.size)
-        torch.manual_seed(0)
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(getattr(torch, self.size.dtype))
-        try:
-            with self.device:
-                model = Gemma2ForCausalLM(config)
-        finally:
-            torch.set_default_dtype(before)
-        model.save_pretrained(folder, max_shard_size="50GB")
+        with torch.device("meta"):
+            shapes = {name: tensor.shape for name, tensor in Gemma2ForCausalLM(config).named_parameters()}
+        generator = torch.Generator(self.device).manual_seed(0)
+        weights = {
+            name: (torch.randn(shape, generator=generator, device=self.device) * (0.0 if "norm" in name else 0.02))
+            .to(getattr(torch, self.size.dtype))
+            .cpu()
+            for name, shape in shapes.items()
+        }
+        folder.mkdir(parents=True)
+        config.save_pretrained(folder)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3}
         words |= {f"w{number}": number for number in range(4, min(self.size.vocabulary, 50_000))}
         tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
@@ -127,6 +133,8 @@ class Bench:
     @cached_property
     def sae(self) -> Path:
         """A JumpReLU SAE a layer, all the same file."""
+        if (self.folder / "sae").exists():
+            return self.folder / "sae"
         d_model, features = self.size.d_model, self.size.features
         generator = torch.Generator(self.device).manual_seed(0)
         w_enc = torch.randn(d_model, features, generator=generator, device=self.device) / d_model**0.5
@@ -509,16 +517,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--folder", type=Path, help="where model and SAEs are made, and kept for the next run")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args(arguments)
-    os.environ["TQDM_DISABLE"] = "1"
-    logging.getLogger("isogloss").setLevel(logging.ERROR)
     options.out.mkdir(parents=True, exist_ok=True)
     memory = Path("/dev/shm")  # 5 GB of weights are read from there in a second or two
     roomy = not options.tiny and memory.is_dir() and shutil.disk_usage(memory).free > 20e9
     with tempfile.TemporaryDirectory(dir=memory if roomy else None) as folder:
-        bench = Bench(TINY if options.tiny else Size(), Path(folder), options.repeats)
+        kept = options.folder or Path(folder)
+        kept.mkdir(parents=True, exist_ok=True)
+        bench = Bench(TINY if options.tiny else Size(), kept, options.repeats)
         card = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
         print(f"{card}, torch {torch.__version__}; {bench.size}", flush=True)
         for name in options.parts:
@@ -530,4 +539,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["TQDM_DISABLE"] = "1"
+    logging.getLogger("isogloss").setLevel(logging.ERROR)
     main()

@@ -71,7 +71,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "nothing was planted" not in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
-    assert html.count("data:image/svg+xml;base64,") == 9
+    assert html.count("data:image/svg+xml;base64,") == 10
 
 
 def test_analyses_that_were_not_run_have_no_findings(tmp_path, monkeypatch):

@@ -232,6 +232,14 @@ def test_windows_at_the_edges_of_documents_and_segments():
     assert [x.tolist() for x in windows_within(4, 7, 1)] == [[4, 4, 5], [5, 6, 6]]
 
 
+def test_a_phrase_may_be_the_one_segment_with_the_strongest_token(lm_folder, saes, world, tmp_path):
+    phrases, _ = run(lm_folder, saes, world, tmp_path, unit="segment", window=40)
+    expected = naive(lm_folder, saes, world, **{**SETTINGS, "window": 0})
+    keys = ["layer", "feature", "rank", "text", "segments"]
+    assert phrases.select(keys).rows() == [(*row[:4], row[6]) for row in expected]
+    assert set(phrases["segments"].list.len()) == {1}
+
+
 def naive_in_documents(lm: Path, saes: Path, texts: list[str], longest: int):
     """Pieces of plain documents, one feature and one token at a time, as a record of an export is read."""
     from sae_lens import SAE

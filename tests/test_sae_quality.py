@@ -16,7 +16,7 @@ def test_figures_are_the_formulas(sae, monkeypatch):
     """However few tokens are held at a time: here seven, of 50 and 30."""
     monkeypatch.setattr(quality, "_VALUES", 7 * 24 + 5)
     chunks = [torch.randn(2, tokens, 8) for tokens in (50, 30)]
-    found = measure_quality(chunks, [4, 6], [(6, QualityMeter(sae))])[0]
+    found = measure_quality(iter(chunks), [4, 6], [(6, QualityMeter(sae))])[0]
     x = unit_norm(torch.cat(chunks, dim=1)[1]).double()
     with torch.no_grad():
         values, features = sae.double().encode(x)

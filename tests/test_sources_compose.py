@@ -84,6 +84,16 @@ def test_phrases_are_segments_where_translations_are_looked_up() -> None:
     )
 
 
+def test_segments_are_phrases_only_where_there_are_some() -> None:
+    one = {"phrases": {"unit": "segment"}}
+    model = FETCHED | {"sae": RECIPE}
+    assert load_study(study(model, parallel=CORPUS, **one)).phrases.unit == "segment"
+    with pytest.raises(IsoglossError, match=r"phrases\.unit: phrases of models\.one come from documents, which have"):
+        load_study(study(model, documents=FILES, parallel=CORPUS, translation=OPUS, **one))
+    with pytest.raises(IsoglossError, match=r"phrases\.unit: .* exports, .*; set window, or give parallel text and no"):
+        load_study(study(FETCHED | EXPORTS, translation=OPUS, **one))
+
+
 def test_saes_see_each_language_of_which_there_are_documents_alike() -> None:
     model = FETCHED | {"sae": RECIPE}
     assert load_study(study(model, parallel=CORPUS)).sae_shares("one") == {"en": 0.5, "es": 0.5}

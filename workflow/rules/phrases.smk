@@ -76,7 +76,7 @@ rule exported_phrases:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(settings=STUDY.phrases.without("check", "corpus_tokens", "texts", "language")),
+        **sections(settings=STUDY.phrases.without("check", "corpus_tokens", "texts", "language", "unit")),
         code=code("exported_phrases"),
         features=model_setting("saes.features"),
         checked_records=STUDY.phrases.check.records,

@@ -77,6 +77,11 @@ class Phrases(Section):
         default=0.80, description="a window is kept from this share of the feature's maximum on"
     )
     window: Positive = Field(default=10, description="tokens kept on each side of the strongest token")
+    unit: Literal["window", "segment"] = Field(
+        default="window",
+        description="what a phrase is: the window, grown to the segments that it touches where segments are searched;"
+        " or the one segment in which the strongest token begins, whatever `window` is",
+    )
     feature_stride: Positive = Field(default=2, description="every k-th feature is sampled")
     per_feature: Positive = Field(default=5, description="at most so many phrases a feature, strongest first")
     corpus_tokens: Positive = Field(

@@ -178,13 +178,19 @@ class StudyTexts(Section):
         provider, language = self.phrase_provider, self.phrases_language
         if self.searched(name) and provider and language not in self.document_languages(provider):
             yield f"documents: none in {language}, the language of the phrases; add, or change phrases.language"
-        if self.translation.backend == "parallel" and not (self.searched(name) and provider in ("world", "corpus")):
+        if not (self.searched(name) and provider in ("world", "corpus")):
             there = "documents" if self.searched(name) else "exports"
-            mend = "phrases.texts: segments" if self.searched(name) else "no neuronpedia"
-            yield (
-                f"translation.backend: parallel looks up segments of a parallel corpus, phrases of models.{name} come"
-                f" from {there}; set a machine translation (nllb, madlad, opus-mt), or give parallel text and {mend}"
-            )
+            mend = f"give parallel text and {'phrases.texts: segments' if self.searched(name) else 'no neuronpedia'}"
+            if self.translation.backend == "parallel":
+                yield (
+                    f"translation.backend: parallel looks up segments of a parallel corpus, phrases of models.{name}"
+                    f" come from {there}; set a machine translation (nllb, madlad, opus-mt), or {mend}"
+                )
+            if self.phrases.unit == "segment":
+                yield (
+                    f"phrases.unit: phrases of models.{name} come from {there}, which have no segments; set window, or"
+                    f" {mend}"
+                )
         if "alignment" in self.models[name].analyses and language != self.languages.reference:
             yield (
                 f"phrases.language: alignment of models.{name} needs phrases in the reference"

@@ -53,9 +53,10 @@ class Corpus:
         self._longest = context - 1 if segments else min(context - 1, PIECE)
         self._texts = read_segments(segments, self._searched(corpus_tokens)) if segments else {}
 
-    def passages(self, window: int) -> Iterator[Passage]:
+    def passages(self, window: int | None) -> Iterator[Passage]:
         """All passages in file order, with the window of `window` tokens on each side of every token.
 
+        With `window` None it is the one segment in which the token begins; the corpus consists of segments then.
         Raises `IsoglossError` for a document that is not its segments joined by one space.
         """
         bos = self._tokenizer.bos_token_id
@@ -65,9 +66,10 @@ class Corpus:
             lengths = [len(text) for text in self._own_texts(row)] if self._segmented else None
             for start in range(0, len(ids), self._longest):
                 stop = min(start + self._longest, len(ids))
-                low, high = windows_within(start, stop, window)
+                low, high = windows_within(start, stop, window or 0)
                 if lengths is not None:
                     low, high = touched_segments(offsets[low, 0], offsets[high, 1], lengths)
+                    high = low if window is None else high
                 yield Passage(number, row["document"], [bos, *ids[start:stop]], low, high)
 
     def excerpts(self, spans: Collection[Span]) -> dict[Span, Excerpt]:

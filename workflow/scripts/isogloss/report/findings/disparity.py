@@ -33,7 +33,17 @@ def group_gap(tables: Tables, context: Context) -> list[str]:
         for which, row in ends
     ]
     without, with_reference = (f"{counted_signs(frame, which, reference)}." for which in VARIANTS)
-    return [*sentences, without, f"{with_reference} {selection(reference)}"]
+    return [*sentences, without, f"{with_reference} {selection(reference)}", _of_these_languages(context)]
+
+
+def _of_these_languages(context: Context) -> str:
+    """What the intervals of the groups' gap do not say."""
+    groups = [context.settings["languages"][group] for group in ("high_resource", "medium_low_resource")]
+    high, low = (sum(lang != context.reference for lang in group) for group in groups)
+    return (
+        f"The intervals draw features and phrases again, not languages: they hold for these {high} high- and {low}"
+        " medium-to-low-resource languages, not for such languages at large."
+    )
 
 
 def variant_phrase(variant: str, reference: str) -> str:

@@ -88,9 +88,11 @@ def _done(tables: Mapping[str, Tables], contexts: Mapping[str, Context], setting
     items += _texts(settings)
     if asks(settings, PHRASES):
         language = name(phrases["language"] or languages["reference"])
+        window = f"windows of ±{phrases['window']} tokens round"
         items.append(
-            f"Phrases: {language} windows of ±{phrases['window']} tokens round a feature's strongest tokens, from"
-            f" {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other language."
+            f"Phrases: {language} {'segments with' if phrases['unit'] == 'segment' else window} a feature's strongest"
+            f" tokens, from {100 * phrases['threshold']:g} % of its maximum on, and their counterparts in every other"
+            " language."
         )
     items += [_questions(frames, contexts[model]) for model, frames in tables.items() if "transfer_summary" in frames]
     items += [_classes(frames, contexts[model]) for model, frames in tables.items() if "selectivity" in frames]

@@ -39,6 +39,10 @@ def questions(settings: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _phrase(phrases: Mapping[str, Any]) -> str:
+    return "a segment" if phrases["unit"] == "segment" else f"a window of {2 * phrases['window'] + 1} tokens"
+
+
 def caveats(settings: Mapping[str, Any]) -> list[str]:
     """What must be kept in mind of the measures that were taken."""
     reference = name(settings["languages"]["reference"])
@@ -49,9 +53,8 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
             " are not chosen so. Part of every gap to the reference is this choice (regression to the mean), and the"
             " p-values of the languages' gaps test a null that this choice alone breaks. The gap between groups without"
             f" {reference} compares translations with translations, and stands beside the other in every table.",
-            f"A phrase is a window of {2 * settings['phrases']['window'] + 1} tokens without the context in which its"
-            f" feature fired, in {reference} too: gaps compare phrases with phrases, never with the activations"
-            " recorded in the corpus.",
+            f"A phrase is {_phrase(settings['phrases'])} without the context in which its feature fired, in {reference}"
+            " too: gaps compare phrases with phrases, never with the activations recorded in the corpus.",
             "A gap is a property of the features of these SAEs as much as of the model.",
             "Several features share texts, which the activation intervals ignore: they may be too narrow.",
         ]
@@ -79,7 +82,7 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
     )
     if settings["translation"]["backend"] != "parallel" and asks(settings, PHRASES):
         items.append(
-            "Phrases are machine-translated windows, often broken sentences: a gap is one of model, translator and"
+            "Phrases are machine-translated, and windows often broken sentences: a gap is one of model, translator and"
             " language together. The controls show the gap over the better half of the round trips where there are any."
         )
     return ["<h2>Caveats</h2>", bullets(items)]
