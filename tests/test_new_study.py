@@ -313,7 +313,7 @@ def test_the_layout_is_seen_by_the_files(layout: str, keys: dict[str, Any], mode
         elif path.suffix == ".tsv":
             pl.DataFrame(rows).write_csv(path, separator="\t")
         elif path.suffix == ".csv":
-            pl.DataFrame({"id": ["1", "2"]} | dict.fromkeys(LANGUAGES, ["a", "b"])).write_csv(path)
+            pl.DataFrame({"id": ["1", "2"]} | {lang: ["a", "b"] for lang in LANGUAGES}).write_csv(path)
         else:
             path.write_text("a\nb\n")
     assert run(models / "qwen2", "--languages", *LANGUAGES, "--segments", folder, "--name", "seen") == 0
@@ -361,6 +361,15 @@ def test_a_repository_is_pinned_and_flores_looked_up(models: Path, tmp_path: Pat
 
 
 # Small parts
+
+
+def test_the_study_in_the_readme_is_whole_in_fifteen_lines(gemma: Path):
+    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    text = page.partition("```yaml\n")[2].partition("```")[0]
+    assert len(text.splitlines()) <= 15
+    shape = describe_model(str(gemma)).shape.model_copy(update={"layers": 28})
+    study = load_study(yaml.safe_load(text), shape_of=lambda _: shape)
+    assert study.parallel_provider == "corpus"
 
 
 def test_sizes_fit_the_model(gemma: Path):

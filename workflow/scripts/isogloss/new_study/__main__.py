@@ -70,8 +70,8 @@ def new_study(
     study = NewStudy(
         model=described,
         languages=groups,
-        corpus=parallel_corpus(segments, groups.all, described.given.on_hub),
-        questions=asked_questions(groups.all, groups.reference),
+        corpus=parallel_corpus(segments, groups.codes, described.given.on_hub),
+        questions=asked_questions(groups.codes, groups.reference),
         saes=published,
         suggested=[] if published else suggestions(described),
     )

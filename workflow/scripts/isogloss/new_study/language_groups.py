@@ -18,14 +18,14 @@ class LanguageGroups(NamedTuple):
     low: list[str]
 
     @property
-    def all(self) -> list[str]:
+    def codes(self) -> list[str]:
         """Every language, the reference first."""
         return [*self.high, *self.low]
 
     @property
     def last(self) -> str:
         """The language that is aligned, and compared feature by feature: the last of the lower group, else of all."""
-        return self.all[-1]
+        return self.codes[-1]
 
     @property
     def keys(self) -> dict[str, object]:

@@ -83,10 +83,10 @@ def _with_columns(keys: dict[str, Any], columns: list[str], where: str, text: st
             f"{where} has no column {' or '.join(TEXTS)}, there are {', '.join(columns[:_SHOWN])}; call that of the"
             " texts so"
         )
-    segment, document = _first(IDS, columns), _first(DOCUMENTS, columns)
-    keys = (
-        keys | ({} if segment == "id" else {"id_column": segment}) | ({} if text == "text" else {"text_column": text})
-    )
+    segment = _first(IDS, columns)
+    document = _first(DOCUMENTS, columns)
+    columns_of = {"id_column": (segment, "id"), "text_column": (text, "text"), "document_column": (document, None)}
+    keys = keys | {key: column for key, (column, default) in columns_of.items() if column != default}
     lacking = [] if segment else [f"{where}: no column of ids ({', '.join(IDS)}), so segments go by number"]
     return Corpus(keys, lacking)
 

@@ -55,8 +55,8 @@ class NewStudy(NamedTuple):
             )
         elif self.saes and not any(same_model(self.saes.model, known) for known in self.model.names):
             saes.append(
-                f"SAEs: whether {self.saes.release}, said to be of {self.saes.model}, is of this model; fetching compares"
-                " what their files say"
+                f"SAEs: whether {self.saes.release}, said to be of {self.saes.model}, is of this model; fetching"
+                " compares what their files say"
             )
         groups = [] if self.languages.low else ["languages: all have much text on the Web, so no two groups to compare"]
         return [*groups, *saes, *self.corpus.lacking, *self.questions.lacking]
@@ -67,7 +67,7 @@ class NewStudy(NamedTuple):
         return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
     def _head(self, name: str, path: str) -> Iterator[str]:
-        title, langs = self.model.given.title, ", ".join(self.languages.all)
+        title, langs = self.model.given.title, ", ".join(self.languages.codes)
         yield comment(f"{title} in {langs}, by `make study`; every key is in config/README.md.")
         yield comment(f"  make plan STUDY={path}      what it will cost, before anything runs")
         yield comment(f"  snakemake --cores 2 --configfile {path}      add -n to see what would run")
