@@ -29,9 +29,9 @@ def measure(
 ) -> Measured:
     """Activation and pre-activation of `features[p]` on text `rows[p]` of the batch, for every pair p.
 
-    A kind with thresholds computes these columns only, in chunks of pairs; TopK computes the whole width, in chunks of texts,
-    and takes the columns from it, since its threshold is the k-th largest of all. Texts of the
-    batch that no pair names are left out.
+    A kind with thresholds computes these columns only, in chunks of pairs; TopK computes the whole width, in chunks of
+    texts, and takes the columns from it, since its threshold is the k-th largest of all. Texts of the batch that no
+    pair names are left out.
     """
     present, local = rows.unique(return_inverse=True)
     residual, content = residual[present], content[present]
