@@ -237,6 +237,12 @@ def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
     assert mono.startswith("Monosemanticity of all features")
 
 
+def test_a_model_without_checkpoints_has_no_step():
+    final = course((0.3,)).with_columns(step=pl.lit(0))
+    mixed, _ = bilingual.selectivity({"selectivity": final}, CONTEXT)
+    assert "is 30.0 % (95 % interval 28.0 to 32.0 %) in the finished model." in mixed
+
+
 @pytest.mark.parametrize(
     ("shift", "verdict", "control"),
     [

@@ -36,6 +36,8 @@ def _course(rows: pl.DataFrame, column: str, factor: float, confidence: float, u
         return f"{estimate_in(row, column, confidence, unit, factor=factor)} at step {row['step']:,}"
 
     first, last = defined[0], defined[-1]
+    if len(rows) == 1 and not first["step"]:  # a model without checkpoints
+        return f" is {estimate_in(first, column, confidence, unit, factor=factor)} in the finished model."
     if len(defined) == 1:
         return f" is {at_step(first)}, the only one measured."
     verdict = {
