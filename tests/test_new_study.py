@@ -177,6 +177,7 @@ def test_every_suggestion_names_one_sae_a_layer(gemma: Path, release: str):
     model = model._replace(shape=model.shape.model_copy(update={"layers": 32}))
     there = {one.release: one for one in suggestions(model)}
     assert release in there
+    assert not [name for name in there if "temporal" in name]
     for one in there.values():
         known = find_release(one.release)
         assert known is not None

@@ -12,6 +12,7 @@ from isogloss.sources.saes.release import Release, find_release, released_models
 
 MIDDLING = (None, "canonical", "medium", "small", "big", 50)  # what is taken of several L0s, the first that there is
 MOST = 6  # layers of a release; of more, those at equal steps of the depth
+_CONTEXTUAL = "temporal-sae-"  # releases of SAEs that read earlier tokens too: more than a residual vector
 _UNIT = 64  # width of the stream by which widths as 8x are ordered
 
 
@@ -62,7 +63,7 @@ def suggestions(model: DescribedModel) -> list[Published]:
     """What SAELens' directory has for a model on the residual stream, the releases with most layers first."""
     here = []
     for name, of in released_models().items():
-        if any(same_model(of, known) for known in model.names):
+        if not name.startswith(_CONTEXTUAL) and any(same_model(of, known) for known in model.names):
             try:
                 here.append(published_saes(name, model, "", ""))
             except IsoglossError:
