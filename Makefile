@@ -14,7 +14,7 @@ install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1)
 export PATH := $(BIN):$(PATH)
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: demo real plan report test test-workflow test-all test-slurm lint format schema bench clean help
+.PHONY: demo real study plan report test test-workflow test-all test-slurm lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,6 +36,12 @@ real: $(VENV)/.run
 		--rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s \
 		$(REAL_ARGS)
 	@echo "open $(CURDIR)/real/results/report.html"
+
+## make study     a study file for a model of the Hub or of a folder: MODEL=OWNER/NAME LANGUAGES="en es hi", and if you like
+##                SEGMENTS=FOLDER SAES=RELEASE WIDTH=16k L0=medium NAME=my-study
+study: $(VENV)/.run
+	@PYTHONPATH=workflow/scripts python -m isogloss.new_study "$(MODEL)" --languages "$(LANGUAGES)" \
+		--segments "$(SEGMENTS)" --saes "$(SAES)" --width "$(WIDTH)" --l0 "$(L0)" --name "$(NAME)"
 
 ## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml)
 plan: $(VENV)/.run

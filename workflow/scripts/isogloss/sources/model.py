@@ -44,14 +44,10 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     repository = open_repository(source)
     if not repository.has(CONFIG):
         raise IsoglossError(f"{repository.where}: no {CONFIG}, so no transformers model; correct the source")
-    first = repository.take([CONFIG, INDEX] if _sharded(repository) else [CONFIG])
+    first = repository.take([CONFIG, INDEX] if is_sharded(repository) else [CONFIG])
     _check_shape(first[CONFIG], architecture, repository.where)
     weights = _shards(first[INDEX], repository) if INDEX in first else [WEIGHTS]
-    vocabulary = [name for name in VOCABULARIES if repository.has(name)]
-    if not vocabulary:
-        raise IsoglossError(f"{repository.where}: no tokenizer ({', '.join(VOCABULARIES)}); give a repository with one")
-    others = [name for name in OTHERS if repository.has(name)]
-    texts = repository.take([*others, *vocabulary])
+    texts = repository.take(tokenizer_files(repository))
     load_tokenizer(first[CONFIG].parent, repository.where)
     files = first | texts | repository.take(weights)
     for name in weights:
@@ -61,8 +57,11 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
         record(aside, repository, files)
 
 
-def _sharded(repository: Repository) -> bool:
-    """Whether the weights are in several files (transformers prefers the single one)."""
+def is_sharded(repository: Repository) -> bool:
+    """Whether the weights are in several files (transformers prefers the single one).
+
+    Raises `IsoglossError` for a repository without safetensors.
+    """
     if repository.has(WEIGHTS):
         return False
     if not repository.has(INDEX):
@@ -71,6 +70,14 @@ def _sharded(repository: Repository) -> bool:
             " a revision with safetensors, or convert it (save_pretrained) and give `folder`"
         )
     return True
+
+
+def tokenizer_files(repository: Repository) -> list[str]:
+    """The names of the tokenizer's files and of small ones beside it; raises `IsoglossError` if there is none."""
+    vocabulary = [name for name in VOCABULARIES if repository.has(name)]
+    if not vocabulary:
+        raise IsoglossError(f"{repository.where}: no tokenizer ({', '.join(VOCABULARIES)}); give a repository with one")
+    return [*(name for name in OTHERS if repository.has(name)), *vocabulary]
 
 
 def _shards(index: Path, repository: Repository) -> list[str]:

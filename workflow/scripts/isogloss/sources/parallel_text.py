@@ -127,7 +127,7 @@ def _corpora(
     """Each language's files, fetched."""
     if PurePosixPath(files).is_absolute() or ".." in PurePosixPath(files).parts:
         raise IsoglossError(f"parallel.files: {files} leaves the corpus's folder; name files within it")
-    matches = {lang: _matches(repository, files, values) for lang, values in names.items()}
+    matches = {lang: matching_files(repository, files, values) for lang, values in names.items()}
     if lacking := [lang for lang, there in matches.items() if not there]:
         there = repository.names(re.sub(r"\{\w+\}", "*", files))
         listed = ", ".join(there[:8]) + (f", … ({len(there)})" if len(there) > 8 else "")
@@ -150,7 +150,7 @@ def _corpora(
     ]
 
 
-def _matches(repository: Repository, files: str, values: Mapping[str, str]) -> list[str]:
+def matching_files(repository: Repository, files: str, values: Mapping[str, str]) -> list[str]:
     """The files of a language, by FLORES+'s name of it if there is none by that of FLORES-200."""
     renamed = {**values, "flores": FLORES_PLUS.get(values.get("flores", ""), "")}
     return repository.names(_filled(files, values, "files")) or (

@@ -42,6 +42,22 @@ def read_rows(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[i
         raise IsoglossError(f"{name}: damaged or cut off ({_reason(error)}); fetch it again") from None
 
 
+def column_names(path: Path, name: str) -> list[str]:
+    """The columns of a tabular file, of JSON Lines the keys of the first line; errors as `read_rows`."""
+    try:
+        _check_pointer(path, name)
+        if kind_of(name) == ".parquet":
+            return pq.read_schema(path).names
+        line = next(line for line in _decoded(path, name) if line.strip())
+        if kind_of(name) in (".tsv", ".csv"):
+            return next(csv.reader([line], delimiter="\t" if kind_of(name) == ".tsv" else ","))
+        return list(json_object(line.encode(), f"{name}:1", "correct the line or leave the file out"))
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise IsoglossError(f"{name}: damaged or cut off ({_reason(error)}); fetch it again") from None
+    except StopIteration:
+        raise IsoglossError(f"{name}: empty; fetch it again, or leave the file out") from None
+
+
 def read_lines(path: Path, name: str) -> Iterator[str]:
     """The lines of a plain text file, without their line breaks; errors as `read_rows`."""
     try:

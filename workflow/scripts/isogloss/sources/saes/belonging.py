@@ -40,11 +40,16 @@ def check_hook(hook: str | None, sae_id: str, layer: int, where: str) -> None:
 
 def check_model(named: str | None, wanted: str | None, where: str) -> None:
     """Raise `IsoglossError` if the SAE's files name another model than `wanted`, where both are known."""
-    if named and wanted and _bare(named) != _bare(wanted):
+    if named and wanted and not same_model(named, wanted):
         raise IsoglossError(
             f"{where}: the SAE belongs to the model {named}, the study's is {wanted}; give the SAE of this model, or"
             " name model_name in saes.ignore if it is meant"
         )
+
+
+def same_model(name: str, other: str) -> bool:
+    """Whether two names are of one model, owner and publishers' habits aside."""
+    return _bare(name) == _bare(other)
 
 
 def _bare(name: str) -> str:

@@ -53,10 +53,7 @@ class Release(NamedTuple):
 @cache
 def find_release(name: str) -> Release | None:
     """The release called `name`; None for a name that SAELens' directory does not have."""
-    spec = find_spec("sae_lens")
-    assert spec is not None  # a requirement of isogloss
-    text = Path(str(spec.origin)).with_name("pretrained_saes.yaml").read_text(encoding="utf-8")
-    block = re.search(rf"^{re.escape(name)}:\n(?:[ -].*\n|\n)+", text, flags=re.MULTILINE)
+    block = re.search(rf"^{re.escape(name)}:\n(?:[ -].*\n|\n)+", _directory(), flags=re.MULTILINE)
     if block is None:
         return None
     entry = yaml.safe_load(block[0])[name]
@@ -71,3 +68,16 @@ def find_release(name: str) -> Release | None:
         l0s={sae["id"]: sae["l0"] for sae in saes if sae.get("l0") is not None},
         neuronpedia={sae["id"]: sae["neuronpedia"] for sae in saes if sae.get("neuronpedia")},
     )
+
+
+@cache
+def released_models() -> dict[str, str]:
+    """The model of every release in SAELens' directory, as SAELens calls it."""
+    entry = r"^(\S+):\n(?:  (?!saes:).*\n)*?  model: (\S+)$"
+    return {match[1]: match[2] for match in re.finditer(entry, _directory(), flags=re.MULTILINE)}
+
+
+def _directory() -> str:
+    spec = find_spec("sae_lens")
+    assert spec is not None  # a requirement of isogloss
+    return Path(str(spec.origin)).with_name("pretrained_saes.yaml").read_text(encoding="utf-8")

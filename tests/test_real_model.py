@@ -1,4 +1,4 @@
-"""Residuals, cosines and retrieval of a real model against plain transformers, where a folder of one is given.
+"""The numbers of a real model's layer against plain transformers and SAELens, where a folder of one is given.
 
 `ISOGLOSS_REAL=FOLDER` names it: model/ (Gemma 3 270M) and segments/LANG.jsonl (segment, text) of XQuAD, whose question
 q of paragraph p is segment `p{p}q{q}`. The 250 questions of `data/xquad_questions.txt` are, of XQuAD's own ids in
@@ -18,8 +18,11 @@ from scipy.stats import rankdata
 from transformers import AutoModel, AutoTokenizer
 
 from isogloss.config.measures import Compute, Statistics
+from isogloss.config.model import SaeRecipe
 from isogloss.residuals.capture import capture
 from isogloss.residuals.similarity import measure_similarity
+from isogloss.sae.encode import encode
+from isogloss.sae.train import train_saes
 from isogloss.tables import read_table, write_table
 
 FOLDER = os.environ.get("ISOGLOSS_REAL", "")
@@ -35,19 +38,15 @@ def questions(lang: str) -> list[str]:
     return [texts[one] for one in (Path(__file__).parent / "data/xquad_questions.txt").read_text().split()]
 
 
-def plain_means(texts: dict[str, list[str]]) -> dict[str, np.ndarray]:
-    """Means over the tokens but BOS of the stream after the block, a text at a time."""
+def plain_residuals(texts: list[str]) -> list[torch.Tensor]:
+    """The stream after the block at each token but BOS, a text at a time."""
     model = AutoModel.from_pretrained(f"{FOLDER}/model", dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(f"{FOLDER}/model")
-    means = {}
     with torch.no_grad():
-        for lang, several in texts.items():
-            states = [
-                model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[LAYER + 1]
-                for text in several
-            ]
-            means[lang] = np.stack([one[0, 1:].mean(dim=0).numpy() for one in states]).astype(np.float64)
-    return means
+        return [
+            model(**tokenizer(text, return_tensors="pt"), output_hidden_states=True).hidden_states[LAYER + 1][0, 1:]
+            for text in texts
+        ]
 
 
 def test_a_layer_of_a_real_model_against_transformers(tmp_path):
@@ -64,7 +63,10 @@ def test_a_layer_of_a_real_model_against_transformers(tmp_path):
         lm=f"{FOLDER}/model", adapter=None, outputs=captured, layers=[LAYER], feature_stride=1, compute=Compute(),
         translations={lang: [str(tmp_path / f"texts-{lang}.parquet")] for lang in LANGS}, metadata={},
     )  # fmt: skip
-    plain = plain_means(texts)
+    plain = {
+        lang: np.stack([one.mean(dim=0).numpy() for one in plain_residuals(several)]).astype(np.float64)
+        for lang, several in texts.items()
+    }
     for lang, path in captured.items():
         np.testing.assert_allclose(np.stack(read_table(path)["pooled"].to_list()), plain[lang], rtol=1e-3, atol=5e-2)
     outputs = {name: str(tmp_path / f"{name}.parquet") for name in ("similarity", "similarity_pairs")}
@@ -83,3 +85,36 @@ def test_a_layer_of_a_real_model_against_transformers(tmp_path):
         assert row["n"] == row["retrieval_n"] == 250
         assert row["retrieval_chance"] == pytest.approx(0.024, abs=5e-4)
         assert row["retrieval"] == pytest.approx(FIRST_READINGS.get(lang, 1.0), abs=0.02)
+
+
+def test_activations_of_a_real_model_against_saelens(tmp_path):
+    from sae_lens import SAE
+
+    texts = {lang: questions(lang)[:80] for lang in ("en", "es")}
+    documents = {lang: str(tmp_path / f"documents-{lang}.parquet") for lang in texts}
+    for lang, several in texts.items():
+        write_table(documents[lang], pl.DataFrame({"document": several, "text": several}))
+    train_saes(
+        lm=f"{FOLDER}/model", documents=documents, sae=str(tmp_path / "sae"), quality=str(tmp_path / "quality.parquet"),
+        layers=[LAYER], shares=dict.fromkeys(texts, 0.5), compute=Compute(), seed=0, metadata={},
+        recipe=SaeRecipe(features=256, k=16, tokens=4096, batch_tokens=512, buffer_tokens=1024, held_out_tokens=128),
+    )  # fmt: skip
+    sae = SAE.load_from_disk(tmp_path / "sae" / f"layer_{LAYER}", device="cpu")
+    with torch.no_grad():
+        codes = [sae.encode(one / one.norm(dim=1, keepdim=True)).amax(dim=0) for one in plain_residuals(texts["es"])]
+    rows = [(text, int(feature)) for text, code in enumerate(codes) for feature in code.topk(12).indices]
+    rows.sort(key=lambda row: row[1])
+    frame = {
+        "phrase": range(len(rows)), "layer": [LAYER] * len(rows), "feature": [feature for _, feature in rows],
+        "text": [texts["es"][text] for text, _ in rows], "ids": [None] * len(rows), "chrf": [50.0] * len(rows),
+    }  # fmt: skip
+    types = {"layer": pl.Int32, "feature": pl.Int32, "ids": pl.List(pl.Int32), "chrf": pl.Float32}
+    write_table(tmp_path / "texts.parquet", pl.DataFrame(frame, schema_overrides=types))
+    encode(
+        lm=f"{FOLDER}/model", adapter=None, sae=str(tmp_path / "sae"),
+        translations={"es": str(tmp_path / "texts.parquet")}, outputs={"es": str(tmp_path / "es.parquet")},
+        layers=[LAYER], compute=Compute(), seed=0, metadata={},
+    )  # fmt: skip
+    expected = [float(codes[text][feature]) for text, feature in rows]
+    assert min(expected) >= 0 < max(expected)
+    np.testing.assert_allclose(read_table(tmp_path / "es.parquet")["activation"], expected, rtol=1e-3, atol=1e-4)
