@@ -23,8 +23,8 @@ _TAG = re.compile(
 )
 # Several, none and unknown ones; "all" (Allar, ISO 639-3) stands for every class in the tables of paper C.
 _NO_LANGUAGES = {"all", "mis", "mul", "root", "und", "zxx"}
-# Written without spaces between words: Han, Japanese, Thai, Lao, Khmer, Burmese and Tibetan (ISO 15924).
-_UNSPACED = frozenset("Bopo Hani Hans Hant Hira Hrkt Jpan Kana Khmr Laoo Mymr Thai Tibt".split())  # noqa: SIM905
+# No space between sentences: Han and Japanese. Thai, Lao, Khmer and Burmese have none between words, but one here.
+_UNSPACED = frozenset({"Bopo", "Hani", "Hans", "Hant", "Hira", "Hrkt", "Jpan", "Kana"})
 _OTHER_SCRIPT = "#777777"  # the table's colour of alphabets of a single language
 # ISO 639-2's codes for bibliographies: each of these languages has another one, which data sets use.
 _BIBLIOGRAPHIC = frozenset(
@@ -177,7 +177,7 @@ def _names(kind: str) -> dict[str, str]:
 
 
 def spacing(code: str) -> str:
-    """What stands between two sentences of a language: one space, in scripts without spaces between words nothing.
+    """What stands between two sentences of a language: one space, in Chinese and Japanese nothing.
 
     Raises `ValueError` as `language`.
     """
