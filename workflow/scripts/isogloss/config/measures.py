@@ -141,6 +141,19 @@ class Gap(Section):
     minimum_phrases: Positive = Field(default=1, description="a feature counts from so many phrases on")
 
 
+class Reciprocal(Section):
+    """The gap chosen both ways, and retrieval by SAE codes: which texts and features these take."""
+
+    texts: Annotated[int, Field(ge=2)] = Field(
+        default=1000,
+        description="texts that every language has whose codes are taken, at most: parallel segments, or phrases where"
+        " these are machine-translated",
+    )
+    feature_stride: Positive | None = Field(
+        default=None, description="every k-th feature is sampled; absent: as phrases.feature_stride"
+    )
+
+
 class Statistics(Section):
     """Intervals and corrections, the same everywhere."""
 
