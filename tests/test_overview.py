@@ -136,6 +136,11 @@ def test_sentences_on_both_choices_follow_the_intervals(tables):
     none = pl.lit(None, pl.Float64)
     assert "what a perfect translation would lose is not known; a language" in sentences(ceiling_pct=none)
     assert "By SAE codes" not in sentences(code_retrieval=none)
+    assert "no more than another text does" not in sentences()
+    at_floor = pl.when(hindi).then("gap_from_reference_pct").otherwise("floor_ci_low")
+    assert "In Hindi a translation fires what English chose no more than another text does" in sentences(
+        floor_ci_low=at_floor
+    )
     assert sentences(symmetric_gap_pct=none).startswith("The gap cannot be chosen both ways")
 
 

@@ -23,6 +23,7 @@ def reciprocal_gap(tables: Tables, context: Context) -> list[str]:
         _symmetric(rows, context),
         *_unreadable(rows, context),
         _bounds(rows, context),
+        *_at_the_floor(rows, context),
         *_retrieval(frame, tables["reciprocal_gap"], context),
     ]
 
@@ -92,6 +93,22 @@ def _bounds(rows: Sequence[Mapping[str, Any]], context: Context) -> str:
         f"What {reference} chose, {reference} itself fires by {number(sum(ceilings) / len(ceilings))} % more weakly in"
         f" another wording of the same text{beyond}: a perfect translation lies between."
     )
+
+
+def _at_the_floor(rows: Sequence[Mapping[str, Any]], context: Context) -> list[str]:
+    """The languages in which a translation does no better than any other text."""
+    codes = [
+        row["lang"]
+        for row in rows
+        if row["floor_ci_low"] is not None and row["gap_from_reference_pct"] >= row["floor_ci_low"]
+    ]
+    if not codes:
+        return []
+    which = listed([name(code) for code in context.by_group(codes)])
+    return [
+        f"In {which} a translation fires what {name(context.reference)} chose no more than another text does, by the"
+        " floor's interval: there the gap shows features that are not shared, not features that are weak."
+    ]
 
 
 def _retrieval(means: pl.DataFrame, frame: pl.DataFrame, context: Context) -> list[str]:
