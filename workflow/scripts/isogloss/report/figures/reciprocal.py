@@ -15,7 +15,7 @@ def reciprocal_gap(tables: Tables, context: Context) -> Figure:
     """Both gaps by layer, a panel a language, the one that it chose drawn downwards; midway the symmetric one."""
     frame = tables["reciprocal_gap"].sort("layer")
     codes = context.by_group(frame["lang"])
-    columns = min(len(codes), 3)
+    columns = 2 if len(codes) in (2, 4) else min(len(codes), 3)
     rows = -(-len(codes) // columns)
     figure, axes = canvas(rows, columns, height=1.5 + 1.95 * rows, sharex=True, sharey=True)
     for panel in axes.flat[len(codes) :]:
@@ -51,5 +51,6 @@ def _both_ways(panel: Axes, rows: pl.DataFrame, reference: str) -> None:
         "floor_pct": ((0, (6, 2)), "floor: the language reads another text"),
     }
     for column, (dash, label) in bounds.items():
-        panel.plot(rows["layer"], rows[column].cast(pl.Float64), color=FAINT, linestyle=dash, label=label, zorder=2)
+        if rows[column].drop_nulls().len():
+            panel.plot(rows["layer"], rows[column], color=FAINT, linestyle=dash, label=label, zorder=2)
     percent_axis(panel)
