@@ -109,7 +109,7 @@ class Compute(Section):
     )
     layers_per_job: Literal["all"] | Positive = Field(
         default="all",
-        description="layers that a job of reproduce, translate or encode takes",
+        description="layers that a job of reproduce, translate, encode or codes takes",
         json_schema_extra=SPEED_ONLY,
     )
     tasks_per_job: Literal["all"] | Positive = Field(
@@ -117,7 +117,7 @@ class Compute(Section):
     )
     languages_per_job: Literal["all"] | Positive = Field(
         default=1,
-        description="languages that a job of capture, encode, benchmark, latent_score or steer takes",
+        description="languages that a job of capture, encode, codes, benchmark, latent_score or steer takes",
         json_schema_extra=SPEED_ONLY,
     )
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
