@@ -137,6 +137,8 @@ def test_sentences_on_both_choices_follow_the_intervals(tables):
     assert "what a perfect translation would lose is not known; a language" in sentences(ceiling_pct=none)
     assert "By SAE codes" not in sentences(code_retrieval=none)
     assert "no more than another text does" not in sentences()
+    translated = Context("skewed", CONFIG | {"translation": {"backend": "nllb"}})
+    assert "among 1,000 (that English chose)" in " ".join(reciprocal_gap(tables, translated))
     at_floor = pl.when(hindi).then("gap_from_reference_pct").otherwise("floor_ci_low")
     assert "In Hindi a translation fires what English chose no more than another text does" in sentences(
         floor_ci_low=at_floor
