@@ -140,7 +140,7 @@ def test_bilingual_documents_tell_the_same_facts_in_both_languages(world, facts)
         )
         for language in LANGUAGES
     }
-    begun, plain, switched = Counter(), 0, Counter()
+    begun, switched = Counter(), Counter()
     for pair, rows in frame.group_by("pair"):
         pair = pair[0].split("+")
         told = Counter()
@@ -154,19 +154,17 @@ def test_bilingual_documents_tell_the_same_facts_in_both_languages(world, facts)
                 fact = facts[row["facts"][number // 2]]
                 other = next(code for code in pair if code != language)
                 kinds, codes = KINDS[fact["relation"]], (fact["subject"], fact["object"])
-                own_names, others = (
-                    [names[code].name(*named) for named in zip(kinds, codes, strict=True)] for code in (language, other)
-                )
-                assert statement.endswith((f" {own_names[1]}", f" {others[1]}"))
-                assert own_names[0] in statement or others[0] in statement
-                plain += statement in (segments[language][f"{fact['fact']}#{wording}"] for wording in (0, 1))
-                if own_names[1] != others[1]:
-                    switched[statement.endswith(f" {others[1]}")] += 1
+                assert statement.endswith(f" {names[language].name(kinds[1], codes[1])}")
+                subject, foreign = (names[code].name(kinds[0], codes[0]) for code in (language, other))
+                assert subject in statement or foreign in statement
+                own = statement in (segments[language][f"{fact['fact']}#{wording}"] for wording in (0, 1))
+                if subject != foreign:
+                    switched[not own] += 1
+                    assert own or foreign in statement
         assert set(told) == taught
         assert set(told.values()) == {2}
     assert begun[True] / begun.total() == pytest.approx(0.5, abs=0.05)
     assert switched[True] / switched.total() == pytest.approx(0.5, abs=0.05)
-    assert plain
 
 
 def test_question_documents_are_lm_evals_own_prompts_and_never_ask_a_test_fact(world, facts):
@@ -297,7 +295,7 @@ def test_same_seed_same_bits_other_seed_other_world(tmp_path, world):
     build_world(folder=str(tmp_path / "again"), **grouped(SETTINGS, world=World))
     build_world(folder=str(tmp_path / "other"), **grouped({**SETTINGS, "seed": 4}, world=World))
     files = [path.relative_to(world) for path in sorted(world.rglob("*.*")) if path.is_file()]
-    assert len(files) == 1 + 2 * len(LANGUAGES) + 9 * len(LANGUAGES)
+    assert len(files) == 2 + 2 * len(LANGUAGES) + 9 * len(LANGUAGES)
     assert all((world / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
     assert (world / "facts.parquet").read_bytes() != (tmp_path / "other" / "facts.parquet").read_bytes()
 

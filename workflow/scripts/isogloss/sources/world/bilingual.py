@@ -37,9 +37,8 @@ def bilingual_documents(
     """The documents of every pair of the languages of `tellings`, in which each fact comes up `repeats` times.
 
     Facts about one subject stand together. A fact is stated in one language and then in the other, in wordings that
-    are drawn; which language begins is drawn for each document. Either name in a statement, the subject's and the
-    answer's, is that of the other language with the chance `switched`. Only facts that are taught in all languages
-    come up. The documents of a pair are a function of its languages and `seed` alone.
+    are drawn; which language begins is drawn for each document. With the chance `switched` the subject's name in a
+    statement is that of the other language. Only facts that are taught in all languages come up. The documents of a pair are a function of its languages and `seed` alone.
     """
     taught = [fact for fact in facts if fact.taught == "all"]
     for pair in combinations(tellings, 2):
@@ -66,5 +65,5 @@ def bilingual_documents(
 
 
 def _statement(fact: Fact, own: Telling, other: Telling, wordings: int, switched: float, rng: random.Random) -> str:
-    subject, answer = (other if rng.random() < switched else own for _ in range(2))
-    return own.statement(fact, rng.randrange(wordings), subject_in=subject, answer_in=answer)
+    subject_in = other if rng.random() < switched else own
+    return own.statement(fact, rng.randrange(wordings), subject_in=subject_in)

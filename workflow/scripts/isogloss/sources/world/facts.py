@@ -112,17 +112,9 @@ class Telling:
         subject = (subject_in or self)._subject(fact)
         return self._wordings[fact.relation].statements[wording].format(subject=subject)
 
-    def statement(
-        self,
-        fact: Fact,
-        wording: int = 0,
-        *,
-        subject_in: "Telling | None" = None,
-        answer_in: "Telling | None" = None,
-    ) -> str:
-        """The whole statement: cloze, space, answer; with names in other languages, if these are given."""
-        answer = (answer_in or self).answer(fact.relation, fact.object)
-        return f"{self.cloze(fact, wording, subject_in=subject_in)} {answer}"
+    def statement(self, fact: Fact, wording: int = 0, *, subject_in: "Telling | None" = None) -> str:
+        """The whole statement: cloze, space, answer."""
+        return f"{self.cloze(fact, wording, subject_in=subject_in)} {self.answer(fact.relation, fact.object)}"
 
 
 def _wordings(language: str) -> dict[str, Wording]:
