@@ -89,7 +89,7 @@ class Architecture(Shape):
     key_value_heads: Positive = Field(default=2, description="key/value heads shared by the attention heads")
     d_head: Positive = Field(default=32, description="width of a head")
     vocabulary: Annotated[int, Field(ge=300)] = Field(
-        default=6144, description="byte-level BPE vocabulary, trained on all languages alike: most names are one token"
+        default=7424, description="byte-level BPE vocabulary, trained on all languages alike: most names are one token"
     )
     context: Positive = Field(default=512, description="longest prompt in tokens")
     sliding_window: Positive = Field(default=256, description="attention window of every other layer, in tokens")
