@@ -11,10 +11,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isogloss.config.toy import Architecture, Training, World, log_spaced
 from isogloss.errors import IsoglossError
-from isogloss.models.batching import collate, encode_texts
+from isogloss.models.batching import collate
 from isogloss.sources.world import training
+from isogloss.sources.world.schedule import plan_training
 from isogloss.sources.world.tokenizer import train_tokenizer
-from isogloss.sources.world.training import learning_rate_factor, next_token_loss, plan_training, train_toy
+from isogloss.sources.world.training import learning_rate_factor, next_token_loss, read_corpus, train_toy
 from isogloss.sources.world.world import build_world
 
 SHARES = {"en": 0.6, "es": 0.3, "ml": 0.1}
@@ -49,7 +50,7 @@ def documents(tmp_path_factory) -> dict[str, str]:
             languages=list(SHARES),
             territories=120,
             untaught=0.0,
-            repeats={"statement": 2, "arc": 1, "hellaswag": 1, "mmlu": 1},
+            repeats={"statement": 2, "arc": 1, "hellaswag": 1, "mmlu": 1, "bilingual": 1},
         ),
         reference="en",
         seed=0,
@@ -58,16 +59,24 @@ def documents(tmp_path_factory) -> dict[str, str]:
     return {language: str(folder / "documents" / f"{language}.parquet") for language in SHARES}
 
 
+def bilingual_of(documents: dict[str, str]) -> str:
+    return str(Path(documents["en"]).parents[1] / "bilingual.parquet")
+
+
 @pytest.fixture(scope="module")
 def tokenizer(documents, tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("tokenizer") / "tokenizer"
-    train_tokenizer(documents=documents, shares=SHARES, vocabulary=512, context=768, output=str(folder))
+    train_tokenizer(documents=documents, vocabulary=512, context=768, output=str(folder))
     return str(folder)
 
 
-def train(folder: Path, documents: dict[str, str], tokenizer: str, code: str = "a", **changes: float) -> Path:
+def train(
+    folder: Path, documents: dict[str, str], tokenizer: str, code: str = "a", bilingual: float = 0.5, **changes: float
+) -> Path:
     train_toy(
         documents=documents,
+        bilingual_documents=bilingual_of(documents),
+        bilingual=bilingual,
         tokenizer=tokenizer,
         shares=SHARES,
         architecture=Architecture(**ARCHITECTURE),
@@ -120,23 +129,46 @@ def test_tokenizer_round_trips_every_script_and_puts_bos_first(tokenizer, docume
     assert len(bpe.backend_tokenizer.pre_tokenizer.pre_tokenize_str("हिन्दी भाषा")) == 2
 
 
-def test_realised_shares_are_the_asked_ones(documents, tokenizer):
+@pytest.mark.parametrize("bilingual", [0.0, 0.6])
+def test_realised_shares_are_the_asked_ones(documents, tokenizer, bilingual):
     bpe = AutoTokenizer.from_pretrained(tokenizer)
-    lengths = {
-        language: [len(ids) + 1 for ids in encode_texts(bpe, pl.read_parquet(path)["text"].to_list())]
-        for language, path in documents.items()
-    }
-    steps = plan_training(lengths, SHARES, tokens=60_000, batch_tokens=1024, seed=1)
+    corpus = read_corpus(bpe, documents, bilingual_of(documents) if bilingual else None, 768)
+    lengths = {source: [document.tokens for document in rows] for source, rows in corpus.items()}
+    asked = {"bilingual": bilingual, "tokens": 60_000, "batch_tokens": 1024}
+    steps = plan_training(lengths, SHARES, **asked, seed=1)
     drawn = dict.fromkeys(SHARES, 0)
+    total = in_pairs = 0
     for batch in steps:
-        assert len(batch) * max(lengths[draw.language][draw.row] for draw in batch) <= 1024
-        for draw in batch:
-            drawn[draw.language] += lengths[draw.language][draw.row]
-    total = sum(drawn.values())
+        used = [corpus[draw.source][draw.row] for draw in batch]
+        assert len(batch) * max(len(document.ids) for document in used) <= 1024
+        for draw, document in zip(batch, used, strict=True):
+            assert sum(document.tokens.values()) == len(document.ids)
+            assert "+".join(sorted(document.tokens)) == draw.source
+            total += len(document.ids)
+            in_pairs += len(document.ids) * (len(document.tokens) == 2)
+            for language, tokens in document.tokens.items():
+                drawn[language] += tokens
     assert 60_000 <= total < 60_000 + 768
     assert {language: count / total for language, count in drawn.items()} == pytest.approx(SHARES, abs=0.01)
-    assert steps == plan_training(lengths, SHARES, tokens=60_000, batch_tokens=1024, seed=1)
-    assert steps != plan_training(lengths, SHARES, tokens=60_000, batch_tokens=1024, seed=2)
+    assert in_pairs / total == pytest.approx(bilingual, abs=0.01)
+    assert steps == plan_training(lengths, SHARES, **asked, seed=1)
+    assert steps != plan_training(lengths, SHARES, **asked, seed=2)
+
+
+def test_a_document_in_two_languages_is_read_as_the_text_it_is(documents, tokenizer):
+    bpe = AutoTokenizer.from_pretrained(tokenizer)
+    rows = pl.read_parquet(bilingual_of(documents)).to_dicts()
+    corpus = read_corpus(bpe, documents, bilingual_of(documents), 768)
+    assert set(corpus) == {*SHARES, "en+es", "en+ml", "es+ml"}
+    read = {pair: iter(of_pair) for pair, of_pair in corpus.items()}
+    for row in rows:
+        document = next(read[row["document"].split("/")[0]])
+        assert document.ids == [*bpe.encode(" ".join(row["statements"])), bpe.eos_token_id]
+        first, second = row["languages"][:2]
+        own = [len(bpe.encode(f" {text}")) - 1 for text in row["statements"][::2]]
+        own[0] = len(bpe.encode(row["statements"][0]))
+        assert document.tokens[first] == sum(own)
+        assert document.tokens[second] == len(document.ids) - sum(own)
 
 
 def test_schedules_by_hand():

@@ -23,7 +23,8 @@ SETTINGS = {
     "english_only": 0.25,
     "untaught": 0.125,
     "test_share": 0.5,
-    "repeats": {"statement": 2, "arc": 2, "hellaswag": 1, "mmlu": 2},
+    "repeats": {"statement": 2, "arc": 2, "hellaswag": 1, "mmlu": 2, "bilingual": 2},
+    "switched": 0.5,
     "seed": 3,
     "metadata": {},
 }
@@ -126,6 +127,44 @@ def test_documents_are_made_of_segments_and_hide_what_only_the_reference_is_taug
         corpus = "\n".join(row["text"] for row in documents(world, language))
         for taught, tells in (("all", True), ("reference", language == "en"), ("none", False)):
             assert {segments[f"{fact}#{w}"] in corpus for fact in by_teaching[taught] for w in (0, 1)} == {tells}
+
+
+def test_bilingual_documents_tell_the_same_facts_in_both_languages(world, facts):
+    frame = pl.read_parquet(world / "bilingual.parquet").with_columns(pair=pl.col("document").str.split("/").list[0])
+    assert set(frame["pair"]) == {f"{a}+{b}" for number, a in enumerate(LANGUAGES) for b in LANGUAGES[number + 1 :]}
+    taught = {fact for fact, row in facts.items() if row["taught"] == "all"}
+    names = {language: Names(language) for language in LANGUAGES}
+    segments = {
+        language: dict(
+            pl.read_parquet(world / "segments" / f"{language}.parquet").select("segment", "text").iter_rows()
+        )
+        for language in LANGUAGES
+    }
+    begun, switched = Counter(), Counter()
+    for pair, rows in frame.group_by("pair"):
+        pair = pair[0].split("+")
+        told = Counter()
+        for row in rows.iter_rows(named=True):
+            told.update(row["facts"])
+            begun[row["languages"][0] == pair[0]] += 1
+            assert 1 <= len(row["facts"]) <= 3
+            assert sorted(row["languages"][:2]) == sorted(pair)
+            assert row["languages"] == row["languages"][:2] * len(row["facts"])
+            for number, (language, statement) in enumerate(zip(row["languages"], row["statements"], strict=True)):
+                fact = facts[row["facts"][number // 2]]
+                other = next(code for code in pair if code != language)
+                kinds, codes = KINDS[fact["relation"]], (fact["subject"], fact["object"])
+                assert statement.endswith(f" {names[language].name(kinds[1], codes[1])}")
+                subject, foreign = (names[code].name(kinds[0], codes[0]) for code in (language, other))
+                assert subject in statement or foreign in statement
+                own = statement in (segments[language][f"{fact['fact']}#{wording}"] for wording in (0, 1))
+                if subject != foreign:
+                    switched[not own] += 1
+                    assert own or foreign in statement
+        assert set(told) == taught
+        assert set(told.values()) == {2}
+    assert begun[True] / begun.total() == pytest.approx(0.5, abs=0.05)
+    assert switched[True] / switched.total() == pytest.approx(0.5, abs=0.05)
 
 
 def test_question_documents_are_lm_evals_own_prompts_and_never_ask_a_test_fact(world, facts):
@@ -256,7 +295,7 @@ def test_same_seed_same_bits_other_seed_other_world(tmp_path, world):
     build_world(folder=str(tmp_path / "again"), **grouped(SETTINGS, world=World))
     build_world(folder=str(tmp_path / "other"), **grouped({**SETTINGS, "seed": 4}, world=World))
     files = [path.relative_to(world) for path in sorted(world.rglob("*.*")) if path.is_file()]
-    assert len(files) == 1 + 2 * len(LANGUAGES) + 9 * len(LANGUAGES)
+    assert len(files) == 2 + 2 * len(LANGUAGES) + 9 * len(LANGUAGES)
     assert all((world / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
     assert (world / "facts.parquet").read_bytes() != (tmp_path / "other" / "facts.parquet").read_bytes()
 

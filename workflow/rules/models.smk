@@ -19,11 +19,10 @@ rule toy_tokenizer:
     params:
         code=code("toy_tokenizer"),
         languages=STUDY.world.languages,
-        shares=model_setting("shares"),
         vocabulary=model_setting("architecture.vocabulary"),
         context=model_setting("architecture.context"),
     message:
-        "Train the tokenizer of {wildcards.model} on its mix of languages"
+        "Train the tokenizer of {wildcards.model} on all languages alike"
     script:
         "../scripts/toy_tokenizer.py"
 
@@ -31,6 +30,7 @@ rule toy_tokenizer:
 rule train_toy:
     input:
         documents=rules.toy_world.output.documents,
+        bilingual=rules.toy_world.output.bilingual,
         tokenizer=rules.toy_tokenizer.output[0],
     output:
         lm=directory("results/{model}/lm"),
@@ -53,6 +53,7 @@ rule train_toy:
         seed=STUDY.seed,
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
+        bilingual=STUDY.world.bilingual,
         kept_steps=model_setting("kept_steps"),
         state_folder="results/{model}/.training",
     message:

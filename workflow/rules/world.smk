@@ -16,6 +16,7 @@ def world_benchmarks(languages, tasks):
 rule toy_world:
     output:
         facts=f"{WORLD}/facts.parquet",
+        bilingual=f"{WORLD}/bilingual.parquet",
         documents=expand(f"{WORLD}/documents/{{lang}}.parquet", lang=STUDY.world.languages),
         segments=expand(f"{WORLD}/segments/{{lang}}.parquet", lang=STUDY.world.languages),
         benchmarks=world_benchmarks(STUDY.world.languages, ["arc", "hellaswag", "mmlu"]),
@@ -26,7 +27,7 @@ rule toy_world:
     conda:
         "../../envs/isogloss.yaml"
     params:
-        **sections(world=STUDY.world),
+        **sections(world=STUDY.world.without("bilingual")),
         code=code("toy_world"),
         seed=STUDY.seed,
         folder=lambda wildcards, output: str(Path(output.facts).parent),

@@ -6,7 +6,6 @@ from isogloss.stage import stage
 with stage(snakemake):
     train_tokenizer(
         documents=dict(zip(snakemake.params.languages, snakemake.input.documents, strict=True)),
-        shares=snakemake.params.shares,
         vocabulary=snakemake.params.vocabulary,
         context=snakemake.params.context,
         output=snakemake.output[0],

@@ -6,6 +6,8 @@ from isogloss.stage import provenance, stage
 with stage(snakemake):
     train_toy(
         documents=dict(zip(snakemake.params.languages, snakemake.input.documents, strict=True)),
+        bilingual_documents=snakemake.input.bilingual,
+        bilingual=snakemake.params.bilingual,
         tokenizer=snakemake.input.tokenizer,
         shares=snakemake.params.shares,
         architecture=snakemake.params.architecture,

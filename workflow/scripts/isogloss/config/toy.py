@@ -27,9 +27,18 @@ class World(Section):
         description="share of the facts taught in every language that the benchmarks' test splits ask about; they ask"
         " about all others",
     )
-    repeats: dict[Literal["statement", "arc", "hellaswag", "mmlu"], Annotated[int, Field(ge=0)]] = Field(
-        default={"statement": 12, "arc": 8, "hellaswag": 6, "mmlu": 1},
-        description="times a fact comes up in the documents of each kind; questions ask the facts that no test asks",
+    repeats: dict[Literal["statement", "arc", "hellaswag", "mmlu", "bilingual"], Annotated[int, Field(ge=0)]] = Field(
+        default={"statement": 12, "arc": 8, "hellaswag": 6, "mmlu": 1, "bilingual": 2},
+        description="times a fact comes up in the documents of each kind, in bilingual ones of each pair of languages;"
+        " questions ask the facts that no test asks",
+    )
+    bilingual: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.8,
+        description="share of the training tokens in documents that tell facts in two languages, drawn by the models'"
+        " shares: what makes a model share features across languages",
+    )
+    switched: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="chance that a subject's name in such a document is left in its other language"
     )
 
     @field_validator("languages")
@@ -42,6 +51,15 @@ class World(Section):
                 f" resources/world/{untold[0]}.yaml"
             )
         return in_order(distinct(codes))
+
+    @model_validator(mode="after")
+    def _bilingual_documents(self) -> Self:
+        if self.bilingual and not self.repeats.get("bilingual"):
+            raise ValueError(
+                f"bilingual {self.bilingual:g} of the tokens, but repeats.bilingual 0; give it 1 or more, or"
+                " bilingual 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _some_are_taught(self) -> Self:
@@ -71,7 +89,7 @@ class Architecture(Shape):
     key_value_heads: Positive = Field(default=2, description="key/value heads shared by the attention heads")
     d_head: Positive = Field(default=32, description="width of a head")
     vocabulary: Annotated[int, Field(ge=300)] = Field(
-        default=2048, description="byte-level BPE vocabulary, trained on the mix"
+        default=7424, description="byte-level BPE vocabulary, trained on all languages alike: most names are one token"
     )
     context: Positive = Field(default=512, description="longest prompt in tokens")
     sliding_window: Positive = Field(default=256, description="attention window of every other layer, in tokens")
@@ -80,7 +98,7 @@ class Architecture(Shape):
 class Training(Section):
     """How the toy language model is trained."""
 
-    tokens: Positive = Field(default=680_000, description="training tokens in all")
+    tokens: Positive = Field(default=800_000, description="training tokens in all")
     batch_tokens: Positive = Field(default=512, description="tokens of a batch, padding included")
     learning_rate: Annotated[float, Field(gt=0)] = Field(default=4e-3, description="peak of AdamW's learning rate")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=50, description="steps of linear warm-up")

@@ -85,6 +85,7 @@ def _done(tables: Mapping[str, Tables], contexts: Mapping[str, Context], setting
         kept = f", {frames['phrase_counts']['n_phrases'].sum():,} phrases" if "phrase_counts" in frames else ""
         analyses = ", ".join(config["analyses"])
         items.append(f"{config['title']} ({model}): {_origin(config)}{kept}; analyses: {analyses}.")
+    items += _of_the_world(tables, settings)
     items += _texts(settings)
     if asks(settings, PHRASES):
         language = name(phrases["language"] or languages["reference"])
@@ -121,6 +122,16 @@ def _questions(tables: Tables, context: Context) -> str:
     ]
     steered = f" Steering: vectors of {latent['held_out']} questions that are held out of what is reported of it."
     return f"Parallel questions of {context.title()}: {listed(tasks)}.{steered if latent['steering'] else ''}"
+
+
+def _of_the_world(tables: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
+    """What the questions are that a model trained here is asked."""
+    toys = [model for model in tables if settings["models"][model]["kind"] == "toy"]
+    asked = {task for model in toys if "accuracy" in tables[model] for task in tables[model]["accuracy"]["task"]}
+    if not asked:
+        return []
+    formats = listed([TASK_TITLES[task] for task in sorted(asked)])
+    return [f"Questions called {formats} are facts of the toy world in these formats, not the benchmarks' own."]
 
 
 def _texts(settings: Mapping[str, Any]) -> list[str]:

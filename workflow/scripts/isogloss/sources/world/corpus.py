@@ -62,7 +62,7 @@ def plan_documents(
         numbers = count()
         for turn in range(times):
             if kind == "statement":
-                parts = [_by_topic(part, by_subject=turn // 2 % 2 == 0, rng=rng) for part in by_teaching]
+                parts = [by_topic(part, by_subject=turn // 2 % 2 == 0, rng=rng) for part in by_teaching]
             else:
                 parts = [rng.sample(questioned, len(questioned))]
             for part in parts:
@@ -77,7 +77,7 @@ def plan_documents(
     return documents
 
 
-def _by_topic(facts: Sequence[Fact], *, by_subject: bool, rng: random.Random) -> list[Fact]:
+def by_topic(facts: Sequence[Fact], *, by_subject: bool, rng: random.Random) -> list[Fact]:
     """Facts in random order, but those about one subject (or else with one answer) in a row."""
     topic = {fact.fact: fact.subject if by_subject else f"{fact.relation}/{fact.object}" for fact in facts}
     order = {name: rng.random() for name in sorted(set(topic.values()))}

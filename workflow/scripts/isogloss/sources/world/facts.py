@@ -107,13 +107,14 @@ class Telling:
         """The question that the fact answers."""
         return self._wordings[fact.relation].question.format(subject=self._subject(fact))
 
-    def cloze(self, fact: Fact, wording: int = 0) -> str:
-        """The statement up to the answer."""
-        return self._wordings[fact.relation].statements[wording].format(subject=self._subject(fact))
+    def cloze(self, fact: Fact, wording: int = 0, *, subject_in: "Telling | None" = None) -> str:
+        """The statement up to the answer; with the subject's name in another language, if that is given."""
+        subject = (subject_in or self)._subject(fact)
+        return self._wordings[fact.relation].statements[wording].format(subject=subject)
 
-    def statement(self, fact: Fact, wording: int = 0) -> str:
+    def statement(self, fact: Fact, wording: int = 0, *, subject_in: "Telling | None" = None) -> str:
         """The whole statement: cloze, space, answer."""
-        return f"{self.cloze(fact, wording)} {self.answer(fact.relation, fact.object)}"
+        return f"{self.cloze(fact, wording, subject_in=subject_in)} {self.answer(fact.relation, fact.object)}"
 
 
 def _wordings(language: str) -> dict[str, Wording]:

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer trained on the languages' documents in the model's own mix."""
+"""A byte-level BPE tokenizer trained on the documents of all languages alike."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,14 @@ SPECIAL_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>"]  # ids 0 to 3, as in Gemma
 WORDS = r" ?[\p{L}\p{M}\p{N}\x{200C}\x{200D}]+| ?[^\s\p{L}\p{M}\p{N}\x{200C}\x{200D}]+|\s+(?!\S)|\s+"
 
 
-def train_tokenizer(
-    *, documents: Mapping[str, str], shares: Mapping[str, float], vocabulary: int, context: int, output: str
-) -> None:
-    """Train on `documents` (table of documents by language) mixed by `shares` and save a Hugging Face fast tokenizer.
+def train_tokenizer(*, documents: Mapping[str, str], vocabulary: int, context: int, output: str) -> None:
+    """Train on `documents` (table of documents by language) and save a Hugging Face fast tokenizer.
 
-    As Gemma's, it prepends BOS when special tokens are asked for. The mix is counted in documents:
-    the language with the largest share gives each of its documents once on average.
+    Every language gives as many documents as the one that has fewest, whatever share of the training tokens a model
+    gives it: models of other shares then read the same tokens. As Gemma's, the tokenizer prepends BOS when special
+    tokens are asked for.
 
-    Raises `IsoglossError` for an empty corpus, and if the mix has too little text for the vocabulary.
+    Raises `IsoglossError` for an empty corpus, and if there is too little text for the vocabulary.
     """
     texts = {language: read_texts(path, language) for language, path in documents.items()}
     tokenizer = Tokenizer(models.BPE())
@@ -43,7 +42,7 @@ def train_tokenizer(
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_mixed(texts, shares), trainer)
+    tokenizer.train_from_iterator(_mixed(texts), trainer)
     if tokenizer.get_vocab_size() < vocabulary:
         raise IsoglossError(
             f"architecture.vocabulary: the documents give only {tokenizer.get_vocab_size()} of {vocabulary} entries;"
@@ -69,9 +68,7 @@ def train_tokenizer(
         logger.info("%s: %.1f tokens a document, the longest %d", language, sum(lengths) / len(lengths), max(lengths))
 
 
-def _mixed(texts: Mapping[str, list[str]], shares: Mapping[str, float]) -> Iterator[str]:
-    largest = max(shares, key=lambda language: (shares[language], language))
-    documents = len(texts[largest]) / shares[largest]
-    for language, rows in texts.items():
-        for number in range(round(documents * shares[language])):
-            yield rows[number % len(rows)]
+def _mixed(texts: Mapping[str, list[str]]) -> Iterator[str]:
+    fewest = min(map(len, texts.values()))
+    for rows in texts.values():
+        yield from rows[:fewest]

@@ -2,9 +2,8 @@
 
 import logging
 import math
-import random
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,72 +20,26 @@ from isogloss.config.toy import Architecture, Training
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate, encode_texts
 from isogloss.resume import TrainingState, digest_of
+from isogloss.sources.world.schedule import Draw, pair_name, plan_training
 
 if TYPE_CHECKING:
     import polars
 
 logger = logging.getLogger(__name__)
 
-POOL = 32  # batches' worth of documents that are sorted by length together
 CLIP = 1.0  # norm that gradients are clipped to
 WEIGHT_DECAY = 0.1
 IGNORED = -100  # target that cross-entropy leaves out
 
-Corpus = dict[str, list[list[int]]]  # token ids of each document by language, BOS first, EOS last
+
+class Document(NamedTuple):
+    """A document as the model reads it."""
+
+    ids: list[int]  # BOS first, EOS last
+    tokens: dict[str, int]  # how many of them are of which language
 
 
-class Draw(NamedTuple):
-    """One use of one document."""
-
-    language: str
-    row: int
-
-
-def plan_training(
-    lengths: Mapping[str, Sequence[int]], shares: Mapping[str, float], *, tokens: int, batch_tokens: int, seed: int
-) -> list[list[Draw]]:
-    """The documents of each step, `tokens` tokens in all, of which the languages have the shares `shares`.
-
-    The next document is always one of the language that is furthest behind its share; a language
-    goes through its documents in random order, again and again. Documents of like length share a
-    batch of at most `batch_tokens` tokens, padding included.
-    """
-    rng = random.Random(f"{seed}/training")
-    decks = {
-        language: _endless(len(lengths[language]), random.Random(f"{seed}/training/{language}")) for language in shares
-    }
-    drawn = dict.fromkeys(shares, 0)
-    pool: list[Draw] = []
-    steps: list[list[Draw]] = []
-    total = pooled = 0
-    while total < tokens:
-        language = max(shares, key=lambda code: shares[code] * total - drawn[code])
-        draw = Draw(language, next(decks[language]))
-        length = lengths[language][draw.row]
-        drawn[language] += length
-        total += length
-        pooled += length
-        pool.append(draw)
-        if pooled >= POOL * batch_tokens or total >= tokens:
-            batches = list(_bucketed(pool, lengths, batch_tokens))
-            steps += rng.sample(batches, len(batches))
-            pool, pooled = [], 0
-    return steps
-
-
-def _endless(rows: int, rng: random.Random) -> Iterator[int]:
-    while True:
-        yield from rng.sample(range(rows), rows)
-
-
-def _bucketed(pool: Sequence[Draw], lengths: Mapping[str, Sequence[int]], batch_tokens: int) -> Iterator[list[Draw]]:
-    batch: list[Draw] = []
-    for draw in sorted(pool, key=lambda draw: (lengths[draw.language][draw.row], draw)):
-        if batch and lengths[draw.language][draw.row] * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(draw)
-    yield batch
+Corpus = dict[str, list[Document]]  # by source: a language, or two (`schedule.pair_name`)
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
@@ -126,6 +79,8 @@ def next_token_loss(model: Gemma2ForCausalLM, batch: Batch) -> Float[Tensor, ""]
 def train_toy(
     *,
     documents: Mapping[str, str],
+    bilingual_documents: str,
+    bilingual: float,
     tokenizer: str,
     shares: Mapping[str, float],
     architecture: Architecture,
@@ -140,6 +95,8 @@ def train_toy(
 ) -> None:
     """Train on `documents` (table by language) and save the model, its checkpoints and the training table.
 
+    The share `bilingual` of the tokens are of the table `bilingual_documents`, in two languages each.
+
     - output: Hugging Face folder, float32 safetensors and tokenizer
     - checkpoints: folder of step{N}/, each such a folder, at `kept_steps` and the last step
     - table: step, tokens (in all), loss (nats a token, mean of the batch), learning_rate, and the
@@ -150,24 +107,21 @@ def train_toy(
 
     Raises `IsoglossError` for an empty corpus, a document longer than the context, and a loss that is no number.
     """
-    from isogloss.sources.world.corpus import read_texts
     from isogloss.tables import atomic_path, write_table
 
     bpe = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True, trust_remote_code=False)
-    corpus: Corpus = {}
-    for language in shares:
-        texts = read_texts(documents[language], language)
-        corpus[language] = encode_documents(bpe, texts, documents[language], architecture.context)
+    corpus = read_corpus(bpe, documents, bilingual_documents if bilingual else None, architecture.context)
     schedule = plan_training(
-        {language: [len(ids) for ids in rows] for language, rows in corpus.items()},
+        {source: [document.tokens for document in rows] for source, rows in corpus.items()},
         shares,
+        bilingual=bilingual,
         tokens=training.tokens,
         batch_tokens=training.batch_tokens,
         seed=seed,
     )
     versions = [metadata.get("code"), torch.__version__, transformers.__version__]
     lasting = {**dict(training), "resume_every": None}
-    settings = [corpus, dict(shares), dict(architecture), lasting, list(kept_steps), seed, versions]
+    settings = [corpus, dict(shares), bilingual, dict(architecture), lasting, list(kept_steps), seed, versions]
     steps = len(schedule)
     keep = [*(step for step in kept_steps if step < steps), steps]
     torch.manual_seed(seed)
@@ -181,7 +135,7 @@ def train_toy(
     with tqdm(total=steps, initial=len(losses), desc="training", mininterval=1) as progress:
         for step in range(len(losses) + 1, steps + 1):
             optimizer.param_groups[0]["lr"] = rates[step - 1]
-            loss = next_token_loss(model, collate([corpus[draw.language][draw.row] for draw in schedule[step - 1]]))
+            loss = next_token_loss(model, collate([corpus[draw.source][draw.row].ids for draw in schedule[step - 1]]))
             if not torch.isfinite(loss):
                 raise IsoglossError(
                     f"{output}: the loss is {loss.item()} at step {step} of {steps}; lower training.learning_rate"
@@ -206,17 +160,46 @@ def train_toy(
     state.remove()
 
 
-def encode_documents(bpe: PreTrainedTokenizerBase, texts: Sequence[str], origin: str, context: int) -> list[list[int]]:
-    """BOS, document, EOS. Raises `IsoglossError` naming `origin` for a document that the context can not hold."""
+def read_corpus(
+    bpe: PreTrainedTokenizerBase, documents: Mapping[str, str], bilingual: str | None, context: int
+) -> Corpus:
+    """The documents of each language, and those of each pair in the table `bilingual`, if there is one.
+
+    In a document of several statements BOS is of the first's language and EOS of the last's. Raises `IsoglossError`
+    for an empty corpus, and naming the table for a document that the context can not hold.
+    """
+    from isogloss.sources.world.corpus import read_texts
+    from isogloss.tables import iter_table
+
+    corpus: Corpus = {}
+    for language, path in documents.items():
+        texts = encode_texts(bpe, read_texts(path, language))
+        corpus[language] = [_ended(bpe, ids, {language: len(ids)}, language) for ids in texts]
+    for frame in iter_table(bilingual, columns=["languages", "statements"]) if bilingual else ():
+        for languages, statements in frame.iter_rows():
+            parts = encode_texts(bpe, [statements[0], *(f" {statement}" for statement in statements[1:])])
+            tokens = dict.fromkeys(languages, 0)
+            for language, ids in zip(languages, parts, strict=True):
+                tokens[language] += len(ids) - 1  # BOS
+            tokens[languages[0]] += 1
+            ids = [*parts[0], *(token for part in parts[1:] for token in part[1:])]
+            corpus.setdefault(pair_name(languages), []).append(_ended(bpe, ids, tokens, languages[-1]))
+    for source, rows in corpus.items():
+        origin = documents.get(source, bilingual)
+        for row, document in enumerate(rows):
+            if len(document.ids) > context:
+                raise IsoglossError(
+                    f"{origin}: row {row} of {source} has {len(document.ids)} tokens, more than architecture.context"
+                    f" {context}; raise it"
+                )
+    return corpus
+
+
+def _ended(bpe: PreTrainedTokenizerBase, ids: list[int], tokens: dict[str, int], language: str) -> Document:
+    """The document with EOS, which counts as of `language`."""
     end = bpe.eos_token_id
     assert isinstance(end, int)
-    encoded = [[*ids, end] for ids in encode_texts(bpe, texts)]
-    for row, ids in enumerate(encoded):
-        if len(ids) > context:
-            raise IsoglossError(
-                f"{origin}: row {row} has {len(ids)} tokens, more than architecture.context {context}; raise it"
-            )
-    return encoded
+    return Document([*ids, end], {**tokens, language: tokens[language] + 1})
 
 
 def _checkpoint(state: TrainingState, step: int) -> Path:
@@ -254,11 +237,12 @@ def _training_table(
 ) -> "polars.DataFrame":
     import polars
 
-    seen = dict.fromkeys(corpus, 0)
+    seen = dict.fromkeys([source for source in corpus if "+" not in source], 0)
     rows = []
     for step, (batch, loss, rate) in enumerate(zip(schedule, losses, rates, strict=True), start=1):
         for draw in batch:
-            seen[draw.language] += len(corpus[draw.language][draw.row])
+            for language, count in corpus[draw.source][draw.row].tokens.items():
+                seen[language] += count
         total = sum(seen.values())
         shares = {f"share_{language}": count / total for language, count in seen.items()}
         rows.append({"step": step, "tokens": total, "loss": loss, "learning_rate": rate, **shares})

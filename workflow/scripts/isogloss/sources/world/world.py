@@ -13,6 +13,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from isogloss.config.toy import World
+from isogloss.sources.world.bilingual import BILINGUAL_SCHEMA, bilingual_documents
 from isogloss.sources.world.corpus import DOCUMENT_SCHEMA, LETTERS, plan_documents, segment_id, tell
 from isogloss.sources.world.facts import KINDS, TEACHINGS, Fact, Question, Telling, ask, world_facts
 from isogloss.tables import TableWriter, atomic_path, write_table
@@ -36,6 +37,8 @@ def build_world(
     - facts.parquet: fact, relation, subject, object, taught, split
     - documents/{lang}.parquet: document, kind, facts, segments, text; segments only of statements that
       every language has
+    - bilingual.parquet: document, facts, languages, statements; of every pair of languages the documents that tell
+      facts in both, which models are trained on beside the others
     - segments/{lang}.parquet: segment, fact, text; every fact in every wording and language
     - benchmarks/m_{arc,hellaswag,mmlu}/data/{lang}/{train,val,test}.jsonl, as alexandrainst's m_arc,
       m_hellaswag and m_mmlu have them. In ARC and MMLU the split "test" asks the facts of that split,
@@ -63,7 +66,12 @@ def build_world(
     write_table(root / "facts.parquet", pl.DataFrame(facts, schema=Fact._fields, orient="row"), metadata)
     tellings = {language: Telling(language) for language in world.languages}
     wordings = {relation: min(t.wordings(relation) for t in tellings.values()) for relation in KINDS}
-    documents = plan_documents(facts, {**world.repeats}, wordings, seed)
+    times = {**world.repeats}
+    bilingual = bilingual_documents(
+        facts, tellings, wordings, repeats=times.pop("bilingual", 0), switched=world.switched, seed=seed
+    )
+    _write(root / "bilingual.parquet", BILINGUAL_SCHEMA, bilingual, metadata)
+    documents = plan_documents(facts, times, wordings, seed)
     # Relations in random order, as lm-eval's MMLU takes its few-shot examples from the head of the file.
     questions = [
         ask(fact, facts, random.Random(f"{seed}/benchmarks/{fact.fact}"))
