@@ -67,7 +67,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
         "English retains 96.0 % (95 % interval 93.0 to 98.5 %) on held-out features, 94.0 % (95 % interval 92.5 to"
         " 95.5 %) on all."
     ) in text
-    assert "all-l2 (target layer 2): 12 features held out of training gain from" in text
+    assert "all-l2 (target layer 2): gain of 12 features held out of training: from" in text
     assert "In-sample, all 50 features: from" in text
     assert (
         "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages (p = 0.002 over 10,000 random orders of them;"

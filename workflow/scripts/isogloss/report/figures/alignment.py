@@ -58,8 +58,8 @@ def alignment_gain(tables: Tables, context: Context) -> Figure:
         zero_line(left, "x")
         percent_axis(left, "x", "activation gain (%)")
         right.set_xlabel("mean activation, all features (SAE units)")
-    shapes = {"held-out features; right: after": ("o", True), "right: before": ("o", False)}
-    shape_legend(figure, {**shapes, "left: in-sample (grey)": ("D", True)})
+    gains = {"held-out features": ("o", True), "in-sample (grey)": ("D", True)}
+    shape_legend(figure, {**gains, "right: before": ("o", False), "right: after": ("o", True)})
     return figure
 
 

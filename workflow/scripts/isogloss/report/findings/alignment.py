@@ -25,7 +25,7 @@ def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
         return f"{where}: no gain is defined: nothing was active there before."
     held = _gains(rows, "gain_held_out_pct", "held_out_ci", confidence, _CARRIES_OVER)
     apart = int(rows["n_features_held_out"].max() or 0)  # type: ignore[arg-type]
-    unseen = f"{apart} features held out of training gain {held}" if held else "no gain of held-out features is defined"
+    unseen = f"gain of {apart} features held out of training: {held}" if held else "no gain of held-out features"
     return (
         f"{where}: {unseen}. In-sample, all {rows['n_features'].max()} features:"
         f" {_gains(rows, 'gain_pct', 'ci', confidence)}. {_retention(rows.row(0, named=True), context)}"
@@ -50,7 +50,10 @@ def _gains(
     signs = [sign_in(row, interval) for row in defined]
     if len(signs) == 1:
         return f"{last}{(verdicts or {}).get(signs[0], '')}"
-    return f"from {first} to {last} ({signs.count(1)} of {len(signs)} languages rise, {signs.count(-1)} fall)"
+    return (
+        f"from {first} to {last} ({signs.count(1)} of {len(signs)} languages rise, {signs.count(-1)} fall"
+        " by their intervals)"
+    )
 
 
 def _retention(row: Mapping[str, Any], context: Context) -> str:

@@ -17,22 +17,25 @@ def group_inference(tables: Tables, context: Context) -> list[str]:
     """Per measure the permutation test of the layers' mean, and in how many layers it holds; or why there is none."""
     frame = tables["group_inference"]
     sentences: list[str] = []
+    ways = ""  # a study has one pair of groups
     for measure in frame["measure"].unique(maintain_order=True):
         of_layers = frame.filter(measure=measure)
         whole = of_layers.filter(pl.col("layer").is_null()).row(0, named=True)
-        layers = of_layers.drop_nulls("layer").to_dicts()
         title = MEASURE_TITLES[measure]
         if whole["p"] is None:
             sentences.append(f"{title}: whether the groups differ cannot be tested over languages: {whole['reason']}.")
-        else:
-            sentences.append(f"{_ways(whole)}: {_whole(whole, title, context)}{_layers(layers, context)}")
+            continue
+        over = "Over the same ways" if ways else _ways(whole)
+        ways = over
+        layers = _layers(of_layers.drop_nulls("layer").to_dicts(), context)
+        sentences.append(f"{over}, {probability(whole['p'])}: {_whole(whole, title, context)}{layers}")
     return sentences
 
 
 def _ways(row: Mapping[str, Any]) -> str:
     sizes = f"{row['n_high_resource']} high- and {row['n_medium_low_resource']} medium-to-low-resource ones"
     ways = f"the {row['n_splits']:,}" if row["exact"] else f"{row['n_splits']:,} random"
-    return f"Over {ways} ways to split these languages into {sizes}, {probability(row['p'])}"
+    return f"Over {ways} ways to split these languages into {sizes}"
 
 
 def _whole(row: Mapping[str, Any], title: str, context: Context) -> str:
@@ -58,4 +61,4 @@ def _layers(rows: list[dict[str, Any]], context: Context) -> str:
     if not tested:
         return ""
     shown = sum(row["p_adjusted"] < 1 - context.confidence for row in tested)
-    return f" Layer by layer, corrected as one family of {len(tested)}, it differs in {shown}."
+    return f" Layer by layer, corrected as one family of {len(tested)}, it differs in {shown or 'none'}."

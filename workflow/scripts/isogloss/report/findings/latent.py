@@ -41,8 +41,8 @@ def transfer(tables: Tables, context: Context) -> list[str]:
             f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too, by chance"
             f" {_share(row['positive_transfer_chance'])}; of those answered wrongly,"
             f" {_percent(row, 'negative_transfer', context)} have the same wrong answer, by chance"
-            f" {_share(row['negative_transfer_chance'])}. Chance: languages that are right as often and like the same"
-            " letters, but have nothing to do with one another."
+            f" {_share(row['negative_transfer_chance'])}. Chance: languages that are right as often and lean to"
+            " the same places among the choices, but have nothing else in common."
             f"{_reach(pairs, context)}"
         )
     return sentences
