@@ -170,11 +170,13 @@ def controls(folder: Path) -> None:
 def gain(folder: Path) -> None:
     """Stage gain, of an adapter that changes nothing."""
     from isogloss.disparity.gain import measure_gain
+    from isogloss.disparity.holdout import HoldOut
 
     tables = _tables(folder, "activations")
     measure_gain(
         base=tables, base_langs=LANGUAGES, adapted=tables, adapted_runs=["run"] * 3, adapted_langs=LANGUAGES,
-        alignment_gain=str(folder / "tables" / "alignment_gain.parquet"), target_layers={"run": 2}, held_out=0.1,
+        alignment_gain=str(folder / "tables" / "alignment_gain.parquet"), target_layers={"run": 2},
+        alignment_retention=str(folder / "tables" / "alignment_retention.parquet"), hold_out=HoldOut(0.1, 100, 0),
         minimum_phrases=1, **stage_settings(STATISTICS, statistics="Statistics"),
     )  # type: ignore[arg-type]  # fmt: skip
 

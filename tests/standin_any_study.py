@@ -76,7 +76,7 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
     config["phrases"] |= {"feature_stride": 1, "per_feature": 2, "corpus_tokens": 4000}
     config["compute"] |= {"dtype": "float32", "token_budget": 1024}
     config["statistics"] = {"bootstrap": 100}
-    config["alignment"] |= {"samples": 16, "iterations": 3, "batch_size": 4}
+    config["alignment"] |= {"samples": 16, "iterations": 3, "batch_size": 4, "held_out_features": 1}
     config["alignment"]["runs"] = {"hi-l1": {"target_layer": 1, "languages": ["hi"], "benchmark": ["en", "hi"]}}
     task = config["benchmarks"]["tasks"]["global-mmlu"]
     task |= {"shots": 1, "questions": 6, "source": {"folder": str(folder / "global-mmlu")}}

@@ -342,7 +342,7 @@ def overrides(folder: Path, study: Mapping[str, Any]) -> dict[str, Any]:
         "compute": {"token_budget": 512, "layers_per_job": 2},
         "similarity": {"feature_stride": 2},
         "statistics": {"bootstrap": 200},
-        "alignment": {"iterations": 4, "samples": 32, "batch_size": 8, "resume_every": 2},
+        "alignment": {"iterations": 4, "samples": 32, "batch_size": 8, "resume_every": 2, "held_out_features": 1},
         "benchmarks": {
             "tasks": {task: {"shots": 1, "questions": 12} for task in tasks},
             "sources": {task: {"folder": str(folder / "benchmarks" / f"m_{task}")} for task in tasks},

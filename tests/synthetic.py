@@ -128,6 +128,7 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                 "p_adjusted": None if code == "en" else 0.001,
                 "n_features": 200,
                 "n_phrases": 800,
+                "family_size": len(layers) * len(others),
             }
             for (layer, code), g in gaps.items()
         ]
@@ -167,6 +168,31 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                     {"layer": layer, "group": group, "variant": variant, "mean_activation": mean, **bounds(mean, 0.15)}
                 )
     tables["group_gap"], tables["group_activation"] = pl.DataFrame(groups), pl.DataFrame(activation)
+    tables["group_inference"] = pl.DataFrame(
+        [
+            {
+                "measure": measure,
+                "layer": layer,
+                "mean_high_resource": 0.3 * gap,
+                "mean_medium_low_resource": 1.1 * gap,
+                "difference": 0.8 * gap,
+                **bounds(0.8 * gap, 4.0),
+                "p": 1 / 126 if gap else 0.6,
+                "p_adjusted": (2 / 126 if gap else 0.9),
+                "family_size": 2 if layer is None else len(layers),
+                "n_splits": 126,
+                "smallest_p": 1 / 126,
+                "exact": True,
+                "n_high_resource": len(high) - 1,
+                "n_medium_low_resource": len(low),
+                "n_layers": len(layers) if layer is None else 1,
+                "reason": None,
+            }
+            for measure in ("gap_pct", "retrieval")
+            for layer in (None, *layers)
+        ],
+        schema_overrides={"layer": pl.Int32, "reason": pl.String},
+    )
     tables["activation_controls"] = pl.DataFrame(
         [
             {
@@ -268,6 +294,7 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                         "difference_ci_high": None if change is None else change + 0.03,
                         "p": None if change is None else 0.02,
                         "p_adjusted": None if change is None else 0.2,
+                        "family_size": 42,
                     }
                 )
                 for taught, lower in (
@@ -299,6 +326,7 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
     tables["gap_accuracy_correlation"] = pl.DataFrame(
         [
             {"task": t, "r": -0.9, "ci_low": -0.98, "ci_high": -0.6, "p": 0.001, "p_adjusted": 0.003, "n": len(others)}
+            | {"p_permutation": 0.002, "spearman": -0.85, "spearman_p": 0.004, "n_orders": 10_001, "family_size": 3}
             for t in TASKS
         ]
     )
@@ -323,6 +351,8 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                     "held_out_ci_low": g - 8,
                     "held_out_ci_high": g + 2,
                     "retention_held_out_pct": 96.0,
+                    "retention_held_out_ci_low": 93.0,
+                    "retention_held_out_ci_high": 98.5,
                     "n_features_held_out": 12,
                     "n_features": 50,
                     "n_phrases": 180,
@@ -331,6 +361,11 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                 }
             )
     tables["alignment_gain"] = pl.DataFrame(gain)
+    tables["alignment_retention"] = tables["alignment_gain"].filter(pl.col("lang") != "en").select(
+        "run", "layer", "lang", "retention_held_out_pct", "retention_pct", "n_features_held_out", "n_features",
+        "n_phrases", held_out_ci_low="retention_held_out_ci_low", held_out_ci_high="retention_held_out_ci_high",
+        ci_low="retention_ci_low", ci_high="retention_ci_high",
+    )  # fmt: skip
     tables["sae_quality"] = pl.DataFrame(
         [
             {

@@ -63,11 +63,13 @@ def _process(
                 | bounded("consistency", 0.1 + 0.5 * near[a] * near[b] + alike, 0.03)
                 | bounded("positive_transfer", transfer, 0.04)
                 | bounded("negative_transfer", 0.3 + 0.2 * near[a], 0.04)
+                | {"consistency_chance": 0.07, "positive_transfer_chance": accuracy[b], "negative_transfer_chance": 0.2}
                 | n
             )
     summary = {**key, "accuracy": float(np.mean([*accuracy.values()])), "accuracy_sd": 0.14}
     for name in ("consistency", "positive_transfer", "negative_transfer"):
         summary |= bounded(name, float(np.mean([pair[name] for pair in pairs])), 0.01)
+        summary[f"{name}_chance"] = float(np.mean([pair[f"{name}_chance"] for pair in pairs]))
     latent = []
     for layer in layers:
         depth = layers.index(layer) / max(1, len(layers) - 1)
@@ -84,7 +86,7 @@ def _process(
     correlation = [
         {**key, "target": target}
         | bounded("r", -0.7 if len(codes) > 4 else None, 0.2)
-        | {"p": 0.004, "p_adjusted": 0.012, "stars": "**", "n": len(codes) - 1}
+        | {"p": 0.004, "p_adjusted": 0.012, "stars": "**", "n": len(codes) - 1, "family_size": 9}
         for target in ("accuracy", "consistency", "positive_transfer")
     ]
     return {

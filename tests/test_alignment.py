@@ -7,6 +7,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -17,7 +18,7 @@ from config_sections import grouped
 from isogloss.config.measures import Alignment, AlignmentRun, Compute
 from isogloss.disparity.align import align
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
-from isogloss.disparity.holdout import held_out
+from isogloss.disparity.holdout import HoldOut, held_out_features
 from isogloss.disparity.training_pairs import batch_rows, draw_pairs, tokenized
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import with_lora
@@ -296,6 +297,7 @@ class World:
             "detach_reference": False,
             "recorded": "corpus",
             "held_out": 0.2,
+            "held_out_features": 0,
             "samples": 40,
             "iterations": 30,
             "batch_size": 8,
@@ -310,11 +312,13 @@ class World:
             "seed": 3,
             "metadata": {"study": "test"},
         }
-        align(**grouped(settings | changes, settings=Alignment, run=AlignmentRun, compute=Compute))
+        run = {"run": changes.pop("run")} if "run" in changes else {}
+        align(**grouped(settings | changes, settings=Alignment, run=AlignmentRun, compute=Compute) | run)
         return out
 
     def trained(self, share: float = 0.2, seed: int = 3) -> list[int]:
-        return [row for row, f in enumerate(self.features) if not held_out(LAYER, f, share, seed)]
+        held = held_out_features(LAYER, np.array(self.features), HoldOut(share, 0, seed))
+        return [row for row, f in enumerate(self.features) if f not in held]
 
     def measure(self, adapter: Path | None, lang: str, rows: list[int]) -> torch.Tensor:
         model = load_base_model(self.lm, last_layer=LAYER, adapter=adapter)
@@ -471,7 +475,7 @@ def draw(world: World, **changes):
         "phrases": [str(world.folder / "phrases.parquet")],
         "translations": {lang: str(world.folder / f"{lang}.parquet") for lang in ("es", "hi")},
         "layer": LAYER,
-        "share": 0.4,
+        "hold_out": HoldOut(0.4, 0, 3),
         "samples": 10_000,
         "seed": 3,
         "recorded": None,
@@ -497,6 +501,30 @@ def test_pairs_are_those_of_the_layer_that_are_not_held_out(world: World):
     assert all(pair.recorded == pair.phrase - n for pair in only)
 
 
+def test_the_floor_of_held_out_features_keeps_them_out_of_training(world: World):
+    n = len(world.features)
+    rule = HoldOut(1e-9, 9, 3)
+    held = held_out_features(LAYER, np.array(world.features), rule)
+    assert len(held) == min(9, len(set(world.features)) // 2) > 0
+    drawn = draw(world, hold_out=rule).pairs
+    assert {pair.feature for pair in drawn} == set(world.features) - set(held.tolist())
+    assert {pair.phrase for pair in drawn} == {n + row for row, one in enumerate(world.features) if one not in held}
+
+
+def test_a_run_may_have_a_loss_of_its_own(world: World):
+    """`inactive` of the run goes before that of all runs: the same bits as where all have it."""
+    common = {
+        "recorded": "phrase", "reference_activations": str(world.folder / "activations.parquet"), "held_out": 1e-9,
+        "iterations": 2, "samples": 1000, "batch_size": 2 * len(world.features),
+    }  # fmt: skip
+    run = {"target_layer": LAYER, "languages": ["es", "hi"], "tuned_layers": "up_to_target"}
+    own = world.align("own-inactive", **common, inactive="none")
+    both = world.align("inactive-of-the-run", **common, run=AlignmentRun.model_construct(**run, inactive="none"))
+    other = world.align("inactive-of-all", **common)  # counts how far below its threshold the last phrase's feature is
+    files = [out / "adapter" / "adapter_model.safetensors" for out in (own, both, other)]
+    assert files[0].read_bytes() == files[1].read_bytes() != files[2].read_bytes()
+
+
 def with_segments(world: World, path: Path, segments: list[list[str]], texts: list[str] | None = None) -> list[str]:
     frame = read_table(world.folder / "phrases.parquet").with_columns(segments=pl.Series(segments * 2))
     write_table(path, frame if texts is None else frame.with_columns(text=pl.Series(texts * 2)))
@@ -511,7 +539,9 @@ def test_no_segment_of_a_held_out_phrase_is_trained_on(world: World, tmp_path: P
     expected = {row for row in trained if not unseen & set(segments[row])}
     assert 0 < len(expected) < len(trained) < n
 
-    drawn = draw(world, phrases=with_segments(world, tmp_path / "phrases.parquet", segments), share=0.2)
+    drawn = draw(
+        world, phrases=with_segments(world, tmp_path / "phrases.parquet", segments), hold_out=HoldOut(0.2, 0, 3)
+    )
     assert {pair.phrase - n for pair in drawn.pairs} == expected
     assert drawn.phrases_dropped == len(trained) - len(expected)
     assert unseen.isdisjoint(segment for pair in drawn.pairs for segment in segments[pair.phrase - n])
@@ -526,7 +556,7 @@ def test_no_text_of_a_held_out_phrase_is_trained_on_where_there_are_no_segments(
     assert 0 < len(expected) < len(trained) < n
 
     path = with_segments(world, tmp_path / "phrases.parquet", [[] for _ in range(n)], texts)
-    drawn = draw(world, phrases=path, share=0.2)
+    drawn = draw(world, phrases=path, hold_out=HoldOut(0.2, 0, 3))
     assert {pair.phrase - n for pair in drawn.pairs} == expected
     assert drawn.phrases_dropped == len(trained) - len(expected)
 
@@ -534,7 +564,7 @@ def test_no_text_of_a_held_out_phrase_is_trained_on_where_there_are_no_segments(
 def test_the_dropped_phrases_are_in_the_losses_metadata(world: World, tmp_path: Path):
     n = len(world.features)
     path = with_segments(world, tmp_path / "phrases.parquet", [[f"country/{row % 12}"] for row in range(n)])
-    dropped = draw(world, phrases=path, share=0.2).phrases_dropped
+    dropped = draw(world, phrases=path, hold_out=HoldOut(0.2, 0, 3)).phrases_dropped
     out = world.align("shared", phrases=path, iterations=1)
     assert table_metadata(out / "losses.parquet")["n_phrases_dropped"] == dropped > 0
     same = with_segments(world, tmp_path / "same.parquet", [["segment/0"]] * n)

@@ -368,6 +368,7 @@ def test_alignment_trains_and_its_adapter_comes_back_unmerged(lm: Path, family: 
         settings=Alignment(
             distance="absolute",
             held_out=1e-9,
+            held_out_features=0,
             samples=100,
             iterations=25,
             batch_size=12,

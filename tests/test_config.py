@@ -67,6 +67,8 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ("alignment.runs.all-l2.target_layer", 7, r"models\.skewed has no analysed layer 7; allowed: 0, 1, 2, 3"),
         ("alignment.runs.all-l2.languages", ["en"], r"the reference en cannot be aligned to itself"),
         ("alignment.runs.ml-l0.tuned_layers", [2], r"tuned_layers \[2\]: only layers 0 to target_layer 0"),
+        ("alignment.runs.ml-l0.inactive", "off", r"ml-l0\.inactive: .*'pre_activation', 'straight_through' or 'none'"),
+        ("alignment.held_out_features", -1, r"alignment\.held_out_features: .*greater than or equal to 0"),
         ("alignment.runs.base", {"target_layer": 0, "languages": ["hi"]}, r"'base' means the model without"),
         (
             "benchmarks.tasks.triviaqa",
@@ -226,6 +228,13 @@ def test_a_part_of_a_section_holds_nothing_else():
         assert part.correction
     alignment = load_study(DEFAULT).alignment
     assert alignment.without("runs").numbers().keys() == alignment.numbers().keys() - {"runs"}
+
+
+def test_the_study_of_paper_a_runs_the_loss_as_printed_beside_the_default():
+    runs = load_study(GEMMA).alignment.runs
+    printed, default = runs["all-l20-as-printed"], runs["all-l20"]
+    assert (printed.inactive, default.inactive) == ("none", None)
+    assert (printed.target_layer, printed.languages) == (default.target_layer, default.languages)
 
 
 def test_schema_and_key_reference_are_up_to_date():

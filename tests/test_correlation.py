@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import pearsonr
+from scipy.stats import pearsonr, permutation_test, spearmanr
 
 from isogloss.config.measures import Statistics
 from isogloss.disparity.correlation import correlate_gap_with_accuracy
@@ -29,7 +29,7 @@ def run(folder, accuracies, gaps=GAPS, langs=LANGS, accuracy_langs=None):
     }
     correlate_gap_with_accuracy(
         language_gap_summary=str(summary), accuracy=str(accuracy), **outputs,
-        reference="en", statistics=Statistics(confidence=0.9, correction="bh"), metadata={},
+        reference="en", statistics=Statistics(confidence=0.9, correction="bh"), seed=0, metadata={},
     )  # fmt: skip
     return {name: read_table(path) for name, path in outputs.items()}
 
@@ -46,6 +46,15 @@ def test_agrees_with_scipy_and_fisher(tmp_path):
         assert row["p"] == pytest.approx(pearsonr(GAPS, values).pvalue)
         z, width = np.arctanh(row["r"]), 1.6448536 / np.sqrt(6 - 3)
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((np.tanh(z - width), np.tanh(z + width)))
+        theirs = spearmanr(GAPS, values)
+        assert row["spearman"] == pytest.approx(theirs.statistic)
+        for name, statistic in (("p_permutation", pearsonr), ("spearman_p", spearmanr)):
+            exact = permutation_test(
+                (values,), lambda order, of=statistic: abs(of(GAPS, order).statistic), permutation_type="pairings",
+                alternative="greater", n_resamples=np.inf, vectorized=False,
+            )  # fmt: skip
+            assert row[name] == pytest.approx(exact.pvalue)
+        assert (row["n_orders"], row["family_size"]) == (720, 2)
     assert table["r"][0] < -0.9
     assert table["p_adjusted"].to_list() == pytest.approx([2 * table["p"][0], table["p"][1]])
     points = tables["gap_accuracy"]
@@ -61,6 +70,8 @@ def test_few_languages(tmp_path):
     assert (three["ci_low"], three["ci_high"]) == (None, None)
     two = run(tmp_path, {"arc": [0.5, 0.4]}, GAPS[:2], LANGS[:2])["gap_accuracy_correlation"].row(0, named=True)
     assert (two["r"], two["p"], two["p_adjusted"], two["n"]) == (None, None, None, 2)
+    assert (two["spearman"], two["spearman_p"], two["p_permutation"], two["n_orders"]) == (None, None, None, 0)
+    assert (three["n_orders"], two["family_size"]) == (6, 0)
 
 
 def test_equal_accuracies_have_no_correlation(tmp_path):

@@ -93,7 +93,7 @@ def test_draws_with_labelled_axes(name):
         "accuracy": ["accuracy (%)"],
         "accuracy_by_teaching": ["accuracy (%)"],
         "gap_accuracy_correlation": ["mean gap over layers (%)", "accuracy (%)"],
-        "alignment_gain": ["activation gain (%)", "mean activation (SAE units)"],
+        "alignment_gain": ["activation gain (%)", "mean activation, all features (SAE units)"],
         "alignment_gain_layers": ["target layer (decoder layer, 0-based)", "retention of the reference (%)"],
         "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
         "selectivity": [
@@ -255,6 +255,25 @@ def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only():
     wanted = tables["alignment_gain"].filter(pl.col("run") == "all-l2")
     both = [*wanted["gain_pct"], *wanted["gain_held_out_pct"]]
     np.testing.assert_allclose(sorted(row[0] for row in drawn), sorted(both))
+
+
+def test_held_out_features_stand_out_and_in_sample_ones_are_grey():
+    frame = make_tables(CONFIG, "skewed")["alignment_gain"].filter(run="all-l2")
+    drawn = errorbars(draw("alignment_gain").axes[0])
+    grey = {row[0] for row in drawn if row[3] == "#8a8a8a"}
+    assert sorted(grey) == pytest.approx(sorted(frame["gain_pct"]))
+    coloured = sorted(row[0] for row in drawn if row[3] != "#8a8a8a")
+    assert coloured == pytest.approx(sorted(frame["gain_held_out_pct"]))
+    own = settings(alignment={"runs": {"printed": {"target_layer": 1, "languages": ["ml", "hi"], "inactive": "none"}}})
+    (title,) = (axes.get_title("left") for axes in draw("alignment_gain", own).axes[:1])
+    assert title == "printed, target layer 1, inactive: none\n12 held-out features"
+
+
+@pytest.mark.parametrize(("languages", "lines"), [(("en", "zh", "es", "ml", "hi", "mr"), 0), (tuple(SHARES)[:7], 1)])
+def test_a_line_is_drawn_from_six_languages_on(languages, lines):
+    config = settings(2, languages)
+    (panel, *_) = draw("gap_accuracy_correlation", config).axes
+    assert sum(len(line.get_xdata()) == 2 for line in panel.lines) == lines
 
 
 def test_undefined_values_leave_gaps_not_errors():

@@ -147,6 +147,19 @@ def test_silent_reference_gives_null(tmp_path):
     assert metadata["study"] == "test"
 
 
+@pytest.mark.parametrize(("active", "defined"), [(4, True), (2, False)])
+def test_resamples_without_an_active_feature_are_left_out_and_counted(tmp_path, active, defined):
+    """Of 30 features `active` fire in the reference: (1 - active / 30)^30 of the resamples have none of them."""
+    silent = pl.when(pl.col("feature") < 7 * active).then("activation").otherwise(0.0).cast(pl.Float32)
+    frames = {lang: frame.with_columns(activation=silent) for lang, frame in planted(layers=(0,)).items()}
+    tables = run(tmp_path, frames, bootstrap=1000)
+    for table in ("language_gap", "group_gap", "language_gap_summary"):
+        row = tables[table].row(-1, named=True)
+        assert row["undefined_replicates"] == pytest.approx(1000 * (1 - active / 30) ** 30, rel=0.6)
+        assert (row["ci_low"] is not None) == defined
+    assert tables["language_gap"]["gap_pct"].null_count() == 0
+
+
 def test_reference_alone_in_its_group(tmp_path):
     table = run(tmp_path, planted(), high_resource=["en"], medium_low_resource=["es", "id", "ml"])["group_gap"]
     without = table.filter(pl.col("variant") == "without_reference")

@@ -107,6 +107,51 @@ def test_ties_have_average_ranks_and_the_first_of_the_highest_is_the_answer(tmp_
     assert (row["positive_transfer"], row["negative_transfer"]) == pytest.approx(naive(answer, *scores.values()))
 
 
+def test_chance_is_the_mean_over_questions_put_in_other_places(tmp_path):
+    """Against a naive twin: the second language's questions shuffled among those with the same right choice."""
+    generator = np.random.default_rng(4)
+    answer = generator.integers(3, size=90)
+    scores = {lang: random_scores(generator, 90) for lang in ("en", "de", "sw")}
+    for lang, share in (("en", 0.7), ("de", 0.5)):
+        easy = generator.random(90) < share
+        scores[lang][easy, answer[easy]] = 0.0
+    scores["sw"][:, 2] += 1.5  # likes a letter
+    scores["de"][:, 2] += 1.0
+    table = run(tmp_path, tables(tmp_path, scores, answer), list(scores), bootstrap=2)["transfer"]
+    strata = [np.flatnonzero(answer == choice) for choice in range(3)]
+    for a, b in (("en", "de"), ("de", "sw"), ("sw", "en")):
+        row, drawn = pair(table, a, b), []
+        for _ in range(1500):
+            order = np.arange(90)
+            for rows in strata:
+                order[rows] = generator.permutation(rows)
+            other = scores[b][order]
+            ranks = [rankdata(its, axis=1).ravel() for its in (scores[a], other)]
+            drawn.append((np.corrcoef(*ranks)[0, 1], *naive(answer, scores[a], other)))
+        error = np.std(drawn, axis=0) / np.sqrt(len(drawn))
+        expected = [row[f"{name}_chance"] for name in MEASURES]
+        assert (np.abs(np.mean(drawn, axis=0) - expected) < 4 * error).all()
+    # A language that always takes one letter is right as often as that letter is, whatever the other does.
+    scores["sw"][:, 2] += 100
+    always = pair(run(tmp_path, tables(tmp_path, scores, answer), list(scores), bootstrap=2)["transfer"], "en", "sw")
+    right = scores["en"].argmax(axis=1) == answer
+    assert always["positive_transfer"] == pytest.approx(np.mean(answer[right] == 2))
+    assert always["positive_transfer_chance"] == pytest.approx(always["positive_transfer"])
+
+
+def test_chance_by_hand(tmp_path):
+    # Right choices 0 0 1 1. en is right in all but the second (takes 1), de in the first and third (else takes 2).
+    answer = np.array([0, 0, 1, 1])
+    en = scores_of_ranks([[4, 3, 2, 1], [3, 4, 2, 1], [3, 4, 2, 1], [3, 4, 2, 1]])
+    de = scores_of_ranks([[4, 3, 2, 1], [3, 2, 4, 1], [3, 4, 2, 1], [2, 3, 4, 1]])
+    row = pair(run(tmp_path, tables(tmp_path, {"en": en, "de": de}, answer), ["en", "de"])["transfer"], "en", "de")
+    # Both right: of the zeros 1 * 1 / 2, of the ones 2 * 1 / 2; never the same wrong choice.
+    assert row["positive_transfer_chance"] == pytest.approx((0.5 + 1.0) / 3)
+    assert row["negative_transfer_chance"] == 0
+    # Ranks less 2.5, summed: zeros en (2, 2, -1, -3), de (2, 0, 1, -3); ones en (1, 3, -1, -3), de (0, 2, 1, -3).
+    assert row["consistency_chance"] == pytest.approx(((4 - 1 + 9) / 2 + (6 - 1 + 9) / 2) / 20)
+
+
 def test_a_case_computed_by_hand(tmp_path):
     # Answers 0 0 1. en predicts 0 1 1 (two right), de 0 1 2 (one right); both choose 1 for the second question.
     answer = np.array([0, 0, 1])
@@ -185,7 +230,7 @@ def test_sums_are_the_same_in_any_chunks(monkeypatch):
     assert Resamples(50, replicates=40, seed=1, task="t").sums(values) == pytest.approx(whole, rel=1e-14)
 
 
-def test_intervals_are_the_percentiles_of_stats():
+def test_intervals_are_the_percentiles_of_stats(caplog):
     draws = np.random.default_rng(0).normal(size=(4, 101))
     draws[2, 7] = np.nan
     columns = with_intervals("x", draws, 0.9)
@@ -194,6 +239,9 @@ def test_intervals_are_the_percentiles_of_stats():
         got = (columns["x_low"][number], columns["x_high"][number])
         assert got == pytest.approx((np.nan, np.nan) if low is None else (low, high), nan_ok=True)
     assert np.isnan(with_intervals("x", draws[:, :1], 0.9)["x_low"]).all()
+    assert "x: in 1 of 4 intervals some resamples are undefined and left out, 1 of 100 at most" in caplog.text
+    draws[2, 0], draws[1, 1:7] = np.nan, np.nan  # the estimate itself; more than a twentieth
+    assert np.isnan(with_intervals("x", draws, 0.9)["x_high"]).tolist() == [False, True, True, False]
 
 
 def test_intervals_cover_the_consistency_of_the_population_as_often_as_they_say():

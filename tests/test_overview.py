@@ -11,7 +11,7 @@ from jinja2 import Environment
 
 from isogloss.languages import language
 from isogloss.report import wanted
-from isogloss.report.findings import bilingual, disparity, similarity
+from isogloss.report.findings import alignment, bilingual, disparity, similarity
 from isogloss.report.findings.planted import equal_shares, planted
 from isogloss.report.findings.reciprocal import reciprocal_gap
 from isogloss.report.page.markup import safe
@@ -65,8 +65,18 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert f"mean over layers: Hindi, {largest['mean_gap_pct']:.1f} %" in text
     english = tables["accuracy"].row(0, named=True)
     assert f"ARC-Challenge: English {100 * english['accuracy']:.1f} %" in text
-    assert "English retains 94.0 % (95 % interval 92.5 to 95.5 %)" in text
-    assert "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages: languages with a larger gap are the less" in text
+    assert (
+        "English retains 96.0 % (95 % interval 93.0 to 98.5 %) on held-out features, 94.0 % (95 % interval 92.5 to"
+        " 95.5 %) on all."
+    ) in text
+    assert "all-l2 (target layer 2): gain of 12 features held out of training: from" in text
+    assert "In-sample, all 50 features: from" in text
+    assert (
+        "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages (p = 0.002 over 10,000 random orders of them;"
+        " Spearman's ρ −0.85, p = 0.004): languages with a larger gap are the less"
+    ) in text
+    section = text.split("Activation gap", 1)[1]
+    assert section.strip().startswith("Over the 126 ways to split these languages into 4 high- and 5 medium-to-low")
     assert "148 duplicates dropped, 3,200 phrases kept" in text
     assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
     assert "of Skewed shares is, with English left out, larger in 4, smaller in 0 and not told apart in 0 of 4" in text
@@ -237,11 +247,12 @@ def test_trend_with_the_planted_shares(slope, trend):
 def test_correlation_verdict(r, low, high, verdict):
     frame = pl.DataFrame(
         {"task": ["arc"], "r": [r], "ci_low": [low], "ci_high": [high], "p": [0.1], "p_adjusted": [0.01], "n": [9]}
+        | {"p_permutation": [0.1], "spearman": [r], "spearman_p": [0.1], "n_orders": [10_001], "family_size": [3]}
     )
     assert verdict in disparity.correlation({"gap_accuracy_correlation": frame}, CONTEXT)[0]
     corrected = frame.with_columns(p_adjusted=pl.lit(0.08))
     reserved = disparity.correlation({"gap_accuracy_correlation": corrected}, CONTEXT)[0]
-    assert ("does not outlast the correction" in reserved) == (verdict != "no relation is shown")
+    assert ("does not outlast the correction over 3 tasks" in reserved) == (verdict != "no relation is shown")
 
 
 @pytest.mark.parametrize(
@@ -254,7 +265,7 @@ def test_what_held_out_features_show_follows_their_interval(tables, shift, verdi
         held_out_ci_low=pl.lit(3.0 + shift),
         held_out_ci_high=pl.lit(15.0 + shift),
     )
-    single = disparity.alignment({"alignment_gain": gain}, CONTEXT)[-1]
+    single = alignment.alignment({"alignment_gain": gain}, CONTEXT)[-1]
     assert verdict in single
 
 
@@ -357,7 +368,7 @@ def test_undefined_values_are_named(tables):
     empty = tables["group_gap"].with_columns(gap_pct=nothing, ci_low=nothing, ci_high=nothing)
     assert "No layer has a gap" in disparity.group_gap({"group_gap": empty}, CONTEXT)[0]
     gain = tables["alignment_gain"].with_columns(gain_pct=nothing)
-    assert "no gain is defined" in disparity.alignment({"alignment_gain": gain}, CONTEXT)[0]
+    assert "no gain is defined" in alignment.alignment({"alignment_gain": gain}, CONTEXT)[0]
     assert number(-0.04) == "0.0"
 
 

@@ -95,7 +95,8 @@ def test_the_study_changes_in_paths_and_sizes_only(built: Path) -> None:
     before, after = dict(leaves(yaml.safe_load(STUDY.read_text()))), dict(leaves(config))
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     sizes = {"feature_stride", "per_feature", "records", "token_budget", "layers_per_job", "bootstrap", "iterations"}
-    sizes |= {"samples", "batch_size", "resume_every", "shots", "questions", "features", "layers", "folder"}
+    sizes |= {"samples", "batch_size", "resume_every", "held_out_features", "shots", "questions"}
+    sizes |= {"features", "layers", "folder"}
     left = {path for path in changed if path[-1] not in sizes and path[:1] != ("languages",)}
     left = {path for path in left if not {"architecture", "runs"} & set(path)}
     assert left == set()

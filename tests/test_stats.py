@@ -14,6 +14,7 @@ from isogloss.stats import (
     percent_below,
     percentile_interval,
     proportion_interval,
+    undefined_replicates,
 )
 
 
@@ -91,8 +92,18 @@ def test_same_seed_same_bits():
     assert not (one == other).any()
 
 
-def test_interval_is_undefined_with_an_undefined_replicate():
+def test_undefined_replicates_are_left_out_and_counted_up_to_a_twentieth():
+    replicates = np.random.default_rng(0).normal(size=1000)
+    whole = percentile_interval(replicates, 0.9)
+    assert whole == tuple(np.quantile(replicates, [(1 - 0.9) / 2, (1 + 0.9) / 2]).tolist())  # bit for bit
+    for undefined, value in ((1, np.nan), (50, np.inf), (51, np.nan)):
+        some = replicates.copy()
+        some[:undefined] = value
+        left = percentile_interval(some, 0.9)
+        assert left == (percentile_interval(replicates[undefined:], 0.9) if undefined < 51 else (None, None))
+        assert undefined_replicates(replicates, some) == undefined
     assert percentile_interval(np.array([1.0, np.nan, 2.0]), 0.95) == (None, None)
+    assert percentile_interval(np.empty(0), 0.95) == (None, None)
 
 
 def test_percent_below():

@@ -88,6 +88,7 @@ rule gain:
         adapted=in_folders(gain_adapted),
     output:
         alignment_gain="results/{model}/tables/alignment_gain.parquet",
+        alignment_retention="results/{model}/tables/alignment_retention.parquet",
     log:
         "results/{model}/logs/gain.log",
     benchmark:
@@ -103,6 +104,7 @@ rule gain:
         adapted=gain_adapted,
         target_layers={run: settings.target_layer for run, settings in RUNS.items()},
         held_out=STUDY.alignment.held_out,
+        held_out_features=STUDY.alignment.held_out_features,
         minimum_phrases=STUDY.gap.minimum_phrases,
     message:
         "Compute gain and retention of the alignment of {wildcards.model}"

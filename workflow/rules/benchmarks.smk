@@ -168,6 +168,7 @@ rule correlation:
     params:
         **sections(statistics=STUDY.statistics.only("confidence", "correction")),
         code=code("correlation"),
+        seed=STUDY.seed,
         reference=REFERENCE,
     message:
         "Correlate gap and accuracy of {wildcards.model} over languages"

@@ -1,7 +1,7 @@
 # How strongly SAE features fire in each language (paper A, sec. 2.4 and 2.5).
 #   in:  language model, adapter, SAEs, translations; parallel segments, where there are any
-#   out: own-feature activations a block of layers and language, gap tables and their controls; codes of the same texts a
-#        block of layers and language, the gap chosen both ways
+#   out: own-feature activations a block of layers and language, gap tables, their controls, inference over languages;
+#        codes of the same texts a block of layers and language, the gap chosen both ways
 
 
 def adapter_languages(adapter):
@@ -191,3 +191,35 @@ rule reciprocal:
         "Compute the gap of {wildcards.model} chosen both ways"
     script:
         "../scripts/reciprocal.py"
+
+
+def tables_by_language(wildcards):
+    """The tables of a model whose measures are compared between the groups, language by language."""
+    made_by = {"language_gap": "gap", "reciprocal_gap": "gap", "similarity": "similarity"}
+    analyses = model_of(wildcards).analyses
+    return [
+        f"results/{wildcards.model}/tables/{table}.parquet"
+        for table, analysis in made_by.items()
+        if analysis in analyses
+    ]
+
+
+rule group_inference:
+    input:
+        tables_by_language,
+    output:
+        "results/{model}/tables/group_inference.parquet",
+    log:
+        "results/{model}/logs/group_inference.log",
+    benchmark:
+        "results/{model}/usage/group_inference.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(languages=STUDY.languages, statistics=STUDY.statistics),
+        code=code("group_inference"),
+        seed=STUDY.seed,
+    message:
+        "Compare the groups of {wildcards.model} over languages"
+    script:
+        "../scripts/group_inference.py"

@@ -9,5 +9,6 @@ with stage(snakemake):
         gap_accuracy=snakemake.output.gap_accuracy,
         reference=snakemake.params.reference,
         statistics=snakemake.params.statistics,
+        seed=snakemake.params.seed,
         metadata=provenance(snakemake),
     )

@@ -1,8 +1,10 @@
 from isogloss.disparity.gain import measure_gain
+from isogloss.disparity.holdout import HoldOut
 from isogloss.stage import provenance, stage
 
 with stage(snakemake):
-    base, adapted = snakemake.params.base, snakemake.params.adapted
+    params = snakemake.params
+    base, adapted = params.base, params.adapted
     measure_gain(
         base=list(base),
         base_langs=list(base.values()),
@@ -10,11 +12,12 @@ with stage(snakemake):
         adapted_runs=[run for run, _ in adapted.values()],
         adapted_langs=[lang for _, lang in adapted.values()],
         alignment_gain=snakemake.output.alignment_gain,
-        target_layers=snakemake.params.target_layers,
-        reference=snakemake.params.reference,
-        held_out=snakemake.params.held_out,
-        minimum_phrases=snakemake.params.minimum_phrases,
-        statistics=snakemake.params.statistics,
-        seed=snakemake.params.seed,
+        alignment_retention=snakemake.output.alignment_retention,
+        target_layers=params.target_layers,
+        reference=params.reference,
+        hold_out=HoldOut(params.held_out, params.held_out_features, params.seed),
+        minimum_phrases=params.minimum_phrases,
+        statistics=params.statistics,
+        seed=params.seed,
         metadata=provenance(snakemake),
     )

@@ -22,6 +22,7 @@ class Interval(NamedTuple):
 
 
 UNDEFINED = Interval(None, None)
+MOST_UNDEFINED = 0.05  # share of the replicates that an interval may do without
 
 
 def hierarchical_mean(
@@ -136,11 +137,26 @@ def student_interval(mean: float | None, sd: float | None, n: int, confidence: f
 
 
 def percentile_interval(replicates: Float[np.ndarray, " replicates"], confidence: float) -> Interval:
-    """Percentile interval of bootstrap replicates; undefined if any replicate is (a zero denominator, say)."""
-    if not len(replicates) or not np.isfinite(replicates).all():
+    """Percentile interval of bootstrap replicates; those that are undefined (a zero denominator, say) are left out.
+
+    There is none where more than `MOST_UNDEFINED` of them are: what is left is no sample of all draws.
+    `undefined_replicates` counts them.
+    """
+    defined = replicates[np.isfinite(replicates)]
+    if not len(defined) or len(replicates) - len(defined) > MOST_UNDEFINED * len(replicates):
         return UNDEFINED
-    low, high = np.quantile(replicates, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def undefined_replicates(*series: Float[np.ndarray, " _"]) -> int:
+    """How many replicates are undefined in that of the series where most are."""
+    return max(int((~np.isfinite(one)).sum()) for one in series)
+
+
+def family_size(p_values: Sequence[float | None]) -> int:
+    """How many tests `adjust` corrects together."""
+    return sum(p is not None for p in p_values)
 
 
 def adjust(p_values: Sequence[float | None], method: Literal["holm", "bh"]) -> list[float | None]:

@@ -9,7 +9,7 @@ import polars as pl
 from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError, made_again
 from isogloss.sources.world.facts import TEACHINGS
-from isogloss.stats import Paired, adjust, mcnemar, paired_difference_interval, proportion_interval
+from isogloss.stats import Paired, adjust, family_size, mcnemar, paired_difference_interval, proportion_interval
 from isogloss.tables import read_table, table_metadata, write_table
 from isogloss.tables.contract import ACCURACY
 
@@ -38,7 +38,7 @@ def measure_accuracy(
     intervals are Wilson's; chance is what drawing lots gets, the mean of 1 / number of choices. For
     adapters, difference is the accuracy less that of the base on the same questions, with Newcombe's
     interval for paired proportions, the p-value of McNemar's exact test, and that corrected over all
-    adapters, tasks and languages; null for the base.
+    adapters, tasks and languages (`family_size` tests); null for the base.
 
     `left_out` are the study's languages that a task lacks, by task. The metadata have them, and by task whether all
     languages were asked the same questions (`parallel`): if not, they are compared as samples of their own.
@@ -65,12 +65,16 @@ def measure_accuracy(
         rows.append(row)
     corrected = adjust([row.get("p") for row in rows], statistics.correction)
     table = pl.DataFrame(
-        [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)],
+        [
+            row | {"p_adjusted": p, "family_size": family_size(corrected)}
+            for row, p in zip(rows, corrected, strict=True)
+        ],
         schema={
             **dict.fromkeys(["adapter", "task", "lang", "metric"], pl.String),
             **dict.fromkeys(["accuracy", *_FLOATS], pl.Float64),
             "n": pl.Int32,
             "chance": pl.Float64,
+            "family_size": pl.Int32,
         },
     )
     write_table(accuracy, table, {**metadata, **about}, ACCURACY)

@@ -11,6 +11,7 @@ from isogloss.languages import in_order
 
 OkapiTask = Literal["arc", "hellaswag", "mmlu"]
 OKAPI = get_args(OkapiTask)
+Inactive = Literal["pre_activation", "straight_through", "none"]
 
 
 class Languages(Section):
@@ -170,6 +171,9 @@ class AlignmentRun(Section):
     tuned_layers: Literal["up_to_target"] | list[int] = Field(
         default="up_to_target", description="decoder layers that get LoRA matrices"
     )
+    inactive: Inactive | None = Field(
+        default=None, description="as alignment.inactive, for this run alone; absent: as there"
+    )
     benchmark: list[str] | None = Field(
         default=None, description="languages to benchmark with this adapter; absent: all analysed languages"
     )
@@ -198,7 +202,7 @@ class Alignment(Section):
     weight: Annotated[float, Field(ge=0)] = Field(
         default=1.0, description="lambda, weight of the reference-retention term"
     )
-    inactive: Literal["pre_activation", "straight_through", "none"] = Field(
+    inactive: Inactive = Field(
         default="pre_activation",
         description="gradient where the feature is off in the translation: through its pre-activation, straight"
         " through the threshold, or none (the formula as printed)",
@@ -210,7 +214,11 @@ class Alignment(Section):
     )
     held_out: Fraction = Field(
         default=0.1,
-        description="share of features that no run trains on, nor on their texts; their gain is shown apart",
+        description="share of features that no run trains on, nor on their texts; their gain comes first",
+    )
+    held_out_features: Annotated[int, Field(ge=0)] = Field(
+        default=100,
+        description="at least so many features with phrases are held out a layer, as far as half of those there are",
     )
     samples: Positive = Field(default=2000, description="pairs of phrase and translation drawn for training")
     iterations: Positive = Field(default=150, description="optimiser steps")

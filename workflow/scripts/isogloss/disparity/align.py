@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from isogloss.config.measures import Alignment, AlignmentRun, Compute
 from isogloss.disparity.alignment import LossSettings, PairLosses, accumulate_gradient, require_finite
+from isogloss.disparity.holdout import HoldOut
 from isogloss.disparity.training_pairs import batch_rows, draw_pairs, recorded_on_phrases, tokenized
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import save_adapter, with_lora
@@ -56,7 +57,7 @@ def align(
 
     Reads the target layer's `sae`, `phrases` (the tables that hold it) and `translations` (one table for
     each of the run's languages), and with `recorded="phrase"` the base model's `reference_activations`. Only
-    phrases of the target layer take part whose feature is not `held_out` and that share no text with one
+    phrases of the target layer take part whose feature is not held out (`holdout`) and that share no text with one
     whose feature is; how many were dropped for their text is in the metadata of `losses`
     (`n_phrases_dropped`), and how many pairs of the others have no translation (`n_untranslated`). `samples`
     pairs (phrase, language) are drawn without replacement, all if there are fewer, and shuffled anew each
@@ -73,7 +74,8 @@ def align(
     Raises `IsoglossError` for lacking or empty texts, no phrase to train on, unknown target modules,
     and a loss that is not finite (naming step, layer, language and phrase).
     """
-    loss = LossSettings(settings.distance, settings.weight, settings.inactive, settings.detach_reference)
+    inactive = run.inactive or settings.inactive
+    loss = LossSettings(settings.distance, settings.weight, inactive, settings.detach_reference)
     layer, iterations, rate = run.target_layer, settings.iterations, settings.learning_rate
     recorded = None
     if settings.recorded == "phrase":
@@ -81,12 +83,12 @@ def align(
             raise IsoglossError(
                 "alignment.recorded is 'phrase': the base model's activations are needed, none were given"
             )
-        recorded = recorded_on_phrases(reference_activations, layer, settings.inactive)
+        recorded = recorded_on_phrases(reference_activations, layer, inactive)
     drawn, dropped, untranslated = draw_pairs(
         phrases=phrases,
         translations=dict(zip(run.languages, translations, strict=True)),
         layer=layer,
-        share=settings.held_out,
+        hold_out=HoldOut(settings.held_out, settings.held_out_features, seed),
         samples=settings.samples,
         seed=seed,
         recorded=recorded,

@@ -9,7 +9,8 @@ import polars as pl
 
 from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
-from isogloss.stats import adjust, pearson
+from isogloss.permutation import order_test
+from isogloss.stats import adjust, family_size, pearson
 from isogloss.tables import read_table, write_table
 from isogloss.tables.contract import GAP_ACCURACY_CORRELATION
 
@@ -24,14 +25,18 @@ def correlate_gap_with_accuracy(
     gap_accuracy: str,
     reference: str,
     statistics: Statistics,
+    seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write, per task, Pearson's r of the languages' mean gap and base accuracy (paper A, Figs. 9 to 11).
 
     Languages are the points: those that have the task. The reference is left out, its gap is zero by definition.
     `gap_accuracy` gets the points (task, lang, mean_gap_pct, accuracy), `gap_accuracy_correlation`
-    r, Fisher's interval, p, and p corrected over the tasks. The interval is null for fewer than four
-    languages, r and p for fewer than three or where all gaps or all accuracies are equal.
+    r, Fisher's interval, p, and p corrected over the tasks (`family_size` tests). Beside them Spearman's rho
+    (`spearman`), and for both a p that asks no normal distribution (`p_permutation`, `spearman_p`): the share of
+    `n_orders` orders of the accuracies with a correlation as large in size, all orders of up to 8 languages, else
+    10,000 drawn with `seed`. The interval is null for fewer than four languages, the correlations and their p for fewer
+    than three or where all gaps or all accuracies are equal.
 
     Raises `IsoglossError` if a language of a task has no gap.
     """
@@ -53,11 +58,15 @@ def correlate_gap_with_accuracy(
         if lacking := sorted(set(gaps["lang"]) - set(points["lang"])):
             logger.warning("task %s: not in %s, whose gap is left out", task, ", ".join(lacking))
         gap, score = points["mean_gap_pct"].to_numpy(), points["accuracy"].to_numpy()
-        rows.append({"task": task, **_pearson(gap, score, statistics.confidence)})
+        p, rho, rho_p, orders = order_test(gap, score, (seed, len(gap)))
+        by_order = {"p_permutation": p, "spearman": rho, "spearman_p": rho_p, "n_orders": orders}
+        rows.append({"task": task, **_pearson(gap, score, statistics.confidence), **by_order})
     corrected = adjust([row["p"] for row in rows], statistics.correction)
-    numbers = dict.fromkeys(["r", "ci_low", "ci_high", "p", "p_adjusted"], pl.Float64)
+    names = ["r", "ci_low", "ci_high", "p", "p_adjusted", "p_permutation", "spearman", "spearman_p"]
+    tested = {"family_size": family_size(corrected)}
     table = pl.DataFrame(
-        [row | {"p_adjusted": p} for row, p in zip(rows, corrected, strict=True)], schema_overrides=numbers
+        [row | {"p_adjusted": p} | tested for row, p in zip(rows, corrected, strict=True)],
+        schema_overrides=dict.fromkeys(names, pl.Float64) | {"family_size": pl.Int32, "n_orders": pl.Int32},
     )
     write_table(gap_accuracy_correlation, table, metadata, GAP_ACCURACY_CORRELATION)
     write_table(gap_accuracy, pairs.select("task", "lang", "mean_gap_pct", "accuracy"), metadata)

@@ -1,7 +1,7 @@
-"""What alignment did to the activations: gain of each language, retention of the reference."""
+"""What alignment did to the activations: gain of each language, retention of the reference under each."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +9,30 @@ import polars as pl
 from jaxtyping import Float
 
 from isogloss.config.measures import Statistics
-from isogloss.disparity.holdout import held_out_mask
+from isogloss.disparity.holdout import HoldOut, held_out_features
 from isogloss.disparity.parallel import ParallelLayer, by_language, parallel_layers
 from isogloss.errors import IsoglossError
-from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, or_none, percentile_interval
+from isogloss.stats import (
+    hierarchical_bootstrap,
+    hierarchical_mean,
+    or_none,
+    percentile_interval,
+    undefined_replicates,
+)
 from isogloss.tables import write_table
-from isogloss.tables.contract import ALIGNMENT_GAIN
+from isogloss.tables.contract import ALIGNMENT_GAIN, ALIGNMENT_RETENTION
 
 logger = logging.getLogger(__name__)
 
-_FLOATS = (
+_INTEGERS: tuple[str, ...] = (
+    "layer",
+    "target_layer",
+    "n_features",
+    "n_phrases",
+    "n_features_held_out",
+    "undefined_replicates",
+)
+_FLOATS: tuple[str, ...] = (
     "before",
     "after",
     "gain_pct",
@@ -31,6 +45,8 @@ _FLOATS = (
     "held_out_ci_low",
     "held_out_ci_high",
     "retention_held_out_pct",
+    "retention_held_out_ci_low",
+    "retention_held_out_ci_high",
 )
 
 
@@ -42,15 +58,16 @@ def measure_gain(
     adapted_runs: Sequence[str],
     adapted_langs: Sequence[str],
     alignment_gain: str,
+    alignment_retention: str,
     target_layers: Mapping[str, int],
     reference: str,
-    held_out: float,
+    hold_out: HoldOut,
     minimum_phrases: int,
     statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write the gain and retention of every alignment run (paper A, eq. A5; Tables 5 to 8; Figs. 4, 5).
+    """Write gain and retention of every alignment run (paper A, eq. A5; Tables 5 to 8; Figs. 4, 5).
 
     `base` and `adapted` are activation tables, each with its language, the latter with its run too.
     Means are the gap's: over features of the mean over a feature's phrases.
@@ -58,22 +75,27 @@ def measure_gain(
     - gain_pct = 100 (after - before) / before;
     - retention_pct = 100 after / before of the reference, the same on all rows of a run and layer.
 
-    These columns are of all features of the layer, as in the paper. At the run's target layer the
-    *_held_out columns are of the features that were held out of training (`held_out`, the share),
-    whose texts it never saw either: what carries over to the unseen. At other layers no feature was
-    trained on, though its texts may have been, and these columns are null.
+    The headline is of the features that were held out of training (`hold_out`), whose texts it never saw either: what
+    carries over to the unseen. These are the *_held_out columns, at the run's target layer; at other layers no feature
+    was trained on, though its texts may have been, and they are null. The other columns are of all features of the
+    layer, as in the paper: in-sample, since most of them were trained on.
+
+    `alignment_retention` has the reference's retention at the target layer under each language's pairs (Table 6): over
+    the phrases that have a translation into that language, whether or not into the others. Where every phrase has
+    them all, the languages of a run do not differ.
 
     Intervals bootstrap features, then phrases, before and after and all languages sharing the
-    resamples. A mean of zero before gives null percentages. A phrase without a translation in one of the
-    run's languages, before or after, is left out in all; `n_phrases` counts those that are used, the
-    metadata those that are left out, by run and layer (`n_untranslated`). Memory holds one layer's
-    activations of a run, eight bytes a phrase, language and adapter.
+    resamples; `undefined_replicates` are those whose mean before is zero. A mean of zero before gives null
+    percentages. In `alignment_gain` a phrase without a translation in one of the run's languages, before or after, is
+    left out in all; `n_phrases` counts those that are used, the metadata those that are left out, by run and layer
+    (`n_untranslated`). Memory holds one layer's activations of a run, eight bytes a phrase, language and adapter.
 
     Raises `IsoglossError` if a run lacks the reference, or the base a run's language, and as
     `parallel_layers`.
     """
     before_paths = by_language(base, base_langs)
     rows: list[dict[str, Any]] = []
+    retained: list[dict[str, Any]] = []
     n_untranslated: dict[str, dict[int, int]] = {}
     confidence = statistics.confidence
     for run, target_layer in target_layers.items():
@@ -91,7 +113,7 @@ def measure_gain(
             n_untranslated[run][part.layer] = part.n_untranslated
             unseen = np.zeros(len(part.features), dtype=bool)
             if part.layer == target_layer:
-                unseen = held_out_mask(part.layer, part.features, held_out, seed)
+                unseen = _unseen(part, hold_out)
                 if not unseen.any():
                     logger.warning("run %s, layer %d: no feature is held out", run, part.layer)
             key = {
@@ -107,7 +129,9 @@ def measure_gain(
             held = _estimates(part, unseen, statistics.bootstrap, seed)
             for row, lang in enumerate(names):
                 rows.append({**key, "lang": lang} | _columns(whole, held, row, names.index(reference), confidence))
-    integers = dict.fromkeys(["layer", "target_layer", "n_features", "n_phrases", "n_features_held_out"], pl.Int32)
+        pairs = _pairs(before_paths, after_paths, reference, target_layer, minimum_phrases)
+        retained += [{"run": run} | _retention(part, lang, hold_out, statistics, seed) for lang, part in pairs]
+    integers = dict.fromkeys(_INTEGERS, pl.Int32)
     floats = dict.fromkeys(_FLOATS, pl.Float64)
     write_table(
         alignment_gain,
@@ -115,6 +139,45 @@ def measure_gain(
         {**metadata, "n_untranslated": n_untranslated},
         ALIGNMENT_GAIN,
     )
+    frame = pl.DataFrame(retained, infer_schema_length=None)
+    write_table(alignment_retention, frame, metadata, ALIGNMENT_RETENTION)
+
+
+def _unseen(part: ParallelLayer, hold_out: HoldOut) -> np.ndarray:
+    """Which phrases are of held-out features: of all that have phrases, as training has them."""
+    return np.isin(part.features, held_out_features(part.layer, part.with_phrases, hold_out))
+
+
+def _pairs(
+    before: Mapping[str, list[str]], after: Mapping[str, list[str]], reference: str, layer: int, minimum_phrases: int
+) -> Iterator[tuple[str, ParallelLayer]]:
+    """A layer's phrases that a language has, for each of a run; series: reference, language, before, then after."""
+    for lang in after:
+        if lang != reference:
+            series = [before[reference], before[lang], after[reference], after[lang]]
+            for part in parallel_layers(series, [reference, lang] * 2, ["activation"], minimum_phrases, only=layer):
+                yield lang, part
+
+
+def _retention(part: ParallelLayer, lang: str, hold_out: HoldOut, statistics: Statistics, seed: int) -> dict[str, Any]:
+    """The reference's retention under the pairs of a language."""
+    unseen = _unseen(part, hold_out)
+    columns: dict[str, Any] = {"layer": part.layer, "lang": lang}
+    undefined = []
+    for name, interval, chosen in (
+        ("retention_held_out_pct", "held_out_ci", unseen),
+        ("retention_pct", "ci", np.ones_like(unseen)),
+    ):
+        kept = _percent_kept(_estimates(part, chosen, statistics.bootstrap, seed), 0)
+        low, high = percentile_interval(kept[1:], statistics.confidence)
+        columns |= {name: or_none(kept[0]), f"{interval}_low": low, f"{interval}_high": high}
+        undefined.append(kept[1:])
+    sizes = {"n_features_held_out": part.features[unseen], "n_features": part.features}
+    return columns | {
+        **{name: len(np.unique(features)) for name, features in sizes.items()},
+        "n_phrases": len(part.features),
+        "undefined_replicates": undefined_replicates(*undefined),
+    }
 
 
 def _estimates(
@@ -143,8 +206,9 @@ def _columns(
     confidence: float,
 ) -> dict[str, Any]:
     gain, retention = _percent_kept(whole, row) - 100, _percent_kept(whole, origin)
-    gain_held = _percent_kept(held, row) - 100
-    intervals = [percentile_interval(of[1:], confidence) for of in (gain, retention, gain_held)]
+    gain_held, retention_held = _percent_kept(held, row) - 100, _percent_kept(held, origin)
+    series = [one[1:] for one in (gain, retention, gain_held, retention_held)]
+    intervals = [percentile_interval(one, confidence) for one in series]
     return {
         "before": or_none(whole[0, 0, row]),
         "after": or_none(whole[0, 1, row]),
@@ -157,5 +221,8 @@ def _columns(
         "gain_held_out_pct": or_none(gain_held[0]),
         "held_out_ci_low": intervals[2].low,
         "held_out_ci_high": intervals[2].high,
-        "retention_held_out_pct": or_none(_percent_kept(held, origin)[0]),
+        "retention_held_out_pct": or_none(retention_held[0]),
+        "retention_held_out_ci_low": intervals[3].low,
+        "retention_held_out_ci_high": intervals[3].high,
+        "undefined_replicates": undefined_replicates(*series),
     }

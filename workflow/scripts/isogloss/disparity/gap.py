@@ -14,12 +14,14 @@ from isogloss.disparity.parallel import ParallelLayer, by_language, parallel_lay
 from isogloss.errors import IsoglossError
 from isogloss.stats import (
     adjust,
+    family_size,
     group_means,
     hierarchical_bootstrap,
     hierarchical_mean,
     or_none,
     percent_below,
     percentile_interval,
+    undefined_replicates,
 )
 from isogloss.tables import write_table
 from isogloss.tables.contract import GROUP_GAP, LANGUAGE_GAP
@@ -52,16 +54,17 @@ def measure_gap(
     layer (`n_untranslated`).
 
     - language_gap: 100 (A_reference - A_lang) / A_reference, with the p-value of a t-test of the
-      features' paired differences, plain (p) and corrected over layers and languages (p_adjusted);
-      both are null for the reference;
+      features' paired differences, plain (p) and corrected over layers and languages (p_adjusted, of
+      `family_size` tests); both are null for the reference;
     - group_gap: the same between the means of the groups' languages, with the reference in the
       high-resource group and without it;
     - group_activation: the groups' means, their languages weighted equally;
     - language_gap_summary: mean and standard deviation of a language's gap over the layers.
 
     Intervals are percentiles of a bootstrap over features, then phrases; all languages share the
-    resamples. A layer whose reference mean is zero has null gaps, is left out of the summary, and is
-    named in the tables' metadata (`layers_without_gap`).
+    resamples, and those in which the reference is silent are left out (`undefined_replicates`). What the groups'
+    difference says of languages at large is in `group_inference`. A layer whose reference mean is zero has null gaps,
+    is left out of the summary, and is named in the tables' metadata (`layers_without_gap`).
 
     Memory holds one layer's activations (eight bytes a phrase and language, a few times over) and the
     resamples' means.
@@ -116,7 +119,8 @@ def measure_gap(
     notes = {**metadata, "layers_without_gap": without_gap, "n_untranslated": n_untranslated}
     corrected = adjust([row["p"] for row in language_rows], statistics.correction)
     frame = pl.DataFrame(language_rows, schema_overrides=_NULLABLE, infer_schema_length=None)
-    frame = frame.with_columns(pl.Series("p_adjusted", corrected, dtype=pl.Float64))
+    tested = pl.lit(family_size(corrected), pl.Int32)
+    frame = frame.with_columns(pl.Series("p_adjusted", corrected, dtype=pl.Float64), family_size=tested)
     write_table(language_gap, frame, notes, LANGUAGE_GAP)
     for path, rows, contract in ((group_gap, group_rows, GROUP_GAP), (group_activation, activation_rows, None)):
         frame = pl.DataFrame(rows, schema_overrides=_NULLABLE, infer_schema_length=None)
@@ -139,8 +143,9 @@ def _mean(estimates: Float[np.ndarray, "estimates langs"], members: Sequence[int
 
 
 def _with_interval(name: str, estimates: Float[np.ndarray, " estimates"], confidence: float) -> dict[str, Any]:
-    interval = percentile_interval(estimates[1:], confidence)
-    return {name: or_none(estimates[0]), "ci_low": interval.low, "ci_high": interval.high}
+    low, high = percentile_interval(estimates[1:], confidence)
+    undefined = {"undefined_replicates": undefined_replicates(estimates[1:])}
+    return {name: or_none(estimates[0]), "ci_low": low, "ci_high": high} | undefined
 
 
 def _p_values(part: ParallelLayer, origin: int) -> list[float | None]:
@@ -166,12 +171,12 @@ def _summary(names: list[str], gaps: list[Float[np.ndarray, "estimates langs"]],
     for row, lang in enumerate(names):
         of_layers = np.array([gap[:, row] for gap in gaps])
         if not gaps:
-            means = {"mean_gap_pct": None, "ci_low": None, "ci_high": None}
+            means = {"mean_gap_pct": None, "ci_low": None, "ci_high": None, "undefined_replicates": 0}
         else:
             means = _with_interval("mean_gap_pct", of_layers.mean(axis=0), confidence)
         spread = float(of_layers[:, 0].std(ddof=1)) if len(gaps) > 1 else None
         rows.append({"lang": lang, **means, "std_gap_pct": spread, "n_layers": len(gaps)})
     nullable = dict.fromkeys(["mean_gap_pct", "std_gap_pct", "ci_low", "ci_high"], pl.Float64)
     return pl.DataFrame(rows, schema_overrides=nullable).select(
-        "lang", "mean_gap_pct", "std_gap_pct", "n_layers", "ci_low", "ci_high"
+        "lang", "mean_gap_pct", "std_gap_pct", "n_layers", "ci_low", "ci_high", "undefined_replicates"
     )

@@ -18,6 +18,7 @@ from isogloss.stats import (
     hierarchical_mean,
     or_none,
     percentile_interval,
+    undefined_replicates,
 )
 from isogloss.tables import write_table
 
@@ -91,6 +92,7 @@ def measure_controls(
                 interval = percentile_interval(estimates[1:, row], confidence)
                 record[f"{kind}_pct"] = or_none(estimates[0, row])
                 record[f"{kind}_ci_low"], record[f"{kind}_ci_high"] = interval
+            draws = [estimates[1:, row] for estimates in gaps.values()]
             record["token_ratio"] = float((tokens[row] / tokens[origin]).mean())
             record["characters_per_token"] = float(characters[row].sum() / tokens[row].sum())
             if scale == 0:
@@ -109,12 +111,13 @@ def measure_controls(
             if good.any():
                 pair = own[[origin, row]][:, good]
                 estimates = _relative_gap(pair[0], pair, part.features[good], 0, bootstrap, (seed, part.layer))[:, 1]
+                draws.append(estimates[1:])
                 record |= zip(
                     _GOOD, (or_none(estimates[0]), *percentile_interval(estimates[1:], confidence)), strict=True
                 )
-            record["n"] = len(part.features)
+            record |= {"undefined_replicates": undefined_replicates(*draws), "n": len(part.features)}
             rows.append(record)
-    integers = {"layer": pl.Int32, "n": pl.Int32, "n_good_translation": pl.Int32}
+    integers = dict.fromkeys(["layer", "n", "n_good_translation", "undefined_replicates"], pl.Int32)
     numbers = {name: pl.Float64 for name in rows[0] if name not in ("lang", *integers)}
     write_table(
         activation_controls,

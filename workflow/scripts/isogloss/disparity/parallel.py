@@ -23,6 +23,7 @@ class ParallelLayer(NamedTuple):
     values: Float[np.ndarray, "columns series phrases"]
     optional: Float[np.ndarray, "optional series phrases"]  # NaN where a series has none
     n_untranslated: int  # phrases left out, because a series has no values for them
+    with_phrases: Int[np.ndarray, " features"]  # the layer's features that have phrases, those left out among them
 
 
 def by_language(paths: Sequence[str], langs: Sequence[str]) -> dict[str, list[str]]:
@@ -40,14 +41,16 @@ def parallel_layers(
     minimum_phrases: int = 1,
     *,
     optional: Sequence[str] = (),
+    only: int | None = None,
 ) -> Iterator[ParallelLayer]:
     """Each layer of the activation tables in `series` (for each its paths, a path a block of layers).
 
     `langs` names the language of each series. A phrase that any series has no value for in one of
     `columns` (null: no usable translation) is left out of all and counted; then features with fewer than
-    `minimum_phrases` phrases are left out. `optional` columns may be null. One layer's columns are held
-    at a time (eight bytes a phrase, column and series), whatever the number of layers; the order of rows
-    in the files does not matter, though only where they stand layer by layer is each read once.
+    `minimum_phrases` phrases are left out. `optional` columns may be null; `only` names the layer to read, where not
+    all are wanted. One layer's columns are held at a time (eight bytes a phrase, column and series), whatever the
+    number of layers; the order of rows in the files does not matter, though only where they stand layer by layer is
+    each read once.
 
     Raises `IsoglossError` if the series lack each other's phrases, a value is not finite, no phrase
     of a layer is left, or no feature of it has enough phrases.
@@ -57,7 +60,7 @@ def parallel_layers(
         for path, layers_there in zip(paths, layers, strict=True):
             if layers_there != layers[0]:
                 raise _not_parallel(path, paths[0])
-        for layer in layers[0]:
+        for layer in layers[0] if only is None else {only} & {*layers[0]}:
             frames = [_read(path, layer, [*columns, *optional]) for path in paths]
             keys = frames[0].select(_KEYS)
             for path, frame in zip(paths, frames, strict=True):
@@ -86,6 +89,7 @@ def parallel_layers(
                 values=_stack(frames, columns, kept),
                 optional=_stack(frames, optional, kept),
                 n_untranslated=int((~present).sum()),
+                with_phrases=keys["feature"].unique().sort().cast(pl.Int64).to_numpy(),
             )
 
 

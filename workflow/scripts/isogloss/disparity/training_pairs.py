@@ -9,7 +9,7 @@ import polars as pl
 from jaxtyping import Bool, Int
 
 from isogloss.disparity.alignment import Inactive, Pair
-from isogloss.disparity.holdout import held_out_mask
+from isogloss.disparity.holdout import HoldOut, held_out_features
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import load_tokenizer
@@ -48,7 +48,7 @@ def draw_pairs(
     phrases: Sequence[str],
     translations: Mapping[str, str],
     layer: int,
-    share: float,
+    hold_out: HoldOut,
     samples: int,
     seed: int,
     recorded: Mapping[int, float] | None,
@@ -66,7 +66,7 @@ def draw_pairs(
 
     Raises `IsoglossError` if no phrase is left to train on, and for lacking or empty texts.
     """
-    eligible, dropped = _eligible_phrases(phrases, layer, share, seed)
+    eligible, dropped = _eligible_phrases(phrases, layer, hold_out)
     chosen, untranslated = _draw(eligible, translations, layer, samples, seed)
     wanted = {phrase for (phrase, *_), _ in chosen}
     reference = _texts(phrases, layer, wanted, "the reference")
@@ -94,19 +94,19 @@ def draw_pairs(
     return Drawn(pairs, dropped, untranslated)
 
 
-def _eligible_phrases(phrases: Sequence[str], layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
+def _eligible_phrases(phrases: Sequence[str], layer: int, hold_out: HoldOut) -> tuple[pl.DataFrame, int]:
     """As `_trained_phrases`. Raises `IsoglossError` if there is none."""
     where = ", ".join(phrases)
-    eligible, dropped = _trained_phrases(phrases, layer, share, seed)
+    eligible, dropped = _trained_phrases(phrases, layer, hold_out)
     if eligible.is_empty() and dropped:
         raise IsoglossError(
             f"{where}: all {dropped} phrases of layer {layer} whose feature is not held out have a segment in common"
-            " with a held-out phrase; lower alignment.held_out"
+            " with a held-out phrase; lower alignment.held_out and alignment.held_out_features"
         )
     if eligible.is_empty():
         raise IsoglossError(
             f"{where}: layer {layer} has no phrase of a feature that is not held out; lower alignment.held_out"
-            " or phrases.feature_stride"
+            " and alignment.held_out_features, or phrases.feature_stride"
         )
     logger.info(
         "layer %d: %d phrases to train on; %d more dropped, which have text in common with held-out phrases",
@@ -141,13 +141,14 @@ def _draw(
     ], untranslated
 
 
-def _trained_phrases(phrases: Sequence[str], layer: int, share: float, seed: int) -> tuple[pl.DataFrame, int]:
+def _trained_phrases(phrases: Sequence[str], layer: int, hold_out: HoldOut) -> tuple[pl.DataFrame, int]:
     """Columns phrase, feature, activation of the phrases to train on, and how many were dropped for their text."""
+    features = [rows["feature"].unique().to_numpy() for rows in iter_layers(phrases, [layer], ["feature"])]
+    apart = held_out_features(layer, np.concatenate([np.empty(0, dtype=np.int64), *features]), hold_out)
 
     def rows_of(*columns: str, unseen: bool) -> Iterator[pl.DataFrame]:
         for rows in iter_layers(phrases, [layer], ["feature", "segments", "text", *columns]):
-            mask = held_out_mask(layer, rows["feature"].to_numpy(), share, seed)
-            yield rows.filter(mask == unseen)
+            yield rows.filter(np.isin(rows["feature"].to_numpy(), apart) == unseen)
 
     held_out: set[str] = set()
     for rows in rows_of(unseen=True):

@@ -9,7 +9,7 @@ import polars as pl
 from isogloss.config.measures import Statistics
 from isogloss.latent.answers import by_task, log_ratios, proportion, read_layers, shared_questions
 from isogloss.latent.resampling import Resamples, with_intervals
-from isogloss.stats import adjust, pearson
+from isogloss.stats import adjust, family_size, pearson
 from isogloss.tables import read_table, write_table
 from isogloss.tables.contract import LATENT, LATENT_CORRELATION
 
@@ -57,8 +57,8 @@ def latent_process(
     `latent_correlation` has Pearson's r over languages, the reference left out, between the log ratio averaged over
     the probed layers and a target: the language's accuracy, mean consistency with all other languages, or mean
     positive transfer into it from all others (`answers` and `transfer` are the tables of `transfer.transfer`).
-    The interval is Fisher's; p is two-sided and corrected over all tasks and targets; stars mark the
-    uncorrected p, as the paper prints them. r is null for fewer than three languages or without spread.
+    The interval is Fisher's; p is two-sided and corrected over all tasks and targets (`family_size` tests); stars mark
+    the uncorrected p, as the paper prints them. r is null for fewer than three languages or without spread.
 
     Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
     """
@@ -120,9 +120,11 @@ def _correlations(points: pl.DataFrame, confidence: float, correction: Literal["
             measured = {"r": fit.r, "r_low": fit.low, "r_high": fit.high, "p": fit.p}
             rows.append({"task": task, "target": target, **measured, "n": len(both)})
     corrected = adjust([row["p"] for row in rows], correction)
-    rows = [row | {"p_adjusted": p, "stars": stars(row["p"])} for row, p in zip(rows, corrected, strict=True)]
+    tested = {"family_size": family_size(corrected)}
+    rows = [row | {"p_adjusted": p, "stars": stars(row["p"])} | tested for row, p in zip(rows, corrected, strict=True)]
     numbers = dict.fromkeys(["r", "r_low", "r_high", "p", "p_adjusted"], pl.Float64)
-    schema = {"task": pl.String, "target": pl.String, **numbers, "stars": pl.String, "n": pl.Int32}
+    counts = {"n": pl.Int32, "family_size": pl.Int32}
+    schema = {"task": pl.String, "target": pl.String, **numbers, "stars": pl.String, **counts}
     return pl.DataFrame(rows, schema=schema)
 
 

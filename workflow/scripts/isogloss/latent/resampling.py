@@ -1,7 +1,13 @@
 """A task's questions drawn again and again, the same draws for every language, layer and vector."""
 
+import logging
+
 import numpy as np
 from jaxtyping import Float
+
+from isogloss.stats import percentile_interval
+
+logger = logging.getLogger(__name__)
 
 _CHUNK = 256  # draws held as floating-point weights at a time
 
@@ -45,12 +51,25 @@ def with_intervals(
 ) -> dict[str, Float[np.ndarray, " series"]]:
     """Columns `name` (draw 0), `name_low` and `name_high` (percentiles of the other draws); NaN is undefined.
 
-    As `stats.percentile_interval` for each series: undefined if any draw is, or where there is but draw 0.
+    As `stats.percentile_interval` for each series: draws that are undefined are left out, and counted in the log;
+    no interval where too many are, where draw 0 is, or where there is but draw 0.
     """
     replicates = draws[:, 1:]
     bounds = np.full((2, len(draws)), np.nan)
-    defined = np.isfinite(draws).all(axis=1)
-    if replicates.shape[1] and defined.any():
+    absent = (~np.isfinite(replicates)).sum(axis=1)
+    estimated = np.isfinite(draws[:, 0])
+    whole = estimated & (absent == 0)
+    if replicates.shape[1] and whole.any():
         tail = (1 - confidence) / 2
-        bounds[:, defined] = np.quantile(replicates[defined], [tail, 1 - tail], axis=1)
+        bounds[:, whole] = np.quantile(replicates[whole], [tail, 1 - tail], axis=1)
+    partly = np.flatnonzero(estimated & (absent > 0))
+    for series in partly:
+        low, high = percentile_interval(replicates[series], confidence)
+        if low is not None:
+            bounds[:, series] = low, high
+    if len(partly):
+        logger.warning(
+            "%s: in %d of %d intervals some resamples are undefined and left out, %d of %d at most",
+            name, len(partly), len(draws), absent[partly].max(), replicates.shape[1],
+        )  # fmt: skip
     return {name: draws[:, 0], f"{name}_low": bounds[0], f"{name}_high": bounds[1]}

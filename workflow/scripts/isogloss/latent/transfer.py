@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from isogloss.config.measures import Statistics
 from isogloss.latent.answers import by_task, proportion, read_rankings, shared_questions
+from isogloss.latent.chance import by_chance
 from isogloss.latent.ranks import Measures, Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.tables import write_table
@@ -28,6 +29,7 @@ _PAIRS = {
     **dict.fromkeys(["task", "lang_a", "lang_b"], pl.String),
     **{f"{name}{end}": pl.Float64 for name in Measures._fields for end in ("", "_low", "_high")},
     "n": pl.Int32,
+    **{f"{name}_chance": pl.Float64 for name in Measures._fields},
 }
 
 
@@ -54,7 +56,8 @@ def transfer(
     from one with no wrong answer, an interval that such a resample is part of. `transfer_summary` takes the means
     over the pairs that are defined and the standard deviation of accuracy over languages (of a sample, n - 1).
 
-    `chance` is what guessing gets: 1 / number of choices.
+    `chance` is what guessing gets: 1 / number of choices. The columns `{measure}_chance` are what two languages with
+    these accuracies and habits reach if they have nothing to do with one another (`chance.by_chance`).
 
     Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
     """
@@ -77,9 +80,10 @@ def transfer(
             )
             for lang, right in zip(tables, ranked.right, strict=True)
         ]
-        frames, means = _every_pair(measured, list(tables), confidence)
+        frames, means = _every_pair(measured, by_chance(ranked, shared.answer), list(tables), confidence)
         pairs += [
-            frame.select(pl.lit(task).alias("task"), pl.all(), pl.lit(n["n"], pl.Int32).alias("n")) for frame in frames
+            frame.with_columns(pl.lit(task).alias("task"), pl.lit(n["n"], pl.Int32).alias("n")).select(*_PAIRS)
+            for frame in frames
         ]
         summary.append({**key, **_accuracy(measured.accuracy, confidence), **means, "n_languages": len(tables), **n})
     metadata = {**metadata, "questions_left_out": left_out}
@@ -90,7 +94,7 @@ def transfer(
 
 
 def _every_pair(
-    measured: Pairs, langs: Sequence[str], confidence: float
+    measured: Pairs, expected: Measures, langs: Sequence[str], confidence: float
 ) -> tuple[list[pl.DataFrame], dict[str, float]]:
     """The rows of each language with all others, and the means over all ordered pairs that are defined."""
     frames: list[pl.DataFrame] = []
@@ -104,6 +108,7 @@ def _every_pair(
             totals[name] += np.nansum(values, axis=0)
             defined[name] += np.isfinite(values).sum(axis=0)
             columns |= with_intervals(name, values, confidence)
+            columns[f"{name}_chance"] = np.delete(getattr(expected, name)[number], number)
         if len(langs) > 1:
             frames.append(
                 pl.DataFrame(columns).fill_nan(None).insert_column(0, pl.Series("lang_a", [lang] * (len(langs) - 1)))
@@ -112,6 +117,8 @@ def _every_pair(
     with np.errstate(invalid="ignore"):
         for name in Measures._fields:
             means |= _single(with_intervals(name, (totals[name] / defined[name])[None], confidence))
+            apart = getattr(expected, name)[~np.eye(len(langs), dtype=bool)]
+            means[f"{name}_chance"] = float(apart[np.isfinite(apart)].mean()) if np.isfinite(apart).any() else np.nan
     return frames, means
 
 

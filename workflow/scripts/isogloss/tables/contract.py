@@ -41,6 +41,7 @@ LANGUAGE_GAP: Contract = {
     "p_adjusted": _F,
     "n_features": _I,
     "n_phrases": _I,
+    "family_size": _I,
 }
 GROUP_GAP: Contract = {"layer": _I, "variant": _S, "gap_pct": _F, "ci_low": _F, "ci_high": _F}
 _RECIPROCAL = {  # by the beginning of the columns of their intervals
@@ -66,6 +67,25 @@ RECIPROCAL_GAP: Contract = {
     "n_features_lang": _I,
     "n_texts": _I,
 }
+GROUP_INFERENCE: Contract = {
+    "measure": _S,
+    "layer": _I,
+    "mean_high_resource": _F,
+    "mean_medium_low_resource": _F,
+    "difference": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "p": _F,
+    "p_adjusted": _F,
+    "family_size": _I,
+    "n_splits": _I,
+    "smallest_p": _F,
+    "exact": pa.bool_(),
+    "n_high_resource": _I,
+    "n_medium_low_resource": _I,
+    "n_layers": _I,
+    "reason": _S,
+}
 ALIGNMENT_GAIN: Contract = {
     "run": _S,
     "layer": _I,
@@ -76,6 +96,24 @@ ALIGNMENT_GAIN: Contract = {
     "ci_low": _F,
     "ci_high": _F,
     "retention_pct": _F,
+    "gain_held_out_pct": _F,
+    "held_out_ci_low": _F,
+    "held_out_ci_high": _F,
+    "n_features_held_out": _I,
+}
+ALIGNMENT_RETENTION: Contract = {
+    "run": _S,
+    "layer": _I,
+    "lang": _S,
+    "retention_held_out_pct": _F,
+    "held_out_ci_low": _F,
+    "held_out_ci_high": _F,
+    "retention_pct": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "n_features_held_out": _I,
+    "n_features": _I,
+    "n_phrases": _I,
 }
 ACCURACY: Contract = {
     "adapter": _S,
@@ -87,6 +125,7 @@ ACCURACY: Contract = {
     "ci_low": _F,
     "ci_high": _F,
     "n": _I,
+    "family_size": _I,
 }
 GAP_ACCURACY_CORRELATION: Contract = {
     "task": _S,
@@ -96,6 +135,11 @@ GAP_ACCURACY_CORRELATION: Contract = {
     "p": _F,
     "p_adjusted": _F,
     "n": _I,
+    "spearman": _F,
+    "spearman_p": _F,
+    "p_permutation": _F,
+    "n_orders": _I,
+    "family_size": _I,
 }
 TRANSFER: Contract = {
     "task": _S,
@@ -111,6 +155,9 @@ TRANSFER: Contract = {
     "negative_transfer_low": _F,
     "negative_transfer_high": _F,
     "n": _I,
+    "consistency_chance": _F,
+    "positive_transfer_chance": _F,
+    "negative_transfer_chance": _F,
 }
 LATENT: Contract = {
     "task": _S,
@@ -138,6 +185,7 @@ LATENT_CORRELATION: Contract = {
     "p_adjusted": _F,
     "stars": _S,
     "n": _I,
+    "family_size": _I,
 }
 STEERING: Contract = {
     "task": _S,
@@ -208,7 +256,9 @@ CONTRACTS: dict[str, Contract] = {
     "language_gap": LANGUAGE_GAP,
     "group_gap": GROUP_GAP,
     "reciprocal_gap": RECIPROCAL_GAP,
+    "group_inference": GROUP_INFERENCE,
     "alignment_gain": ALIGNMENT_GAIN,
+    "alignment_retention": ALIGNMENT_RETENTION,
     "accuracy": ACCURACY,
     "gap_accuracy_correlation": GAP_ACCURACY_CORRELATION,
     "transfer": TRANSFER,

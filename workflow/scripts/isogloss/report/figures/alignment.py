@@ -33,46 +33,69 @@ def at_target(frame: pl.DataFrame, context: Context, kind: str) -> pl.DataFrame:
 
 
 def alignment_gain(tables: Tables, context: Context) -> Figure:
-    """Gain of each language at the target layer of runs on several languages, and the means behind it (Fig. 4)."""
+    """Gain of each language at the target layer of runs on several languages, and the means behind it (Fig. 4).
+
+    In the language's colour the gain of held-out features, in grey beside it the in-sample one.
+    """
     frame = at_target(tables["alignment_gain"], context, "several")
     runs = list(frame["run"].unique(maintain_order=True))
     codes = context.by_group(frame["lang"])
     figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
     for (left, right), run in zip(axes, runs, strict=True):
-        left.set_title(f"{run}, target layer {context.runs[run]['target_layer']}")
+        rows = frame.filter(run=run)
+        left.set_title(_heading(run, rows, context), pad=16)
         position = language_rows(left, codes, context)
         language_rows(right, codes, context, labelled=False)
-        rows = frame.filter(run=run)
         for row in rows.iter_rows(named=True):
             code, at = row["lang"], position[row["lang"]]
             paint, shape = colour(code, context), marker(code, context)
-            bars(left, at - 0.14, row, "gain_pct", "ci", colour=paint, marker=shape)
-            bars(left, at + 0.2, row, "gain_held_out_pct", "held_out_ci", colour=FAINT, marker="D", markersize=5)
+            bars(left, at - 0.12, row, "gain_held_out_pct", "held_out_ci", colour=paint, marker=shape, markersize=7)
+            bars(left, at + 0.24, row, "gain_pct", "ci", **_IN_SAMPLE)
             span(right, (row["before"], row["after"]), at, paint)
             spot(right, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
             spot(right, row["after"], at, marker=shape, color=paint)
         right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
         zero_line(left, "x")
         percent_axis(left, "x", "activation gain (%)")
-        right.set_xlabel("mean activation (SAE units)")
-    shapes = {"all features; right: after": ("o", True), "right: before": ("o", False)}
-    shape_legend(figure, {**shapes, "left: held-out features (grey)": ("D", True)})
+        right.set_xlabel("mean activation, all features (SAE units)")
+    gains = {"held-out features": ("o", True), "in-sample (grey)": ("D", True)}
+    shape_legend(figure, {**gains, "right: before": ("o", False), "right: after": ("o", True)})
     return figure
 
 
+_IN_SAMPLE: dict[str, Any] = {"colour": FAINT, "marker": "D", "markersize": 4.5, "elinewidth": 1.0}
+
+
+def _heading(run: str, rows: pl.DataFrame, context: Context) -> str:
+    """A run's target layer, its loss where it has one of its own, and how many features are held out."""
+    settings = context.runs[run]
+    loss = f", inactive: {settings['inactive']}" if settings["inactive"] else ""
+    apart = rows["n_features_held_out"].drop_nulls()
+    held = f"\n{apart[0]} held-out features" if len(apart) else ""
+    return f"{run}, target layer {settings['target_layer']}{loss}{held}"
+
+
 def alignment_gain_layers(tables: Tables, context: Context) -> Figure:
-    """Gain and the reference's retention by target layer, of runs on a single language (Fig. 5, Tables 7, 8)."""
+    """Gain and the reference's retention by target layer, of runs on a single language (Fig. 5, Tables 7, 8).
+
+    In the language's colour those of held-out features, hollow beside them the in-sample ones.
+    """
     frame = at_target(tables["alignment_gain"], context, "single").filter(pl.col("lang") != context.reference)
     codes = context.by_group(frame["lang"])
-    figure, axes = canvas(1, 2, height=3.9)
+    figure, axes = canvas(1, 2, height=4.1)
     left, right = axes[0]
     for i, code in enumerate(codes):
         rows = frame.filter(lang=code).sort("layer")
         # Languages that were aligned at the same layer stand side by side.
-        at = rows["layer"].to_numpy() + 0.16 * (i - (len(codes) - 1) / 2)
-        look: dict[str, Any] = {**language_look(code, context), "label": named(code)}
-        whiskers(left, at, *estimates(rows, "gain_pct", "ci"), **look)
-        whiskers(right, at, *estimates(rows, "retention_pct", "retention_ci"), **look)
+        at = rows["layer"].to_numpy() + 0.24 * (i - (len(codes) - 1) / 2)
+        look = language_look(code, context)
+        hollow: dict[str, Any] = {**look, "markerfacecolor": "white", "markeredgecolor": look["colour"]}
+        hollow |= {"markersize": 4.5, "elinewidth": 0.8, "markeredgewidth": 1.0}
+        for panel, column, interval in ((left, "gain", ""), (right, "retention", "retention_")):
+            held = estimates(rows, f"{column}_held_out_pct", f"{interval}held_out_ci")
+            whiskers(panel, at, *held, **look, label=named(code))
+            whole = estimates(rows, f"{column}_pct", f"{interval}ci")
+            whiskers(panel, at + 0.1, *whole, **hollow, label=f"{named(code)}, in-sample")
     for panel in (left, right):
         layer_axis(panel, frame["layer"])
         panel.set_xlabel("target layer (decoder layer, 0-based)")
@@ -80,7 +103,7 @@ def alignment_gain_layers(tables: Tables, context: Context) -> Figure:
     percent_axis(left, label="activation gain (%)")
     dashed_line(right, 100, color=FAINT)
     percent_axis(right, label="retention of the reference (%)")
-    shared_legend(figure, [left], columns=5)
+    shared_legend(figure, [left], columns=4)
     return figure
 
 

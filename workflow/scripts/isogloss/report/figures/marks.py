@@ -95,9 +95,13 @@ def square(pairs: Iterable[tuple[str, str, float | None]], codes: Sequence[str])
     return matrix
 
 
+FEWEST_FOR_LINE = 6
+"""Points from which on a line is drawn through them: through fewer, it says more than they do."""
+
+
 def trend(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """The least-squares line through points; nothing without spread along x."""
-    if len(x) > 1 and np.ptp(x) > 0:
+    """The least-squares line through points; nothing through fewer than six, or without spread along x."""
+    if len(x) >= FEWEST_FOR_LINE and np.ptp(x) > 0:
         slope, level = np.polyfit(x, y, 1)
         ends = np.array([x.min(), x.max()])
         axes.plot(ends, slope * ends + level, color=FAINT, linewidth=1.2, zorder=1)

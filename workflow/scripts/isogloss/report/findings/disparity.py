@@ -1,12 +1,13 @@
 """What paper A's tables say, in sentences: every number is read from a table, every direction from its interval."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from math import factorial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from isogloss.report.findings.sentences import estimate, estimate_in, of_language, sign, sign_in, significant
+from isogloss.report.findings.sentences import estimate, estimate_in, probability, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.wording import TASK_TITLES, name, number
@@ -37,12 +38,12 @@ def group_gap(tables: Tables, context: Context) -> list[str]:
 
 
 def _of_these_languages(context: Context) -> str:
-    """What the intervals of the groups' gap do not say."""
+    """What the intervals of the groups' gap do not say, and where that stands."""
     groups = [context.settings["languages"][group] for group in ("high_resource", "medium_low_resource")]
     high, low = (sum(lang != context.reference for lang in group) for group in groups)
     return (
-        f"The intervals draw features and phrases again, not languages: they hold for these {high} high- and {low}"
-        " medium-to-low-resource languages, not for such languages at large."
+        f"These intervals draw features and phrases again, not languages: they hold for these {high} high- and {low}"
+        " medium-to-low-resource languages. What holds for such languages at large is the test over ways to split them."
     )
 
 
@@ -136,9 +137,23 @@ def correlation(tables: Tables, context: Context) -> list[str]:
             continue
         side, r = sign_in(row), estimate_in(row, "r", context.confidence, "", interval="ci")
         doubtful = side and not significant(row, context.confidence)
-        shown = f"{verdict[side]}{', which does not outlast the correction over tasks' if doubtful else ''}"
-        sentences.append(f"{task}: gap and accuracy correlate with r = {r} over {row['n']} languages: {shown}.")
+        over = f"{row['family_size']} task{'s' if row['family_size'] > 1 else ''}"
+        shown = f"{verdict[side]}{f', which does not outlast the correction over {over}' if doubtful else ''}"
+        sentences.append(
+            f"{task}: gap and accuracy correlate with r = {r} over {row['n']} languages{_orders(row)}: {shown}."
+        )
     return sentences
+
+
+def _orders(row: Mapping[str, Any]) -> str:
+    """What ranks say, and orders of the languages."""
+    if row["spearman"] is None:
+        return ""
+    tried = f"all {row['n_orders']:,}" if row["n_orders"] == factorial(row["n"]) else f"{row['n_orders'] - 1:,} random"
+    return (
+        f" ({probability(row['p_permutation'])} over {tried} orders of them; Spearman's ρ"
+        f" {number(row['spearman'], 2)}, {probability(row['spearman_p'])})"
+    )
 
 
 def teaching(tables: Tables, context: Context) -> list[str]:
@@ -167,46 +182,6 @@ def teaching(tables: Tables, context: Context) -> list[str]:
     ]
 
 
-def alignment(tables: Tables, context: Context) -> list[str]:
-    """Per run the gain of its languages at its target layer, what held-out features gain, and the retention."""
-    return [_run(tables["alignment_gain"], run, context) for run in context.runs]
-
-
-def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
-    layer, confidence = context.runs[run]["target_layer"], context.confidence
-    aligned = pl.col("lang").is_in(context.runs[run]["languages"])
-    rows = frame.filter(aligned, run=run, layer=layer).sort("gain_pct")
-    measured = rows.drop_nulls("gain_pct").to_dicts()
-    if not measured:
-        return f"{run}: no gain is defined at layer {layer}: nothing was active there before."
-    first, last = (of_language(row, "gain_pct", confidence, interval="ci") for row in (measured[0], measured[-1]))
-    signs = [sign_in(row) for row in measured]
-    counts = f"{signs.count(1)} of {len(signs)} languages rise, {signs.count(-1)} fall by their intervals"
-    gains = f"gain of {last}" if len(signs) == 1 else f"gains from {first} to {last} ({counts})"
-    retained = estimate_in(measured[-1], "retention_pct", confidence, interval="retention_ci")
-    kept = "not defined" if measured[-1]["retention_pct"] is None else retained
-    beside = f"{name(context.reference)} retains {kept}.{_held_out(measured, confidence)}"
-    return f"{run} (target layer {layer}): {gains}; {beside}"
-
-
-def _held_out(rows: Sequence[Mapping[str, Any]], confidence: float) -> str:
-    defined = [row for row in rows if row["gain_held_out_pct"] is not None]
-    held = sorted(defined, key=lambda row: row["gain_held_out_pct"])
-    if not held:
-        return " No gain of held-out features is defined."
-    first, last = (
-        of_language(row, "gain_held_out_pct", confidence, interval="held_out_ci") for row in (held[0], held[-1])
-    )
-    signs = [sign_in(row, "held_out_ci") for row in held]
-    if len(held) == 1:
-        verdict = {1: "alignment carries over", -1: "they fall", 0: "that it carries over is not shown"}[signs[0]]
-        return f" Features held out of training: {first}, so {verdict}."
-    return (
-        f" Features held out of training: from {first} to {last}; {signs.count(1)} of {len(held)} languages rise,"
-        f" {signs.count(-1)} fall by their intervals."
-    )
-
-
 def accuracy_change(tables: Tables, context: Context) -> list[str]:
     """Per benchmarked run how many comparisons rose or fell after correction, and the largest changes."""
     sentences: list[str] = []
@@ -221,8 +196,9 @@ def accuracy_change(tables: Tables, context: Context) -> list[str]:
             for row in (rows[0], rows[-1])
         )
         sentences.append(
-            f"{run}: of {len(rows)} accuracies compared with the base model's, {up} rose and {down} fell at a corrected"
-            f" p below {1 - context.confidence:.2g}. The changes run from {first} to {last}."
+            f"{run}: of {len(rows)} accuracies compared with the base model's, {up} rose and {down} fell at a p below"
+            f" {1 - context.confidence:.2g}, corrected over {rows[0]['family_size']} tests. The changes run from"
+            f" {first} to {last}."
         )
     return sentences
 

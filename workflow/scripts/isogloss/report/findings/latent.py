@@ -36,9 +36,13 @@ def transfer(tables: Tables, context: Context) -> list[str]:
         pairs = tables["transfer"].filter(task=row["task"], lang_a=context.reference)
         sentences.append(
             f"{TASK_TITLES[row['task']]}, all ordered pairs of {row['n_languages']} languages: consistency ρ ="
-            f" {estimate_in(row, 'consistency', context.confidence, '')}; of the questions answered rightly in one"
-            f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too; of those answered"
-            f" wrongly, {_percent(row, 'negative_transfer', context)} have the same wrong answer."
+            f" {estimate_in(row, 'consistency', context.confidence, '')}, by chance"
+            f" {number(row['consistency_chance'], 2)}; of the questions answered rightly in one"
+            f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too, by chance"
+            f" {_share(row['positive_transfer_chance'])}; of those answered wrongly,"
+            f" {_percent(row, 'negative_transfer', context)} have the same wrong answer, by chance"
+            f" {_share(row['negative_transfer_chance'])}. Chance: languages that are right as often and lean to"
+            " the same places among the choices, but have nothing else in common."
             f"{_reach(pairs, context)}"
         )
     return sentences
@@ -106,7 +110,7 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
     side = sign_in(row, "r")
     verdict = "no evidence of a relation" if not side else f"they {more if side > 0 else less}"
     if side and not significant(row, context.confidence):
-        verdict += ", which does not outlast the correction over tasks and targets"
+        verdict += f", which does not outlast the correction over tasks and targets ({row['family_size']} tests)"
     return f"with {what} r = {estimate_in(row, 'r', context.confidence, '')}, {verdict}"
 
 
@@ -207,6 +211,10 @@ def _mean(row: Mapping[str, Any], context: Context, unit: str, factor: float = 1
     """A mean over languages, a row of `over_languages`."""
     low, high = (None if row[end] is None else factor * row[end] for end in ("low", "high"))
     return estimate(factor * row["mean"], low, high, context.confidence, unit)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{number(100 * value)} %"
 
 
 def _percent(row: Mapping[str, Any], column: str, context: Context, unit: str = "%") -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from isogloss.report.shared.wording import name, number
+from isogloss.report.shared.wording import name, number, p_value
 
 
 def estimate(value: float, low: float | None, high: float | None, confidence: float, unit: str = "%") -> str:
@@ -31,6 +31,11 @@ def estimate_in(
 def of_language(row: Mapping[str, Any], column: str, confidence: float, unit: str = "%", **where: Any) -> str:
     """`Hindi 24.0 % (95 % interval 21.0 to 27.3 %)`: `estimate_in` of a row, after its language."""
     return f"{name(row['lang'])} {estimate_in(row, column, confidence, unit, **where)}"
+
+
+def probability(value: float) -> str:
+    """`p = 0.012`."""
+    return f"p {'' if value < 0.001 else '= '}{p_value(value)}"
 
 
 def significant(row: Mapping[str, Any], confidence: float) -> bool:

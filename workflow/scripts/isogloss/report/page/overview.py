@@ -23,8 +23,9 @@ from isogloss.tables import atomic_path, read_table, table_metadata
 
 CORRECTIONS = {"holm": "Holm's method", "bh": "Benjamini and Hochberg's method"}
 INTRODUCTIONS = {
-    "Activation alignment": "Gain and retention are of all features of the target layer, as in the paper. What features"
-    " held out of training gain, none of whose texts was trained on, tells whether alignment carries over."
+    "Activation alignment": "What features held out of training gain, none of whose texts was trained on, tells whether"
+    " alignment carries over. In-sample are gain and retention of all features of the target layer, as in the paper:"
+    " most of them were trained on."
 }
 """What stands above the findings of a section."""
 

@@ -22,6 +22,13 @@ TASK_TITLES = _Titles(
 
 VARIANT_TITLES = {"with_reference": "reference in high-resource", "without_reference": "reference left out"}
 GROUP_TITLES = {"high_resource": "high-resource", "medium_low_resource": "medium-to-low-resource"}
+MEASURE_TITLES = _Titles(
+    gap_pct="Gap to the reference",
+    symmetric_gap_pct="Symmetric gap",
+    code_retrieval="Retrieval by codes",
+    retrieval="Retrieval of the reference's text",
+    centred="Centred cosine",
+)
 VECTOR_TITLES = {
     "own": "own vector",
     "random": "random direction (control)",
@@ -43,6 +50,11 @@ def named(code: str) -> str:
 def number(value: float | None, digits: int = 1) -> str:
     """A number with a true minus sign and never a negative zero; a dash where there is none."""
     return "–" if value is None else f"{round(value, digits) + 0:.{digits}f}".replace("-", "−")
+
+
+def p_value(value: float) -> str:
+    """A p-value to three digits, or that it is below the least of them."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def signed(value: float) -> str:

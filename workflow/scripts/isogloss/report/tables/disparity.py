@@ -2,8 +2,9 @@
 
 import polars as pl
 
-from isogloss.report.shared.wording import GROUP_TITLES, VARIANT_TITLES
+from isogloss.report.shared.wording import GROUP_TITLES, MEASURE_TITLES, VARIANT_TITLES
 from isogloss.report.tables.sheet import (
+    FAMILY,
     FINE,
     LANG,
     LAYER,
@@ -40,6 +41,16 @@ SIMILARITY = sheet(
 
 GROUP_GAP = sheet(LAYER, _VARIANT, bounded("gap_pct", "activation gap (%)", PERCENT, "ci"))
 
+GROUP_INFERENCE = sheet(
+    text("measure", "measure", MEASURE_TITLES), Column("layer", "decoder layer (0‑based; –: mean over layers)", str),
+    Column("mean_high_resource", "high-resource languages", FINE),
+    Column("mean_medium_low_resource", "medium-to-low-resource languages", FINE),
+    bounded("difference", "difference", FINE, "ci"), P, P_ADJUSTED, FAMILY, whole("n_splits", "splits"),
+    probability("smallest_p", "smallest p possible"), text("reason", "why there is no test"),
+    note="The reference is left out. A language is one observation: p compares the groups with all other ways to split"
+    " these languages, intervals draw languages again.",
+)  # fmt: skip
+
 LANGUAGE_GAP_SUMMARY = sheet(
     LANG, bounded("mean_gap_pct", "mean gap over layers (%)", PERCENT, "ci"),
     Column("std_gap_pct", "standard deviation over layers (points)", PERCENT), whole("n_layers", "layers"),
@@ -48,7 +59,7 @@ LANGUAGE_GAP_SUMMARY = sheet(
 LANGUAGE_GAP = sheet(
     LAYER, LANG, Column("mean_activation", "mean activation (SAE units)", FINE),
     bounded("gap_pct", "gap to the reference (%)", PERCENT, "ci"),
-    probability("p_adjusted", "p of no difference, corrected"), N_FEATURES, N_PHRASES,
+    probability("p_adjusted", "p of no difference, corrected"), FAMILY, N_FEATURES, N_PHRASES,
     note="p tests that features answer to the language as to the reference. The choice of the reference's"
     " phrases as top activators alone breaks that, so a small p does not show a disparity.",
 )  # fmt: skip
@@ -105,7 +116,7 @@ ACCURACY = sheet(
 ACCURACY_CHANGE = sheet(
     text("adapter", "adapter"), TASK, LANG, bounded("accuracy", "accuracy (%)", SHARE, "ci"),
     bounded("difference", "change against base (points)", SHARE, "difference_ci"), probability("p", "p (McNemar)"),
-    P_ADJUSTED, QUESTIONS,
+    P_ADJUSTED, FAMILY, QUESTIONS,
     rows=lambda frame: frame.filter(pl.col("adapter") != "base"),
 )  # fmt: skip
 
@@ -114,14 +125,27 @@ ACCURACY_BY_TEACHING = sheet(
 )  # fmt: skip
 
 GAP_ACCURACY_CORRELATION = sheet(
-    TASK, bounded("r", "Pearson's r", decimals(2), "ci"), P, P_ADJUSTED, whole("n", "languages")
+    TASK, bounded("r", "Pearson's r", decimals(2), "ci"), P, P_ADJUSTED, FAMILY,
+    probability("p_permutation", "p, orders permuted"), Column("spearman", "Spearman's ρ", decimals(2)),
+    probability("spearman_p", "p of ρ, orders permuted"), whole("n", "languages"),
 )  # fmt: skip
 
 ALIGNMENT_GAIN = sheet(
     text("run", "run"), LAYER, LANG, Column("before", "before (SAE units)", FINE),
-    Column("after", "after (SAE units)", FINE), bounded("gain_pct", "gain (%)", PERCENT, "ci"),
+    Column("after", "after (SAE units)", FINE),
     bounded("gain_held_out_pct", "gain, held-out features (%)", PERCENT, "held_out_ci"),
-    bounded("retention_pct", "retention of the reference (%)", PERCENT, "retention_ci"), N_FEATURES, N_PHRASES,
+    whole("n_features_held_out", "held-out features"),
+    bounded("gain_pct", "gain, in-sample: all features (%)", PERCENT, "ci"), N_FEATURES, N_PHRASES,
+    bounded("retention_held_out_pct", "retention of the reference, held-out features (%)", PERCENT,
+            "retention_held_out_ci"),
+    bounded("retention_pct", "retention of the reference, in-sample (%)", PERCENT, "retention_ci"),
+)  # fmt: skip
+
+ALIGNMENT_RETENTION = sheet(
+    text("run", "run"), LAYER, LANG,
+    bounded("retention_held_out_pct", "retention of the reference, held-out features (%)", PERCENT, "held_out_ci"),
+    whole("n_features_held_out", "held-out features"),
+    bounded("retention_pct", "retention of the reference, in-sample (%)", PERCENT, "ci"), N_FEATURES, N_PHRASES,
 )  # fmt: skip
 
 SAE_QUALITY = sheet(LAYER, *SAE_COLUMNS)

@@ -4,6 +4,7 @@ import polars as pl
 
 from isogloss.report.shared.wording import VECTOR_TITLES, signed
 from isogloss.report.tables.sheet import (
+    FAMILY,
     FINE,
     LANG,
     LANGUAGES,
@@ -36,7 +37,12 @@ _TARGETS = {
     "consistency": "mean consistency with the others",
     "positive_transfer": "mean positive transfer from the others",
 }
-_PAIRS = (TASK, language("lang_a", "from"), language("lang_b", "to"), _CONSISTENCY, _TRANSFER, _NEGATIVE, QUESTIONS)
+_MEASURED = (
+    _CONSISTENCY, Column("consistency_chance", "consistency by chance (ρ)", FINE),
+    _TRANSFER, Column("positive_transfer_chance", "positive transfer by chance (%)", SHARE),
+    _NEGATIVE, Column("negative_transfer_chance", "negative transfer by chance (%)", SHARE),
+)  # fmt: skip
+_PAIRS = (TASK, language("lang_a", "from"), language("lang_b", "to"), *_MEASURED, QUESTIONS)
 _BY_LANGUAGE = (
     TASK,
     LANG,
@@ -74,8 +80,7 @@ ANSWERS = sheet(TASK, LANG, bounded("accuracy", "accuracy (%)", SHARE), QUESTION
 
 TRANSFER_SUMMARY = sheet(
     TASK, Column("accuracy", "mean accuracy (%)", SHARE),
-    Column("accuracy_sd", "standard deviation over languages (points)", SHARE), _CONSISTENCY, _TRANSFER, _NEGATIVE,
-    LANGUAGES, QUESTIONS,
+    Column("accuracy_sd", "standard deviation over languages (points)", SHARE), *_MEASURED, LANGUAGES, QUESTIONS,
 )  # fmt: skip
 
 LATENT = sheet(
@@ -86,7 +91,7 @@ LATENT = sheet(
 
 LATENT_CORRELATION = sheet(
     TASK, text("target", "log ratio against", _TARGETS), bounded("r", "Pearson's r", decimals(2)),
-    text("stars", "stars"), P, P_ADJUSTED, whole("n", "languages"),
+    text("stars", "stars"), P, P_ADJUSTED, FAMILY, whole("n", "languages"),
     note="Over languages, the reference left out. * p < 0.05, ** p < 0.01, *** p < 0.001.",
 )  # fmt: skip
 

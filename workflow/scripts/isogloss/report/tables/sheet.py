@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from isogloss.report.shared.wording import TASK_TITLES, named, number
+from isogloss.report.shared.wording import TASK_TITLES, named, number, p_value
 
 
 class Column(NamedTuple):
@@ -43,10 +43,6 @@ def decimals(digits: int, factor: float = 1.0) -> Callable[[Any], str]:
     return lambda value: number(factor * value, digits)
 
 
-def _p_value(value: Any) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
 PERCENT, SHARE, FINE = decimals(1), decimals(1, 100), decimals(3)
 """How a percentage, a share as a percentage and a correlation are shown."""
 
@@ -58,7 +54,7 @@ def text(name: str, header: str, names: Mapping[str, str] | None = None) -> Colu
 
 language = partial(Column, show=named, numeric=False)
 whole = partial(Column, show="{:,}".format)
-probability = partial(Column, show=_p_value)
+probability = partial(Column, show=p_value)
 """Columns of languages' codes, of whole numbers and of p-values."""
 
 
@@ -73,6 +69,7 @@ LANGUAGES, QUESTIONS = whole("n_languages", "languages"), whole("n", "questions"
 N_FEATURES, N_PHRASES = whole("n_features", "features"), whole("n_phrases", "phrases")
 _TAUGHT_IN = {"all": "every language", "reference": "reference only", "none": "no language"}
 TAUGHT = text("taught", "fact taught in", _TAUGHT_IN)
+FAMILY = whole("family_size", "tests corrected together")
 P, P_ADJUSTED = probability("p", "p"), probability("p_adjusted", "p, corrected")
 SAE_COLUMNS = (
     Column("fvu", "variance unexplained (%)", SHARE),
