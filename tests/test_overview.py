@@ -11,7 +11,7 @@ from jinja2 import Environment
 
 from isogloss.report import wanted
 from isogloss.report.findings import bilingual, disparity, similarity
-from isogloss.report.findings.planted import equal_shares, planted
+from isogloss.report.findings.planted import equal_shares, planted, verdicts
 from isogloss.report.page.markup import safe
 from isogloss.report.page.overview import overview, page
 from isogloss.report.shared.context import Context
@@ -157,6 +157,58 @@ def test_studies_of_one_analysis_have_a_page(tmp_path, monkeypatch, analyses):
     assert ("Benchmarks " in text) == ("benchmarks" in analyses)
     assert ("Activation gap" in text) == ("gap" in analyses)
     assert ("larger in 4, smaller in 0" in text) == ("gap" in analyses)
+
+
+def judged(**more: dict) -> pl.DataFrame:
+    """A table planted_truth: by measure what differs from one that passes."""
+    passing = {"layer": None, "expected": 1, "slope": 0.2, "ci_low": 0.1, "ci_high": 0.3, "null_slope": 0.01}
+    passing |= {"null_ci_low": -0.1, "null_ci_high": 0.1, "rho": 0.8, "n": 27, "n_languages": 9, "n_seeds": 3}
+    passing |= {"n_undefined": 0, "verdict": "passes", "reason": None}
+    rows = [{"measure": name.replace("__", ".")} | passing | row for name, row in more.items()]
+    return pl.DataFrame(rows, schema_overrides={"layer": pl.Int32, "reason": pl.String}, infer_schema_length=None)
+
+
+def test_verdicts_lead_with_the_headline_and_count_the_measures():
+    wrong = {"verdict": "fails", "reason": "rises where it should fall"}
+    truth = judged(
+        language_gap_summary__mean_gap_pct=wrong,
+        similarity__retrieval={},
+        similarity__cosine={"verdict": "fails", "reason": "the interval of the slope includes zero"},
+        similarity__centred={"verdict": "fails", "reason": "the interval of the slope includes zero"},
+        language_gap__mean_activation={"verdict": None, "reason": "no interval where nothing was planted"},
+        accuracy__accuracy={"verdict": None, "reason": "behaviour, not an internal measure: not judged"},
+    )
+    first, second, *others = verdicts(truth, "similarity.retrieval", 0.95)
+    assert first == (
+        "This report is led by retrieval (similarity.retrieval; report.headline): it passes the planted-truth test."
+        " Its slope on the log of the planted share is 0.20 (95 % interval 0.10 to 0.30), 0.01 (95 % interval −0.10 to"
+        " 0.10) where nothing was planted; Spearman's ρ with the share is 0.80, over 9 languages and 3 seeds."
+    )
+    assert second.startswith(
+        "Of 5 internal measures 1 passes the planted-truth test: retrieval; the papers' gap does not (rises where it"
+        " should fall)."
+    )
+    assert others == [
+        "Fail (rises where it should fall): gap (paper A).",
+        "Fail (the interval of the slope includes zero): cosine and centred cosine.",
+        "Cannot be judged (no interval where nothing was planted): mean activation.",
+    ]
+
+
+def test_verdicts_where_the_headline_fails_is_not_judged_or_was_not_measured():
+    fails = judged(similarity__retrieval={"verdict": "fails", "reason": "the interval of the slope includes zero"})
+    text = " ".join(verdicts(fails, "similarity.retrieval", 0.95))
+    assert "it fails the planted-truth test (the interval of the slope includes zero)" in text
+    assert "Of 1 internal measures none passes the planted-truth test; the papers' gap was not measured" in text
+    nothing = {"verdict": None, "reason": "follows the shares, but one seed"}
+    nothing |= dict.fromkeys(("slope", "ci_low", "ci_high", "null_slope", "null_ci_low", "null_ci_high", "rho"))
+    text = " ".join(verdicts(judged(language_gap_summary__mean_gap_pct=nothing), "similarity.retrieval", 0.95))
+    assert "retrieval (similarity.retrieval; report.headline), which was not measured in a model" in text
+    assert "the papers’ gap cannot be judged (follows the shares, but one seed)" in text
+    best = judged(similarity__retrieval={"layer": 2})
+    assert "Retrieval at the layer that is best in the equal worlds, 2, passes." in verdicts(
+        best, "similarity.cosine", 0.95
+    )
 
 
 @pytest.mark.parametrize(("slope", "trend"), [(1.0, "rises with"), (-1.0, "falls with"), (0.0, "shows no trend with")])

@@ -139,6 +139,8 @@ def test_a_language_of_the_table(copy: Copy):
         ("phrases/counts.py", {"phrase_counts"}),
         ("bilingual/translation_tasks.py", {"intervene"}),
         ("disparity/gap.py", {"gap"}),
+        ("joined/planted_truth.py", {"planted_truth"}),
+        ("joined/slopes.py", {"planted_truth"}),
         ("scoring/sweep.py", {"steer"}),
         ("scoring/trial.py", {"benchmark", "latent_score", "steer"}),
         ("sae/control_features.py", {"encode"}),
