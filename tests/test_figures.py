@@ -205,7 +205,7 @@ def test_planted_truth_has_a_panel_a_verdict_with_points_and_slopes_of_the_table
     truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
     drawn = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
     panels = [axes for axes in drawn.axes if axes.get_visible()]
-    titles = ["Gap (paper A)", "Gap, equal tokens", "Mean activation", "Accuracy"]
+    titles = ["Gap (paper A)", "Gap at equal tokens", "Mean activation", "Accuracy"]
     assert [axes.get_title(loc="left") for axes in panels] == titles
     for axes, row in zip(panels, truth.iter_rows(named=True), strict=True):
         (line,) = [line for line in axes.lines if len(line.get_xdata()) == 25]
@@ -216,7 +216,7 @@ def test_planted_truth_has_a_panel_a_verdict_with_points_and_slopes_of_the_table
         assert shown == pytest.approx(sorted(points.filter(measure=row["measure"])["difference"]))
         (verdict,) = [text.get_text() for text in axes.texts]
         assert verdict.startswith(row["verdict"] or "not judged")
-        assert axes.get_xlabel() == "planted / equal share\n(log scale)"
+        assert axes.get_xlabel() == "planted / equal share (log scale)"
         drawn.draw_without_rendering()
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.3", "0.5", "1"]
 

@@ -57,11 +57,11 @@ def measure_planted_truth(
     the next seed (after the last the first; null with one seed); `adjusted`, the planted value minus the mean over
     seeds of the language's values in the controls.
 
-    Verdicts: `slope` of `difference` on `log_ratio`, `null_slope` of `null_difference` on the same `log_ratio`, each
-    with its interval by languages and seeds (`joined.slopes`); `rho`, Spearman's of `adjusted` and the planted share
-    over all points. A measure passes if the interval of its slope excludes zero on the expected side and that of the
-    null includes it. With one seed there is no null: a measure may fail, none can pass. `n_undefined` counts the
-    resamples that are left out.
+    Verdicts: `slope` of `difference` on `log_ratio` within seeds, `null_slope` of `null_difference` on the same
+    `log_ratio`, each with its interval by languages and seeds (`joined.slopes`); `rho`, Spearman's of `adjusted` and
+    the planted share over all points. A measure passes if the interval of its slope excludes zero on the expected side
+    and that of the null includes it. With one seed there is no null: a measure may fail, none can pass. `n_undefined`
+    counts the resamples that are left out.
 
     Raises `IsoglossError` without pairs, or without a table of measures that both models of a pair have.
     """
@@ -181,7 +181,7 @@ def _judged(measure: Measure, points: pl.DataFrame, statistics: Statistics, seed
     planted = slope(x, points["difference"].to_numpy(), *cells, **settings)
     null = slope(x, points["null_difference"].to_numpy(), *cells, **settings) if n_seeds > 1 else NO_SLOPE
     verdict, reason = judged(measure, planted, null, len(languages), n_seeds)
-    if verdict is None:
+    if verdict is None and measure.judged:
         logger.warning("%s: no verdict: %s", measure.name, reason)
     return {
         "expected": measure.sign,

@@ -16,7 +16,7 @@ from isogloss.report.figures.style import DASHED, FAINT, INK, canvas, language_l
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import named, number
 
-_COLUMNS = 4
+_COLUMNS = 3
 _VERDICTS = {"passes": "#00735a", "fails": "#b34700"}  # dark enough for text; other titles are in ink
 
 
@@ -30,7 +30,7 @@ def planted_truth(tables: Tables, context: Context) -> Figure:
     rows = sorted(truth.iter_rows(named=True), key=lambda row: not by_name[row["measure"]].judged)
     columns = min(_COLUMNS, len(rows))
     lines = -(-len(rows) // columns)
-    figure, axes = canvas(lines, columns, height=0.9 + 2.15 * lines)
+    figure, axes = canvas(lines, columns, height=1.1 + 1.95 * lines)
     panels: list[Axes] = list(axes.flat)
     for panel in panels[len(rows) :]:
         panel.set_visible(False)
@@ -39,7 +39,7 @@ def planted_truth(tables: Tables, context: Context) -> Figure:
         of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
         _panel(panel, by_name[row["measure"]], row, of_row, codes, context)
         if place + columns >= len(rows):
-            panel.set_xlabel("planted / equal share\n(log scale)")
+            panel.set_xlabel("planted / equal share (log scale)", fontsize=8.5)
     looks = {code: language_look(code, context) for code in codes}
     handles = [
         Line2D([], [], color=INK, label="slope, interval"),
@@ -67,11 +67,11 @@ def _panel(
         spot(panel, where, rows["difference"], color=look["colour"], marker=look["marker"], markersize=5, **edge)
     _line(panel, ratios, points["null_difference"], row, "null_", {"color": FAINT, "linestyle": DASHED, "zorder": 1})
     _line(panel, ratios, points["difference"], row, "", {"color": INK, "zorder": 2})
-    where = "" if row["layer"] is None else f", layer {row['layer']}"
-    panel.set_title(f"{measure.title}{where}", pad=16, fontsize=8.6)
+    panel.set_title(measure.title, pad=15, fontsize=9)
     colour = _VERDICTS.get(row["verdict"], INK)
-    panel.text(0, 1.03, _verdict(row), transform=panel.transAxes, fontsize=7.2, va="bottom", color=colour)
-    panel.set_ylabel(f"difference ({measure.unit})", fontsize=8)
+    note = panel.text(0, 1.03, _verdict(row), transform=panel.transAxes, fontsize=7.5, va="bottom", color=colour)
+    note.set_in_layout(False)  # the title has room for it; its width would part the panels
+    panel.set_ylabel(f"planted − equal\n({measure.unit})", fontsize=8)
     panel.yaxis.set_major_locator(MaxNLocator(4))
     panel.tick_params(labelsize=7.5)
     _ratio_axis(panel, ratios)
@@ -91,8 +91,10 @@ def _line(panel: Axes, x: np.ndarray, y: pl.Series, row: dict[str, Any], kind: s
 
 
 def _verdict(row: dict[str, Any]) -> str:
-    """`passes: 0.12 [0.08, 0.17]`."""
+    """`passes: 0.12 [0.08, 0.17]`, after the layer where one was chosen."""
     word = row["verdict"] or "not judged"
+    if row["layer"] is not None:
+        word = f"best layer ({row['layer']}) {word}"
     if row["slope"] is None:
         return f"{word}: no slope"
     digits = 3 if max(abs(row["slope"]), abs(row["ci_low"] or 0), abs(row["ci_high"] or 0)) < 1 else 1
@@ -104,7 +106,7 @@ def _ratio_axis(panel: Axes, ratios: np.ndarray) -> None:
     """Ticks at the ratios that were planted, those apart that would touch, 1 first of all."""
     present = sorted({round(float(ratio), 6) for ratio in ratios}, key=abs)
     shown: list[float] = []
-    room = 0.16 * (max(present) - min(present)) if present else 0
+    room = 0.2 * (max(present) - min(present)) if present else 0
     for ratio in present:
         if all(abs(ratio - other) >= room for other in shown):
             shown.append(ratio)
