@@ -211,6 +211,20 @@ def test_verdicts_where_the_headline_fails_is_not_judged_or_was_not_measured():
     )
 
 
+def test_a_study_without_checkpoints_is_said_nothing_of_training(tmp_path, monkeypatch):
+    config = settings()
+    gaps = {"skewed": 20.0, "equal": 0.0}
+    whole = plain(written(tmp_path, monkeypatch, gaps, config))
+    assert "While a language model is trained" in whole
+    assert "Injected features come from" in whole
+    for model in config["models"].values():
+        model["traits"] = [trait for trait in model["traits"] if trait not in ("checkpoints", "injected")]
+    finished = plain(written(tmp_path, monkeypatch, gaps, config))
+    assert "Which of a model's features are of one language" in finished
+    for words in ("While a language model is trained", "Each checkpoint", "Injected features come from"):
+        assert words not in finished
+
+
 @pytest.mark.parametrize(("slope", "trend"), [(1.0, "rises with"), (-1.0, "falls with"), (0.0, "shows no trend with")])
 def test_trend_with_the_planted_shares(slope, trend):
     shares = {"en": 0.4, "zh": 0.2, "ru": 0.1, "es": 0.05, "it": 0.02}

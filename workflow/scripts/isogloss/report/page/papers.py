@@ -16,9 +16,20 @@ def asks(settings: Mapping[str, Any], analyses: set[str]) -> bool:
     return any(analyses & set(model["analyses"]) for model in settings["models"].values())
 
 
+def _has(settings: Mapping[str, Any], trait: str) -> bool:
+    """Whether paper C's analyses are asked of any model with a trait: checkpoints, or injected."""
+    return any("bilingual" in model["analyses"] and trait in model["traits"] for model in settings["models"].values())
+
+
 def questions(settings: Mapping[str, Any]) -> list[str]:
-    """The heading, and what each paper asks."""
+    """The heading, and what each paper asks; of paper C what a study without checkpoints can answer."""
     reference = name(settings["languages"]["reference"])
+    bilingual = "Which of a model's features are of one language, which of several?"
+    if _has(settings, "checkpoints"):
+        bilingual = (
+            "While a language model is trained, when do its features come to be of one language, when of several,"
+            " and do the latter help a model that is not yet trained to the end?"
+        )
     asked = {
         "Do a language model's internal features answer less to the same text in a language it has read less"
         f" of, does that go with fewer right answers, and can it be mended without harm to {reference}? The"
@@ -28,9 +39,7 @@ def questions(settings: Mapping[str, Any]) -> list[str]:
         " or in the language of the question, does that go with what one language knows of another, and can"
         " activations be moved so that it answers better? The analyses are those of “Language-Specific"
         " Latent Process Hinders Cross-Lingual Performance” (arXiv 2505.13141; paper B below).": PAPER_B,
-        "While a language model is trained, when do its features come to be of one language, when of several,"
-        " and do the latter help a model that is not yet trained to the end? The analyses are those of “How a"
-        " Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders” (arXiv"
+        f"{bilingual} The analyses are those of “How a Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders” (arXiv"
         " 2503.06394; paper C below).": PAPER_C,
     }
     return [
@@ -69,13 +78,20 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
             " errs on the high side. Controls at the same layer and strength tell it from what any push does.",
         ]
     if asks(settings, PAPER_C):
-        items += [
+        items.append(
+            "Classes and monosemanticity depend on the thresholds and the clustering of the section bilingual of the"
+            " configuration."
+        )
+    if _has(settings, "checkpoints"):
+        items.append(
             "Each checkpoint and layer has an SAE of its own: a change over training is one of model and SAE together,"
-            " and features of two checkpoints are not the same features. Classes and monosemanticity depend on the"
-            " thresholds and the clustering of the section bilingual of the configuration.",
+            " and features of two checkpoints are not the same features."
+        )
+    if _has(settings, "injected"):
+        items.append(
             "Injected features come from the fully trained model's reading of the same text: that they help shows what"
-            " the unfinished model lacks, not a way to train it.",
-        ]
+            " the unfinished model lacks, not a way to train it."
+        )
     items.append(
         "Intervals cover the choice of features, phrases, documents and questions, not another training run of the"
         " models or SAEs."
