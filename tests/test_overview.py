@@ -68,7 +68,9 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "148 duplicates dropped, 3,200 phrases kept" in text
     assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
     assert "of Skewed shares is, with English left out, larger in 4, smaller in 0 and not told apart in 0 of 4" in text
-    assert "nothing was planted" not in text
+    assert "This report is led by retrieval (similarity.retrieval; report.headline), which was not measured" in text
+    assert "Of 3 internal measures 3 follow the planted shares: gap (paper A), gap at equal tokens and mean act" in text
+    assert "With one seed none can pass the planted-truth test (make planted has three)." in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
     assert html.count("data:image/svg+xml;base64,") == 10
@@ -200,11 +202,11 @@ def test_verdicts_where_the_headline_fails_is_not_judged_or_was_not_measured():
     text = " ".join(verdicts(fails, "similarity.retrieval", 0.95))
     assert "it fails the planted-truth test (the interval of the slope includes zero)" in text
     assert "Of 1 internal measures none passes the planted-truth test; the papers' gap was not measured" in text
-    nothing = {"verdict": None, "reason": "follows the shares, but one seed"}
+    nothing = {"verdict": None, "reason": "no interval where nothing was planted"}
     nothing |= dict.fromkeys(("slope", "ci_low", "ci_high", "null_slope", "null_ci_low", "null_ci_high", "rho"))
     text = " ".join(verdicts(judged(language_gap_summary__mean_gap_pct=nothing), "similarity.retrieval", 0.95))
     assert "retrieval (similarity.retrieval; report.headline), which was not measured in a model" in text
-    assert "the papers’ gap cannot be judged (follows the shares, but one seed)" in text
+    assert "the papers’ gap cannot be judged (no interval where nothing was planted)" in text
     best = judged(similarity__retrieval={"layer": 2})
     assert "Retrieval at the layer that is best in the equal worlds, 2, passes." in verdicts(
         best, "similarity.cosine", 0.95

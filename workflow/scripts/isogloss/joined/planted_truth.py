@@ -23,6 +23,7 @@ from isogloss.tables.contract import PLANTED_TRUTH
 logger = logging.getLogger(__name__)
 
 PASSES, FAILS = "passes", "fails"
+ONE_SEED = "follows the shares, but one seed cannot show what it finds where nothing was planted"
 
 
 class Pair(NamedTuple):
@@ -219,7 +220,7 @@ def judged(
     if measure.sign * planted.value < 0:
         return FAILS, "falls where it should rise" if measure.sign > 0 else "rises where it should fall"
     if n_seeds < 2:
-        return None, "follows the shares, but one seed cannot show what it finds where nothing was planted"
+        return None, ONE_SEED
     if null.interval.low is None or null.interval.high is None:
         return None, "no interval where nothing was planted"
     if not null.interval.low <= 0 <= null.interval.high:

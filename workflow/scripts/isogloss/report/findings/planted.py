@@ -7,6 +7,7 @@ import polars as pl
 from scipy.stats import pearsonr
 
 from isogloss.joined.measures import MEASURES, PAPERS_GAP
+from isogloss.joined.planted_truth import ONE_SEED
 from isogloss.report.findings.disparity import VARIANTS, counted_signs, selection, variant_phrase
 from isogloss.report.findings.sentences import estimate, estimate_in, sign
 from isogloss.report.shared.wording import listed, name, number
@@ -66,19 +67,11 @@ def contrast(first: str, gap: pl.DataFrame, second: str, other: pl.DataFrame, re
 def verdicts(truth: pl.DataFrame, headline: str, confidence: float) -> list[str]:
     """What the table planted_truth says of the measure that leads the report, and of all others."""
     rows = [row for row in truth.iter_rows(named=True) if row["layer"] is None and _BY_NAME[row["measure"]].judged]
-    passing = [_titled(row) for row in rows if row["verdict"] == "passes"]
-    papers = next((row for row in rows if row["measure"] == PAPERS_GAP), None)
-    counted = f"Of {len(rows)} internal measures {len(passing) or 'none'} {'passes' if len(passing) < 2 else 'pass'}"
-    named = f": {listed(passing)}" if passing else ""
-    sentences = [
-        _leading(truth, headline, confidence),
-        f"{counted} the planted-truth test{named}; {_papers_gap(papers)}. A measure passes if it follows the planted"
-        " shares and finds nothing where nothing was planted.",
-    ]
+    sentences = [_leading(truth, headline, confidence), _counted(rows)]
     for verdict, start in (("fails", "Fail"), (None, "Cannot be judged")):
         reasons: dict[str, list[str]] = {}
         for row in rows:
-            if row["verdict"] == verdict:
+            if row["verdict"] == verdict and row["reason"] != ONE_SEED:
                 reasons.setdefault(row["reason"], []).append(_titled(row))
         sentences += [f"{start} ({reason}): {listed(titles)}." for reason, titles in reasons.items()]
     for row in truth.iter_rows(named=True):
@@ -88,6 +81,24 @@ def verdicts(truth: pl.DataFrame, headline: str, confidence: float) -> list[str]
                 f" {row['verdict']}{_because(row)}."
             )
     return sentences
+
+
+def _counted(rows: list[dict[str, Any]]) -> str:
+    """How many measures pass and whether the papers' gap does; of one seed, how many might."""
+    rule = "A measure passes if it follows the planted shares and finds nothing where nothing was planted."
+    following = [_titled(row) for row in rows if row["reason"] == ONE_SEED]
+    if following or all(row["n_seeds"] == 1 for row in rows):
+        named = f": {listed(following)}" if following else ""
+        return (
+            f"Of {len(rows)} internal measures {len(following) or 'none'} follow{'s' if len(following) < 2 else ''} the"
+            f" planted shares{named}. With one seed none can pass the planted-truth test (make planted has three)."
+            f" {rule}"
+        )
+    passing = [_titled(row) for row in rows if row["verdict"] == "passes"]
+    papers = next((row for row in rows if row["measure"] == PAPERS_GAP), None)
+    counted = f"Of {len(rows)} internal measures {len(passing) or 'none'} {'passes' if len(passing) < 2 else 'pass'}"
+    named = f": {listed(passing)}" if passing else ""
+    return f"{counted} the planted-truth test{named}; {_papers_gap(papers)}. {rule}"
 
 
 def _titled(row: Mapping[str, Any]) -> str:
