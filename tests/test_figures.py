@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from isogloss.joined.measures import MEASURES
 from isogloss.languages import in_order, language_table
 from isogloss.report import wanted
 from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, PLANTED_VERDICTS, TABLES
@@ -205,19 +206,23 @@ def test_planted_truth_has_a_panel_a_verdict_with_points_and_slopes_of_the_table
     truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
     drawn = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
     panels = [axes for axes in drawn.axes if axes.get_visible()]
-    titles = ["Gap (paper A)", "Gap at equal tokens", "Mean activation", "Accuracy"]
-    assert [axes.get_title(loc="left") for axes in panels] == titles
+    titles = {measure.name: measure.title for measure in MEASURES}
+    assert [axes.get_title(loc="left") for axes in panels] == [titles[name] for name in truth["measure"]]
+    assert {"Gap (paper A)", "Gap at equal tokens", "Mean activation"} <= {
+        axes.get_title(loc="left") for axes in panels
+    }
     for axes, row in zip(panels, truth.iter_rows(named=True), strict=True):
         (line,) = [line for line in axes.lines if len(line.get_xdata()) == 25]
         x, y = line.get_data()
         assert (y[-1] - y[0]) / (x[-1] - x[0]) == pytest.approx(row["slope"])
         marks = [line for line in axes.lines if line.get_marker() != "None"]
         shown = sorted(value for line in marks for value in line.get_ydata())
-        assert shown == pytest.approx(sorted(points.filter(measure=row["measure"])["difference"]))
+        of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
+        assert shown == pytest.approx(sorted(of_row["difference"]))
         (verdict,) = [text.get_text() for text in axes.texts]
-        assert verdict.startswith(row["verdict"] or "not judged")
+        assert (row["verdict"] or "not judged") in verdict
     drawn.draw_without_rendering()
-    for axes in panels[1:]:  # at the bottom of a column
+    for axes in panels[-3:]:  # at the bottom of a column
         assert axes.get_xlabel() == "planted / equal share (log scale)"
         assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.3", "0.5", "1"]
 

@@ -40,10 +40,11 @@ def planted_truth(tables: Tables, context: Context) -> Figure:
         _panel(panel, by_name[row["measure"]], row, of_row, codes, context)
         if place + columns >= len(rows):
             panel.set_xlabel("planted / equal share (log scale)", fontsize=8.5)
+    null = truth["null_slope"].is_not_null().any()  # not of one seed
     looks = {code: language_look(code, context) for code in codes}
     handles = [
         Line2D([], [], color=INK, label="slope, interval"),
-        Line2D([], [], color=FAINT, linestyle=DASHED, label="slope where nothing was planted"),
+        *([Line2D([], [], color=FAINT, linestyle=DASHED, label="slope where nothing was planted")] if null else []),
         *(
             Line2D([], [], color=look["colour"], marker=look["marker"], linestyle="none", label=named(code))
             for code, look in looks.items()
