@@ -39,8 +39,8 @@ def questions(settings: Mapping[str, Any]) -> list[str]:
         " or in the language of the question, does that go with what one language knows of another, and can"
         " activations be moved so that it answers better? The analyses are those of “Language-Specific"
         " Latent Process Hinders Cross-Lingual Performance” (arXiv 2505.13141; paper B below).": PAPER_B,
-        f"{bilingual} The analyses are those of “How a Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders” (arXiv"
-        " 2503.06394; paper C below).": PAPER_C,
+        f"{bilingual} The analyses are those of “How a Bilingual LM Becomes Bilingual: Tracing Internal"
+        " Representations with Sparse Autoencoders” (arXiv 2503.06394; paper C below).": PAPER_C,
     }
     return [
         f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>",
