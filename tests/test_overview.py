@@ -9,6 +9,8 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
+from isogloss.config import load_study
+from isogloss.config.files import read_file
 from isogloss.report import wanted
 from isogloss.report.findings import bilingual, disparity, similarity
 from isogloss.report.findings.planted import equal_shares, planted, verdicts
@@ -387,3 +389,16 @@ def test_similarity_says_what_the_plain_cosine_is_worth(tables, unrelated):
     assert text.endswith("chance is 0.024.")
     undefined = frame.with_columns(retrieval=pl.lit(None, pl.Float64))
     assert "Retrieval is not defined" in similarity.similarity({"similarity": undefined}, CONTEXT)[-1]
+
+
+def test_of_many_models_the_page_has_shares_and_verdicts_alone():
+    study = read_file(Path(__file__).parents[1] / "config" / "studies" / "planted-truth.yaml")
+    config = load_study(study).resolved()
+    tables = {model: make_tables(config, model) for model in config["models"]}
+    tables["comparison"] = {"planted_truth": judged(similarity__retrieval={})}
+    html = page(tables, {}, wanted.overview_settings(config), metadata())
+    section = html.split("What was planted")[1].split("<h2>")[0]
+    assert "Of 1 internal measures 1 passes the planted-truth test: retrieval" in section
+    assert section.count(": share (%)") == 6
+    assert "rises with the planted share" not in section
+    assert ": accuracy (%)" not in section

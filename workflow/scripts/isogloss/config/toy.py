@@ -107,7 +107,8 @@ class ToyModel(AnalysedModel):
     shares: dict[str, float] = Field(description="share of the training tokens by language; must sum to 1")
     seed: Seed | None = Field(
         default=None,
-        description="seed of the model's initial weights, the order of its documents and its SAEs; absent: the study's",
+        description="seed of the model's initial weights, the order of its documents, the SAEs of the finished model;"
+        " absent: the study's",
     )
     architecture: Architecture = Architecture()
     training: Training = Training()

@@ -11,7 +11,7 @@ from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import name, number
 
 FEW = 3
-"""Up to so many models, the table of shares has accuracy and gap beside them; of more, the shares alone."""
+"""Up to so many models, accuracy and gap of each stand beside its shares; of more, the verdicts say it all."""
 
 
 def planted_section(
@@ -35,7 +35,7 @@ def planted_section(
             f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
         ),
         _shares_table(toys, settings),
-        bullets(_sentences(toys, settings)),
+        bullets(_sentences(toys, settings)) if len(toys) <= FEW or not judged else "",
         picture(pictures, "planted_truth", "What each measure finds of the planted shares"),
     ]
 
