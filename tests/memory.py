@@ -19,7 +19,7 @@ from typing import Any
 SIZES = (10_000, 100_000)
 LAYERS, FEATURES = 4, 2_000  # phrases are spread evenly over layers and each layer's features
 LANGUAGES = ["en", "es", "ml"]
-STAGES = ("encode", "capture", "similarity", "gap", "controls", "gain")
+STAGES = ("encode", "codes", "capture", "similarity", "gap", "controls", "gain")
 MODEL = {"adapter": None, "layers": list(range(LAYERS)), "token_budget": 2048}
 STATISTICS = {"reference": "en", "bootstrap": 100, "confidence": 0.95, "seed": 0, "metadata": {}}
 GROUPS = {"high_resource": ["en", "es"], "medium_low_resource": ["ml"]}
@@ -106,6 +106,19 @@ def encode(folder: Path) -> None:
         **stage_settings(MODEL, compute="Compute"),
         lm=str(folder / "lm"), sae=str(folder / "sae"), translations={"en": str(folder / "phrases.parquet")},
         outputs={"en": str(folder / "activations" / "en.parquet")}, seed=0, metadata={},
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def codes(folder: Path) -> None:
+    """Stage codes, of phrases that are the same in two languages."""
+    from isogloss.sae.codes import write_codes
+
+    settings = {name: value for name, value in MODEL.items() if name != "adapter"}
+    write_codes(
+        **stage_settings(settings, compute="Compute"),
+        lm=str(folder / "lm"), sae=str(folder / "sae"), kind="phrases", reference="en", texts=500, feature_stride=1,
+        tables={key: [str(folder / "phrases.parquet")] for key in ["en", "es"]}, seed=0, metadata={},
+        outputs={"en": str(folder / "codes" / "en.parquet")},
     )  # type: ignore[arg-type]  # fmt: skip
 
 

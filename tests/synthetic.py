@@ -76,6 +76,32 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
     ).resolved()
 
 
+def _chosen_both_ways(gap: float) -> dict[str, float]:
+    """A layer's row of a language, of whose `gap` a tenth is left once both sides choose."""
+    values = {
+        "gap_from_reference_pct": gap,
+        "gap_from_lang_pct": 0.8 * gap,
+        "symmetric_gap_pct": 0.1 * gap,
+        "magnitude_from_reference_pct": 0.4 * gap,
+        "magnitude_from_lang_pct": 0.3 * gap,
+        "ceiling_pct": 5.0,
+        "floor_pct": 80.0,
+        "firing_from_reference": 0.7,
+        "firing_from_lang": 0.75,
+        "code_retrieval": 0.5 - gap / 200,
+        "code_retrieval_reverse": 0.45,
+        "code_centred": 0.3,
+    }
+    halves = {name: 3.0 if name.endswith("_pct") else 0.05 for name in values}
+    bounds = {
+        f"{name.removesuffix('_pct')}_ci_{end}": value + side * halves[name]
+        for name, value in values.items()
+        for end, side in (("low", -1), ("high", 1.1))
+    }
+    sizes = {"n_features_reference": 200, "n_features_lang": 190, "n_texts": 1000, "n_wordings": 1000}
+    return values | bounds | {"code_retrieval_chance": 0.0075, **sizes}
+
+
 def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, seed: int = 0) -> dict[str, pl.DataFrame]:
     """Every table of a model by name; `gap` is the planted gap of the groups in percent, any sign."""
     rng = np.random.default_rng([seed, len(model)])
@@ -172,6 +198,15 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
             }
             for (layer, code), g in gaps.items()
         ]
+    )
+    both_ways = [
+        {"layer": layer, "lang": code, **_chosen_both_ways(gaps[layer, code])} for layer in layers for code in others
+    ]
+    tables["reciprocal_gap"] = pl.DataFrame(both_ways)
+    tables["reciprocal_gap_summary"] = (
+        pl.DataFrame(both_ways)
+        .group_by("lang", maintain_order=True)
+        .agg(pl.exclude("layer", "code_retrieval_chance", "^n_.*$").mean(), n_layers=pl.len())
     )
     middle = max(1, len(layers) - 1) / 2
     tables["similarity"] = pl.DataFrame(

@@ -85,6 +85,7 @@ def test_draws_with_labelled_axes(name):
         "similarity": ["decoder layer (0-based)", "cosine similarity to the reference"],
         "retrieval": ["decoder layer (0-based)", "mean reciprocal rank of the reference's text"],
         "similarity_pairs": ["language", "cosine similarity"],
+        "reciprocal_gap": ["decoder layer (0-based)"],
         "group_gap": ["decoder layer (0-based)", "activation gap between the groups (%)"],
         "group_activation": ["mean activation (SAE units)"],
         "language_gap": ["gap to the reference (%)"],

@@ -20,6 +20,7 @@ from isogloss.models.adapter import with_lora
 from isogloss.models.loading import load_base_model, load_causal_model
 from isogloss.residuals.capture import capture
 from isogloss.sae.autoencoder import load_encoder
+from isogloss.sae.codes import write_codes
 from isogloss.sae.encode import encode
 from isogloss.sae.kinds.encoder import unit_norm
 from isogloss.sae.quality import measure_quality
@@ -123,6 +124,21 @@ def test_encode(lm, saes, translations, tmp_path):
         return numbers(read_table(tmp_path / "es.parquet"), ["pre_activation"])
 
     hold(measured)
+
+
+def test_codes(lm, saes, translations, tmp_path):
+    def measured(dtype: str) -> Tensor:
+        settings = {"lm": str(lm), "sae": str(saes), "tables": {key: [str(translations)] for key in ["en", "es"]}}
+        settings |= {"kind": "phrases", "reference": "en", "texts": 100, "feature_stride": 3, "layers": LAYERS}
+        settings |= {"outputs": {"es": str(tmp_path / "es.parquet")}, "seed": 0, "metadata": {}}
+        write_codes(**grouped({**settings, "token_budget": 200, "dtype": dtype}, compute=Compute))
+        entries = read_table(tmp_path / "es.parquet").explode("features", "activations").drop_nulls("features")
+        # The features' sums over texts, since what is next to a threshold may fall on its other side.
+        sums = torch.zeros(len(LAYERS), 64, dtype=torch.float64)
+        places = tuple(torch.tensor(entries[name].to_list()) for name in ("layer", "features"))
+        return sums.index_put(places, torch.tensor(entries["activations"].to_list()).double(), accumulate=True)
+
+    hold(measured, {"float32": 1e-3, "bfloat16": 0.1})
 
 
 PROMPTS = [[2, *range(10, 10 + length)] for length in (2, 30, 17)]

@@ -11,9 +11,11 @@ from jinja2 import Environment
 
 from isogloss.config import load_study
 from isogloss.config.files import read_file
+from isogloss.languages import language
 from isogloss.report import wanted
 from isogloss.report.findings import bilingual, disparity, similarity
 from isogloss.report.findings.planted import equal_shares, planted, verdicts
+from isogloss.report.findings.reciprocal import reciprocal_gap
 from isogloss.report.page.markup import safe
 from isogloss.report.page.overview import overview, page
 from isogloss.report.shared.context import Context
@@ -75,7 +77,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "With one seed none can pass the planted-truth test (make planted has three)." in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
-    assert html.count("data:image/svg+xml;base64,") == 10
+    assert html.count("data:image/svg+xml;base64,") == 11
 
 
 def test_analyses_that_were_not_run_have_no_findings(tmp_path, monkeypatch):
@@ -99,6 +101,53 @@ def test_direction_follows_the_data(gap, verdict, counted):
     assert verdict in sentences[0]
     assert verdict in sentences[1]
     assert all(counted in sentence for sentence in sentences[2:4])
+
+
+def test_the_gap_chosen_both_ways_comes_first_and_says_what_the_papers_gap_is_worth(tmp_path, monkeypatch, tables):
+    text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}))
+    section = text.split("Activation gap", 1)[1]
+    assert section.index("Features and texts chosen in English") < section.index("the gap between the groups")
+    summary = tables["reciprocal_gap_summary"].sort("gap_from_reference_pct")
+    low, high = summary.row(0, named=True), summary.row(-1, named=True)
+    assert (
+        "the other languages fire the features more weakly by"
+        f" {low['gap_from_reference_pct']:.1f} % ({language(low['lang']).name}) to"
+        f" {high['gap_from_reference_pct']:.1f} %"
+        f" ({language(high['lang']).name}). Chosen in each of these: English fires them more weakly by"
+    ) in text
+    assert "So the gap follows the language that chose" in text
+    assert "0 of 9 languages are weaker than English, 0 stronger and 9 not told apart by their intervals" in text
+    assert "chosen in English, cannot be read as a property of any language here" in text
+    assert "5.0 % more weakly in another wording of the same text; a language that reads another text" in text
+    assert "among 1,000 (that no language chose)" in text
+
+
+def test_sentences_on_both_choices_follow_the_intervals(tables):
+    def sentences(**changed):
+        summary = tables["reciprocal_gap_summary"].with_columns(**changed)
+        return " ".join(
+            reciprocal_gap({"reciprocal_gap_summary": summary, "reciprocal_gap": tables["reciprocal_gap"]}, CONTEXT)
+        )
+
+    hindi = pl.col("lang") == "hi"
+    above = pl.when(hindi).then(0.5).otherwise("symmetric_gap_ci_low")
+    assert "1 of 9 languages are weaker than English" in sentences(symmetric_gap_ci_low=above)
+    assert "property of Chinese, Russian" in sentences(symmetric_gap_ci_low=above)
+    assert "cannot be read" not in sentences(symmetric_gap_ci_low=pl.lit(0.5))
+    below = pl.when(hindi).then(-1.0).otherwise("gap_from_lang_ci_low")
+    assert "So in 8 of 9 languages the gap follows the one that chose" in sentences(gap_from_lang_ci_low=below)
+    assert "So in no language does the gap follow" in sentences(gap_from_lang_ci_low=pl.lit(-1.0))
+    none = pl.lit(None, pl.Float64)
+    assert "what a perfect translation would lose is not known; a language" in sentences(ceiling_pct=none)
+    assert "By SAE codes" not in sentences(code_retrieval=none)
+    assert "no more than another text does" not in sentences()
+    translated = Context("skewed", CONFIG | {"translation": {"backend": "nllb"}})
+    assert "among 1,000 (that English chose)" in " ".join(reciprocal_gap(tables, translated))
+    at_floor = pl.when(hindi).then("gap_from_reference_pct").otherwise("floor_ci_low")
+    assert "In Hindi a translation fires what English chose no more than another text does" in sentences(
+        floor_ci_low=at_floor
+    )
+    assert sentences(symmetric_gap_pct=none).startswith("The gap cannot be chosen both ways")
 
 
 def test_equal_shares_are_judged_without_the_reference_first():

@@ -145,6 +145,11 @@ def test_a_language_of_the_table(copy: Copy):
         ("scoring/trial.py", {"benchmark", "latent_score", "steer"}),
         ("sae/control_features.py", {"encode"}),
         ("text/distinct.py", {"capture", "encode"}),
+        ("sae/pool.py", {"codes"}),
+        ("sae/codes.py", {"codes"}),
+        ("sae/top_windows.py", {"codes", "describe_features", "phrases"}),
+        ("disparity/codes.py", {"reciprocal"}),
+        ("disparity/reciprocal.py", {"reciprocal"}),
         ("text/segments.py", {"fetch_parallel", "intervene", "phrases", "translate"}),
     ],
 )

@@ -28,10 +28,18 @@ STUDY = REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml"
 PROFILE = yaml.safe_load((REPOSITORY / "slurm" / "profile.yaml").read_text(encoding="utf-8"))
 MODEL = "gemma-2-2b"
 RUN = "all-l20"  # the alignment run that faults hit
-GPU_RULES = {"reproduce", "translate", "capture", "encode", "align", "benchmark"}
-CPU_RULES = {"exported_phrases", "translation_quality", "similarity", "gap", "controls"}
+GPU_RULES = {"reproduce", "translate", "capture", "encode", "codes", "align", "benchmark"}
+CPU_RULES = {"exported_phrases", "translation_quality", "similarity", "gap", "controls", "reciprocal"}
 CPU_RULES |= {"gain", "accuracy", "correlation"}
-TABLES = ("similarity", "language_gap", "activation_controls", "translation_quality", "alignment_gain", "accuracy")
+TABLES = (
+    "similarity",
+    "language_gap",
+    "activation_controls",
+    "reciprocal_gap",
+    "translation_quality",
+    "alignment_gain",
+    "accuracy",
+)
 TABLES += ("gap_accuracy_correlation",)
 # The profile's values but for these, which fit clusters, not tests: a first look at a job after 40 s, and a minute for
 # a shared file system to show a file.

@@ -1,6 +1,7 @@
 # How strongly SAE features fire in each language (paper A, sec. 2.4 and 2.5).
-#   in:  language model, adapter, SAEs, translations
-#   out: own-feature activations a block of layers and language, gap tables and their controls
+#   in:  language model, adapter, SAEs, translations; parallel segments, where there are any
+#   out: own-feature activations a block of layers and language, gap tables and their controls; codes of the same texts a
+#        block of layers and language, the gap chosen both ways
 
 
 def adapter_languages(adapter):
@@ -108,3 +109,85 @@ rule controls:
         "Compute the controls of the gap of {wildcards.model}"
     script:
         "../scripts/controls.py"
+
+
+PARALLEL = STUDY.translation.backend == "parallel"
+
+
+def pooled_texts(wildcards):
+    """The tables, by language, of the texts whose codes are taken: segments, or phrases where these are translated."""
+    if PARALLEL:
+        return {lang: [segment_table(lang)] for lang in LANGUAGES}
+    blocks = model_blocks(wildcards.model)
+    return {lang: [translation_table(wildcards.model, block, lang) for block in blocks] for lang in LANGUAGES}
+
+
+rule codes:
+    input:
+        lm="results/{model}/lm",
+        sae=block_saes,
+        reproduced=lambda wildcards: reproduced(wildcards.model, [wildcards.block]),
+        tables=lambda wildcards: sum(pooled_texts(wildcards).values(), []),
+    output:
+        directory("results/{model}/codes/{block}/{langs}"),
+    log:
+        "results/{model}/logs/codes/{block}/{langs}.log",
+    benchmark:
+        "results/{model}/usage/codes/{block}/{langs}.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+    params:
+        **sections(compute=STUDY.compute),
+        code=code("codes"),
+        seed=STUDY.seed,
+        sae_folder="results/{model}/sae",
+        tables=pooled_texts,
+        kind="segments" if PARALLEL else "phrases",
+        reference=REFERENCE,
+        layers=block_layers,
+        langs=lambda wildcards: language_blocks(LANGUAGES)[wildcards.langs],
+        texts=STUDY.reciprocal.texts,
+        feature_stride=STUDY.reciprocal.feature_stride or STUDY.phrases.feature_stride,
+    message:
+        "Take the codes of parallel texts of {wildcards.model}, layers {wildcards.block}, {wildcards.langs}"
+    script:
+        "../scripts/codes.py"
+
+
+def code_tables(wildcards):
+    """The codes, each table with its language, block after block."""
+    model = wildcards.model
+    return {
+        path: Path(path).stem
+        for block in model_blocks(model)
+        for path in language_files(f"results/{model}/codes/{block}", LANGUAGES)
+    }
+
+
+rule reciprocal:
+    input:
+        codes=in_folders(code_tables),
+    output:
+        reciprocal_gap="results/{model}/tables/reciprocal_gap.parquet",
+        reciprocal_gap_summary="results/{model}/tables/reciprocal_gap_summary.parquet",
+    log:
+        "results/{model}/logs/reciprocal.log",
+    benchmark:
+        "results/{model}/usage/reciprocal.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
+        code=code("reciprocal"),
+        seed=STUDY.seed,
+        codes=code_tables,
+        reference=REFERENCE,
+        per_feature=STUDY.phrases.per_feature,
+        threshold=STUDY.phrases.threshold,
+        minimum_phrases=STUDY.gap.minimum_phrases,
+    message:
+        "Compute the gap of {wildcards.model} chosen both ways"
+    script:
+        "../scripts/reciprocal.py"

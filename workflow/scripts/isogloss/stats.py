@@ -80,6 +80,53 @@ def _resamples(
         yield np.bincount(position, weights=share, minlength=len(groups))
 
 
+class Grouped(NamedTuple):
+    """Values of several series in groups: texts of features, say."""
+
+    values: Float[np.ndarray, "series values"]
+    groups: Int[np.ndarray, " values"]
+
+
+def joint_bootstrap(
+    parts: Sequence[Grouped], *, replicates: int, seed: Sequence[int]
+) -> list[Float[np.ndarray, "estimates _series"]]:
+    """`hierarchical_mean` of each part in row 0, below it the bootstrap's replicates, for parts that share groups.
+
+    A replicate draws groups from the union of all parts' with replacement; each part then takes the mean over those
+    that it has of the mean over values, drawn with replacement within the group anew each time that it is drawn. So
+    parts that have other groups, as features that two languages chose, are resampled together, and any function of
+    their means row by row has its bootstrap distribution. NaN where a part has no value, or no group that was drawn.
+    Memory holds some 40 MB beside the replicates.
+    """
+    union, inverse = np.unique(np.concatenate([part.groups for part in parts]), return_inverse=True)
+    number = np.split(inverse, np.cumsum([len(part.groups) for part in parts])[:-1])
+    orders = [np.argsort(of, kind="stable") for of in number]
+    sizes = [np.bincount(of, minlength=len(union)) for of in number]
+    values = [np.asarray(part.values, float)[:, order] for part, order in zip(parts, orders, strict=True)]
+    means = [np.full((1 + replicates, len(of)), np.nan) for of in values]
+    for of, part in zip(means, parts, strict=True):
+        if len(part.groups):
+            of[0] = hierarchical_mean(np.asarray(part.values, float), part.groups)
+    if not len(union):
+        return means
+    generator = np.random.default_rng(list(seed))
+    step = max(1, 2**20 // max(len(union), *(of.shape[1] for of in values)))
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        drawn = generator.integers(len(union), size=(rows, len(union)))
+        for of, size, into in zip(values, sizes, means, strict=True):
+            often = size[drawn].ravel()
+            each = np.repeat(often, often)
+            replicate = np.repeat(np.repeat(np.arange(rows), len(union)), often)
+            first = np.repeat((np.cumsum(size) - size)[drawn].ravel(), often)
+            position = first + (generator.random(len(each)) * each).astype(np.int64)
+            groups = np.count_nonzero(size[drawn], axis=1)
+            for column, row in enumerate(of):
+                total = np.bincount(replicate, weights=row[position] / each, minlength=rows)
+                into[1 + start : 1 + start + rows, column] = total / np.where(groups, groups, np.nan)
+    return means
+
+
 def student_interval(mean: float | None, sd: float | None, n: int, confidence: float) -> Interval:
     """Student's interval of a mean of `n` values with standard deviation `sd` (ddof 1); none for fewer than two."""
     if n < 2 or mean is None or sd is None:

@@ -109,7 +109,7 @@ class Compute(Section):
     )
     layers_per_job: Literal["all"] | Positive = Field(
         default="all",
-        description="layers that a job of reproduce, translate or encode takes",
+        description="layers that a job of reproduce, translate, encode or codes takes",
         json_schema_extra=SPEED_ONLY,
     )
     tasks_per_job: Literal["all"] | Positive = Field(
@@ -117,7 +117,7 @@ class Compute(Section):
     )
     languages_per_job: Literal["all"] | Positive = Field(
         default=1,
-        description="languages that a job of capture, encode, benchmark, latent_score or steer takes",
+        description="languages that a job of capture, encode, codes, benchmark, latent_score or steer takes",
         json_schema_extra=SPEED_ONLY,
     )
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
@@ -139,6 +139,19 @@ class Gap(Section):
         default="with_reference", description="variant that the headline and the figures show; the table has both"
     )
     minimum_phrases: Positive = Field(default=1, description="a feature counts from so many phrases on")
+
+
+class Reciprocal(Section):
+    """The gap chosen both ways, and retrieval by SAE codes: which texts and features these take."""
+
+    texts: Annotated[int, Field(ge=2)] = Field(
+        default=1000,
+        description="texts that every language has whose codes are taken, at most: parallel segments, or phrases where"
+        " these are machine-translated",
+    )
+    feature_stride: Positive | None = Field(
+        default=None, description="every k-th feature is sampled; absent: as phrases.feature_stride"
+    )
 
 
 class Statistics(Section):

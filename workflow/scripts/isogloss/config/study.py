@@ -12,6 +12,7 @@ from isogloss.config.measures import (
     Benchmarks,
     Compute,
     Gap,
+    Reciprocal,
     Similarity,
     Statistics,
 )
@@ -39,6 +40,7 @@ class Study(StudyTexts):
     compute: Compute = Compute()
     similarity: Similarity = Similarity()
     gap: Gap = Gap()
+    reciprocal: Reciprocal = Reciprocal()
     statistics: Statistics = Statistics()
     alignment: Alignment = Alignment()
     benchmarks: Benchmarks = Benchmarks()

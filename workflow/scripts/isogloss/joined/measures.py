@@ -42,6 +42,7 @@ PAPERS_GAP = MEASURES[0].name
 ANALYSES = {
     "language_gap_summary": "gap",
     "activation_controls": "gap",
+    "reciprocal_gap": "gap",
     "language_gap": "gap",
     "similarity": "similarity",
     "accuracy": "benchmarks",

@@ -34,6 +34,7 @@ DATA_SETS = {  # of paper B: questions; tokens in English of a prompt, a choice,
 # Bytes of a Parquet row as `tables.TableWriter` writes it (zstd), measured on made-up rows.
 TRANSLATION_ROW = 87  # mean over ten languages, Latin script taking less and others more
 ACTIVATION_ROW = 22
+CODE_ROW = 8000  # number and activation of each feature that a text fires, if all are sampled
 POOLED_NUMBER = 3.74  # one float32 of a residual
 PARALLEL_ROW = 600  # a question of a data set of paper B, in one language
 SCORE_ROW = 220  # a question and probed layer

@@ -30,6 +30,7 @@ def study_costs(study: Study, models: Sequence[PlannedModel]) -> Iterator[Cost]:
         if "similarity" in analyses:
             yield _capture(planned)
         yield from encode_costs(planned, study.compute.layers_per_job)
+        yield from [_codes(planned)] * ("gap" in analyses)
         for run in planned.runs:
             yield _align(planned, run)
         if "benchmarks" in analyses:
@@ -137,15 +138,32 @@ def encode_costs(planned: PlannedModel, layers_per_job: int | str) -> Iterator[C
     tables = [study.languages.all] if "gap" in planned.model.analyses else []
     tables += [[study.languages.reference, *run.languages] for run in planned.runs]
     blocks = chunks(layers, layers_per_job)
-    encoders = 4.0 * (decoder.d_model + 2) * features * len(layers)
-    load = (sum(planned.weights(block[-1] + 1) for block in blocks) + encoders) / len(blocks)
     for langs in tables:
         tokens, products = planned.texts(langs, planned.phrases)
         forward = flops.forward(decoder, sum(layer + 1 for layer in layers), tokens, products)
         sae = len(layers) * flops.sae_columns(kind, decoder.d_model, features, 3, tokens)
         disk = len(layers) * len(langs) * planned.phrases * assumed.ACTIVATION_ROW
         jobs = len(blocks) * planned.language_jobs(langs)
-        yield Cost("encode", jobs, load, len(layers) * tokens, forward, sae, disk)
+        yield Cost("encode", jobs, _block_load(planned, blocks), len(layers) * tokens, forward, sae, disk)
+
+
+def _codes(planned: PlannedModel) -> Cost:
+    """The same texts in every language, once a block of layers, and the sampled features of every layer."""
+    study, layers, decoder, (kind, features) = planned.study, planned.model.layer_list, planned.decoder, planned.sae
+    langs, number = study.languages.all, study.reciprocal.texts
+    blocks, (tokens, products) = chunks(layers, study.compute.layers_per_job), planned.texts(langs, number)
+    forward = flops.forward(decoder, sum(block[-1] + 1 for block in blocks), tokens, products)
+    stride = study.reciprocal.feature_stride or study.phrases.feature_stride
+    sae = len(layers) * flops.sae_columns(kind, decoder.d_model, features, math.ceil(features / stride), tokens)
+    disk = len(layers) * len(langs) * number * assumed.CODE_ROW / stride
+    jobs, load = len(blocks) * planned.language_jobs(langs), _block_load(planned, blocks)
+    return Cost("codes", jobs, load, len(blocks) * tokens, forward, sae, disk)
+
+
+def _block_load(planned: PlannedModel, blocks: Sequence[Sequence[int]]) -> float:
+    """Bytes that a job over a block of layers reads, mean over blocks: the model to the last, and the encoders."""
+    encoders = 4.0 * (planned.decoder.d_model + 2) * planned.sae[1] * sum(map(len, blocks))
+    return (sum(planned.weights(block[-1] + 1) for block in blocks) + encoders) / len(blocks)
 
 
 def _align(planned: PlannedModel, run: AlignmentRun) -> Cost:

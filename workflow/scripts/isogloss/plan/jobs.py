@@ -19,6 +19,7 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "translate": "translate translation_quality",
     "capture": "capture",
     "encode": "encode",
+    "codes": "codes",
     "align": "align",
     "benchmark": "benchmark",
     "ask": "parallel_questions latent_score",
@@ -26,8 +27,8 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "train SAEs": "tokenise search_learning_rate train_checkpoint_saes measure_saes",
     "features": "describe_features selectivity",
     "intervene": "intervene score_comet",
-    "statistics": "similarity gap controls gain accuracy accuracy_by_teaching correlation transfer latent_process"
-    " steering projection latent_by_teaching planted_truth",
+    "statistics": "similarity gap controls reciprocal gain accuracy accuracy_by_teaching correlation transfer"
+    " latent_process steering projection latent_by_teaching planted_truth",
     "report": "overview report_html",
 }
 TARGETS = ("all", "results")  # rules that run nothing

@@ -41,6 +41,7 @@ FIGURES = _by_name(
     Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY),
     Entry("similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",)),
     Entry("similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY),
+    Entry("reciprocal:reciprocal_gap", "Gap chosen both ways", *_GAP),
     Entry("gap:group_gap", "Gap between groups", *_GAP),
     Entry("gap:group_activation", "Mean activation of the groups", *_GAP),
     Entry("gap:language_gap", "Gap of each language", *_GAP, ("language_gap", "language_gap_summary")),
@@ -93,6 +94,8 @@ PLANTED_VERDICTS = Entry(
 TABLES = _by_name(
     "tables",
     Entry("disparity:SIMILARITY", "Similarity to the reference", *_SIMILARITY),
+    Entry("disparity:RECIPROCAL_GAP_SUMMARY", "Gap chosen both ways over layers", *_GAP),
+    Entry("disparity:RECIPROCAL_GAP", "Gap chosen both ways by layer", *_GAP),
     Entry("disparity:GROUP_GAP", "Gap between groups", *_GAP),
     Entry("disparity:LANGUAGE_GAP_SUMMARY", "Gap of each language over layers", *_GAP),
     Entry("disparity:LANGUAGE_GAP", "Gap by layer and language", *_GAP),
@@ -127,6 +130,10 @@ FINDINGS = (
     Finding(
         "isogloss.report.findings.similarity:similarity", *_SIMILARITY, ("similarity",),
         "retrieval", "Retrieval of translations by layer",
+    ),
+    Finding(
+        "isogloss.report.findings.reciprocal:reciprocal_gap", *_GAP, ("reciprocal_gap_summary", "reciprocal_gap"),
+        "reciprocal_gap", "Gap chosen in the reference and in each language by layer",
     ),
     Finding(f"{_D}:group_gap", *_GAP, ("group_gap",), "group_gap", "Gap between the groups by layer"),
     Finding(f"{_D}:language_gaps", *_GAP, ("language_gap_summary",)),

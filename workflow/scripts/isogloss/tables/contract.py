@@ -43,6 +43,29 @@ LANGUAGE_GAP: Contract = {
     "n_phrases": _I,
 }
 GROUP_GAP: Contract = {"layer": _I, "variant": _S, "gap_pct": _F, "ci_low": _F, "ci_high": _F}
+_RECIPROCAL = {  # by the beginning of the columns of their intervals
+    "gap_from_reference": "gap_from_reference_pct",
+    "gap_from_lang": "gap_from_lang_pct",
+    "symmetric_gap": "symmetric_gap_pct",
+    "magnitude_from_reference": "magnitude_from_reference_pct",
+    "magnitude_from_lang": "magnitude_from_lang_pct",
+    "ceiling": "ceiling_pct",
+    "floor": "floor_pct",
+    "firing_from_reference": "firing_from_reference",
+    "firing_from_lang": "firing_from_lang",
+    "code_retrieval": "code_retrieval",
+    "code_retrieval_reverse": "code_retrieval_reverse",
+    "code_centred": "code_centred",
+}
+RECIPROCAL_GAP: Contract = {
+    "layer": _I,
+    "lang": _S,
+    **{column: _F for name, value in _RECIPROCAL.items() for column in (value, f"{name}_ci_low", f"{name}_ci_high")},
+    "code_retrieval_chance": _F,
+    "n_features_reference": _I,
+    "n_features_lang": _I,
+    "n_texts": _I,
+}
 ALIGNMENT_GAIN: Contract = {
     "run": _S,
     "layer": _I,
@@ -202,6 +225,7 @@ CONTRACTS: dict[str, Contract] = {
     "similarity_pairs": SIMILARITY_PAIRS,
     "language_gap": LANGUAGE_GAP,
     "group_gap": GROUP_GAP,
+    "reciprocal_gap": RECIPROCAL_GAP,
     "alignment_gain": ALIGNMENT_GAIN,
     "accuracy": ACCURACY,
     "gap_accuracy_correlation": GAP_ACCURACY_CORRELATION,

@@ -61,7 +61,8 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
             f"{reference} phrases are the top activators of the very feature that is then measured; their translations"
             " are not chosen so. Part of every gap to the reference is this choice (regression to the mean), and the"
             " p-values of the languages' gaps test a null that this choice alone breaks. The gap between groups without"
-            f" {reference} compares translations with translations, and stands beside the other in every table.",
+            f" {reference} compares translations with translations, and stands beside the other in every table"
+            f"{'; the symmetric gap takes the choice out' if asks(settings, {'gap'}) else ''}.",
             f"A phrase is {_phrase(settings['phrases'])} without the context in which its feature fired, in {reference}"
             " too: gaps compare phrases with phrases, never with the activations recorded in the corpus.",
             "A gap is a property of the features of these SAEs as much as of the model.",

@@ -53,6 +53,35 @@ LANGUAGE_GAP = sheet(
     " phrases as top activators alone breaks that, so a small p does not show a disparity.",
 )  # fmt: skip
 
+_BOTH_WAYS = (
+    bounded("gap_from_reference_pct", "gap chosen in the reference (%)", PERCENT, "gap_from_reference_ci"),
+    bounded("gap_from_lang_pct", "the reference's gap chosen in the language (%)", PERCENT, "gap_from_lang_ci"),
+    bounded("symmetric_gap_pct", "symmetric gap (%)", PERCENT, "symmetric_gap_ci"),
+    bounded("ceiling_pct", "ceiling: another wording in the reference (%)", PERCENT, "ceiling_ci"),
+    bounded("floor_pct", "floor: another text in the language (%)", PERCENT, "floor_ci"),
+    bounded("firing_from_reference", "language fires what the reference chose (%)", SHARE, "firing_from_reference_ci"),
+    bounded("firing_from_lang", "reference fires what the language chose (%)", SHARE, "firing_from_lang_ci"),
+    bounded(
+        "magnitude_from_reference_pct", "gap chosen in the reference, where both fire (%)", PERCENT,
+        "magnitude_from_reference_ci",
+    ),
+    bounded(
+        "magnitude_from_lang_pct", "reference's gap chosen in the language, where both fire (%)", PERCENT,
+        "magnitude_from_lang_ci",
+    ),
+    bounded("code_retrieval", "retrieval by codes (mean reciprocal rank), translation asks", FINE, "code_retrieval_ci"),
+    bounded("code_retrieval_reverse", "retrieval by codes, reference asks", FINE, "code_retrieval_reverse_ci"),
+    bounded("code_centred", "cosine of centred codes", FINE, "code_centred_ci"),
+)  # fmt: skip
+
+RECIPROCAL_GAP_SUMMARY = sheet(LANG, *_BOTH_WAYS, whole("n_layers", "layers"))
+
+RECIPROCAL_GAP = sheet(
+    LAYER, LANG, *_BOTH_WAYS, Column("code_retrieval_chance", "retrieval by chance", FINE),
+    whole("n_features_reference", "features of the reference"), whole("n_features_lang", "features of the language"),
+    whole("n_texts", "texts"),
+)  # fmt: skip
+
 GROUP_ACTIVATION = sheet(
     LAYER, text("group", "group", GROUP_TITLES), _VARIANT,
     bounded("mean_activation", "mean activation (SAE units)", FINE, "ci"),
