@@ -14,7 +14,7 @@ install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1)
 export PATH := $(BIN):$(PATH)
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: demo real study plan report test test-workflow test-all test-slurm lint format schema bench clean help
+.PHONY: demo real planted study plan report test test-workflow test-all test-slurm lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,6 +36,15 @@ real: $(VENV)/.run
 		--rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s \
 		$(REAL_ARGS)
 	@echo "open $(CURDIR)/real/results/report.html"
+
+## make planted   which measures find planted shares: three seeds of a skewed and an equal toy world, to
+##                planted/results/report.html; SEEDS="0, 1, 2" takes those of tuning, to planted-tuning/results
+PLANTED = planted$(if $(SEEDS),-tuning)
+planted: $(VENV)/.run
+	OMP_NUM_THREADS=1 snakemake --cores $(CORES) --directory $(PLANTED) --configfile config/studies/planted-truth.yaml \
+		$(if $(SEEDS),--config 'planted={"seeds": [$(SEEDS)]}') --rerun-incomplete --show-failed-logs \
+		--quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s $(PLANTED_ARGS)
+	@echo "open $(CURDIR)/$(PLANTED)/results/report.html"
 
 ## make study     a study file for a model of the Hub or of a folder: MODEL=OWNER/NAME LANGUAGES="en es hi", and if you like
 ##                SEGMENTS=FOLDER SAES=RELEASE WIDTH=16k L0=medium NAME=my-study
@@ -96,10 +105,10 @@ bench: $(VENV)/.dev
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_latent.py
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_steering.py
 
-## make clean     removes results, those of make real too (not the environment)
+## make clean     removes results, those of make real and make planted too (not the environment)
 clean:
 	find results -mindepth 1 -maxdepth 1 ! -name README.md -exec rm -rf {} +
-	rm -rf .snakemake real
+	rm -rf .snakemake real planted planted-tuning
 
 $(VENV)/.run: requirements.txt constraints.txt
 	$(PYTHON) -c "import sys; sys.exit('isogloss needs Python 3.11 or newer, this is ' + sys.version.split()[0] if sys.version_info < (3, 11) else 0)"

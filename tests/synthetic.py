@@ -8,8 +8,12 @@ import numpy as np
 import polars as pl
 
 from isogloss.config import load_study
+from isogloss.config.measures import Statistics
+from isogloss.joined.measures import shared_tables
+from isogloss.joined.planted_truth import measure_planted_truth
 from isogloss.languages import in_order
-from isogloss.tables import write_table
+from isogloss.report.wanted import compares
+from isogloss.tables import read_table, write_table
 from synthetic_latent import latent_tables
 
 SHARES = {
@@ -640,6 +644,34 @@ def write_results(folder: Path, config: Mapping[str, Any], gaps: Mapping[str, fl
             write_table(folder / f"results/{model}/tables/{name}.parquet", frame, metadata())
         for run, frame in make_losses(config).items():
             write_table(folder / f"results/{model}/alignment/{run}.parquet", frame, metadata())
+    if compares(config):
+        compare(folder, config)
+
+
+def compare(folder: Path, config: Mapping[str, Any], model: str = "skewed", control: str = "equal") -> None:
+    """The verdicts on the measures of a model and its control, whose tables are under `folder`/results."""
+    names = shared_tables(*(config["models"][one]["analyses"] for one in (model, control)))
+    measure_planted_truth(
+        tables={
+            one: {name: str(folder / f"results/{one}/tables/{name}.parquet") for name in names}
+            for one in (model, control)
+        },
+        pairs=[(config["seed"], model, control)],
+        shares={one: config["models"][one]["shares"] for one in (model, control)},
+        reference=config["languages"]["reference"],
+        statistics=Statistics(bootstrap=100),
+        seed=0,
+        planted_truth=str(folder / "results/comparison/tables/planted_truth.parquet"),
+        planted_truth_points=str(folder / "results/comparison/tables/planted_truth_points.parquet"),
+        metadata=metadata(),
+    )
+
+
+def compared(folder: Path, config: Mapping[str, Any], gaps: Mapping[str, float]) -> dict[str, pl.DataFrame]:
+    """The tables that compare models, as the figure gets them; made of synthetic ones under `folder`."""
+    write_results(folder, config, gaps)
+    names = ("planted_truth", "planted_truth_points")
+    return {f"comparison/{name}": read_table(folder / f"results/comparison/tables/{name}.parquet") for name in names}
 
 
 def metadata() -> dict[str, Any]:

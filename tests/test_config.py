@@ -217,7 +217,9 @@ def test_numbers_are_all_fields_but_those_of_batches_jobs_and_saved_states():
     for path in STUDIES:
         study = load_study(yaml.safe_load(path.read_text(encoding="utf-8")), shape_of=lambda _: SHAPE)
         for model, numbers in zip(study.models.values(), study.numbers()["models"].values(), strict=True):
-            assert numbers == model.model_dump(mode="json")  # sections by step and by name
+            expected = model.model_dump(mode="json")
+            expected.get("training", {}).pop("resume_every", None)
+            assert numbers == expected  # sections by step and by name
 
 
 def test_a_part_of_a_section_holds_nothing_else():

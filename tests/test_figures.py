@@ -1,6 +1,5 @@
 """Every figure and HTML table of the catalogue, from synthetic tables with known values."""
 
-import json
 import os
 import re
 import subprocess
@@ -19,9 +18,10 @@ from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from isogloss.joined.measures import MEASURES
 from isogloss.languages import in_order, language_table
 from isogloss.report import wanted
-from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
+from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, PLANTED_VERDICTS, TABLES
 from isogloss.report.entry import load
 from isogloss.report.figures.draw import figure
 from isogloss.report.shared.context import Context
@@ -30,7 +30,7 @@ from isogloss.report.tables.examples import checkpoints
 from isogloss.report.tables.html import html_table
 from isogloss.report.tables.html import render as render_sheet
 from isogloss.tables import write_table
-from synthetic import SHARES, bilingual_tables, make_losses, make_tables, metadata, settings, write_results
+from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, metadata, settings, write_results
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
@@ -65,7 +65,7 @@ def errorbars(axes) -> list[tuple[float, float, float, str]]:
 def test_every_entry_has_a_drawing_and_a_caption():
     captions = {path.stem for path in caption("any").parent.glob("*.rst")}
     assert captions == {*DRAWINGS, *TABLES}
-    for entry in (*DRAWINGS.values(), *TABLES.values()):
+    for entry in (*DRAWINGS.values(), *TABLES.values(), PLANTED_VERDICTS):
         assert load(entry.drawing) is not None
     for finding in FINDINGS:
         assert callable(load(finding.function))
@@ -160,7 +160,7 @@ from isogloss.report.figures.draw import figure
 from synthetic import settings
 config = settings()
 inputs = {(entry, "skewed"): wanted.figure_inputs(config, name, "skewed") for name, entry in FIGURES.items()}
-inputs[PLANTED_TRUTH, ""] = wanted.planted_truth_inputs(config)
+inputs[PLANTED_TRUTH, ""] = wanted.compared_tables()
 for (entry, model), tables in inputs.items():
     figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
            settings=wanted.figure_settings(config))
@@ -202,24 +202,70 @@ def test_chance_is_the_tables():
     assert 40 in [round(line.get_xdata()[0]) for line in drawn.axes[0].lines if len(set(line.get_xdata())) == 1]
 
 
-def test_planted_truth_compares_models(tmp_path):
-    tables = []
-    for model, gap in (("skewed", 20.0), ("equal", 0.0)):
-        for name, frame in make_tables(CONFIG, model, gap=gap).items():
-            if name in PLANTED_TRUTH.tables:
-                tables.append(str(tmp_path / f"results/{model}/tables/{name}.parquet"))
-                write_table(tables[-1], frame)
-    output = tmp_path / "planted_truth.svg"
-    figure(
-        tables=tables,
-        output=str(output),
-        drawing=PLANTED_TRUTH.drawing,
-        model="",
-        settings=wanted.figure_settings(CONFIG),
+def test_planted_truth_has_a_panel_a_verdict_with_points_and_slopes_of_the_tables(tmp_path):
+    tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
+    drawn = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
+    panels = [axes for axes in drawn.axes if axes.get_visible()]
+    titles = {measure.name: measure.title for measure in MEASURES}
+    assert [axes.get_title(loc="left") for axes in panels] == [titles[name] for name in truth["measure"]]
+    assert {"Gap (paper A)", "Gap at equal tokens", "Mean activation"} <= {
+        axes.get_title(loc="left") for axes in panels
+    }
+    for axes, row in zip(panels, truth.iter_rows(named=True), strict=True):
+        (line,) = [line for line in axes.lines if len(line.get_xdata()) == 25]
+        x, y = line.get_data()
+        assert (y[-1] - y[0]) / (x[-1] - x[0]) == pytest.approx(row["slope"])
+        marks = [line for line in axes.lines if line.get_marker() != "None"]
+        shown = sorted(value for line in marks for value in line.get_ydata())
+        of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
+        assert shown == pytest.approx(sorted(of_row["difference"]))
+        (verdict,) = [text.get_text() for text in axes.texts]
+        assert (row["verdict"] or "not judged") in verdict
+    drawn.draw_without_rendering()
+    for axes in panels[-3:]:  # at the bottom of a column
+        assert axes.get_xlabel() == "planted / equal share (log scale)"
+        assert [tick.get_text() for tick in axes.get_xticklabels()] == ["0.3", "0.5", "1"]
+
+
+def test_planted_truth_draws_seeds_with_a_null_and_measures_without_a_slope(tmp_path):
+    tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
+    context = Context("", wanted.figure_settings(CONFIG))
+    nulls = {"null_slope": 0.1, "null_ci_low": -0.2, "null_ci_high": 0.3}
+    seeds = truth.with_columns(pl.lit(value).alias(name) for name, value in nulls.items())
+    level = points.with_columns(null_difference=pl.lit(0.5))
+    drawn = load(PLANTED_TRUTH.drawing)(
+        {"comparison/planted_truth": seeds, "comparison/planted_truth_points": level}, context
     )
-    assert ElementTree.parse(output).getroot().tag.endswith("svg")
-    inputs = [path.removeprefix(str(tmp_path) + "/") for path in tables]
-    assert sorted(inputs) == sorted(wanted.planted_truth_inputs(CONFIG))
+    null = next(line for line in drawn.axes[0].lines if len(line.get_xdata()) == 25)
+    assert np.ptp(null.get_ydata()) / np.ptp(null.get_xdata()) == pytest.approx(0.1)
+    empty = truth.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("slope", "ci_low", "ci_high"))
+    none = {"comparison/planted_truth": empty, "comparison/planted_truth_points": points.clear()}
+    drawn = load(PLANTED_TRUTH.drawing)(none, context)
+    drawn.draw_without_rendering()
+    assert drawn.axes[0].texts[0].get_text().endswith(": no slope")
+
+
+def test_the_verdicts_as_a_page(tmp_path):
+    compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    table, output = tmp_path / "results/comparison/tables/planted_truth.parquet", tmp_path / "page.html"
+    html_table(
+        table=str(table),
+        output=str(output),
+        drawing=PLANTED_VERDICTS.drawing,
+        heading=PLANTED_VERDICTS.title,
+        model="comparison",
+        title="All",
+        confidence=0.95,
+    )
+    for words in (
+        "Gap (paper A) (points)",
+        "follows the shares",
+        "Spearman",
+        "results/comparison/tables/planted_truth",
+    ):
+        assert words in output.read_text()
 
 
 def test_accuracy_intervals_and_colours_are_the_tables():
@@ -323,17 +369,6 @@ def test_a_study_without_groups_is_drawn_in_one_panel():
     assert labels == ["Spanish (es)", "Hindi (hi)", "shuffled pairs, same colours"]
 
 
-def test_a_title_is_no_formula():
-    config = json.loads(json.dumps(CONFIG))
-    config["models"]["skewed"]["title"] = r"_$\nonsense$ {{ 7*7 }}"
-    context = Context("", wanted.figure_settings(config))
-    models = wanted.compared_models(config)
-    tables = {f"{model}/{name}": frame for model in models for name, frame in make_tables(config, model).items()}
-    figure = load(PLANTED_TRUTH.drawing)(tables, context)
-    figure.draw_without_rendering()
-    assert r"\$\nonsense\$ {{ 7*7 }}" in {text.get_text().strip(" _") for text in figure.legends[0].get_texts()}
-
-
 def test_labels_of_close_points_do_not_overlap():
     config = settings()
     tables = make_tables(config, "skewed")
@@ -357,7 +392,12 @@ def test_only_what_the_analyses_yield_is_wanted():
     trained_here = {"training", "sae_quality", "accuracy_by_teaching", "latent_by_teaching"}
     assert set(wanted.figures_of(pretrained, "skewed")) == set(FIGURES) - trained_here
     assert set(wanted.tables_of(pretrained, "skewed")) == set(TABLES) - trained_here
-    assert wanted.compared_models(pretrained) == ["equal"]
+    assert wanted.compares(CONFIG)
+    assert "results/comparison/figures/planted_truth.svg" in wanted.overview_figures(CONFIG)
+    alone = settings()
+    alone["models"]["equal"]["analyses"] = ["latent"]
+    assert not wanted.compares(alone)
+    assert not any("comparison" in path for path in (*wanted.overview_figures(alone), *wanted.overview_tables(alone)))
     equal = wanted.figures_of(CONFIG, "equal")
     assert "group_gap" in equal
     assert not {"similarity", "alignment_gain", "accuracy_change", "alignment_loss"} & set(equal)

@@ -9,10 +9,12 @@ import pytest
 from docutils.core import publish_parts
 from jinja2 import Environment
 
+from isogloss.config import load_study
+from isogloss.config.files import read_file
 from isogloss.languages import language
 from isogloss.report import wanted
 from isogloss.report.findings import alignment, bilingual, disparity, similarity
-from isogloss.report.findings.planted import equal_shares, planted
+from isogloss.report.findings.planted import equal_shares, planted, verdicts
 from isogloss.report.findings.reciprocal import reciprocal_gap
 from isogloss.report.page.markup import safe
 from isogloss.report.page.overview import overview, page
@@ -80,7 +82,9 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "148 duplicates dropped, 3,200 phrases kept" in text
     assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
     assert "of Skewed shares is, with English left out, larger in 4, smaller in 0 and not told apart in 0 of 4" in text
-    assert "nothing was planted" not in text
+    assert "This report is led by retrieval (similarity.retrieval; report.headline), which was not measured" in text
+    assert re.search(r"Of \d internal measures \d follow the planted shares: gap \(paper A\), gap at equal", text)
+    assert "With one seed none can pass the planted-truth test (make planted has three)." in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
     assert html.count("data:image/svg+xml;base64,") == 11
@@ -216,6 +220,58 @@ def test_studies_of_one_analysis_have_a_page(tmp_path, monkeypatch, analyses):
     assert ("Benchmarks " in text) == ("benchmarks" in analyses)
     assert ("Activation gap" in text) == ("gap" in analyses)
     assert ("larger in 4, smaller in 0" in text) == ("gap" in analyses)
+
+
+def judged(**more: dict) -> pl.DataFrame:
+    """A table planted_truth: by measure what differs from one that passes."""
+    passing = {"layer": None, "expected": 1, "slope": 0.2, "ci_low": 0.1, "ci_high": 0.3, "null_slope": 0.01}
+    passing |= {"null_ci_low": -0.1, "null_ci_high": 0.1, "rho": 0.8, "n": 27, "n_languages": 9, "n_seeds": 3}
+    passing |= {"n_undefined": 0, "verdict": "passes", "reason": None}
+    rows = [{"measure": name.replace("__", ".")} | passing | row for name, row in more.items()]
+    return pl.DataFrame(rows, schema_overrides={"layer": pl.Int32, "reason": pl.String}, infer_schema_length=None)
+
+
+def test_verdicts_lead_with_the_headline_and_count_the_measures():
+    wrong = {"verdict": "fails", "reason": "rises where it should fall"}
+    truth = judged(
+        language_gap_summary__mean_gap_pct=wrong,
+        similarity__retrieval={},
+        similarity__cosine={"verdict": "fails", "reason": "the interval of the slope includes zero"},
+        similarity__centred={"verdict": "fails", "reason": "the interval of the slope includes zero"},
+        language_gap__mean_activation={"verdict": None, "reason": "no interval where nothing was planted"},
+        accuracy__accuracy={"verdict": None, "reason": "behaviour, not an internal measure: not judged"},
+    )
+    first, second, *others = verdicts(truth, "similarity.retrieval", 0.95)
+    assert first == (
+        "This report is led by retrieval (similarity.retrieval; report.headline): it passes the planted-truth test."
+        " Its slope on the log of the planted share is 0.20 (95 % interval 0.10 to 0.30), 0.01 (95 % interval −0.10 to"
+        " 0.10) where nothing was planted; Spearman's ρ with the share is 0.80, over 9 languages and 3 seeds."
+    )
+    assert second.startswith(
+        "Of 5 internal measures 1 passes the planted-truth test: retrieval; the papers' gap does not (rises where it"
+        " should fall)."
+    )
+    assert others == [
+        "Fail (rises where it should fall): gap (paper A).",
+        "Fail (the interval of the slope includes zero): cosine and centred cosine.",
+        "Cannot be judged (no interval where nothing was planted): mean activation.",
+    ]
+
+
+def test_verdicts_where_the_headline_fails_is_not_judged_or_was_not_measured():
+    fails = judged(similarity__retrieval={"verdict": "fails", "reason": "the interval of the slope includes zero"})
+    text = " ".join(verdicts(fails, "similarity.retrieval", 0.95))
+    assert "it fails the planted-truth test (the interval of the slope includes zero)" in text
+    assert "Of 1 internal measures none passes the planted-truth test; the papers' gap was not measured" in text
+    nothing = {"verdict": None, "reason": "no interval where nothing was planted"}
+    nothing |= dict.fromkeys(("slope", "ci_low", "ci_high", "null_slope", "null_ci_low", "null_ci_high", "rho"))
+    text = " ".join(verdicts(judged(language_gap_summary__mean_gap_pct=nothing), "similarity.retrieval", 0.95))
+    assert "retrieval (similarity.retrieval; report.headline), which was not measured in a model" in text
+    assert "the papers’ gap cannot be judged (no interval where nothing was planted)" in text
+    best = judged(similarity__retrieval={"layer": 2})
+    assert "Retrieval at the layer that is best in the equal worlds, 2, passes." in verdicts(
+        best, "similarity.cosine", 0.95
+    )
 
 
 def test_a_study_without_checkpoints_is_said_nothing_of_training(tmp_path, monkeypatch):
@@ -393,3 +449,16 @@ def test_similarity_says_what_the_plain_cosine_is_worth(tables, unrelated):
     assert text.endswith("chance is 0.024.")
     undefined = frame.with_columns(retrieval=pl.lit(None, pl.Float64))
     assert "Retrieval is not defined" in similarity.similarity({"similarity": undefined}, CONTEXT)[-1]
+
+
+def test_of_many_models_the_page_has_shares_and_verdicts_alone():
+    study = read_file(Path(__file__).parents[1] / "config" / "studies" / "planted-truth.yaml")
+    config = load_study(study).resolved()
+    tables = {model: make_tables(config, model) for model in config["models"]}
+    tables["comparison"] = {"planted_truth": judged(similarity__retrieval={})}
+    html = page(tables, {}, wanted.overview_settings(config), metadata())
+    section = html.split("What was planted")[1].split("<h2>")[0]
+    assert "Of 1 internal measures 1 passes the planted-truth test: retrieval" in section
+    assert section.count(": share (%)") == 6
+    assert "rises with the planted share" not in section
+    assert ": accuracy (%)" not in section

@@ -143,6 +143,8 @@ def test_a_language_of_the_table(copy: Copy):
         ("disparity/group_inference.py", {"group_inference"}),
         ("disparity/holdout.py", {"align", "gain"}),
         ("permutation.py", {"correlation", "group_inference"}),
+        ("joined/planted_truth.py", {"planted_truth"}),
+        ("joined/slopes.py", {"planted_truth"}),
         ("scoring/sweep.py", {"steer"}),
         ("scoring/trial.py", {"benchmark", "latent_score", "steer"}),
         ("sae/control_features.py", {"encode"}),

@@ -1,6 +1,7 @@
 """The real Snakefile on a study of a minute: one full run, then what a change runs again."""
 
 import os
+import re
 import shutil
 
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout, read_study
 from isogloss.tables import open_table, table_metadata
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contract import CONTRACTS, PLANTED_TRUTH
 
 STUDY = REPOSITORY / "tests" / "studies" / "mini.yaml"
 
@@ -35,6 +36,24 @@ def test_the_study_ends_in_a_report_and_all_tables_keep_the_contract(finished: C
         assert metadata["study"] == "mini"
         assert metadata["code"]
         assert metadata["versions"]["torch"]
+
+
+def test_the_two_worlds_are_compared(finished: Checkout):
+    path = finished.folder / "results" / "comparison" / "tables" / "planted_truth.parquet"
+    schema = open_table(path).schema_arrow
+    assert {column: schema.field(column).type for column in schema.names} == PLANTED_TRUTH
+    assert set(pl.read_parquet(path)["n_languages"]) == {2}
+    assert (finished.folder / "results" / "comparison" / "html" / "planted_truth.html").is_file()
+
+
+def test_a_seed_of_one_model_reruns_that_model_alone(finished: Checkout):
+    run = finished.snakemake("--dry-run", study=finished.changed_study("models.equal.seed", 5))
+    assert run.returncode == 0, run.stdout + run.stderr
+    outputs = set(re.findall(r"results/(\w+)/\S*(?:lm|sae|activations)", run.stdout + run.stderr))
+    planned = finished.planned(study=finished.changed_study("models.equal.seed", 5))
+    assert outputs == {"equal"}
+    assert planned["train_toy"] == planned["train_sae"] == planned["gap"] == 1
+    assert not planned["toy_world"] + planned["toy_tokenizer"] + planned["planted_truth"]  # no control of that seed
 
 
 def test_a_second_run_has_nothing_to_do(finished: Checkout):

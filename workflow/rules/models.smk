@@ -50,7 +50,7 @@ rule train_toy:
             training=model_setting("training"),
         ),
         code=code("train_toy"),
-        seed=STUDY.seed,
+        seed=lambda wildcards: STUDY.seed_of(wildcards.model),
         languages=STUDY.world.languages,
         shares=model_setting("shares"),
         bilingual=STUDY.world.bilingual,
@@ -91,7 +91,7 @@ rule train_sae:
     params:
         **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("train_sae"),
-        seed=STUDY.seed,
+        seed=lambda wildcards: STUDY.seed_of(wildcards.model),
         languages=sae_languages,
         shares=lambda wildcards: STUDY.sae_shares(wildcards.model),
         layers=layers_of,

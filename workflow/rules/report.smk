@@ -3,7 +3,7 @@
 #   out: an SVG a figure, an HTML page a table, the landing page, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
 from isogloss.report import wanted
-from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
+from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, PLANTED_VERDICTS, TABLES
 
 
 def figure_inputs(name):
@@ -77,9 +77,9 @@ for name, entry in TABLES.items():
             "../scripts/html_table.py"
 
 
-rule planted_truth:
+rule figure_planted_truth:
     input:
-        wanted.planted_truth_inputs(config),
+        wanted.compared_tables(),
     output:
         report(
             "results/comparison/figures/planted_truth.svg",
@@ -89,9 +89,9 @@ rule planted_truth:
             labels={"model": "all", "figure": PLANTED_TRUTH.title},
         ),
     log:
-        "results/comparison/logs/planted_truth.log",
+        "results/comparison/logs/figures/planted_truth.log",
     benchmark:
-        "results/comparison/usage/planted_truth.tsv"
+        "results/comparison/usage/figures/planted_truth.tsv"
     localrule: True
     conda:
         "../../envs/isogloss.yaml"
@@ -100,9 +100,39 @@ rule planted_truth:
         entries=[PLANTED_TRUTH.drawing],
         settings=wanted.figure_settings(config),
     message:
-        "Draw what was planted beside what was measured"
+        "Draw what measures find of the planted shares"
     script:
         "../scripts/figure.py"
+
+
+rule html_planted_truth:
+    input:
+        "results/comparison/tables/planted_truth.parquet",
+    output:
+        report(
+            "results/comparison/html/planted_truth.html",
+            caption="../report/planted_truth.rst",
+            category=PLANTED_VERDICTS.category,
+            subcategory="Tables",
+            labels={"model": "all", "table": PLANTED_VERDICTS.title},
+        ),
+    log:
+        "results/comparison/logs/html/planted_truth.log",
+    benchmark:
+        "results/comparison/usage/html/planted_truth.tsv"
+    localrule: True
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        code=code("html_table", PLANTED_VERDICTS.drawing),
+        entries=[PLANTED_VERDICTS.drawing],
+        heading=PLANTED_VERDICTS.title,
+        title="All models with planted shares",
+        confidence=STUDY.statistics.confidence,
+    message:
+        "Typeset the verdicts on the measures"
+    script:
+        "../scripts/html_table.py"
 
 
 rule overview:
@@ -131,7 +161,7 @@ rule overview:
 REPORTED = [
     *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in wanted.figures_of(config, model)),
     *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in wanted.tables_of(config, model)),
-    *(["results/comparison/figures/planted_truth.svg"] if wanted.compared_models(config) else []),
+    *(wanted.COMPARED if wanted.compares(config) else []),
 ]
 
 

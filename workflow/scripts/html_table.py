@@ -7,7 +7,7 @@ with stage(snakemake):
         output=snakemake.output[0],
         drawing=snakemake.params.entries[0],
         heading=snakemake.params.heading,
-        model=snakemake.wildcards.model,
+        model=snakemake.wildcards.get("model", "comparison"),
         title=snakemake.params.title,
         confidence=snakemake.params.confidence,
     )

@@ -5,12 +5,13 @@ these classes (`make schema`).
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from isogloss.config.model import Shape
+from isogloss.config.planted import sown
 from isogloss.config.pretrained import Source
 from isogloss.config.questions import Tasks, settle_languages
 from isogloss.config.study import Study
@@ -38,6 +39,8 @@ def load_study(
     Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
     """
     plain = _plain(config, origin)
+    if isinstance(plain, dict) and (lines := sown(plain)):
+        raise _mistaken(lines, origin)
     try:
         if shape_of is not None:
             _complete(plain, shape_of, origin)
@@ -46,10 +49,14 @@ def load_study(
             return study
         return Study.model_validate(plain)
     except ValidationError as error:
-        lines = [line for problem in error.errors() for line in _explain(problem)]
-        raise IsoglossError(
-            f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
-        ) from None
+        raise _mistaken([line for problem in error.errors() for line in _explain(problem)], origin) from None
+
+
+def _mistaken(lines: Sequence[str], origin: str) -> IsoglossError:
+    """The error that names every mistake, a line each."""
+    return IsoglossError(
+        f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
+    )
 
 
 def _settle(config: dict[str, Any], study: Study, tasks: Tasks) -> bool:

@@ -16,9 +16,10 @@ from isogloss.config.measures import (
     Similarity,
     Statistics,
 )
+from isogloss.config.planted import Planted, Report, equal
 from isogloss.config.questions import QuestionSource, task_names
 from isogloss.config.texts import StudyTexts
-from isogloss.config.toy import not_in_world
+from isogloss.config.toy import ToyModel, not_in_world
 
 RESERVED = (
     "world",
@@ -44,6 +45,8 @@ class Study(StudyTexts):
     alignment: Alignment = Alignment()
     benchmarks: Benchmarks = Benchmarks()
     latent: Latent = Latent()
+    planted: Planted = Planted()
+    report: Report = Report()
 
     def resolved(self) -> dict[str, Any]:
         """The whole study as plain values, with what the report needs to know besides."""
@@ -51,7 +54,34 @@ class Study(StudyTexts):
         plain["bilingual"]["languages"] = self.bilingual_languages
         for name, model in plain["models"].items():
             model["traits"] = self.traits(name)
+            if control := self.control_of(name):
+                model["control"] = control
         return plain
+
+    def seed_of(self, name: str) -> int:
+        """The seed of a model's training and of its SAEs'."""
+        seed = getattr(self.models[name], "seed", None)
+        return self.seed if seed is None else seed
+
+    def control_of(self, name: str) -> str | None:
+        """The toy model in which nothing was planted but all else is as in this one: equal shares, the same seed.
+
+        None for a model that is fetched, that has equal shares itself, or that no other one is a control of.
+        """
+        model = self.models[name]
+        if not isinstance(model, ToyModel) or equal(model.shares):
+            return None
+        toys = {other: part for other, part in self.models.items() if isinstance(part, ToyModel) and equal(part.shares)}
+        alike = ("architecture", "training", "sae", "layers")
+        return next(
+            (
+                other
+                for other, part in toys.items()
+                if self.seed_of(other) == self.seed_of(name)
+                and all(getattr(part, field) == getattr(model, field) for field in alike)
+            ),
+            None,
+        )
 
     def of_kind(self, kind: str) -> list[str]:
         """The names of the models of a kind: toy or pretrained."""

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
 from isogloss.config.model import FINAL, AnalysedModel, SaeRecipe, Shape
+from isogloss.config.planted import Seed
 from isogloss.languages import in_order, world_languages
 
 
@@ -122,6 +123,11 @@ class ToyModel(AnalysedModel):
 
     kind: Literal["toy"] = Field(default="toy", description="toy: trained in the workflow on the toy world")
     shares: dict[str, float] = Field(description="share of the training tokens by language; must sum to 1")
+    seed: Seed | None = Field(
+        default=None,
+        description="seed of the model's initial weights, the order of its documents, the SAEs of the finished model;"
+        " absent: the study's",
+    )
     architecture: Architecture = Architecture()
     training: Training = Training()
     sae: SaeRecipe = SaeRecipe()

@@ -80,11 +80,16 @@ FIGURES = _by_name(
     Entry("training:sae_quality", "Quality of the SAEs", *_SAES),
 )  # fmt: skip
 
+_COMPARED = ("0 The planted truth", Needs())
 PLANTED_TRUTH = Entry(
-    "isogloss.report.figures.comparison:planted_truth", "Planted and measured", "0 The planted truth",
-    Needs(("gap", "benchmarks"), trait="taught"), ("group_gap", "accuracy"),
+    "isogloss.report.figures.comparison:planted_truth", "What measures find of the planted shares", *_COMPARED,
+    ("planted_truth", "planted_truth_points"),
 )  # fmt: skip
 """Compares models, so it stands under results/comparison: results/comparison/figures/planted_truth.svg."""
+PLANTED_VERDICTS = Entry(
+    "isogloss.report.tables.comparison:PLANTED_TRUTH", "Verdicts on the measures", *_COMPARED, ("planted_truth",)
+)
+"""The same as a table: results/comparison/html/planted_truth.html."""
 
 TABLES = _by_name(
     "tables",

@@ -8,8 +8,12 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
+from isogloss.joined.measures import shared_tables
 from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
 from isogloss.report.entry import Entry, Needs
+
+COMPARED = ("results/comparison/figures/planted_truth.svg", "results/comparison/html/planted_truth.html")
+"""What the report shows of all models together."""
 
 
 def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,6 +46,7 @@ def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "translation",
         "gap",
         "statistics",
+        "report",
     )
     return {key: settings[key] for key in (*whole, "alignment", "benchmarks", "bilingual", "latent")}
 
@@ -66,27 +71,30 @@ def table_inputs(name: str, model: str) -> str:
     return _table(model, TABLES[name].tables[0])
 
 
-def compared_models(settings: Mapping[str, Any]) -> list[str]:
-    """The models that the figure of the planted truth compares: trained here, with gap and benchmarks."""
-    return [model for model in settings["models"] if wanted(PLANTED_TRUTH.needs, settings, model)]
+def compares(settings: Mapping[str, Any]) -> bool:
+    """Whether a model with planted shares and its control have measures in common."""
+    models = settings["models"]
+    pairs = [(model, models[model["control"]]) for model in models.values() if "control" in model]
+    return any(shared_tables(model["analyses"], control["analyses"]) for model, control in pairs)
 
 
-def planted_truth_inputs(settings: Mapping[str, Any]) -> list[str]:
+def compared_tables() -> list[str]:
     """The Parquet files of the figure that compares models."""
-    return [path for model in compared_models(settings) for path in _paths(PLANTED_TRUTH, settings, model)]
+    return [_table("comparison", name) for name in PLANTED_TRUTH.tables]
 
 
 def overview_tables(settings: Mapping[str, Any]) -> list[str]:
     """The Parquet files that the landing page is written from: what each model's findings read, each once."""
     asked = [(model, one) for model in settings["models"] for one in FINDINGS if wanted(one.needs, settings, model)]
-    return list(dict.fromkeys(_table(model, table) for model, finding in asked for table in finding.tables))
+    compared = [_table("comparison", "planted_truth")] if compares(settings) else []
+    return list(dict.fromkeys([*(_table(model, table) for model, one in asked for table in one.tables), *compared]))
 
 
 def overview_figures(settings: Mapping[str, Any]) -> list[str]:
     """The figures that the landing page embeds: the planted truth and the key figures of the first model."""
     first = next(iter(settings["models"]))
     drawn = figures_of(settings, first)
-    planted = ["results/comparison/figures/planted_truth.svg"] if compared_models(settings) else []
+    planted = [COMPARED[0]] if compares(settings) else []
     return [*planted, *(f"results/{first}/figures/{one.figure}.svg" for one in FINDINGS if one.figure in drawn)]
 
 

@@ -141,6 +141,24 @@ GAP_ACCURACY_CORRELATION: Contract = {
     "n_orders": _I,
     "family_size": _I,
 }
+PLANTED_TRUTH: Contract = {
+    "measure": _S,
+    "layer": _I,
+    "expected": _I,
+    "slope": _F,
+    "ci_low": _F,
+    "ci_high": _F,
+    "null_slope": _F,
+    "null_ci_low": _F,
+    "null_ci_high": _F,
+    "rho": _F,
+    "n": _I,
+    "n_languages": _I,
+    "n_seeds": _I,
+    "n_undefined": _I,
+    "verdict": _S,
+    "reason": _S,
+}
 TRANSFER: Contract = {
     "task": _S,
     "lang_a": _S,

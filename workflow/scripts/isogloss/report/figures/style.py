@@ -84,12 +84,6 @@ def class_look(code: str, context: Context) -> ClassLook:
     return LOOKS.get(code) or ClassLook(**language_look(code, context))
 
 
-def plain(text: str) -> str:
-    """A text of the study as matplotlib shows it: no formula between dollars, no label left out for its underscore."""
-    text = text.replace("$", r"\$")
-    return f" {text}" if text.startswith("_") else text
-
-
 def depth_colours(layers: Iterable[int]) -> dict[int, str]:
     """Colour of each layer: viridis without its palest end (as in paper C), dark at the bottom of the model."""
     present = sorted(set(layers))

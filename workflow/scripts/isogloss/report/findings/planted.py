@@ -1,13 +1,18 @@
 """What toy models' tables say of what was planted in them, in sentences."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 from scipy.stats import pearsonr
 
+from isogloss.joined.measures import MEASURES, PAPERS_GAP
+from isogloss.joined.planted_truth import ONE_SEED
 from isogloss.report.findings.disparity import VARIANTS, counted_signs, selection, variant_phrase
-from isogloss.report.findings.sentences import estimate, sign
-from isogloss.report.shared.wording import name, number
+from isogloss.report.findings.sentences import estimate, estimate_in, sign
+from isogloss.report.shared.wording import listed, name, number
+
+_BY_NAME = {measure.name: measure for measure in MEASURES}
 
 
 def planted(
@@ -57,3 +62,74 @@ def contrast(first: str, gap: pl.DataFrame, second: str, other: pl.DataFrame, re
         f"{first} and {second} differ in the shares, which tokenizer, language model and SAEs all follow. The group gap"
         f" of {first} is, {'; '.join(parts)} (told apart: intervals do not overlap)."
     )
+
+
+def verdicts(truth: pl.DataFrame, headline: str, confidence: float) -> list[str]:
+    """What the table planted_truth says of the measure that leads the report, and of all others."""
+    rows = [row for row in truth.iter_rows(named=True) if row["layer"] is None and _BY_NAME[row["measure"]].judged]
+    sentences = [_leading(truth, headline, confidence), _counted(rows)]
+    for verdict, start in (("fails", "Fail"), (None, "Cannot be judged")):
+        reasons: dict[str, list[str]] = {}
+        for row in rows:
+            if row["verdict"] == verdict and row["reason"] != ONE_SEED:
+                reasons.setdefault(row["reason"], []).append(_titled(row))
+        sentences += [f"{start} ({reason}): {listed(titles)}." for reason, titles in reasons.items()]
+    for row in truth.iter_rows(named=True):
+        if row["layer"] is not None and row["verdict"] is not None:
+            sentences.append(
+                f"{_BY_NAME[row['measure']].title} at the layer that is best in the equal worlds, {row['layer']},"
+                f" {row['verdict']}{_because(row)}."
+            )
+    return sentences
+
+
+def _counted(rows: list[dict[str, Any]]) -> str:
+    """How many measures pass and whether the papers' gap does; of one seed, how many might."""
+    rule = "A measure passes if it follows the planted shares and finds nothing where nothing was planted."
+    following = [_titled(row) for row in rows if row["reason"] == ONE_SEED]
+    if following or all(row["n_seeds"] == 1 for row in rows):
+        named = f": {listed(following)}" if following else ""
+        return (
+            f"Of {len(rows)} internal measures {len(following) or 'none'} follow{'s' if len(following) < 2 else ''} the"
+            f" planted shares{named}. With one seed none can pass the planted-truth test (make planted has three)."
+            f" {rule}"
+        )
+    passing = [_titled(row) for row in rows if row["verdict"] == "passes"]
+    papers = next((row for row in rows if row["measure"] == PAPERS_GAP), None)
+    counted = f"Of {len(rows)} internal measures {len(passing) or 'none'} {'passes' if len(passing) < 2 else 'pass'}"
+    named = f": {listed(passing)}" if passing else ""
+    return f"{counted} the planted-truth test{named}; {_papers_gap(papers)}. {rule}"
+
+
+def _titled(row: Mapping[str, Any]) -> str:
+    title = _BY_NAME[row["measure"]].title
+    return title[0].lower() + title[1:]
+
+
+def _because(row: Mapping[str, Any]) -> str:
+    return f" ({row['reason']})" if row["reason"] else ""
+
+
+def _leading(truth: pl.DataFrame, headline: str, confidence: float) -> str:
+    """What the measure that the study names to lead the report is worth."""
+    leads = f"This report is led by {_titled({'measure': headline})} ({headline}; report.headline)"
+    rows = truth.filter(pl.col("measure") == headline, pl.col("layer").is_null())
+    if not rows.height:
+        return f"{leads}, which was not measured in a model with planted shares and in its control."
+    row = rows.row(0, named=True)
+    said = {"passes": "it passes the planted-truth test", "fails": "it fails the planted-truth test"}
+    slope = estimate_in(row, "slope", confidence, "", interval="ci")
+    null = f", {estimate_in(row, 'null_slope', confidence, '', interval='null_ci')} where nothing was planted"
+    rho = "" if row["rho"] is None else f"; Spearman's ρ with the share is {number(row['rho'], 2)}"
+    return (
+        f"{leads}: {said.get(row['verdict'], 'it cannot be judged here')}{_because(row)}. Its slope on the log of the"
+        f" planted share is {slope}{null if row['null_slope'] is not None else ''}{rho}, over {row['n_languages']}"
+        f" languages and {row['n_seeds']} seed{'s' if row['n_seeds'] > 1 else ''}."
+    )
+
+
+def _papers_gap(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "the papers' gap was not measured"
+    said = {"passes": "the papers' gap does", "fails": "the papers' gap does not"}
+    return f"{said.get(row['verdict'], 'the papers’ gap cannot be judged')}{_because(row)}"

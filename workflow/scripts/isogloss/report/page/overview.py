@@ -22,6 +22,7 @@ from isogloss.report.shared.wording import TASK_TITLES, listed, name
 from isogloss.tables import atomic_path, read_table, table_metadata
 
 CORRECTIONS = {"holm": "Holm's method", "bh": "Benjamini and Hochberg's method"}
+COMPARISON = "comparison"  # the folder of results/ of what compares models; no model may be called so
 INTRODUCTIONS = {
     "Activation alignment": "What features held out of training gain, none of whose texts was trained on, tells whether"
     " alignment carries over. In-sample are gain and retention of all features of the target layer, as in the paper:"
@@ -36,7 +37,7 @@ def overview(*, tables: Sequence[str], figures: Sequence[str], settings: Mapping
     `settings` is the resolved configuration; which tables there are follows from each model's analyses
     (`wanted.overview_tables`).
     """
-    by_model: dict[str, dict[str, pl.DataFrame]] = {model: {} for model in settings["models"]}
+    by_model: dict[str, dict[str, pl.DataFrame]] = {model: {} for model in (*settings["models"], COMPARISON)}
     for path in map(Path, tables):
         by_model[path.parts[-3]][path.stem] = read_table(path)
     pictures = {Path(path).stem: Path(path).read_bytes() for path in figures}
@@ -51,10 +52,15 @@ def page(
     settings: Mapping[str, Any],
     provenance: Mapping[str, Any],
 ) -> str:
-    """The page as HTML, of the tables by model and name; `provenance` is that of one of them."""
+    """The page as HTML, of the tables by model and name, those that compare models by `COMPARISON`.
+
+    `provenance` is that of one of them.
+    """
+    compared = tables.get(COMPARISON, {})
+    tables = {model: frames for model, frames in tables.items() if model != COMPARISON}
     contexts = {model: Context(model, settings) for model in tables}
     parts = [f"<style>{STYLE}</style>", '<div class="isogloss">', *questions(settings)]
-    parts += [*_done(tables, contexts, settings), *planted_section(tables, pictures, settings)]
+    parts += [*_done(tables, contexts, settings), *planted_section(tables, compared, pictures, settings)]
     for model, context in contexts.items():
         parts += _findings(tables[model], pictures if model == next(iter(tables)) else {}, context)
     parts += [*caveats(settings), *_reproduce(settings, provenance), "</div>"]

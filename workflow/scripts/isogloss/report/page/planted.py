@@ -5,48 +5,60 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.report.findings.planted import contrast, equal_shares, planted
+from isogloss.report.findings.planted import contrast, equal_shares, planted, verdicts
 from isogloss.report.page.markup import bullets, paragraph, picture, safe
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import name, number
 
+FEW = 3
+"""Up to so many models, accuracy and gap of each stand beside its shares; of more, the verdicts say it all."""
+
 
 def planted_section(
-    tables: Mapping[str, Tables], pictures: Mapping[str, bytes], settings: Mapping[str, Any]
+    tables: Mapping[str, Tables], compared: Tables, pictures: Mapping[str, bytes], settings: Mapping[str, Any]
 ) -> list[str]:
-    """The section as HTML; nothing where no model was trained here. `tables` are by model."""
+    """The section as HTML; nothing where no model was trained here. `tables` are by model, `compared` of all."""
     world, english = settings["world"], name(settings["languages"]["reference"])
     toys = {model: frames for model, frames in tables.items() if settings["models"][model]["kind"] == "toy"}
     if not toys:
         return []
+    judged: list[str] = []
+    if "planted_truth" in compared:
+        headline, confidence = settings["report"]["headline"], settings["statistics"]["confidence"]
+        judged = [bullets(verdicts(compared["planted_truth"], headline, confidence))]
     return [
         "<h2>What was planted, and what was measured</h2>",
+        *judged,
         paragraph(
             "Each model's tokenizer, language model and SAEs were trained here on the shares of languages below. In"
             f" every model alike, {100 * world['english_only']:g} % of the facts are told in {english} only and"
             f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
         ),
         _shares_table(toys, settings),
-        bullets(_sentences(toys, settings)),
-        picture(pictures, "planted_truth", "Planted shares beside measured accuracy and group gap of the models"),
+        bullets(_sentences(toys, settings)) if len(toys) <= FEW or not judged else "",
+        picture(pictures, "planted_truth", "What each measure finds of the planted shares"),
     ]
 
 
 def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
-    """What accuracy and gap show of the shares, model by model; then the first model's gap beside each other's."""
+    """What accuracy and gap show of the shares, model by model; then each model's gap beside its control's."""
     confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
     sentences: list[str] = []
-    gaps: list[tuple[str, pl.DataFrame]] = []
+    gaps: dict[str, tuple[str, pl.DataFrame]] = {}
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
         gap = {f"mean gap to {name(reference)}": _mean_gap(tables, reference)}
         measured = {"mean accuracy": _mean_accuracy(tables)} | gap
         sentences += [planted(title, shares, values, what, confidence) for what, values in measured.items() if values]
         if "group_gap" in tables:
-            gaps.append((title, tables["group_gap"]))
+            gaps[model] = (title, tables["group_gap"])
             if len({round(share, 9) for share in shares.values()}) == 1:
                 sentences += equal_shares(title, tables["group_gap"], reference)
-    return sentences + [contrast(*gaps[0], *other, reference) for other in gaps[1:]]
+    first = next(iter(gaps), "")
+    controls = {model: settings["models"][model].get("control") for model in gaps}
+    pairs = [(model, control) for model, control in controls.items() if control in gaps]
+    pairs = pairs or [(first, other) for other in gaps if other != first]
+    return sentences + [contrast(*gaps[model], *gaps[other], reference) for model, other in pairs]
 
 
 def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> str:
@@ -56,7 +68,9 @@ def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> st
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
         percent = {code: 100 * share for code, share in shares.items()}
-        shown = {"share": percent, "accuracy": _mean_accuracy(tables), "gap": _mean_gap(tables, reference)}
+        shown = {"share": percent}
+        if len(toys) <= FEW:
+            shown |= {"accuracy": _mean_accuracy(tables), "gap": _mean_gap(tables, reference)}
         head += [f"{title}: {label} (%)" for label, values in shown.items() if values]
         columns += [values for values in shown.values() if values]
     rows = "\n".join(
@@ -64,8 +78,8 @@ def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> st
         for code in codes
     )
     titles = "".join(f"<th>{safe(cell)}</th>" for cell in head)
-    note = f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. "
-    below = paragraph(f"{note}Intervals stand in the figures and tables.")
+    note = f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. Intervals stand in the figures"
+    below = paragraph(f"{note} and tables.") if len(toys) <= FEW else ""
     return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{below}"
 
 
