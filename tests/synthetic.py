@@ -364,12 +364,13 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                     "is_target": True,
                 }
             )
-    tables["alignment_gain"] = pl.DataFrame(gain)
-    tables["alignment_retention"] = tables["alignment_gain"].filter(pl.col("lang") != "en").select(
-        "run", "layer", "lang", "retention_held_out_pct", "retention_pct", "n_features_held_out", "n_features",
-        "n_phrases", held_out_ci_low="retention_held_out_ci_low", held_out_ci_high="retention_held_out_ci_high",
-        ci_low="retention_ci_low", ci_high="retention_ci_high",
-    )  # fmt: skip
+    if gain:
+        tables["alignment_gain"] = pl.DataFrame(gain)
+        tables["alignment_retention"] = tables["alignment_gain"].filter(pl.col("lang") != "en").select(
+            "run", "layer", "lang", "retention_held_out_pct", "retention_pct", "n_features_held_out", "n_features",
+            "n_phrases", held_out_ci_low="retention_held_out_ci_low", held_out_ci_high="retention_held_out_ci_high",
+            ci_low="retention_ci_low", ci_high="retention_ci_high",
+        )  # fmt: skip
     tables["sae_quality"] = pl.DataFrame(
         [
             {

@@ -30,14 +30,25 @@ def planted_section(
         "<h2>What was planted, and what was measured</h2>",
         *judged,
         paragraph(
-            "Each model's tokenizer, language model and SAEs were trained here on the shares of languages below. In"
-            f" every model alike, {100 * world['english_only']:g} % of the facts are told in {english} only and"
+            "Each language model and its SAEs were trained here on the shares of languages below; the tokenizer was"
+            f" trained on all languages alike. {_bilingual(world)}In every model alike,"
+            f" {100 * world['english_only']:g} % of the facts are told in {english} only and"
             f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
         ),
         _shares_table(toys, settings),
         bullets(_sentences(toys, settings)) if len(toys) <= FEW or not judged else "",
         picture(pictures, "planted_truth", "What each measure finds of the planted shares"),
     ]
+
+
+def _bilingual(world: Mapping[str, Any]) -> str:
+    if not world["bilingual"]:
+        return ""
+    return (
+        f"{100 * world['bilingual']:g} % of a model's tokens are documents that tell facts in two languages by turns,"
+        f" with {100 * world['switched']:g} % of the subjects' names left in the other language: without them it would"
+        " not share features across languages. "
+    )
 
 
 def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
