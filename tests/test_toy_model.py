@@ -257,7 +257,6 @@ def test_empty_corpus_is_named(documents, tokenizer, tmp_path, rows, line):
         lambda: train(tmp_path, {**documents, "ml": str(path)}, tokenizer),
         lambda: train_tokenizer(
             documents={**documents, "ml": str(path)},
-            shares=SHARES,
             vocabulary=512,
             context=768,
             output=str(tmp_path / "t"),
@@ -273,14 +272,15 @@ def test_what_can_not_be_trained_ends_in_one_line(documents, tokenizer, tmp_path
     with pytest.raises(IsoglossError, match=r"the loss is (nan|inf) at step \d+ of \d+; lower training.learning_rate"):
         train(tmp_path, documents, tokenizer, learning_rate=1e20)
     with pytest.raises(
-        IsoglossError, match=r"en.parquet: row \d+ has \d+ tokens, more than architecture.context 64; raise it"
+        IsoglossError, match=r"en.parquet: row \d+ of en has \d+ tokens, more than architecture.context 64; raise it"
     ):
         train_toy(
-            documents=documents, tokenizer=tokenizer, shares=SHARES,
+            documents=documents, bilingual_documents=bilingual_of(documents), bilingual=0.5,
+            tokenizer=tokenizer, shares=SHARES,
             architecture=Architecture(**{**ARCHITECTURE, "context": 64}),
             training=Training(**TRAINING), kept_steps=KEPT, seed=0,
             output=str(tmp_path / "lm"), checkpoints=str(tmp_path / "c"),
             table=str(tmp_path / "t.parquet"), state_folder=str(tmp_path / "s"), metadata={},
         )  # fmt: skip
     with pytest.raises(IsoglossError, match=r"architecture.vocabulary: the documents give only \d+ of 900000 entries"):
-        train_tokenizer(documents=documents, shares=SHARES, vocabulary=900_000, context=768, output=str(tmp_path / "t"))
+        train_tokenizer(documents=documents, vocabulary=900_000, context=768, output=str(tmp_path / "t"))
