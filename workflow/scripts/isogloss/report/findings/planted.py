@@ -59,7 +59,7 @@ def contrast(first: str, gap: pl.DataFrame, second: str, other: pl.DataFrame, re
             f" {both.height - larger - smaller} of {both.height} layers"
         )
     return (
-        f"{first} and {second} differ in the shares, which tokenizer, language model and SAEs all follow. The group gap"
+        f"{first} and {second} differ in the shares, which language model and SAEs follow. The group gap"
         f" of {first} is, {'; '.join(parts)} (told apart: intervals do not overlap)."
     )
 
