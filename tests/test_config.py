@@ -51,6 +51,16 @@ def test_the_default_is_valid_and_languages_have_one_order():
             {"others": ["zh"]},
             r"languages\.others: models\.skewed has the analysis gap, which compares",
         ),
+        (
+            "world.repeats",
+            {"statement": 1},
+            r"bilingual 0\.8 of the tokens, but repeats\.bilingual 0; give it 1 or more",
+        ),
+        (
+            "models.skewed.shares",
+            {"en": 0.64, **dict.fromkeys(["zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi"], 0.04)},
+            r"models\.skewed\.shares: en 0\.64, but where world\.bilingual 0\.8 of the tokens .* more than 0\.6; lower",
+        ),
         ("models.skewed.shares.en", 0.5, r"models\.skewed\.shares: shares sum to 1\.1; they must sum to 1"),
         ("models.skewed.shares.en", -0.1, r"share of en is -0\.1; allowed: above 0 and below 1"),
         ("models.skewed.layers", [0, 9], r"models\.skewed: layers \[9\]: the model has layers 0 to 3"),

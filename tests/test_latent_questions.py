@@ -264,7 +264,12 @@ def test_questions_of_the_toy_world_are_called_by_their_facts(tmp_path: Path):
     build_world(
         folder=str(tmp_path / "world"),
         world=World(
-            languages=["en", "es"], territories=40, english_only=0.25, untaught=0.125, repeats={"statement": 1}
+            languages=["en", "es"],
+            territories=40,
+            english_only=0.25,
+            untaught=0.125,
+            repeats={"statement": 1},
+            bilingual=0.0,
         ),
         reference="en",
         seed=0,

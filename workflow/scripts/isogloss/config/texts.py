@@ -157,6 +157,16 @@ class StudyTexts(Section):
                     f"models.{name}.shares: must name exactly the languages of world.languages; differs in"
                     f" {', '.join(sorted(odd))}"
                 )
+            if (
+                isinstance(model, ToyModel)
+                and max(model.shares.values()) > (most := 1 - self.world.bilingual / 2) + 1e-9
+            ):
+                largest = max(model.shares, key=model.shares.__getitem__)
+                yield (
+                    f"models.{name}.shares: {largest} {model.shares[largest]:g}, but where world.bilingual"
+                    f" {self.world.bilingual:g} of the tokens are in documents of two languages no language can have"
+                    f" more than {most:g}; lower one of the two"
+                )
             if self.documents_provider is None and (reader := self._reader(name)):
                 yield f"documents: none, which {reader} models.{name} need; give some, or a parallel corpus (parallel)"
             elif model.reads_phrases:

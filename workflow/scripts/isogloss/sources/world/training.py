@@ -156,7 +156,7 @@ def train_toy(
                 state.save(step, parts)
             progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             progress.update()
-    write_table(table, _training_table(schedule, corpus, losses, rates), metadata)
+    write_table(table, _training_table(schedule, corpus, list(shares), losses, rates), metadata)
     with atomic_path(Path(checkpoints)) as folder:
         shutil.copytree(_checkpoint(state, steps).parent, folder)
     with atomic_path(Path(output)) as folder:
@@ -237,11 +237,15 @@ def _save(model: Gemma2ForCausalLM, bpe: PreTrainedTokenizerBase, folder: Path) 
 
 
 def _training_table(
-    schedule: Sequence[Sequence[Draw]], corpus: Corpus, losses: Sequence[float], rates: Sequence[float]
+    schedule: Sequence[Sequence[Draw]],
+    corpus: Corpus,
+    languages: Sequence[str],
+    losses: Sequence[float],
+    rates: Sequence[float],
 ) -> "polars.DataFrame":
     import polars
 
-    seen = dict.fromkeys([source for source in corpus if "+" not in source], 0)
+    seen = dict.fromkeys(languages, 0)
     rows = []
     for step, (batch, loss, rate) in enumerate(zip(schedule, losses, rates, strict=True), start=1):
         for draw in batch:
