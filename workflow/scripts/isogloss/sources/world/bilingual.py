@@ -38,8 +38,8 @@ def bilingual_documents(
 
     Facts about one subject stand together. A fact is stated in one language and then in the other, in wordings that
     are drawn; which language begins is drawn for each document. With the chance `switched` the subject's name in a
-    statement is that of the other language. Only facts that are taught in all languages come up. The documents of a
-    pair are a function of its languages and `seed` alone.
+    statement is that of the other language. Only facts that are taught in all languages come up. Each pair
+    draws by itself, from `seed` and its languages: other languages of the world change no draw of it.
     """
     taught = [fact for fact in facts if fact.taught == "all"]
     for pair in combinations(tellings, 2):
