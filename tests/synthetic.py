@@ -54,7 +54,7 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
         {
             "study": "synthetic",
             "languages": {"high_resource": high, "medium_low_resource": low},
-            "world": {"languages": list(languages)},
+            "world": {"languages": list(languages), "bilingual": 0.4},  # so that few languages can have their shares
             "models": {
                 "skewed": {
                     **model,
