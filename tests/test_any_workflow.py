@@ -7,7 +7,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout
 from isogloss.tables import open_table, read_table, table_metadata
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contracts import CONTRACTS
 from standin_any_study import CODES, MODEL, SENTENCES, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "any-model.yaml"

@@ -7,7 +7,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout
 from isogloss.tables import open_table
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contracts import CONTRACTS
 from standin_bilingual import KEPT, STEPS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "bilingual-llm-jp.yaml"

@@ -7,7 +7,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout
 from isogloss.tables import open_table, table_metadata
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contracts import CONTRACTS
 from standin_latent_study import LANGUAGES, MODEL, QUESTIONS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "latent-process.yaml"

@@ -21,7 +21,7 @@ from isogloss.joined.planted_truth import judged, measure_planted_truth
 from isogloss.joined.slopes import Slope, slope
 from isogloss.stats import Interval
 from isogloss.tables import open_table, read_table, table_metadata, write_table
-from isogloss.tables.contract import PLANTED_TRUTH
+from isogloss.tables.joined import PLANTED_TRUTH
 
 REPOSITORY = Path(__file__).parents[1]
 STUDY = yaml.safe_load((REPOSITORY / "config" / "studies" / "planted-truth.yaml").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout, restored
 from isogloss.tables import open_table, table_metadata
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contracts import CONTRACTS
 from standin_study import build, merged, sae_id
 
 STUDY = REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml"

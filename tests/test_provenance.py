@@ -98,13 +98,13 @@ def test_an_edit_counts_for_all_that_reach_it_and_for_no_other(copy: Copy):
 
 
 def test_a_table_of_the_contract(copy: Copy):
-    copy.replace("tables/contract.py", "CONTRACTS: ", 'ADDED: Contract = {"x": _F}\nCONTRACTS: ')
+    copy.replace("tables/contracts.py", "CONTRACTS: ", 'ADDED: Contract = {"x": pa.float64()}\nCONTRACTS: ')
     copy.replace(
-        "tables/contract.py", '    "similarity": SIMILARITY,', '    "added": ADDED,\n    "similarity": SIMILARITY,'
+        "tables/contracts.py", '    "similarity": SIMILARITY,', '    "added": ADDED,\n    "similarity": SIMILARITY,'
     )
     assert copy.changed() == set()
     copy.replace(
-        "tables/contract.py", '"p_adjusted": _F,\n    "n_features"', '"p_adjusted": _F,\n    "n": _I,\n    "n_features"'
+        "tables/disparity.py", '"p_adjusted": _F,\n    "n_features"', '"p_adjusted": _F,\n    "n": _I,\n    "n_features"'
     )
     assert copy.changed() == {"gap"}
 

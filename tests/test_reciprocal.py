@@ -10,7 +10,7 @@ from isogloss.errors import IsoglossError
 from isogloss.sae.codes import CODES
 from isogloss.stats import Grouped, hierarchical_bootstrap, joint_bootstrap
 from isogloss.tables import TableWriter, read_table, table_metadata
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contracts import CONTRACTS
 from standins import tiny_sae
 from test_codes import FEATURES, WORDS, chosen_texts, naive_codes, segments, tables_of
 from test_codes import run as write_tiny_codes

@@ -5,7 +5,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout, read_study
 from isogloss.tables import open_table, table_metadata
-from isogloss.tables.contract import CONTRACTS
+from isogloss.tables.contracts import CONTRACTS
 
 TABLE = "results/equal/tables/group_gap.parquet"
 

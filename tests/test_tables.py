@@ -15,7 +15,7 @@ from isogloss.tables import (
     table_metadata,
     write_table,
 )
-from isogloss.tables.contract import SIMILARITY_PAIRS
+from isogloss.tables.disparity import SIMILARITY_PAIRS
 
 SCHEMA = pa.schema({"phrase": pa.int64(), "text": pa.string()})
 

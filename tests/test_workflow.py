@@ -9,7 +9,8 @@ import pytest
 
 from checkout import REPOSITORY, Checkout, read_study
 from isogloss.tables import open_table, table_metadata
-from isogloss.tables.contract import CONTRACTS, PLANTED_TRUTH
+from isogloss.tables.contracts import CONTRACTS
+from isogloss.tables.joined import PLANTED_TRUTH
 
 STUDY = REPOSITORY / "tests" / "studies" / "mini.yaml"
 

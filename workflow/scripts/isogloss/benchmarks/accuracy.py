@@ -11,7 +11,7 @@ from isogloss.errors import IsoglossError, made_again
 from isogloss.sources.world.facts import TEACHINGS
 from isogloss.stats import Paired, adjust, family_size, mcnemar, paired_difference_interval, proportion_interval
 from isogloss.tables import read_table, table_metadata, write_table
-from isogloss.tables.contract import ACCURACY
+from isogloss.tables.disparity import ACCURACY
 
 logger = logging.getLogger(__name__)
 

@@ -58,7 +58,7 @@ def write_results(
     import polars as pl
 
     from isogloss.tables import write_table
-    from isogloss.tables.contract import INTERVENTION
+    from isogloss.tables.bilingual import INTERVENTION
 
     scores = [_scores(directions) for directions in translated]
     rows: list[dict[str, Any]] = []

@@ -54,7 +54,7 @@ def aggregate(
     import polars as pl
 
     from isogloss.tables import TableWriter, open_table, write_table
-    from isogloss.tables.contract import SELECTIVITY
+    from isogloss.tables.bilingual import SELECTIVITY
     from isogloss.tables.layers import iter_layers, layers_in
 
     rows: list[dict[str, Any]] = []

@@ -12,7 +12,7 @@ from isogloss.errors import IsoglossError
 from isogloss.permutation import order_test
 from isogloss.stats import adjust, family_size, pearson
 from isogloss.tables import read_table, write_table
-from isogloss.tables.contract import GAP_ACCURACY_CORRELATION
+from isogloss.tables.disparity import GAP_ACCURACY_CORRELATION
 
 logger = logging.getLogger(__name__)
 

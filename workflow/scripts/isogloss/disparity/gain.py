@@ -20,7 +20,7 @@ from isogloss.stats import (
     undefined_replicates,
 )
 from isogloss.tables import write_table
-from isogloss.tables.contract import ALIGNMENT_GAIN, ALIGNMENT_RETENTION
+from isogloss.tables.disparity import ALIGNMENT_GAIN, ALIGNMENT_RETENTION
 
 logger = logging.getLogger(__name__)
 

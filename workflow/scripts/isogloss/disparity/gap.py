@@ -24,7 +24,7 @@ from isogloss.stats import (
     undefined_replicates,
 )
 from isogloss.tables import write_table
-from isogloss.tables.contract import GROUP_GAP, LANGUAGE_GAP
+from isogloss.tables.disparity import GROUP_GAP, LANGUAGE_GAP
 
 logger = logging.getLogger(__name__)
 

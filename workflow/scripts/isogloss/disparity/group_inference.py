@@ -14,7 +14,7 @@ from isogloss.errors import IsoglossError, made_again
 from isogloss.permutation import Splits, difference_test, splits
 from isogloss.stats import adjust, family_size, percentile_interval
 from isogloss.tables import read_table, write_table
-from isogloss.tables.contract import GROUP_INFERENCE
+from isogloss.tables.disparity import GROUP_INFERENCE
 
 logger = logging.getLogger(__name__)
 

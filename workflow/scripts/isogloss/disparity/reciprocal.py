@@ -15,7 +15,7 @@ from isogloss.residuals.parallel import centred_units
 from isogloss.residuals.retrieval import chance, reciprocal_ranks
 from isogloss.stats import Grouped, joint_bootstrap, or_none, percent_below, percentile_interval
 from isogloss.tables import table_metadata, write_table
-from isogloss.tables.contract import RECIPROCAL_GAP
+from isogloss.tables.disparity import RECIPROCAL_GAP
 from isogloss.tables.layers import layers_in
 
 _GAPS = ("gap_from_reference", "gap_from_lang", "symmetric_gap")

@@ -18,7 +18,7 @@ from isogloss.joined.measures import MEASURES, Measure
 from isogloss.joined.slopes import FEWEST_LANGUAGES, NO_SLOPE, Slope, slope
 from isogloss.stats import or_none
 from isogloss.tables import read_table, write_table
-from isogloss.tables.contract import PLANTED_TRUTH
+from isogloss.tables.joined import PLANTED_TRUTH
 
 logger = logging.getLogger(__name__)
 

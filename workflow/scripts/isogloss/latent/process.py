@@ -11,7 +11,7 @@ from isogloss.latent.answers import by_task, log_ratios, proportion, read_layers
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.stats import adjust, family_size, pearson
 from isogloss.tables import read_table, write_table
-from isogloss.tables.contract import LATENT, LATENT_CORRELATION
+from isogloss.tables.latent import LATENT, LATENT_CORRELATION
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from isogloss.errors import IsoglossError, made_again
 from isogloss.latent.answers import by_task
 from isogloss.stats import or_none
 from isogloss.tables import write_table
-from isogloss.tables.contract import PROJECTION
+from isogloss.tables.latent import PROJECTION
 
 logger = logging.getLogger(__name__)
 

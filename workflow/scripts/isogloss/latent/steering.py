@@ -14,7 +14,7 @@ from isogloss.latent.ranks import Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.stats import student_interval
 from isogloss.tables import write_table
-from isogloss.tables.contract import STEERING
+from isogloss.tables.latent import STEERING
 
 logger = logging.getLogger(__name__)
 

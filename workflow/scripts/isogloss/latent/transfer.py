@@ -14,7 +14,7 @@ from isogloss.latent.chance import by_chance
 from isogloss.latent.ranks import Measures, Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.tables import write_table
-from isogloss.tables.contract import TRANSFER
+from isogloss.tables.latent import TRANSFER
 
 logger = logging.getLogger(__name__)
 

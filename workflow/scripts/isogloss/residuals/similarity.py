@@ -18,7 +18,7 @@ from isogloss.residuals.retrieval import TextPool, chance, reciprocal_ranks, tex
 from isogloss.spill import LayerFiles
 from isogloss.stats import hierarchical_bootstrap, hierarchical_mean, or_none, percentile_interval
 from isogloss.tables import write_table
-from isogloss.tables.contract import SIMILARITY, SIMILARITY_PAIRS
+from isogloss.tables.disparity import SIMILARITY, SIMILARITY_PAIRS
 from isogloss.tables.layers import iter_layers
 
 _COSINES, _SHUFFLED = ("cosine", "centred"), ("cosine_shuffled", "centred_shuffled")

@@ -1,0 +1,38 @@
+"""The contracts of a model's final tables, by name of the table."""
+
+from isogloss.tables.bilingual import FEATURES, INTERVENTION, SELECTIVITY
+from isogloss.tables.contract import Contract
+from isogloss.tables.disparity import (
+    ACCURACY,
+    ALIGNMENT_GAIN,
+    ALIGNMENT_RETENTION,
+    GAP_ACCURACY_CORRELATION,
+    GROUP_GAP,
+    GROUP_INFERENCE,
+    LANGUAGE_GAP,
+    RECIPROCAL_GAP,
+    SIMILARITY,
+    SIMILARITY_PAIRS,
+)
+from isogloss.tables.latent import LATENT, LATENT_CORRELATION, PROJECTION, STEERING, TRANSFER
+
+CONTRACTS: dict[str, Contract] = {
+    "similarity": SIMILARITY,
+    "similarity_pairs": SIMILARITY_PAIRS,
+    "language_gap": LANGUAGE_GAP,
+    "group_gap": GROUP_GAP,
+    "reciprocal_gap": RECIPROCAL_GAP,
+    "group_inference": GROUP_INFERENCE,
+    "alignment_gain": ALIGNMENT_GAIN,
+    "alignment_retention": ALIGNMENT_RETENTION,
+    "accuracy": ACCURACY,
+    "gap_accuracy_correlation": GAP_ACCURACY_CORRELATION,
+    "transfer": TRANSFER,
+    "latent": LATENT,
+    "latent_correlation": LATENT_CORRELATION,
+    "steering": STEERING,
+    "projection": PROJECTION,
+    "features": FEATURES,
+    "selectivity": SELECTIVITY,
+    "intervention": INTERVENTION,
+}
