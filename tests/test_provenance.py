@@ -103,9 +103,7 @@ def test_a_table_of_the_contract(copy: Copy):
         "tables/contracts.py", '    "similarity": SIMILARITY,', '    "added": ADDED,\n    "similarity": SIMILARITY,'
     )
     assert copy.changed() == set()
-    copy.replace(
-        "tables/disparity.py", '"p_adjusted": _F,\n    "n_features"', '"p_adjusted": _F,\n    "n": _I,\n    "n_features"'
-    )
+    copy.replace("tables/disparity.py", '"p_adjusted": _F,\n    "n_f', '"p_adjusted": _F,\n    "n": _I,\n    "n_f')
     assert copy.changed() == {"gap"}
 
 
