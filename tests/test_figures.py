@@ -116,6 +116,7 @@ def test_draws_with_labelled_axes(name):
         "steering": ["γ (above 0: towards the reference)", "accuracy:\nchange (points)"],
         "steering_layers": ["layer steered (0-based)", "consistency:\nchange (ρ)"],
         "steering_languages": ["change of accuracy (points)"],
+        "steering_reference": ["accuracy without steering (%)", "consistency with\nthe reference: change (ρ)"],
         "latent_by_teaching": ["accuracy (%)", "log ratio, native to\nreference (nats a token)"],
         "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
         "sae_quality": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
@@ -510,12 +511,12 @@ def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
 
 def test_selectivity_is_that_of_the_middle_layer():
     frame = bilingual_tables(("en", "es"), 4)["selectivity"]
-    mixed = frame.filter((pl.col("layer") == 2) & (pl.col("class") == "mixed")).sort("step")
+    mixed = frame.filter((pl.col("layer") == 1) & (pl.col("class") == "mixed")).sort("step")
     drawn = draw("selectivity", selectivity=frame.sample(fraction=1, shuffle=True, seed=0)).axes[0]
     (line,) = (line for line in drawn.lines if line.get_label() == "mixed")
     np.testing.assert_allclose(line.get_ydata(), 100 * mixed["share"])
     assert line.get_xdata().tolist() == mixed["step"].to_list()
-    assert "layer 2 " in drawn.get_title("left")
+    assert "layer 1 " in drawn.get_title("left")
 
 
 def test_intervention_shows_the_tables_changes_with_their_intervals():

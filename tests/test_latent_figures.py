@@ -18,6 +18,7 @@ from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
 from isogloss.report.figures.scripts import blocks, by_script, script_looks
 from isogloss.report.figures.steering import best, shown_layers
+from isogloss.report.figures.steering_reference import shown_setting
 from isogloss.report.findings import latent as findings
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.means import over_languages
@@ -200,10 +201,25 @@ def test_languages_are_shown_at_the_best_setting_of_their_task(ten):
     assert [label.split("(")[1].rstrip(")") for label in labels] == own["lang"].to_list()
 
 
+def test_languages_are_shown_at_the_gamma_of_the_paper_and_no_layer_that_results_chose(ten):
+    own = ten["steering"].filter(pl.col("vector") == "own")
+    assert shown_setting(own, 1.0) == (5, 1.0)
+    assert shown_setting(own, None) == (5, 2.0)
+    assert shown_setting(own.clear(), None) is None
+    axes = draw("steering_reference", ten).axes[0]
+    assert "layer 5, γ = 2" in {text.get_text() for text in axes.texts}
+    at = own.filter(layer=5, gamma=2.0).sort("lang")
+    unsteered = ten["steering"].filter(vector="none").sort("lang")
+    bars = [one.lines[0] for one in axes.containers if isinstance(one, ErrorbarContainer)]
+    points = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in bars)
+    expected = sorted(zip(100 * unsteered["accuracy"], 100 * at["accuracy_change"], strict=True))
+    np.testing.assert_allclose(points, expected)
+
+
 def test_steering_is_shown_only_where_it_was_asked_for():
     plain = settings(latent={"steering": None})
     missing = set(wanted.figures_of(CONFIG, "skewed")) - set(wanted.figures_of(plain, "skewed"))
-    assert missing == {"steering", "steering_layers", "steering_languages"}
+    assert missing == {"steering", "steering_layers", "steering_languages", "steering_reference"}
     assert "steering_summary" not in wanted.tables_of(plain, "skewed")
     assert not any("steering" in path for path in wanted.overview_tables(plain))
     assert "results/skewed/tables/steering.parquet" in wanted.overview_tables(CONFIG)

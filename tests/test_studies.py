@@ -22,6 +22,6 @@ def test_the_stand_ins_change_the_study_of_paper_c_in_paths_and_sizes_only(tmp_p
     sizes = {"folder", "features", "tokens", "k", "batch_tokens", "buffer_tokens", "warmup_steps", "held_out_tokens"}
     sizes |= {"layers", "d_model", "d_mlp", "heads", "key_value_heads", "d_head", "vocabulary", "evaluation_tokens"}
     sizes |= {"layers_per_job", "examples_per_class", "resume_every", "n_features", "alphas", "repeats", "documents"}
-    sizes |= {"token_budget", "bootstrap"}
+    sizes |= {"token_budget", "bootstrap", "learning_rates", "shots", "sentences", "new_tokens"}
     changed = {path for path, value in after.items() if before.get(path) != value}
     assert {path for path in changed if path[-1] not in sizes} == set()

@@ -75,6 +75,7 @@ FIGURES = _by_name(
     Entry("steering:steering", "Steering by strength", *_STEERED, ("steering_summary",)),
     Entry("steering:steering_layers", "Steering by layer", *_STEERED, ("steering_summary",)),
     Entry("steering:steering_languages", "Steering by language", *_STEERED, ("steering", "steering_summary")),
+    Entry("steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",)),
     Entry("latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING),
     Entry("training:training", "Training of the language model", *_MODEL),
     Entry("training:sae_quality", "Quality of the SAEs", *_SAES),

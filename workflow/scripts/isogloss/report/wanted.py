@@ -29,7 +29,12 @@ def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "alignment": {key: settings["alignment"][key] for key in ("runs", "distance")},
         "benchmarks": {"tasks": settings["benchmarks"]["tasks"]},
         "bilingual": {"languages": settings["bilingual"]["languages"]},
+        "latent": {"steering": _shown(settings["latent"]["steering"])},
     }
+
+
+def _shown(steering: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return steering and {"gamma_shown": steering["gamma_shown"]}
 
 
 def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
