@@ -34,7 +34,7 @@ def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _shown(steering: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return steering and {"gamma_shown": steering["gamma_shown"]}
+    return {"gamma_shown": steering["gamma_shown"]} if steering else None
 
 
 def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

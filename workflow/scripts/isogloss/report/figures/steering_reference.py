@@ -28,7 +28,9 @@ def shown_setting(own: pl.DataFrame, gamma: float | None) -> tuple[int, float] |
     one of those steered.
     """
     gammas = sorted(set(own["gamma"]))
-    return (middle(set(own["layer"])), gamma if gamma in gammas else gammas[-1]) if gammas else None
+    if not gammas:
+        return None
+    return middle(own["layer"]), gamma if gamma is not None and gamma in gammas else gammas[-1]
 
 
 def steering_reference(tables: Tables, context: Context) -> Figure:
