@@ -7,7 +7,15 @@ from itertools import pairwise
 import pytest
 from babel import Locale
 
-from isogloss.languages import canonical_code, in_order, language, language_table, spacing, world_languages
+from isogloss.languages import (
+    canonical_code,
+    in_order,
+    language,
+    language_table,
+    spacing,
+    word_spacing,
+    world_languages,
+)
 
 OWN_COLOUR = ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi", "ja"]
 OF_MMMLU = ["ar", "bn", "de", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "sw", "yo", "zh"]
@@ -159,3 +167,9 @@ def test_sentences_are_spaced_as_their_script_is():
     unspaced = {code for code in language_table() if not spacing(code)}
     assert unspaced == {"zh", "zh-Hant", "ja"}
     assert (spacing("yue"), spacing("th"), spacing("ko"), spacing("vi"), spacing("zh-Latn")) == ("", " ", " ", " ", " ")
+
+
+def test_words_are_spaced_as_their_script_is():
+    unspaced = {code for code in language_table() if not word_spacing(code)}
+    assert unspaced == {"zh", "zh-Hant", "ja", "th", "lo", "km", "my", "shn", "bo"}
+    assert [word_spacing(code) for code in ("yue", "ko", "vi", "hi", "zh-Latn", "dz")] == ["", " ", " ", " ", " ", ""]

@@ -77,6 +77,14 @@ class Steering(Section):
     )
     random: bool = Field(default=True, description="control: a random direction as long as the vector")
     other: bool = Field(default=True, description="control: the vector of the next language")
+    directions: Annotated[int, Field(ge=0)] = Field(
+        default=20,
+        description="control: so many random directions at the settings that one half of the questions chooses for the"
+        " vectors, on the other half; 0: none",
+    )
+    directions_questions: Positive | None = Field(
+        default=None, description="questions on which these are tried, by a hash of their ids; absent: all"
+    )
     shared: bool = Field(default=False, description="one vector for all languages, the mean of all, too")
     generation: Generation | None = Field(default=None, description="absent: no answers are generated")
 

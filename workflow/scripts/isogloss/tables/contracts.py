@@ -14,7 +14,15 @@ from isogloss.tables.disparity import (
     SIMILARITY,
     SIMILARITY_PAIRS,
 )
-from isogloss.tables.latent import LATENT, LATENT_CORRELATION, PROJECTION, STEERING, TRANSFER
+from isogloss.tables.latent import (
+    LATENT,
+    LATENT_CORRELATION,
+    PROJECTION,
+    STEERING,
+    STEERING_JUDGED,
+    TRANSFER,
+    TRANSFER_LAYERS,
+)
 
 CONTRACTS: dict[str, Contract] = {
     "similarity": SIMILARITY,
@@ -28,9 +36,11 @@ CONTRACTS: dict[str, Contract] = {
     "accuracy": ACCURACY,
     "gap_accuracy_correlation": GAP_ACCURACY_CORRELATION,
     "transfer": TRANSFER,
+    "transfer_layers": TRANSFER_LAYERS,
     "latent": LATENT,
     "latent_correlation": LATENT_CORRELATION,
     "steering": STEERING,
+    "steering_judged": STEERING_JUDGED,
     "projection": PROJECTION,
     "features": FEATURES,
     "selectivity": SELECTIVITY,

@@ -34,6 +34,7 @@ VECTOR_TITLES = {
     "random": "random direction (control)",
     "other": "another language's vector (control)",
     "shared": "one vector of all languages",
+    "directions": "random directions (control)",
 }
 
 
