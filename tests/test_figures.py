@@ -166,12 +166,12 @@ import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from isogloss.report import wanted
-from isogloss.report.catalogue import FIGURES, PLANTED_TRUTH
+from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.figures.draw import figure
 from synthetic import settings
 config = settings()
 inputs = {(entry, "skewed"): wanted.figure_inputs(config, name, "skewed") for name, entry in FIGURES.items()}
-inputs[PLANTED_TRUTH, ""] = wanted.compared_tables()
+inputs |= {(entry, ""): wanted.between_figure_inputs(name) for name, entry in BETWEEN_FIGURES.items()}
 for (entry, model), tables in inputs.items():
     figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
            settings=wanted.figure_settings(config))
@@ -287,7 +287,9 @@ def test_models_are_drawn_by_size_and_nothing_measured_is_said():
     assert titles[:4] == ["Accuracy", "Consistency", "Positive transfer", "Share of mixed features"]
     assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["Equal shares\n1.0M", "Skewed shares\n3.0M"]
     assert sorted(bar[0] for bar in errorbars(panels[0])) == pytest.approx([50, 50, 52, 52])
-    none = {"comparison/models": tables["models"].with_columns(task=pl.lit(None, pl.String)).clear()}
+    unmeasured = tables["models"].select("model", "n_parameters").unique("model", maintain_order=True)
+    columns = tables["models"].drop(unmeasured.columns).clear()
+    none = {"comparison/models": pl.concat([unmeasured, columns], how="diagonal")}
     empty = load(MODELS.drawing)(none | {"comparison/sizes": tables["sizes"].clear()}, context)
     empty.draw_without_rendering()
     assert empty.axes[0].texts[0].get_text() == "nothing measured in any model"
@@ -453,7 +455,7 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert not wanted.compares(alone)
     assert wanted.between_figures(alone) == ["models"]
     assert wanted.between_tables(alone) == ["models", "sizes"]
-    del alone["models"]["equal"]
+    del alone["models"]["equal"], alone["models"]["skewed"]["control"]
     assert not wanted.between(alone)
     assert not any("comparison" in path for path in (*wanted.overview_figures(alone), *wanted.overview_tables(alone)))
     equal = wanted.figures_of(CONFIG, "equal")
