@@ -50,6 +50,7 @@ class Language(NamedTuple):
     family: str  # genus-level family, for grouping in figures; the language's own name where it is in no list
     colour: str  # hex colour in figures; several languages share one
     flores: str | None  # code in FLORES-200, which Belebele's files are named by; None where it is not known
+    top_family: str | None  # top-level family under Glottolog's name; None where it is in no list
 
 
 @cache
@@ -114,6 +115,7 @@ def _by_cldr(code: str) -> Language:
         family=base.family if base else name,
         colour=shared.get(script, _OTHER_SCRIPT),
         flores=_flores(own, script) if {*parts} <= {script, _likely(f"{own}_{script}").region} else None,
+        top_family=base.top_family if base else None,
     )
 
 

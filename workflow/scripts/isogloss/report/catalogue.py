@@ -36,6 +36,8 @@ _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
     for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "machine"})
 )
 
+_JOINED = ("8 What joins the three", Needs(("joined",)))
+
 FIGURES = _by_name(
     "figures",
     Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY),
@@ -81,6 +83,10 @@ FIGURES = _by_name(
     Entry("latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING),
     Entry("training:training", "Training of the language model", *_MODEL),
     Entry("training:sae_quality", "Quality of the SAEs", *_SAES),
+    Entry(
+        "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
+        ("joined_correlations", "joined_incremental"),
+    ),
 )  # fmt: skip
 
 _COMPARED = ("0 The planted truth", Needs())
@@ -93,6 +99,20 @@ PLANTED_VERDICTS = Entry(
     "isogloss.report.tables.comparison:PLANTED_TRUTH", "Verdicts on the measures", *_COMPARED, ("planted_truth",)
 )
 """The same as a table: results/comparison/html/planted_truth.html."""
+
+_BETWEEN = ("9 Between models", Needs())
+MODELS = Entry("isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"))
+BETWEEN_FIGURES = {one.name: one for one in (PLANTED_TRUTH, MODELS)}
+BETWEEN_TABLES = {
+    one.name: one._replace(tables=one.tables or (one.name,))
+    for one in (
+        PLANTED_VERDICTS,
+        Entry("isogloss.report.tables.comparison:MODELS", "Accuracy, consistency and transfer by model", *_BETWEEN),
+        Entry("isogloss.report.tables.comparison:SIZES", "Features by model", *_BETWEEN),
+        Entry("isogloss.report.tables.comparison:SIZE_REGRESSION", "Slopes on the size of the model", *_BETWEEN),
+    )
+}
+"""What compares models, by name: figures and HTML tables of results/comparison."""
 
 TABLES = _by_name(
     "tables",
@@ -130,6 +150,8 @@ TABLES = _by_name(
     Entry("disparity:REPRODUCTION", "Recorded activations found again", *_EXPORTED),
     Entry("disparity:PHRASE_COUNTS", "Phrases kept and dropped", *_PHRASES),
     Entry("disparity:TRANSLATION_QUALITY", "Translations kept and dropped", *_TRANSLATED),
+    Entry("joined:JOINED", "All measures by language", *_JOINED),
+    Entry("joined:JOINED_CORRELATIONS", "Accuracy against every instrument", *_JOINED),
 )
 
 _D, _B, _L = (f"isogloss.report.findings.{paper}" for paper in ("disparity", "bilingual", "latent"))
@@ -182,5 +204,9 @@ FINDINGS = (
     Finding(f"{_D}:saes", "What was dropped", _SAES[1], ("sae_quality",)),
     Finding(f"{_D}:reproduction", "What was dropped", _EXPORTED[1], ("reproduction",)),
     Finding(f"{_D}:translations", "What was dropped", _TRANSLATED[1], ("translation_quality",)),
+    Finding(
+        "isogloss.report.findings.joined:joined", *_JOINED, ("joined_correlations", "joined_incremental"),
+        "joined_correlations", "Correlation of every instrument with accuracy, tokens and script taken out or not",
+    ),
 )  # fmt: skip
 """In the order of the landing page."""

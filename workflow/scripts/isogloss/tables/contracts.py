@@ -14,6 +14,7 @@ from isogloss.tables.disparity import (
     SIMILARITY,
     SIMILARITY_PAIRS,
 )
+from isogloss.tables.joined import JOINED, JOINED_CORRELATIONS, JOINED_INCREMENTAL
 from isogloss.tables.latent import (
     LATENT,
     LATENT_CORRELATION,
@@ -45,4 +46,7 @@ CONTRACTS: dict[str, Contract] = {
     "features": FEATURES,
     "selectivity": SELECTIVITY,
     "intervention": INTERVENTION,
+    "joined": JOINED,
+    "joined_correlations": JOINED_CORRELATIONS,
+    "joined_incremental": JOINED_INCREMENTAL,
 }
