@@ -139,14 +139,13 @@ def tables(folder: Path, langs: list[str] = LANGS, **changes: pl.DataFrame | Non
             {"lang_a": ["en", "es", "en"], "lang_b": ["hi", "hi", "ml"], "positive_transfer": [0.5, 0.7, None]}
         ),
         "latent": noise(of_others, "log_ratio").with_columns(task=pl.lit("arc")),
-        "steering": pl.DataFrame(
+        "steering_judged": pl.DataFrame(
             [
-                ("arc", lang, vector, layer, gamma, gain * (1 if vector == "own" else 9))
-                for lang in others
-                for vector in ("own", "random")
-                for layer, gamma, gain in ((1, 0.5, 0.01), (1, 1.0, 0.02), (4, 0.5, 0.05), (4, 1.0, -0.1))
+                ("arc", vector, lang, gain)
+                for lang in (None, *others)
+                for vector, gain in (("own", 0.05), ("random", 0.5))
             ],
-            schema=["task", "lang", "vector", "layer", "gamma", "accuracy_change"],
+            schema={"task": pl.String, "vector": pl.String, "lang": pl.String, "change_judged": pl.Float64},
             orient="row",
         ),
         "features": pl.DataFrame(
@@ -167,12 +166,11 @@ def tables(folder: Path, langs: list[str] = LANGS, **changes: pl.DataFrame | Non
     return paths
 
 
-def run(folder: Path, paths: dict[str, str], scores: dict[str, str] | None = None, langs: list[str] = LANGS):
+def run(folder: Path, paths: dict[str, str], langs: list[str] = LANGS):
     names = ("joined", "joined_correlations", "joined_incremental")
     outputs = {name: str(folder / "out" / f"{name}.parquet") for name in names}
     join(
         tables=paths,
-        scores=scores or {},
         languages={lang: [language(lang).script, language(lang).top_family] for lang in langs},
         reference="en",
         statistics=Statistics(bootstrap=100),
@@ -193,7 +191,7 @@ def test_joined_by_hand(tmp_path: Path):
     hindi = joined.filter(lang="hi")
     gap = read_table(paths["language_gap"]).filter(lang="hi")["gap_pct"].to_list()
     assert hindi["gap_pct"].to_list() == pytest.approx([np.mean(gap), *gap])
-    assert hindi["steering_gain"].to_list() == pytest.approx([0.05, 0.02, 0.05])
+    assert hindi["steering_gain"].to_list() == [0.05, None, None]
     assert hindi["accuracy"].to_list() == pytest.approx([0.2 + 0.7 + 0.005] * 3)
     assert set(joined["n_tasks"]) == {2}  # the task of two languages is left out
     assert hindi["positive_transfer"].to_list() == pytest.approx([0.6] * 3)
@@ -237,7 +235,9 @@ def test_correlations_are_those_of_the_joined_table_corrected_over_the_instrumen
 
 def test_what_a_study_lacks_is_null_with_its_reason(tmp_path: Path):
     few = ["en", "es", "hi"]
-    lacking = dict.fromkeys(["reciprocal_gap", "latent", "steering", "features", "transfer", "activation_controls"])
+    lacking = dict.fromkeys(
+        ["reciprocal_gap", "latent", "steering_judged", "features", "transfer", "activation_controls"]
+    )
     undefined = read_table(tables(tmp_path, few)["similarity"]).with_columns(centred=pl.lit(None, pl.Float64))
     out, metadata = run(tmp_path, tables(tmp_path, few, **lacking, similarity=undefined), langs=few)
     reasons = metadata["lacking"]
@@ -261,17 +261,18 @@ def test_a_layer_that_lacks_a_language_is_no_part_of_the_mean_and_accuracy_may_b
         gap_pct=pl.when((pl.col("layer") == 4) & (pl.col("lang") == "ru")).then(None).otherwise("gap_pct")
     )
     answers = pl.DataFrame({"task": ["a"] * len(LANGS), "lang": LANGS, "accuracy": np.linspace(0.1, 0.9, len(LANGS))})
-    scores = {}
-    for lang, ratio in (("en", 1), ("hi", 3)):
-        scores[str(tmp_path / f"score-{lang}.parquet")] = lang
-        rows = {"layer": [0, 1], "native_tokens": [[3 * ratio, ratio]] * 2, "reference_tokens": [[3, 1]] * 2}
-        write_table(tmp_path / f"score-{lang}.parquet", pl.DataFrame(rows))
-    changed = tables(tmp_path, language_gap=holes, accuracy=None, activation_controls=None, answers=answers)
-    out, metadata = run(tmp_path, changed, scores)
+    ratios = read_table(paths["latent"]).with_columns(
+        task=pl.Series([("x", "y")[row % 2] for row in range(16)]), token_ratio=pl.Series([2.0, 4.0] * 8)
+    )
+    changed = tables(
+        tmp_path, language_gap=holes, accuracy=None, activation_controls=None, answers=answers, latent=ratios
+    )
+    out, metadata = run(tmp_path, changed)
     row = out["joined"].filter(pl.col("layer").is_null(), pl.col("lang") == "hi").row(0, named=True)
     assert row["gap_pct"] == pytest.approx(gaps.filter(layer=1, lang="hi")["gap_pct"][0])
     assert row["accuracy"] == pytest.approx(0.8)
-    assert (row["token_ratio"], metadata["tokens_of"]) == (3.0, "answers")
+    tokens = ratios.filter(lang="hi")["token_ratio"].mean()
+    assert (row["token_ratio"], metadata["tokens_of"]) == (tokens, "answers")
 
 
 def test_who_is_joined():
@@ -280,4 +281,5 @@ def test_who_is_joined():
     assert joins({"benchmarks", "gap"})
     assert joins({"latent"})
     assert joined_tables({"latent"}, steers=False) == ["answers", "transfer", "latent"]
+    assert "steering_judged" in joined_tables({"latent"}, steers=True)
     assert {one.table for one in INSTRUMENTS} <= set(ANALYSES)

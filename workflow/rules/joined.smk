@@ -13,14 +13,6 @@ def tables_to_join(wildcards):
     return {name: f"results/{wildcards.model}/tables/{name}.parquet" for name in names}
 
 
-def scores_to_count(wildcards):
-    """The scores whose answers' tokens are counted, each table with its language, where no phrases' are."""
-    analyses = model_of(wildcards).analyses
-    if "latent" not in analyses or "gap" in analyses:
-        return {}
-    return {path: lang for path, (_, lang) in score_tables(wildcards).items()}
-
-
 def joined_languages(wildcards):
     """Script and family of each language that a model is measured in."""
     analyses = model_of(wildcards).analyses
@@ -32,8 +24,7 @@ def joined_languages(wildcards):
 
 rule join:
     input:
-        tables=lambda wildcards: tables_to_join(wildcards).values(),
-        scores=in_folders(scores_to_count),
+        lambda wildcards: tables_to_join(wildcards).values(),
     output:
         joined="results/{model}/tables/joined.parquet",
         joined_correlations="results/{model}/tables/joined_correlations.parquet",
@@ -51,7 +42,6 @@ rule join:
         code=code("join"),
         seed=STUDY.seed,
         tables=tables_to_join,
-        scores=scores_to_count,
         languages=joined_languages,
         reference=REFERENCE,
     message:

@@ -4,7 +4,6 @@ from isogloss.stage import provenance, stage
 with stage(snakemake):
     join(
         tables=snakemake.params.tables,
-        scores=snakemake.params.scores,
         languages=snakemake.params.languages,
         reference=snakemake.params.reference,
         joined=snakemake.output.joined,

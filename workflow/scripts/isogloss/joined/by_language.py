@@ -20,10 +20,8 @@ class Joined(NamedTuple):
     tokens_of: str | None  # the texts whose tokens the ratio compares
 
 
-def join_by_language(
-    tables: Mapping[str, str], scores: Mapping[str, str], langs: Sequence[str], reference: str
-) -> Joined:
-    """Join a model's final `tables` (paths by name); `scores` are paper B's tables of a task by language.
+def join_by_language(tables: Mapping[str, str], langs: Sequence[str], reference: str) -> Joined:
+    """Join a model's final `tables` (paths by name).
 
     Columns, null where not measured:
 
@@ -31,12 +29,12 @@ def join_by_language(
       that have a value in every language that has one anywhere, the reference left out; means over tasks first;
     - mixed_share: of the features of the last step that are of the language or mixed and fire in it, the share that
       are mixed;
-    - steering_gain: what the language's own vector adds to accuracy (share) at the setting that is best on the mean
-      over languages, in the row of a layer the best of that layer: chosen on the questions that it is judged on;
+    - steering_gain: what the language's own vector adds to accuracy (share) on the half of the questions that did not
+      choose layer and γ, mean of both ways; only without a layer;
     - accuracy: mean over the tasks that every language has which has any, of the benchmarks or, without them, of paper
       B's answers; positive_transfer: mean into the language over tasks and languages;
     - token_ratio: tokens of a phrase as a multiple of the reference's, mean over phrases and layers; where no phrases
-      were measured, tokens of the answers in the language over those of the same answers in the reference.
+      were measured, tokens of paper B's answers over those of the same answers in the reference, mean over tasks.
     """
     lacking: dict[str, str] = {}
     layered: list[pl.DataFrame] = []
@@ -46,7 +44,7 @@ def join_by_language(
             lacking[column] = _unmeasured(instrument.table, tables)
             continue
         values = _instrument(column, instrument.table, tables)
-        if instrument.table != "steering":
+        if instrument.table != "steering_judged":
             values = pl.concat([values, _over_layers(values, reference)])
         if not values["value"].count():
             lacking[column] = f"undefined in every layer and language ({instrument.table})"
@@ -59,24 +57,24 @@ def join_by_language(
         frame = frame.join(values, on=[*_KEY], how="left", nulls_equal=True, maintain_order="left")
     missing = [one.column for one in INSTRUMENTS if one.column not in frame.columns]
     frame = frame.with_columns(pl.lit(None, pl.Float64).alias(name) for name in missing)
-    behaviour, tokens_of = _behaviour(tables, scores, reference, lacking)
+    behaviour, tokens_of = _behaviour(tables, lacking)
     for values in behaviour:
         frame = frame.join(values, on="lang", how="left", maintain_order="left")
     return Joined(frame, lacking, tokens_of)
 
 
 def _unmeasured(table: str, tables: Mapping[str, str]) -> str:
-    if table == "steering" and "latent" in tables:
+    if table == "steering_judged" and "latent" in tables:
         return "not measured: nothing is steered (latent.steering)"
     return f"not measured: {ANALYSES[table]}"
 
 
 def _instrument(column: str, table: str, tables: Mapping[str, str]) -> pl.DataFrame:
-    """An instrument's defined values: layer, lang, value; of steering also the best setting's, without a layer."""
+    """An instrument's defined values: layer, lang, value; of steering without a layer."""
     if table == "features":
         return _mixed_share(tables[table])
     frame = read_table(tables[table])
-    if table == "steering":
+    if table == "steering_judged":
         return _steering_gain(frame)
     value = pl.col(column).cast(pl.Float64).fill_nan(None).alias("value")
     return _mean_over(frame.select(pl.col("layer").cast(pl.Int32), "lang", value).drop_nulls(), ["layer", "lang"])
@@ -117,25 +115,12 @@ def _mixed_share(path: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema={**_KEY, "value": pl.Float64}, orient="row")
 
 
-def _steering_gain(steering: pl.DataFrame) -> pl.DataFrame:
-    own = steering.filter(vector="own").drop_nulls("accuracy_change")
-    own = own.select("task", "lang", pl.col("layer").cast(pl.Int32), "gamma", value="accuracy_change")
-    setting = ["task", "layer", "gamma"]
-    ranked = (
-        _mean_over(own, setting)
-        .sort("task", -pl.col("value"), pl.col("gamma").abs(), "layer")
-        .with_columns(of_layer=pl.int_range(pl.len()).over("task", "layer"), best=pl.int_range(pl.len()).over("task"))
-        .drop("value")
-    )
-    rows = own.join(ranked, on=setting, maintain_order="left")
-    by_layer = _mean_over(rows.filter(of_layer=0).sort("layer", maintain_order=True), ["layer", "lang"])
-    best = _mean_over(rows.filter(best=0), ["lang"]).select(pl.lit(None, pl.Int32).alias("layer"), "lang", "value")
-    return pl.concat([by_layer, best])
+def _steering_gain(judged: pl.DataFrame) -> pl.DataFrame:
+    own = judged.filter(vector="own").select("lang", value="change_judged").drop_nulls()
+    return _mean_over(own, ["lang"]).select(pl.lit(None, pl.Int32).alias("layer"), "lang", "value")
 
 
-def _behaviour(
-    tables: Mapping[str, str], scores: Mapping[str, str], reference: str, lacking: dict[str, str]
-) -> tuple[list[pl.DataFrame], str | None]:
+def _behaviour(tables: Mapping[str, str], lacking: dict[str, str]) -> tuple[list[pl.DataFrame], str | None]:
     """Frames of lang and a column each: accuracy with its number of tasks, transfer, tokens; and whose tokens."""
     answered = "accuracy" if "accuracy" in tables else "answers"
     accuracy = pl.DataFrame(schema={"lang": pl.String, "accuracy": pl.Float64, "n_tasks": pl.Int32})
@@ -150,11 +135,11 @@ def _behaviour(
     if not transfer.height:
         lacking["positive_transfer"] = "undefined in every language" if "transfer" in tables else "not measured: latent"
     tokens, tokens_of = pl.DataFrame(schema={"lang": pl.String, "token_ratio": pl.Float64}), None
-    if "activation_controls" in tables:
-        counted = read_table(tables["activation_controls"], ["lang", "token_ratio"]).rename({"token_ratio": "value"})
-        tokens, tokens_of = _mean_over(counted.drop_nulls(), ["lang"]).rename({"value": "token_ratio"}), "phrases"
-    elif scores:
-        tokens, tokens_of = _answer_tokens(scores, reference), "answers"
+    counting = {"activation_controls": "phrases", "latent": "answers"}
+    if counted := next((table for table in counting if table in tables), None):
+        ratios = read_table(tables[counted], ["lang", "token_ratio"]).drop_nulls()
+        tokens = ratios.group_by("lang", maintain_order=True).agg(pl.col("token_ratio").mean())
+        tokens_of = counting[counted]
     if not tokens.height:
         lacking["token_ratio"] = "no tokens of parallel texts are counted: gap or latent"
     return [accuracy, transfer, tokens], tokens_of
@@ -170,18 +155,3 @@ def _accuracy(frame: pl.DataFrame) -> pl.DataFrame:
     return rows.group_by("lang", maintain_order=True).agg(
         pl.col("accuracy").mean(), n_tasks=pl.len().cast(pl.Int32)
     )  # fmt: skip
-
-
-def _answer_tokens(scores: Mapping[str, str], reference: str) -> pl.DataFrame:
-    """By language: tokens of all answers over those of the same answers in the reference."""
-    totals: dict[str, list[int]] = {}
-    for path, lang in scores.items():
-        so_far = totals.setdefault(lang, [0, 0])
-        first: int | None = None  # every layer has the same answers
-        for part in iter_table(path, ["layer", "native_tokens", "reference_tokens"]):
-            first = part["layer"][0] if first is None else first
-            of_layer = part.filter(pl.col("layer") == first)
-            for place, name in enumerate(("native_tokens", "reference_tokens")):
-                so_far[place] += int(of_layer[name].list.sum().sum())
-    rows = [(lang, native / of) for lang, (native, of) in totals.items() if of and lang != reference]
-    return pl.DataFrame([*rows, (reference, 1.0)], schema={"lang": pl.String, "token_ratio": pl.Float64}, orient="row")

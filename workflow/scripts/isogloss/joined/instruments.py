@@ -21,7 +21,7 @@ INSTRUMENTS = (
     Instrument("retrieval", "similarity", "Retrieval", "A"),
     Instrument("centred", "similarity", "Centred cosine", "A"),
     Instrument("log_ratio", "latent", "Log ratio (paper B)", "B"),
-    Instrument("steering_gain", "steering", "Gain of steering (paper B)", "B"),
+    Instrument("steering_gain", "steering_judged", "Gain of steering (paper B)", "B"),
     Instrument("mixed_share", "features", "Share of mixed features (paper C)", "C"),
 )
 
@@ -34,15 +34,17 @@ ANALYSES = {
     "answers": "latent",
     "transfer": "latent",
     "latent": "latent",
-    "steering": "latent",
+    "steering_judged": "latent",
     "features": "bilingual",
 }
-"""The analysis that makes each table that is joined; `steering` only where the study steers."""
+"""The analysis that makes each table that is joined; `steering_judged` only where the study steers."""
 
 
 def joined_tables(analyses: Collection[str], steers: bool) -> list[str]:
     """The tables that are joined of a model with these analyses."""
-    return [table for table, needed in ANALYSES.items() if needed in analyses and (table != "steering" or steers)]
+    return [
+        table for table, needed in ANALYSES.items() if needed in analyses and (table != "steering_judged" or steers)
+    ]
 
 
 COMPARED = {

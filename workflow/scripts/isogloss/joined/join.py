@@ -24,7 +24,6 @@ FEWEST = 6  # languages: with two controls fewer leave no more than one degree o
 def join(
     *,
     tables: Mapping[str, str],
-    scores: Mapping[str, str],
     languages: Mapping[str, Sequence[str | None]],
     reference: str,
     joined: str,
@@ -36,9 +35,9 @@ def join(
 ) -> None:
     """Write the measures of a model by layer and language (`joined`), and what they say of accuracy over languages.
 
-    `tables` and `scores` are those of `by_language.join_by_language`; `languages` has script and family of each
-    language. The metadata of `joined` say why a column is null everywhere (`lacking`), and whose tokens `token_ratio`
-    counts (`tokens_of`).
+    `tables` are a model's final ones by name (`by_language.join_by_language`); `languages` has script and family of
+    each language. The metadata of `joined` say why a column is null everywhere (`lacking`), and whose tokens
+    `token_ratio` counts (`tokens_of`).
 
     The other tables have a row an instrument. A language is one observation, the reference none; an instrument's value
     is that without a layer in `joined`. Taken out as controls are the log of `token_ratio` and whether the script is
@@ -54,7 +53,7 @@ def join(
 
     Null with its `reason` for fewer than `FEWEST` languages, and where instrument or accuracy do not vary.
     """
-    whole = join_by_language(tables, scores, list(languages), reference)
+    whole = join_by_language(tables, list(languages), reference)
     home = languages[reference][0]
     known = pl.DataFrame(
         [(lang, script, script == home, family) for lang, (script, family) in languages.items()],

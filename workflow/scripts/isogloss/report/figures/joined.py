@@ -30,6 +30,7 @@ def joined_correlations(tables: Tables, _: Context) -> Figure:
         _left_out(right, place, incremental[one.column])
     zero_line(left, "x")
     left.set_xlim(-1.08, 1.08)
+    left.set_xticks([-1, -0.5, 0, 0.5, 1])
     left.set_xlabel("r with accuracy over languages")
     left.set_title("With accuracy")
     right.set_xlabel("R² of languages left out of the fit")
@@ -47,7 +48,7 @@ def _correlation(panel: Axes, place: int, row: dict[str, Any]) -> None:
         if row[f"{start}r"] is not None:
             bars(panel, place + shift, row, f"{start}r", f"{start}ci", **look)
     if row["r"] is None and row["partial_r"] is None:
-        panel.text(-1.05, place, str(row["reason"]), fontsize=7.5, va="center", color=INK)
+        panel.text(-1.05, place, str(row["reason"]), fontsize=7.5, va="center", color=INK, backgroundcolor="white")
 
 
 def _left_out(panel: Axes, place: int, row: dict[str, Any]) -> None:

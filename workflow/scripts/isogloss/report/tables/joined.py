@@ -35,7 +35,7 @@ JOINED = sheet(
     text("script", "script"), text("family", "family"),
     note="Means over layers; the table has every layer, too. A dash: not measured in this language (the metadata of the"
     " table say why). Retrieval is of the reference's text; gain of steering is what the language's own vector adds to"
-    " accuracy at the best setting.",
+    " accuracy on questions that did not choose its setting.",
     rows=lambda frame: frame.filter(pl.col("layer").is_null()),
 )  # fmt: skip
 JOINED_CORRELATIONS = sheet(
