@@ -34,6 +34,7 @@ include: "workflow/rules/alignment.smk"
 include: "workflow/rules/benchmarks.smk"
 include: "workflow/rules/bilingual.smk"
 include: "workflow/rules/latent.smk"
+include: "workflow/rules/causal.smk"
 include: "workflow/rules/planted.smk"
 include: "workflow/rules/report.smk"
 
