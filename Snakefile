@@ -36,6 +36,7 @@ include: "workflow/rules/bilingual.smk"
 include: "workflow/rules/latent.smk"
 include: "workflow/rules/causal.smk"
 include: "workflow/rules/planted.smk"
+include: "workflow/rules/joined.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -22,8 +22,22 @@ def questions_of(count):
     return [f"q{number}" for number in range(count)]
 
 
-def write_scores(path, answer, *, native, reference=None, letters=None, layers=(3,), questions=None, held_out=()):
-    """Score table of arrays [layers, questions, choices], or [questions, choices] for a single layer."""
+def write_scores(
+    path,
+    answer,
+    *,
+    native,
+    reference=None,
+    letters=None,
+    layers=(3,),
+    questions=None,
+    held_out=(),
+    lengths=(1,) * 4,
+):
+    """Score table of arrays [layers, questions, choices], or [questions, choices] for a single layer.
+
+    `lengths`: tokens of each native and each reference text, then characters of these.
+    """
     questions = questions or questions_of(len(answer))
     native, reference, letters = (
         None if array is None else np.asarray(array, float).reshape(len(layers), len(questions), -1)
@@ -39,8 +53,11 @@ def write_scores(path, answer, *, native, reference=None, letters=None, layers=(
             "letters_bare": None,
             "native": native[number, place].tolist(),
             "reference": reference[number, place].tolist(),
-            "native_tokens": [1] * native.shape[-1],
-            "reference_tokens": [1] * native.shape[-1],
+            **{
+                f"{text}_{unit}": [lengths[2 * second + first]] * native.shape[-1]
+                for second, unit in enumerate(("tokens", "characters"))
+                for first, text in enumerate(("native", "reference"))
+            },
         }
         for number, layer in enumerate(layers)
         for place, question in enumerate(questions)

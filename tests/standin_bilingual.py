@@ -1,4 +1,4 @@
-"""Stand-ins of what the LLM-jp study fetches: checkpoints of two Llamas, and Wikipedia as Parquet files."""
+"""Stand-ins of what the LLM-jp study fetches: checkpoints of two Llamas, Wikipedia as Parquet files, and FLORES+."""
 
 import itertools
 import random
@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from isogloss.config import load_study
+from real_text import flores_plus
 from standin_study import english_texts
 
 VOCABULARY = 1024
@@ -36,7 +37,7 @@ def japanese_texts(count: int = 90, sentences: int = 60, seed: int = 0) -> list[
 
 
 def build(folder: Path, *, layers: int = 2, d_model: int = 32) -> None:
-    """checkpoints/NAME/stepN with the last one under models/NAME, wikipedia/20231101.LANG/train-*.parquet."""
+    """checkpoints/NAME/stepN, the last under models/NAME, wikipedia/20231101.LANG/train-*.parquet, flores-plus/dev."""
     texts = {"en": english_texts(240), "ja": japanese_texts(240)}
     tokenizer = llama_tokenizer([*texts["en"][:60], *texts["ja"][:60]])
     for size, name in enumerate(KEPT):
@@ -68,6 +69,8 @@ def build(folder: Path, *, layers: int = 2, d_model: int = 32) -> None:
             names = [str(start + row) for row in range(len(rows))]
             columns = {"id": names, "url": names, "title": names, "text": rows}
             pl.DataFrame(columns).write_parquet(parts / f"train-{number:05d}-of-00002.parquet")
+    sentences = {"eng_Latn": english_texts(12, sentences=1), "jpn_Jpan": japanese_texts(12, sentences=1)}
+    flores_plus(folder / "flores-plus", sentences)
 
 
 def llama_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
@@ -91,10 +94,13 @@ def merged(study: Path, folder: Path) -> dict[str, Any]:
     config = yaml.safe_load(study.read_text(encoding="utf-8"))
     config["models"] = {name: _small(name, config["models"][name], folder) for name in KEPT}
     bilingual = config["bilingual"]
+    config["parallel"]["folder"] = str(folder / "flores-plus")
     for source in config["documents"].values():
         source["folder"] = str(folder / "wikipedia")
     bilingual |= {"evaluation_tokens": 3000, "layers_per_job": 1, "examples_per_class": 1, "resume_every": 2}
+    bilingual["learning_rates"] = bilingual["learning_rates"][-2:]
     bilingual["intervention"] |= {"n_features": [4, 8], "alphas": [0.1, 0.2], "repeats": 2, "documents": 10}
+    bilingual["intervention"]["translations"] |= {"shots": 2, "sentences": 4, "new_tokens": 8}
     config["compute"] = {**config["compute"], "token_budget": 1024}
     config["statistics"] = {"bootstrap": 100}
     load_study(config, str(study))

@@ -13,8 +13,9 @@ from isogloss.config.measures import Statistics
 from isogloss.joined.measures import shared_tables
 from isogloss.joined.planted_truth import measure_planted_truth
 from isogloss.languages import in_order
-from isogloss.report.wanted import compares
+from isogloss.report.wanted import between_figures, compares
 from isogloss.tables import read_table, write_table
+from synthetic_joined import joined_tables, models_tables
 from synthetic_latent import latent_tables
 
 SHARES = {
@@ -449,6 +450,7 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
         tables |= ablation_tables(codes, layers[len(layers) // 2])
     if "latent" in config["models"][model]["analyses"]:
         tables |= latent_tables(codes, layers, tasks=tuple(config["latent"]["tasks"]), seed=seed)
+    tables |= joined_tables(codes, layers)
     return tables
 
 
@@ -679,6 +681,9 @@ def write_results(folder: Path, config: Mapping[str, Any], gaps: Mapping[str, fl
             write_table(folder / f"results/{model}/alignment/{run}.parquet", frame, metadata())
     if compares(config):
         compare(folder, config)
+    if "models" in between_figures(config):
+        for name, frame in models_tables(config).items():
+            write_table(folder / f"results/comparison/tables/{name}.parquet", frame, metadata())
 
 
 def compare(folder: Path, config: Mapping[str, Any], model: str = "skewed", control: str = "equal") -> None:

@@ -52,7 +52,10 @@ def _process(
     key, n, table = {"task": task}, {"n": 400}, language_table()
     accuracy = {code: 0.3 + 0.5 * near[code] for code in codes}
     guessed = {**n, "chance": 0.25}
-    answers = [{**key, "lang": code, **bounded("accuracy", accuracy[code], 0.045), **guessed} for code in codes]
+    answers = [
+        {**key, "lang": code, **bounded("accuracy", accuracy[code], 0.045), **guessed, "ties": 0.03 * (1 - near[code])}
+        for code in codes
+    ]
     pairs = []
     for a, b in product(codes, codes):
         if a != b:
@@ -64,12 +67,14 @@ def _process(
                 | bounded("positive_transfer", transfer, 0.04)
                 | bounded("negative_transfer", 0.3 + 0.2 * near[a], 0.04)
                 | {"consistency_chance": 0.07, "positive_transfer_chance": accuracy[b], "negative_transfer_chance": 0.2}
+                | bounded("transfer_above_chance", (transfer - accuracy[b]) / (1 - accuracy[b]), 0.05)
                 | n
             )
     summary = {**key, "accuracy": float(np.mean([*accuracy.values()])), "accuracy_sd": 0.14}
     for name in ("consistency", "positive_transfer", "negative_transfer"):
         summary |= bounded(name, float(np.mean([pair[name] for pair in pairs])), 0.01)
         summary[f"{name}_chance"] = float(np.mean([pair[f"{name}_chance"] for pair in pairs]))
+    summary |= bounded("transfer_above_chance", float(np.mean([pair["transfer_above_chance"] for pair in pairs])), 0.02)
     latent = []
     for layer in layers:
         depth = layers.index(layer) / max(1, len(layers) - 1)
@@ -81,12 +86,22 @@ def _process(
                 | bounded("log_ratio", None if code == "en" else ratio, 0.08)
                 | bounded("accuracy_native", right, 0.04)
                 | bounded("accuracy_reference", right if code == "en" else 0.25 + 0.4 * depth**2, 0.04)
-                | {"accuracy_letters": right + 0.02, **guessed}
+                | {"accuracy_letters": right + 0.02, **guessed, "token_ratio": 2 - near[code]}
+                | bounded("log_ratio_total", None if code == "en" else 3 * ratio - 1, 0.3)
+                | bounded("log_ratio_character", None if code == "en" else 0.4 * ratio, 0.03)
             )
     correlation = [
         {**key, "target": target}
         | bounded("r", -0.7 if len(codes) > 4 else None, 0.2)
         | {"p": 0.004, "p_adjusted": 0.012, "stars": "**", "n": len(codes) - 1, "family_size": 9}
+        | {
+            f"{prefix}{name}": value if len(codes) > 4 else None
+            for prefix, r in (("", -0.7), ("total_", 0.2), ("character_", -0.3))
+            for name, value in (("r", r), ("p_permutation", 0.01), ("partial_r", r / 2), ("partial_p", 0.3))
+            if prefix + name != "r"
+        }
+        | {f"{prefix}length_r": 0.8 if len(codes) > 4 else None for prefix in ("", "character_")}
+        | {"total_length_r": -0.1 if len(codes) > 4 else None}
         for target in ("accuracy", "consistency", "positive_transfer")
     ]
     return {
@@ -95,6 +110,16 @@ def _process(
         "transfer_summary": [summary | {"n_languages": len(codes), **n}],
         "latent": latent,
         "latent_correlation": correlation,
+        "transfer_layers": [
+            {**key, "layer": layer, "n_languages": len(codes), **n}
+            | bounded("accuracy", 0.3 + 0.02 * at, 0.02)
+            | bounded("consistency", 0.1 + 0.1 * at, 0.02)
+            | bounded("positive_transfer", 0.4 + 0.05 * at, 0.03)
+            | bounded("negative_transfer", 0.3, 0.03)
+            | bounded("transfer_above_chance", 0.05 + 0.1 * at, 0.04)
+            | {"consistency_chance": 0.07, "positive_transfer_chance": 0.35, "negative_transfer_chance": 0.2}
+            for at, layer in enumerate(layers)
+        ],
     }
 
 
@@ -134,7 +159,31 @@ def _steering(
             if half is None:
                 measured |= {f"{name}_low": None, f"{name}_high": None}
         summary.append(setting | measured | {"n_languages": len(changes)})
-    return {"steering": rows, "steering_summary": summary}
+    return {"steering": rows, "steering_summary": summary, "steering_judged": _judged(task, codes, layers, asked)}
+
+
+def _judged(
+    task: str, codes: list[str], layers: Sequence[int], asked: tuple[Sequence[float], Sequence[str], float]
+) -> list[dict[str, Any]]:
+    gammas, vectors, gain = asked
+    others = [code for code in codes if code != "en"]
+    where = {"layer_first": layers[0], "gamma_first": max(gammas), "layer_second": layers[-1], "gamma_second": 1.0}
+    rows = []
+    for vector in (*vectors, "directions"):
+        own, many = vector == "own", vector == "directions"
+        for lang in (None, *others):
+            half = 0.01 if lang or len(others) > 1 else None
+            judged = gain if own else 0.3 * gain if vector != "random" else 0.0
+            row = {"task": task, "vector": vector, "lang": lang, "reason": None, "n": 200}
+            row |= dict.fromkeys(where) if many else where
+            row |= {"change_chosen": None if many else judged + 0.02, "n_settings": None if many else 8}
+            values = {"change_judged": None if many else judged, "at_own": None if own else 0.1 * gain}
+            for name, value in (values | {"own_less": None if own else 0.9 * gain}).items():
+                row |= bounded(name, value, half or 0.0)
+                row |= {f"{name}_low": None, f"{name}_high": None} if half is None else {}
+            row |= {"n_directions": 20, "n_as_large": 1, "p": 2 / 21} if many else {}
+            rows.append(row | {"n_languages": None if lang else len(others)})
+    return rows
 
 
 def _projection(task: str, codes: list[str], layers: Sequence[int], rng: np.random.Generator) -> list[dict[str, Any]]:

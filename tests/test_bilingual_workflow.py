@@ -8,6 +8,7 @@ import pytest
 from checkout import REPOSITORY, Checkout
 from isogloss.tables import open_table
 from isogloss.tables.contracts import CONTRACTS
+from paper_targets import paper_targets
 from standin_bilingual import KEPT, STEPS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "bilingual-llm-jp.yaml"
@@ -44,6 +45,12 @@ def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished:
         assert features.height == len(STEPS) * 2 * 64
         assert sorted(features["step"].unique()) == list(STEPS)
     assert "Nothing to be done" in finished.finish()
+
+
+@pytest.mark.parametrize("model", KEPT)
+def test_every_table_and_figure_of_paper_c_is_made(finished: Checkout, model: str):
+    results = finished.folder / "results" / model
+    assert [target for target in paper_targets("C") if not (results / target).exists()] == []
 
 
 def test_a_changed_threshold_trains_nothing_again(finished: Checkout):

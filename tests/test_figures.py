@@ -21,7 +21,16 @@ from matplotlib.figure import Figure
 from isogloss.joined.measures import MEASURES
 from isogloss.languages import in_order, language_table
 from isogloss.report import wanted
-from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, PLANTED_VERDICTS, TABLES
+from isogloss.report.catalogue import (
+    BETWEEN_FIGURES,
+    BETWEEN_TABLES,
+    FIGURES,
+    FINDINGS,
+    MODELS,
+    PLANTED_TRUTH,
+    PLANTED_VERDICTS,
+    TABLES,
+)
 from isogloss.report.entry import load
 from isogloss.report.figures.draw import figure
 from isogloss.report.shared.context import Context
@@ -31,10 +40,11 @@ from isogloss.report.tables.html import html_table
 from isogloss.report.tables.html import render as render_sheet
 from isogloss.tables import write_table
 from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, metadata, settings, write_results
+from synthetic_joined import models_tables
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
-DRAWINGS = {**FIGURES, "planted_truth": PLANTED_TRUTH}
+DRAWINGS = {**FIGURES, **BETWEEN_FIGURES}
 
 
 def caption(name: str) -> Path:
@@ -64,8 +74,8 @@ def errorbars(axes) -> list[tuple[float, float, float, str]]:
 
 def test_every_entry_has_a_drawing_and_a_caption():
     captions = {path.stem for path in caption("any").parent.glob("*.rst")}
-    assert captions == {*DRAWINGS, *TABLES}
-    for entry in (*DRAWINGS.values(), *TABLES.values(), PLANTED_VERDICTS):
+    assert captions == {*DRAWINGS, *TABLES, *BETWEEN_TABLES}
+    for entry in (*DRAWINGS.values(), *TABLES.values(), *BETWEEN_TABLES.values()):
         assert load(entry.drawing) is not None
     for finding in FINDINGS:
         assert callable(load(finding.function))
@@ -116,7 +126,9 @@ def test_draws_with_labelled_axes(name):
         "steering": ["γ (above 0: towards the reference)", "accuracy:\nchange (points)"],
         "steering_layers": ["layer steered (0-based)", "consistency:\nchange (ρ)"],
         "steering_languages": ["change of accuracy (points)"],
+        "steering_reference": ["accuracy without steering (%)", "consistency with\nthe reference: change (ρ)"],
         "latent_by_teaching": ["accuracy (%)", "log ratio, native to\nreference (nats a token)"],
+        "joined_correlations": ["r with accuracy over languages", "R² of languages left out of the fit"],
         "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
         "sae_quality": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
     }.items(),
@@ -155,12 +167,12 @@ import sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from isogloss.report import wanted
-from isogloss.report.catalogue import FIGURES, PLANTED_TRUTH
+from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.figures.draw import figure
 from synthetic import settings
 config = settings()
 inputs = {(entry, "skewed"): wanted.figure_inputs(config, name, "skewed") for name, entry in FIGURES.items()}
-inputs[PLANTED_TRUTH, ""] = wanted.compared_tables()
+inputs |= {(entry, ""): wanted.between_figure_inputs(name) for name, entry in BETWEEN_FIGURES.items()}
 for (entry, model), tables in inputs.items():
     figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
            settings=wanted.figure_settings(config))
@@ -245,6 +257,51 @@ def test_planted_truth_draws_seeds_with_a_null_and_measures_without_a_slope(tmp_
     drawn = load(PLANTED_TRUTH.drawing)(none, context)
     drawn.draw_without_rendering()
     assert drawn.axes[0].texts[0].get_text().endswith(": no slope")
+
+
+def test_joined_draws_estimates_and_says_why_an_instrument_has_none():
+    tables = make_tables(CONFIG, "skewed")
+    left, right = draw("joined_correlations").axes
+    rows = tables["joined_correlations"].drop_nulls("r")
+    drawn = errorbars(left)
+    assert len(drawn) == 2 * rows.height
+    for row in rows.iter_rows(named=True):
+        assert (row["r"], row["ci_low"], row["ci_high"]) in [pytest.approx(bar[:3]) for bar in drawn]
+    assert [text.get_text() for text in left.texts] == ["needs 6 languages beside the reference, has 1"]
+    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "D"]
+    assert gains == tables["joined_incremental"]["r2_left_out"].drop_nulls().to_list()
+    nothing = rows.clear().vstack(tables["joined_correlations"]).with_columns(
+        r=pl.lit(None, pl.Float64), partial_r=pl.lit(None, pl.Float64), reason=pl.lit("too few")
+    )  # fmt: skip
+    drawn = draw("joined_correlations", joined_correlations=nothing)
+    drawn.draw_without_rendering()
+    assert len(drawn.axes[0].texts) == nothing.height
+
+
+def test_models_are_drawn_by_size_and_nothing_measured_is_said():
+    tables = models_tables(CONFIG, sizes=[3_000_000, 1_000_000])
+    context = Context("", wanted.figure_settings(CONFIG))
+    figure = load(MODELS.drawing)({f"comparison/{name}": frame for name, frame in tables.items()}, context)
+    figure.draw_without_rendering()
+    panels = [axes for axes in figure.axes if axes.get_visible()]
+    titles = [axes.get_title(loc="left") for axes in panels]
+    assert titles[:4] == ["Accuracy", "Consistency", "Positive transfer", "Share of mixed features"]
+    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == ["Equal shares\n1.0M", "Skewed shares\n3.0M"]
+    assert sorted(bar[0] for bar in errorbars(panels[0])) == pytest.approx([50, 50, 52, 52])
+    unmeasured = tables["models"].select("model", "n_parameters").unique("model", maintain_order=True)
+    columns = tables["models"].drop(unmeasured.columns).clear()
+    none = {"comparison/models": pl.concat([unmeasured, columns], how="diagonal")}
+    empty = load(MODELS.drawing)(none | {"comparison/sizes": tables["sizes"].clear()}, context)
+    empty.draw_without_rendering()
+    assert empty.axes[0].texts[0].get_text() == "nothing measured in any model"
+
+
+@pytest.mark.parametrize("name", ["models", "sizes", "size_regression"])
+def test_what_compares_models_as_pages(name):
+    entry, frame = BETWEEN_TABLES[name], models_tables(CONFIG)[name]
+    html = render_sheet(frame, load(entry.drawing), entry.title, "All", 0.95, source="s", study="t")
+    assert "needs 3 sizes of model, has 1" in html or name != "size_regression"
+    assert html.count("<tr") == 1 + frame.height
 
 
 def test_the_verdicts_as_a_page(tmp_path):
@@ -397,6 +454,10 @@ def test_only_what_the_analyses_yield_is_wanted():
     alone = settings()
     alone["models"]["equal"]["analyses"] = ["latent"]
     assert not wanted.compares(alone)
+    assert wanted.between_figures(alone) == ["models"]
+    assert wanted.between_tables(alone) == ["models", "sizes"]
+    del alone["models"]["equal"], alone["models"]["skewed"]["control"]
+    assert not wanted.between(alone)
     assert not any("comparison" in path for path in (*wanted.overview_figures(alone), *wanted.overview_tables(alone)))
     equal = wanted.figures_of(CONFIG, "equal")
     assert "group_gap" in equal
@@ -510,12 +571,12 @@ def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
 
 def test_selectivity_is_that_of_the_middle_layer():
     frame = bilingual_tables(("en", "es"), 4)["selectivity"]
-    mixed = frame.filter((pl.col("layer") == 2) & (pl.col("class") == "mixed")).sort("step")
+    mixed = frame.filter((pl.col("layer") == 1) & (pl.col("class") == "mixed")).sort("step")
     drawn = draw("selectivity", selectivity=frame.sample(fraction=1, shuffle=True, seed=0)).axes[0]
     (line,) = (line for line in drawn.lines if line.get_label() == "mixed")
     np.testing.assert_allclose(line.get_ydata(), 100 * mixed["share"])
     assert line.get_xdata().tolist() == mixed["step"].to_list()
-    assert "layer 2 " in drawn.get_title("left")
+    assert "layer 1 " in drawn.get_title("left")
 
 
 def test_intervention_shows_the_tables_changes_with_their_intervals():

@@ -7,7 +7,15 @@ from itertools import pairwise
 import pytest
 from babel import Locale
 
-from isogloss.languages import canonical_code, in_order, language, language_table, spacing, world_languages
+from isogloss.languages import (
+    canonical_code,
+    in_order,
+    language,
+    language_table,
+    spacing,
+    word_spacing,
+    world_languages,
+)
 
 OWN_COLOUR = ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi", "ja"]
 OF_MMMLU = ["ar", "bn", "de", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "sw", "yo", "zh"]
@@ -25,6 +33,7 @@ def test_belebeles_122_languages_are_there_once_each():
         assert row.flores.endswith(f"_{row.script}")
         assert re.fullmatch(r"#[0-9A-F]{6}", row.colour)
         assert code.partition("-")[2] in ("", row.script)
+        assert row.top_family
     assert set(OF_MMMLU) < set(table)
 
 
@@ -159,3 +168,25 @@ def test_sentences_are_spaced_as_their_script_is():
     unspaced = {code for code in language_table() if not spacing(code)}
     assert unspaced == {"zh", "zh-Hant", "ja"}
     assert (spacing("yue"), spacing("th"), spacing("ko"), spacing("vi"), spacing("zh-Latn")) == ("", " ", " ", " ", " ")
+
+
+def test_words_are_spaced_as_their_script_is():
+    unspaced = {code for code in language_table() if not word_spacing(code)}
+    assert unspaced == {"zh", "zh-Hant", "ja", "th", "lo", "km", "my", "shn", "bo"}
+    assert [word_spacing(code) for code in ("yue", "ko", "vi", "hi", "zh-Latn", "dz")] == ["", " ", " ", " ", " ", ""]
+
+
+def test_top_families_are_glottologs_and_follow_from_the_family():
+    table = language_table()
+    known = {
+        "en": "Indo-European",
+        "hi": "Indo-European",
+        "ml": "Dravidian",
+        "zh": "Sino-Tibetan",
+        "my": "Sino-Tibetan",
+    }
+    known |= {"id": "Austronesian", "fi": "Uralic", "ha": "Afro-Asiatic", "sw": "Atlantic-Congo", "bm": "Mande"}
+    known |= {"th": "Tai-Kadai", "vi": "Austroasiatic", "eu": "Basque", "mn": "Mongolic-Khitan", "luo": "Nilotic"}
+    assert {code: table[code].top_family for code in known} == known
+    assert len({(row.family, row.top_family) for row in table.values()}) == len({row.family for row in table.values()})
+    assert (language("pt-BR").top_family, language("qu").top_family) == ("Indo-European", None)

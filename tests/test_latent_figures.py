@@ -18,7 +18,9 @@ from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
 from isogloss.report.figures.scripts import blocks, by_script, script_looks
 from isogloss.report.figures.steering import best, shown_layers
+from isogloss.report.figures.steering_reference import shown_setting
 from isogloss.report.findings import latent as findings
+from isogloss.report.findings import steering as steering_findings
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.means import over_languages
 from isogloss.report.tables.html import render
@@ -200,13 +202,29 @@ def test_languages_are_shown_at_the_best_setting_of_their_task(ten):
     assert [label.split("(")[1].rstrip(")") for label in labels] == own["lang"].to_list()
 
 
+def test_languages_are_shown_at_the_gamma_of_the_paper_and_no_layer_that_results_chose(ten):
+    own = ten["steering"].filter(pl.col("vector") == "own")
+    assert shown_setting(own, 1.0) == (5, 1.0)
+    assert shown_setting(own, None) == (5, 2.0)
+    assert shown_setting(own.clear(), None) is None
+    axes = draw("steering_reference", ten).axes[0]
+    assert "layer 5, γ = 2" in {text.get_text() for text in axes.texts}
+    at = own.filter(layer=5, gamma=2.0).sort("lang")
+    unsteered = ten["steering"].filter(vector="none").sort("lang")
+    bars = [one.lines[0] for one in axes.containers if isinstance(one, ErrorbarContainer)]
+    points = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in bars)
+    expected = sorted(zip(100 * unsteered["accuracy"], 100 * at["accuracy_change"], strict=True))
+    np.testing.assert_allclose(points, expected)
+
+
 def test_steering_is_shown_only_where_it_was_asked_for():
     plain = settings(latent={"steering": None})
     missing = set(wanted.figures_of(CONFIG, "skewed")) - set(wanted.figures_of(plain, "skewed"))
-    assert missing == {"steering", "steering_layers", "steering_languages"}
+    shown = {"steering", "steering_layers", "steering_languages", "steering_reference", "steering_judged"}
+    assert missing == shown
     assert "steering_summary" not in wanted.tables_of(plain, "skewed")
     assert not any("steering" in path for path in wanted.overview_tables(plain))
-    assert "results/skewed/tables/steering.parquet" in wanted.overview_tables(CONFIG)
+    assert "results/skewed/tables/steering_judged.parquet" in wanted.overview_tables(CONFIG)
     assert not set(NAMES) & set(wanted.figures_of(CONFIG, "equal"))
 
 
@@ -265,19 +283,68 @@ def test_latent_language_follows_the_interval_of_the_mean(ten, shift, verdict):
 @pytest.mark.parametrize(
     ("gain", "verdicts"),
     [
-        (0.05, (": a gain; consistency", "more than any push of that length does")),
-        (0.0, ("points), mean over 9 languages:", "no evidence that the direction matters")),
+        (
+            0.05,
+            (
+                "accuracy changes by 5.0 points",
+                "languages: a gain. On the questions that chose it seems 7.0 points.",
+                "20 random directions",
+                "1 of them gain as much as the own vectors or more (p = 0.095)",
+                "more than a push of that length does",
+                "more than another language's vector does",
+            ),
+        ),
+        (0.0, ("no evidence of a gain", "no evidence that the direction matters")),
     ],
 )
 def test_steering_is_judged_by_its_interval_and_against_random_directions(gain, verdicts):
     tables = latent_tables(TEN, (1, 5, 9), gain=gain)
-    (sentence,) = findings.steering(tables, CONTEXT)
+    (sentence,) = steering_findings.steering(tables, CONTEXT)
     for verdict in verdicts:
         assert verdict in sentence
-    summary = tables["steering_summary"].with_columns(
-        accuracy_change_low=pl.col("accuracy_change") - 1, accuracy_change_high=pl.col("accuracy_change") + 1
-    )
-    assert "no evidence of a gain" in findings.steering(tables | {"steering_summary": summary}, CONTEXT)[0]
+    judged = tables["steering_judged"]
+    nothing = judged.filter(vector="own").head(1).with_columns(change_judged=None, reason=pl.lit("nothing to choose"))
+    (sentence,) = steering_findings.steering({"steering_judged": nothing}, CONTEXT)
+    assert "not judged (nothing to choose)" in sentence
+    alone = judged.filter(vector="own")
+    assert "No random control was run" in steering_findings.steering({"steering_judged": alone}, CONTEXT)[0]
+
+
+def test_judged_steering_is_drawn_beside_what_the_choice_promised(ten):
+    axes = draw("steering_judged", ten).axes[0]
+    own = ten["steering_judged"].filter(pl.col("lang").is_null(), vector="own").row(0, named=True)
+    drawn = [float(line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()) == 1]
+    assert 100 * own["change_chosen"] in [pytest.approx(x) for x in drawn]
+    assert 100 * own["change_judged"] in [pytest.approx(x) for x in drawn]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["own vector", "random direction (control)", "another language's vector (control)",
+                      "random directions (control)"]  # fmt: skip
+
+
+def test_layers_are_drawn_with_what_chance_gives(ten):
+    axes = draw("transfer_layers", ten).axes[0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert lines["HellaSwag"] == ten["transfer_layers"]["consistency"].to_list()
+    assert lines["HellaSwag, by chance"] == [0.07] * 4
+    (sentence,) = steering_findings.transfer_layers(ten, CONTEXT)
+    assert "in layer 1, by chance 0.07" in sentence
+    assert "farthest above chance in layer 13" in sentence
+
+
+def test_matrices_say_what_shuffled_questions_give(ten):
+    texts = {text.get_text() for text in draw("consistency", ten).axes[0].texts}
+    mean = ten["transfer"]["consistency"].mean()
+    assert f"mean {mean:.2f}, questions shuffled 0.07" in texts
+
+
+def test_sentences_say_ties_and_what_follows_length(ten):
+    (answers,) = findings.answers(ten, CONTEXT)
+    assert "the best choice is tied in more than 1.0 % of the questions, most in" in answers
+    none = ten["answers"].with_columns(ties=pl.lit(0.01))
+    assert "tied" not in findings.answers({"answers": none}, CONTEXT)[0]
+    (sentence,) = findings.correlation(ten, CONTEXT)
+    assert "by token (the paper's) r = −0.70, −0.35 with the token ratio taken out (p = 0.300" in sentence
+    assert "it follows by token (the paper's) (r = 0.80) and by character (r = 0.80)." in sentence
 
 
 def test_planted_transfer_is_measured_against_untaught_facts(ten):
@@ -311,10 +378,11 @@ def test_sentences_of_few_languages_say_what_is_not_known():
         *findings.transfer(tables, CONTEXT),
         *findings.latent(tables, CONTEXT),
         *findings.correlation(tables, CONTEXT),
-        *findings.steering(tables, CONTEXT),
+        *steering_findings.steering(tables, CONTEXT),
         *findings.teaching(tables, CONTEXT),
     ]
     assert len(sentences) == 6
+    sentences += steering_findings.transfer_layers(tables, CONTEXT)
     assert "no r can be computed (languages: 1)" in sentences[3]
     assert "(no interval)" in sentences[2]
     assert not [sentence for sentence in sentences if re.search(r"None|nan|\{", sentence)]

@@ -1,5 +1,7 @@
 """Log ratios planted and absent, latent accuracies by hand, and correlations against SciPy."""
 
+from itertools import permutations
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,7 +9,8 @@ from scipy.stats import pearsonr
 
 from isogloss.config.measures import Statistics
 from isogloss.latent.answers import log_ratios
-from isogloss.latent.process import latent_process, stars
+from isogloss.latent.correlation import PREFIXES, partial_correlation, stars
+from isogloss.latent.process import latent_process
 from isogloss.latent.transfer import transfer
 from isogloss.tables import read_table, table_metadata
 from latent_tables import random_scores, scores_of_ranks, write_scores
@@ -51,9 +54,17 @@ def planted():
     return answer, ratios, tables
 
 
-def write(folder, answer, tables, layers=(1, 3)):
+def write(folder, answer, tables, layers=(1, 3), lengths=None):
+    lengths = lengths or {}
     return [
-        write_scores(folder / f"{lang}.parquet", answer, native=native, reference=reference, layers=layers)
+        write_scores(
+            folder / f"{lang}.parquet",
+            answer,
+            native=native,
+            reference=reference,
+            layers=layers,
+            lengths=lengths.get(lang, (1,) * 4),
+        )
         for lang, (native, reference) in tables.items()
     ]
 
@@ -187,3 +198,52 @@ def test_a_target_without_spread_has_no_correlation(tmp_path):
     tables = {lang: (same + generator.normal(), same) for lang in LANGS}
     table = run(tmp_path, write(tmp_path, answer, tables, layers=(3,)), LANGS, bootstrap=5)["latent_correlation"]
     assert table["r"].to_list() == [None, None, None]
+
+
+def test_three_normalisations_and_the_token_ratio_by_hand(tmp_path):
+    """Two choices; tokens of native and reference texts 4 and 2, characters 2 and 6."""
+    answer, native, reference = np.array([0, 1]), np.log([[0.5, 0.25]] * 2), np.log([[0.25, 0.5]] * 2)
+    paths = [
+        write_scores(tmp_path / "en.parquet", answer, native=reference),
+        write_scores(tmp_path / "hi.parquet", answer, native=native, reference=reference, lengths=(4, 2, 2, 6)),
+    ]
+    latent = run(tmp_path, paths, ["en", "hi"], bootstrap=5)["latent"]
+    row = latent.filter(pl.col("lang") == "hi").row(0, named=True)
+    assert row["log_ratio"] == pytest.approx(0)
+    assert row["log_ratio_total"] == pytest.approx(np.log((0.5**4 + 0.25**4) / (0.25**2 + 0.5**2)))
+    assert row["log_ratio_character"] == pytest.approx(np.log((0.5**2 + 0.25**2) / (0.25 ** (1 / 3) + 0.5 ** (1 / 3))))
+    assert row["token_ratio"] == 2
+    own = latent.filter(pl.col("lang") == "en").row(0, named=True)
+    assert (own["log_ratio_total"], own["log_ratio_character"], own["token_ratio"]) == (None, None, 1)
+
+
+def test_a_variant_that_follows_length_alone_predicts_nothing_once_length_is_out(tmp_path, planted):
+    answer, _, tables = planted
+    tokens = dict(zip(LANGS, (4, 5, 6, 9, 12, 4), strict=True))
+    lengths = {lang: (tokens[lang], 4, 7 + number, 10) for number, lang in enumerate(LANGS)}
+    its = run(tmp_path, write(tmp_path, answer, tables, lengths=lengths), LANGS, bootstrap=5)
+    others = LANGS[1:]
+    mean = its["latent"].group_by("lang", maintain_order=True).agg(pl.col(*PREFIXES).mean())
+    by = {name: dict(mean.select("lang", name).rows()) for name in PREFIXES}
+    length = np.log([tokens[lang] / 4 for lang in others])
+    right = dict(its["answers"].select("lang", "accuracy").rows())
+    y = np.array([right[lang] for lang in others])
+    row = its["latent_correlation"].row(0, named=True)
+    for name, prefix in PREFIXES.items():
+        x = np.array([by[name][lang] for lang in others])
+        assert row[f"{prefix}r"] == pytest.approx(pearsonr(x, y)[0])
+        assert row[f"{prefix}length_r"] == pytest.approx(pearsonr(x, length)[0])
+        rxy, rxz, ryz = (pearsonr(*pair)[0] for pair in ((x, y), (x, length), (y, length)))
+        expected = (rxy - rxz * ryz) / np.sqrt((1 - rxz**2) * (1 - ryz**2))  # the textbook's formula
+        assert row[f"{prefix}partial_r"] == pytest.approx(expected)
+        assert 0 < row[f"{prefix}partial_p"] <= 1
+        orders = [np.corrcoef(x, y[list(order)])[0, 1] for order in permutations(range(5))]
+        assert row[f"{prefix}p_permutation"] == pytest.approx(np.mean(np.abs(orders) >= abs(rxy) - 1e-12))
+
+
+def test_no_partial_correlation_of_few_points_or_of_what_length_explains():
+    generator = np.random.default_rng(0)
+    x, y, z = generator.normal(size=(3, 6))
+    assert partial_correlation(x[:3], y[:3], z[:3], [0]) == (None, None)
+    assert partial_correlation(2 * z + 1, y, z, [0]) == (None, None)
+    assert partial_correlation(x, y, np.zeros(6), [0]).r == pytest.approx(pearsonr(x, y)[0])

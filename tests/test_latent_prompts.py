@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from isogloss.errors import IsoglossError
 from isogloss.languages import language_table
+from isogloss.latent.encoded_questions import encoded_questions
 from isogloss.latent.prompts import Letters, continuation, encode_question, letter_tokens, load_template, render
 from isogloss.models.loading import load_tokenizer
 from isogloss.sources.parallel_questions import ParallelQuestion
@@ -120,6 +121,27 @@ def test_ids_are_those_of_lm_eval(tokenizer: PreTrainedTokenizerBase, lang: str,
 def test_a_merge_over_the_boundary_is_cut_where_lm_eval_cuts_it(tokenizer: PreTrainedTokenizerBase):
     _, (ids,) = encode_question(tokenizer, "The currency of Aust", ["ria is Euro"])
     assert ids == StockEncoding(tokenizer)._encode_pair("The currency of Aust", "ria is Euro")[1]
+
+
+def test_without_a_space_a_text_keeps_all_of_its_tokens(tokenizer: PreTrainedTokenizerBase):
+    """`ria` would be lost in a token that reaches over the boundary; a text after a space is cut as ever."""
+    prompt, text = "The currency of Aust", "ria is Euro"
+    start, (apart, spaced) = encode_question(tokenizer, prompt, [text, " euro"], unspaced=True)
+    (cut,) = encode_question(tokenizer, prompt, [text])[1]
+    assert (start, [spaced]) == encode_question(tokenizer, prompt, [" euro"])
+    merged = [*start, *cut] != tokenizer(prompt + text)["input_ids"]
+    assert apart == (tokenizer(text, add_special_tokens=False)["input_ids"] if merged else cut)
+
+
+def test_an_answer_begins_as_its_script_parts_words(tokenizer: PreTrainedTokenizerBase):
+    own = ParallelQuestion("q", None, "什么?", ["房子", "河"], 0, False)
+    reference = own._replace(text="What?", choices=["a", "b"])
+    template, stock = load_template("hellaswag", "cloze", "zh"), StockEncoding(tokenizer)
+    for spaces in ((" ", " "), ("", " ")):
+        (made,) = encoded_questions(tokenizer, template, [own], [reference], spaces=spaces, lettered=False)
+        answers = [f"{spaces[0]}房子", f"{spaces[0]}河", " a", " b"]
+        for answer, ids in zip(answers, [*made.native, *made.reference], strict=True):
+            assert (made.prompt, ids) == stock._encode_pair(render(template, own), answer)
 
 
 def test_a_choice_of_which_no_token_is_left_is_one_line(tokenizer: PreTrainedTokenizerBase):

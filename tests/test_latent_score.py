@@ -32,6 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "reference": "en",
     "task": "mmmlu",
     "layout": "mmmlu",
+    "spaces": {"en": " ", "es": " "},
     "prompt": "letters",
     "instruction": "reference",
     "layers": [0],
@@ -126,6 +127,7 @@ def test_each_row_holds_what_a_forward_for_each_text_gives(lm: Path, questions: 
                 mean = rows[torch.arange(len(ids)), ids].mean()
                 assert row[name][number] == pytest.approx(float(mean), abs=1e-4)
                 assert row[f"{name}_tokens"][number] == len(ids)
+                assert row[f"{name}_characters"][number] == len(choices[number])
         end = log_probabilities(prompt)[place][-1]
         assert row["letters"] == pytest.approx(end[letters.spaced].tolist(), abs=1e-4)
         assert letters.bare

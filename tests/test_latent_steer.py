@@ -16,7 +16,7 @@ from config_sections import grouped
 from isogloss.config.latent import Generation, Latent, Steering
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
-from isogloss.latent import steer as stage
+from isogloss.latent import steered_scores as stage
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
 from isogloss.latent.score import score
 from isogloss.latent.steer import steer
@@ -65,7 +65,7 @@ def write_questions(path: Path) -> str:
 SETTINGS: dict[str, Any] = {
     "reference": "en", "task": "hellaswag", "layout": "hellaswag",
     "instruction": "reference", "token_budget": 2048, "dtype": "float32",
-    "seed": 0, "metadata": {"study": "test"},
+    "seed": 0, "metadata": {"study": "test"}, "spaces": dict.fromkeys(WORDS, " "),
 }  # fmt: skip
 
 

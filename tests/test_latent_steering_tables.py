@@ -51,10 +51,11 @@ class Planted:
     def run(self, langs=None, bootstrap=100):
         langs = langs or self.langs
         outputs = {name: str(self.folder / "tables" / f"{name}.parquet") for name in ("steering", "steering_summary")}
+        self.choice = str(self.folder / "choice.parquet")
         steering(
             steered=[self.steered[lang] for lang in langs], tasks=["belebele"] * len(langs), langs=langs,
             scores=[self.scores[lang] for lang in langs], reference_scores={"belebele": self.scores["en"]},
-            prompts={"belebele": "cloze"}, **outputs,
+            prompts={"belebele": "cloze"}, **outputs, choice=self.choice, tried=12,
             statistics=Statistics.model_construct(bootstrap=bootstrap, confidence=0.9), seed=1, metadata={},
         )  # fmt: skip
         return tuple(read_table(path) for path in outputs.values())

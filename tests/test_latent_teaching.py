@@ -138,6 +138,7 @@ def test_the_own_vector_is_that_of_the_best_setting_over_languages(planted, tmp_
     steering(
         steered=[planted.steered["de"]], tasks=["hellaswag"], langs=["de"], scores=[planted.scores["de"]],
         reference_scores={"hellaswag": planted.scores["en"]}, prompts={"hellaswag": "cloze"}, **outputs,
+        choice=str(planted.folder / "choice.parquet"), tried=None,
         statistics=Statistics.model_construct(bootstrap=2, confidence=0.9), seed=0, metadata={},
     )  # fmt: skip
     whole = read_table(outputs["steering"]).filter(pl.col("vector") == "own", pl.col("layer") == 3)

@@ -14,6 +14,7 @@ from isogloss.errors import IsoglossError
 from isogloss.latent.ranks import Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.latent.transfer import transfer
+from isogloss.latent.transfer_layers import transfer_layers
 from isogloss.stats import percentile_interval
 from isogloss.tables import read_table, table_metadata
 from latent_tables import questions_of, random_scores, scores_of_ranks, write_scores
@@ -171,6 +172,52 @@ def test_a_case_computed_by_hand(tmp_path):
     assert summary["accuracy_sd"] == pytest.approx(np.std([2 / 3, 1 / 3], ddof=1))
     assert (summary["positive_transfer"], summary["negative_transfer"]) == (0.75, 0.75)
     assert (summary["n_languages"], summary["n"]) == (2, 3)
+    # Of en's two right answers de has half, of any question a third: (1/2 - 1/3) / (2/3); back (1 - 2/3) / (1/3).
+    assert [row["transfer_above_chance"] for row in (there, back)] == pytest.approx([0.25, 1.0])
+    assert summary["transfer_above_chance"] == pytest.approx(0.625)
+
+
+def test_ties_of_the_best_choice_are_counted_and_of_others_not(tmp_path):
+    answer = np.array([0, 0, 1, 1])
+    scores = scores_of_ranks([[4, 4, 2, 1], [4, 2, 2, 1], [3, 3, 3, 3], [1, 2, 3, 4]])
+    its = run(tmp_path, tables(tmp_path, {"en": scores, "de": -scores}, answer), ["en", "de"])
+    assert its["answers"]["ties"].to_list() == [0.5, 0.25]
+
+
+def test_no_room_above_chance_is_undefined(tmp_path):
+    answer = np.zeros(5, int)
+    some, always = scores_of_ranks([[4, 3, 2, 1]] * 3 + [[1, 2, 3, 4]] * 2), scores_of_ranks([[4, 3, 2, 1]] * 5)
+    its = run(tmp_path, tables(tmp_path, {"en": some, "de": always}, answer), ["en", "de"])
+    there, back = pair(its["transfer"], "en", "de"), pair(its["transfer"], "de", "en")
+    assert (there["positive_transfer"], there["transfer_above_chance"]) == (1.0, None)
+    assert back["transfer_above_chance"] == pytest.approx(0)  # 3 of 5 of those right there, 3 of 5 in all
+
+
+def test_each_layers_means_are_the_summary_of_a_model_that_ends_there(tmp_path, planted):
+    answer, scores = planted
+    layered = {lang: [its[::-1], its] for lang, its in scores.items()}
+    paths = [
+        write_scores(tmp_path / f"{lang}.parquet", answer, native=np.negative(its), letters=its, layers=(1, 3))
+        for lang, its in layered.items()
+    ]
+    common = {"tasks": ["t"] * 4, "langs": list(scores), "prompts": {"t": "letters"}, "seed": 3, "metadata": {}}
+    common["statistics"] = Statistics.model_construct(bootstrap=20, confidence=0.9)
+    transfer_layers(**common, scores=paths, output=str(tmp_path / "layers.parquet"))
+    found = read_table(tmp_path / "layers.parquet")
+    assert found["layer"].to_list() == [1, 3]
+    for number, row in enumerate(found.iter_rows(named=True)):
+        single = {lang: its[number] for lang, its in layered.items()}
+        (tmp_path / f"{number}").mkdir()
+        its = run(tmp_path, tables(tmp_path / f"{number}", single, answer), list(single), ["t"] * 4, bootstrap=20)
+        summary = its["transfer_summary"].row(0, named=True)
+        for name in (*MEASURES, "transfer_above_chance", "accuracy"):
+            assert [row[f"{name}{end}"] for end in ("", "_low", "_high")] == pytest.approx(
+                [summary[f"{name}{end}"] for end in ("", "_low", "_high")]
+            )
+        assert row["consistency_chance"] == pytest.approx(summary["consistency_chance"])
+    other = write_scores(tmp_path / "other.parquet", answer, native=scores["hi"], letters=scores["hi"], layers=(2,))
+    with pytest.raises(IsoglossError, match=r"other.parquet: read at layers \[2\], others of t at \[1, 3\]"):
+        transfer_layers(**common, scores=[*paths[:3], other], output=str(tmp_path / "no.parquet"))
 
 
 def test_a_language_identical_to_the_reference_and_a_shuffled_one(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from checkout import REPOSITORY, Checkout
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contracts import CONTRACTS
+from paper_targets import paper_targets
 from standin_latent_study import LANGUAGES, MODEL, QUESTIONS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "latent-process.yaml"
@@ -51,6 +52,10 @@ def test_every_ordered_pair_of_languages_of_every_task_is_there(results: Path):
     for task, languages in LANGUAGES.items():
         pairs = transfer.filter(task=task).select("lang_a", "lang_b").rows()
         assert sorted(pairs) == sorted((a, b) for a in languages for b in languages if a != b)
+
+
+def test_every_table_and_figure_of_paper_b_is_made(results: Path):
+    assert [target for target in paper_targets("B") if not (results / MODEL / target).exists()] == []
 
 
 def test_a_question_that_one_language_lacks_is_asked_in_none(results: Path):

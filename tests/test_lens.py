@@ -1,5 +1,6 @@
 """The logit lens against the formula by hand and against the models' own logits."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,27 @@ def test_log_probabilities_of_half_precision_are_summed_in_float32(tmp_path: Pat
     found = score_words(lens_of(model), stream[-1], 2, rows, words).log_probabilities
     assert found.dtype == torch.float32
     assert_close(found, logits.float().log_softmax(1)[rows, words], atol=2e-2, rtol=0)
+
+
+def test_words_that_tie_in_half_precision_alone_do_not_tie(tmp_path: Path):
+    """Against the formula in float32 on the same residual: logits of about 18, in bfloat16 in steps of 1/8."""
+    model: Any = load_causal_model(tiny_model(tmp_path / "lm", family="llama"), dtype=torch.bfloat16)
+    generator = torch.Generator().manual_seed(0)
+    residual = torch.randn(40, 32, generator=generator).bfloat16()
+    with torch.no_grad():
+        model.lm_head.weight.copy_(0.02 * torch.randn(model.lm_head.weight.shape, generator=generator))
+        hidden = model.model.norm(residual).float()
+        model.lm_head.weight[10:14] += (18 * hidden[0] / hidden[0].square().sum()).bfloat16()
+        norm = copy.deepcopy(model.model.norm).float()
+        exact = norm(residual.float()) @ model.lm_head.weight.float().T
+        rounded = model.lm_head(model.model.norm(residual))[0, 10:14]
+        rows, words = torch.zeros(4, dtype=torch.long), torch.arange(10, 14)
+        found = score_words(lens_of(model), residual, 2, rows, words)
+        assert_close(lens_logits(lens_of(model), residual, 2), exact)
+    assert len(set(rounded.tolist())) < len(set(exact[0, 10:14].tolist())) == 4
+    assert len(set(found.log_probabilities.tolist())) == 4
+    assert_close(found.log_probabilities, exact.log_softmax(1)[0, 10:14])
+    assert model.lm_head.weight.dtype == model.model.norm.weight.dtype == torch.bfloat16
 
 
 class _Doubled(LlamaModel):

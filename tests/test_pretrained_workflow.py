@@ -12,14 +12,16 @@ import pytest
 from checkout import REPOSITORY, Checkout, restored
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contracts import CONTRACTS
+from paper_targets import paper_targets
 from standin_study import build, merged, sae_id
 
 STUDY = REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml"
 MODEL = "gemma-2-2b"
 LAYERS = 3
-ANOTHER_ANALYSIS = {  # tables of `bilingual` and `latent`, which the study has not
+ANOTHER_ANALYSIS = {  # tables of `bilingual`, `latent` and `causal`, which the study has not
     *("features", "selectivity", "intervention"),
     *("transfer", "latent", "latent_correlation", "steering", "projection"),
+    *("language_features", "ablation", "ablation_summary"),
 }
 LAYER = 1  # the one whose inputs the tests change; no alignment run reads its SAE
 
@@ -62,6 +64,10 @@ def test_the_study_ends_in_a_report_and_every_table_keeps_the_contract(finished:
         assert pl.read_parquet(path).height > 0, name
         assert table_metadata(path)["study"] == "disparity-gemma-2-2b"
     assert "Nothing to be done" in finished.finish()
+
+
+def test_every_table_and_figure_of_paper_a_is_made(results: Path):
+    assert [target for target in paper_targets("A") if not (results / target).exists()] == []
 
 
 def test_tables_say_which_model_and_saes_were_read(results: Path):

@@ -10,7 +10,7 @@ import pytest
 from checkout import REPOSITORY, Checkout, read_study
 from isogloss.tables import open_table, table_metadata
 from isogloss.tables.contracts import CONTRACTS
-from isogloss.tables.joined import PLANTED_TRUTH
+from isogloss.tables.joined import MODELS, PLANTED_TRUTH, SIZE_REGRESSION, SIZES
 
 STUDY = REPOSITORY / "tests" / "studies" / "mini.yaml"
 
@@ -45,12 +45,18 @@ def test_the_two_worlds_are_compared(finished: Checkout):
     assert {column: schema.field(column).type for column in schema.names} == PLANTED_TRUTH
     assert set(pl.read_parquet(path)["n_languages"]) == {2}
     assert (finished.folder / "results" / "comparison" / "html" / "planted_truth.html").is_file()
+    for name, contract in (("models", MODELS), ("sizes", SIZES), ("size_regression", SIZE_REGRESSION)):
+        schema = open_table(path.with_name(f"{name}.parquet")).schema_arrow
+        assert {column: schema.field(column).type for column in schema.names} == contract
+    assert pl.read_parquet(path.with_name("models.parquet"))["n_parameters"].null_count() == 0
+    assert (finished.folder / "results" / "comparison" / "figures" / "models.svg").is_file()
 
 
 def test_a_seed_of_one_model_reruns_that_model_alone(finished: Checkout):
     run = finished.snakemake("--dry-run", study=finished.changed_study("models.equal.seed", 5))
     assert run.returncode == 0, run.stdout + run.stderr
-    outputs = set(re.findall(r"results/(\w+)/\S*(?:lm|sae|activations)", run.stdout + run.stderr))
+    made = r"^ +output: results/(\w+)/\S*(?:lm|sae|activations)"
+    outputs = set(re.findall(made, run.stdout + run.stderr, flags=re.MULTILINE))
     planned = finished.planned(study=finished.changed_study("models.equal.seed", 5))
     assert outputs == {"equal"}
     assert planned["train_toy"] == planned["train_sae"] == planned["gap"] == 1

@@ -2,6 +2,7 @@
 #   in:  checkpoints of a language model, documents of two or more languages
 #   out: token tables, one SAE a checkpoint and layer, every feature classed, injections into an unfinished model
 
+from isogloss.config.base import middle
 from isogloss.languages import language
 
 INTERVENTION = STUDY.bilingual.intervention
@@ -88,7 +89,7 @@ rule search_learning_rate:
         code=code("search_learning_rate"),
         seed=STUDY.seed,
         checkpoint=lambda wildcards: checkpoints(wildcards.model)[-1],
-        layer=lambda wildcards: layers_of(wildcards)[len(layers_of(wildcards)) // 2],
+        layer=lambda wildcards: middle(layers_of(wildcards)),
         rates=STUDY.bilingual.learning_rates,
     message:
         "Search the learning rate of the SAEs of {wildcards.model}"

@@ -3,6 +3,7 @@
 #   out: answers and their latent probabilities, hidden states, steering vectors, transfer, log ratios, sweeps
 
 from isogloss.config.latent import REFERENCE as OF_REFERENCE
+from isogloss.languages import word_spacing
 
 PROMPTS = {task: settings.prompt for task, settings in STUDY.latent.tasks.items()}
 LAYOUTS = {
@@ -129,6 +130,12 @@ def latent_task_languages(task, reference=True):
     return [lang for lang in languages if reference or lang != REFERENCE]
 
 
+def answer_spaces(wildcards):
+    """What stands before an answer, by language; the toy world tells all of its languages with spaces."""
+    of_world = STUDY.of_world(wildcards.model, wildcards.task)
+    return {lang: " " if of_world else word_spacing(lang) for lang in latent_task_languages(wildcards.task)}
+
+
 def scored_languages(wildcards):
     """The languages that a latent_score job takes."""
     return language_blocks(latent_task_languages(wildcards.task))[wildcards.langs]
@@ -160,6 +167,7 @@ rule latent_score:
         reference=REFERENCE,
         prompt=lambda wildcards: PROMPTS[wildcards.task],
         layout=lambda wildcards: STUDY.latent.tasks[wildcards.task].data,
+        spaces=answer_spaces,
         layers=lambda wildcards: STUDY.probed_layers(wildcards.model),
         state_layers=lambda wildcards: STUDY.state_layers(wildcards.model),
     message:
@@ -218,6 +226,7 @@ rule latent_process:
     output:
         latent="results/{model}/tables/latent.parquet",
         latent_correlation="results/{model}/tables/latent_correlation.parquet",
+        transfer_layers="results/{model}/tables/transfer_layers.parquet",
     log:
         "results/{model}/logs/latent_process.log",
     benchmark:
@@ -229,6 +238,7 @@ rule latent_process:
         code=code("latent_process"),
         scores=score_tables,
         seed=STUDY.seed,
+        prompts=PROMPTS,
         reference=REFERENCE,
         aggregation=STUDY.latent.log_ratio,
     message:
@@ -293,7 +303,8 @@ rule steer:
         gpu=1,
     params:
         **sections(
-            settings=STUDY.latent.steering and STUDY.latent.steering.without("layers", "other"),
+            settings=STUDY.latent.steering
+            and STUDY.latent.steering.without("layers", "other", "directions", "directions_questions"),
             compute=STUDY.compute,
         ),
         code=code("steer"),
@@ -304,6 +315,7 @@ rule steer:
         reference=REFERENCE,
         prompt=lambda wildcards: PROMPTS[wildcards.task],
         layout=lambda wildcards: STUDY.latent.tasks[wildcards.task].data,
+        spaces=answer_spaces,
         instruction=STUDY.latent.instruction,
         layers=lambda wildcards: STUDY.steered_layers(wildcards.model),
     message:
@@ -324,6 +336,7 @@ rule steering:
     output:
         steering="results/{model}/tables/steering.parquet",
         steering_summary="results/{model}/tables/steering_summary.parquet",
+        choice="results/{model}/latent/steering_choice.parquet",
     log:
         "results/{model}/logs/steering.log",
     benchmark:
@@ -338,10 +351,87 @@ rule steering:
         reference=REFERENCE,
         seed=STUDY.seed,
         prompts=PROMPTS,
+        tried=STUDY.latent.steering and STUDY.latent.steering.directions_questions,
     message:
         "Compute what steering changes in {wildcards.model}"
     script:
         "../scripts/steering.py"
+
+
+def own_vectors(wildcards):
+    """The vectors of the languages that a steer_random job takes, by language."""
+    return {
+        lang: path
+        for path, (task, lang) in latent_files(
+            wildcards.model, "vectors", reference=False, suffix="safetensors"
+        ).items()
+        if task == wildcards.task and lang in steered_languages(wildcards)
+    }
+
+
+rule steer_random:
+    input:
+        lm="results/{model}/lm",
+        questions=parallel_questions,
+        vectors=in_folders(lambda wildcards: own_vectors(wildcards).values()),
+        choice=rules.steering.output.choice,
+    output:
+        directory("results/{model}/latent/steered_random/{task}/{langs}"),
+    log:
+        "results/{model}/logs/steer_random/{task}/{langs}.log",
+    benchmark:
+        "results/{model}/usage/steer_random/{task}/{langs}.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    resources:
+        gpu=1,
+    params:
+        **sections(compute=STUDY.compute),
+        code=code("steer_random"),
+        seed=STUDY.seed,
+        langs=steered_languages,
+        vectors=own_vectors,
+        directions=STUDY.latent.steering and STUDY.latent.steering.directions,
+        reference=REFERENCE,
+        prompt=lambda wildcards: PROMPTS[wildcards.task],
+        layout=lambda wildcards: STUDY.latent.tasks[wildcards.task].data,
+        spaces=answer_spaces,
+        instruction=STUDY.latent.instruction,
+    message:
+        "Steer {wildcards.model} in random directions: {wildcards.task} in {wildcards.langs}"
+    script:
+        "../scripts/steer_random.py"
+
+
+def random_tables(wildcards):
+    """What random directions give, each table with its data set and language; nothing if none are tried."""
+    tried = STUDY.latent.steering and STUDY.latent.steering.directions
+    return latent_files(wildcards.model, "steered_random", reference=False) if tried else {}
+
+
+rule steering_judged:
+    input:
+        steered=in_folders(steered_tables),
+        random=in_folders(random_tables),
+        choice=rules.steering.output.choice,
+    output:
+        "results/{model}/tables/steering_judged.parquet",
+    log:
+        "results/{model}/logs/steering_judged.log",
+    benchmark:
+        "results/{model}/usage/steering_judged.tsv"
+    conda:
+        "../../envs/isogloss.yaml"
+    params:
+        **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
+        code=code("steering_judged"),
+        steered=steered_tables,
+        random=random_tables,
+        seed=STUDY.seed,
+    message:
+        "Judge the steering of {wildcards.model} on questions that did not choose it"
+    script:
+        "../scripts/steering_judged.py"
 
 
 rule projection:

@@ -3,7 +3,7 @@
 #   out: an SVG a figure, an HTML page a table, the landing page, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
 from isogloss.report import wanted
-from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, PLANTED_VERDICTS, TABLES
+from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, FINDINGS, TABLES
 
 
 def figure_inputs(name):
@@ -77,62 +77,70 @@ for name, entry in TABLES.items():
             "../scripts/html_table.py"
 
 
-rule figure_planted_truth:
-    input:
-        wanted.compared_tables(),
-    output:
-        report(
-            "results/comparison/figures/planted_truth.svg",
-            caption="../report/planted_truth.rst",
-            category=PLANTED_TRUTH.category,
-            subcategory="Figures",
-            labels={"model": "all", "figure": PLANTED_TRUTH.title},
-        ),
-    log:
-        "results/comparison/logs/figures/planted_truth.log",
-    benchmark:
-        "results/comparison/usage/figures/planted_truth.tsv"
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
-    params:
-        code=code("figure", PLANTED_TRUTH.drawing),
-        entries=[PLANTED_TRUTH.drawing],
-        settings=wanted.figure_settings(config),
-    message:
-        "Draw what measures find of the planted shares"
-    script:
-        "../scripts/figure.py"
+for name, entry in BETWEEN_FIGURES.items():
+
+    rule:
+        name:
+            f"figure_{name}"
+        input:
+            wanted.between_figure_inputs(name),
+        output:
+            report(
+                f"results/comparison/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category=entry.category,
+                subcategory="Figures",
+                labels={"model": "all", "figure": entry.title},
+            ),
+        log:
+            f"results/comparison/logs/figures/{name}.log",
+        benchmark:
+            f"results/comparison/usage/figures/{name}.tsv"
+        localrule: True
+        conda:
+            "../../envs/isogloss.yaml"
+        params:
+            code=code("figure", entry.drawing),
+            entries=[entry.drawing],
+            settings=wanted.figure_settings(config),
+        message:
+            f"Draw {entry.title}"
+        script:
+            "../scripts/figure.py"
 
 
-rule html_planted_truth:
-    input:
-        "results/comparison/tables/planted_truth.parquet",
-    output:
-        report(
-            "results/comparison/html/planted_truth.html",
-            caption="../report/planted_truth.rst",
-            category=PLANTED_VERDICTS.category,
-            subcategory="Tables",
-            labels={"model": "all", "table": PLANTED_VERDICTS.title},
-        ),
-    log:
-        "results/comparison/logs/html/planted_truth.log",
-    benchmark:
-        "results/comparison/usage/html/planted_truth.tsv"
-    localrule: True
-    conda:
-        "../../envs/isogloss.yaml"
-    params:
-        code=code("html_table", PLANTED_VERDICTS.drawing),
-        entries=[PLANTED_VERDICTS.drawing],
-        heading=PLANTED_VERDICTS.title,
-        title="All models with planted shares",
-        confidence=STUDY.statistics.confidence,
-    message:
-        "Typeset the verdicts on the measures"
-    script:
-        "../scripts/html_table.py"
+for name, entry in BETWEEN_TABLES.items():
+
+    rule:
+        name:
+            f"html_{name}"
+        input:
+            wanted.between_table_inputs(name),
+        output:
+            report(
+                f"results/comparison/html/{name}.html",
+                caption=f"../report/{name}.rst",
+                category=entry.category,
+                subcategory="Tables",
+                labels={"model": "all", "table": entry.title},
+            ),
+        log:
+            f"results/comparison/logs/html/{name}.log",
+        benchmark:
+            f"results/comparison/usage/html/{name}.tsv"
+        localrule: True
+        conda:
+            "../../envs/isogloss.yaml"
+        params:
+            code=code("html_table", entry.drawing),
+            entries=[entry.drawing],
+            heading=entry.title,
+            title="All models compared",
+            confidence=STUDY.statistics.confidence,
+        message:
+            f"Typeset {entry.title}"
+        script:
+            "../scripts/html_table.py"
 
 
 rule overview:
@@ -161,7 +169,7 @@ rule overview:
 REPORTED = [
     *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in wanted.figures_of(config, model)),
     *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in wanted.tables_of(config, model)),
-    *(wanted.COMPARED if wanted.compares(config) else []),
+    *wanted.between(config),
 ]
 
 

@@ -9,6 +9,7 @@ with stage(snakemake):
         task=snakemake.wildcards.task,
         prompt=snakemake.params.prompt,
         layout=snakemake.params.layout,
+        spaces=snakemake.params.spaces,
         settings=snakemake.params.settings,
         layers=snakemake.params.layers,
         state_layers=snakemake.params.state_layers,

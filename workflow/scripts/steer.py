@@ -10,6 +10,7 @@ with stage(snakemake):
         task=snakemake.wildcards.task,
         prompt=snakemake.params.prompt,
         layout=snakemake.params.layout,
+        spaces=snakemake.params.spaces,
         instruction=snakemake.params.instruction,
         states=snakemake.params.states,
         controls=snakemake.params.controls,

@@ -10,6 +10,8 @@ with stage(snakemake):
         prompts=snakemake.params.prompts,
         steering=snakemake.output.steering,
         steering_summary=snakemake.output.steering_summary,
+        choice=snakemake.output.choice,
+        tried=snakemake.params.tried,
         statistics=snakemake.params.statistics,
         seed=snakemake.params.seed,
         metadata=provenance(snakemake),

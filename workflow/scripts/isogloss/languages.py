@@ -25,6 +25,8 @@ _TAG = re.compile(
 _NO_LANGUAGES = {"all", "mis", "mul", "root", "und", "zxx"}
 # No space between sentences: Han and Japanese. Thai, Lao, Khmer and Burmese have none between words, but one here.
 _UNSPACED = frozenset({"Bopo", "Hani", "Hans", "Hant", "Hira", "Hrkt", "Jpan", "Kana"})
+# None between words either: line breaking class SA (Unicode Standard Annex 14), and Tibetan, which parts syllables.
+_UNSPACED_WORDS = _UNSPACED | {"Ahom", "Khmr", "Lana", "Laoo", "Mymr", "Tale", "Talu", "Tavt", "Thai", "Tibt"}
 _OTHER_SCRIPT = "#777777"  # the table's colour of alphabets of a single language
 # ISO 639-2's codes for bibliographies: each of these languages has another one, which data sets use.
 _BIBLIOGRAPHIC = frozenset(
@@ -48,6 +50,7 @@ class Language(NamedTuple):
     family: str  # genus-level family, for grouping in figures; the language's own name where it is in no list
     colour: str  # hex colour in figures; several languages share one
     flores: str | None  # code in FLORES-200, which Belebele's files are named by; None where it is not known
+    top_family: str | None  # top-level family under Glottolog's name; None where it is in no list
 
 
 @cache
@@ -112,6 +115,7 @@ def _by_cldr(code: str) -> Language:
         family=base.family if base else name,
         colour=shared.get(script, _OTHER_SCRIPT),
         flores=_flores(own, script) if {*parts} <= {script, _likely(f"{own}_{script}").region} else None,
+        top_family=base.top_family if base else None,
     )
 
 
@@ -182,6 +186,14 @@ def spacing(code: str) -> str:
     Raises `ValueError` as `language`.
     """
     return "" if language(code).script in _UNSPACED else " "
+
+
+def word_spacing(code: str) -> str:
+    """What stands between two words of a language, and so before an answer that goes on with a text.
+
+    A space; nothing in Chinese, Japanese, Thai, Lao, Khmer, Burmese and Tibetan. Raises `ValueError` as `language`.
+    """
+    return "" if language(code).script in _UNSPACED_WORDS else " "
 
 
 def world_languages() -> list[str]:

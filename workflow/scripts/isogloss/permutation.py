@@ -88,6 +88,27 @@ def order_test(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"],
     return OrderTest(p, rho, rho_p, len(orders))
 
 
+def residual_order_test(
+    x: Float[np.ndarray, " points"],
+    y: Float[np.ndarray, " points"],
+    design: Float[np.ndarray, "points columns"],
+    seed: Sequence[int],
+) -> tuple[float, int]:
+    """Two-sided permutation p of the partial correlation of x and y given a design's columns, and the orders tried.
+
+    The residuals of y are put in other orders and added to what the design predicts (Freedman and Lane 1983, Journal
+    of Business and Economic Statistics 1, 292-298). The design has a column of ones; both series have residuals.
+    """
+    maker = np.eye(len(x)) - design @ np.linalg.pinv(design, rcond=1e-9)  # of residuals
+    one, other = maker @ x, maker @ y
+    orders = _orders(len(x), seed)
+    reordered = other[orders] @ maker
+    size = np.sqrt((reordered**2).sum(axis=1))
+    left = size > 1e-9 * size[0]  # an order of which the design leaves nothing has no correlation
+    r = np.abs(reordered @ one) / np.where(left, size, 1) * left
+    return float((r >= r[0] * _TIES).mean()), len(orders)
+
+
 def _orders(points: int, seed: Sequence[int]) -> Int[np.ndarray, "orders points"]:
     """Orders of the points, the first the one that is there."""
     if points <= MOST_ORDERED:

@@ -1,6 +1,7 @@
 """What every section of the configuration is made of: base class, number types, checks of language codes."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -29,6 +30,12 @@ def _printed(text: str) -> str:
 Title = Annotated[str, Field(min_length=1), AfterValidator(_printed)]
 
 SPEED_ONLY: JsonDict = {"changes_numbers": False}  # `json_schema_extra` of a field that no table depends on
+
+
+def middle(layers: Iterable[int]) -> int:
+    """The middle one of the layers, the earlier of two (paper C: of 28 the 14th, which is 13 counted from 0)."""
+    present = sorted(set(layers))
+    return present[(len(present) - 1) // 2]
 
 
 class Section(BaseModel):

@@ -70,8 +70,21 @@ class Steering(Section):
     gammas: list[float] = Field(
         default=[-3.0, -2.0, -1.0, 1.0, 2.0, 3.0], min_length=1, description="multipliers of the vector; not 0"
     )
+    gamma_shown: float | None = Field(
+        default=None,
+        description="multiplier, one of gammas, at which figures show layers and languages, with the same below 0;"
+        " absent: the largest (paper B, Figs. 5 and 8 to 11: 2)",
+    )
     random: bool = Field(default=True, description="control: a random direction as long as the vector")
     other: bool = Field(default=True, description="control: the vector of the next language")
+    directions: Annotated[int, Field(ge=0)] = Field(
+        default=20,
+        description="control: so many random directions at the settings that one half of the questions chooses for the"
+        " vectors, on the other half; 0: none",
+    )
+    directions_questions: Positive | None = Field(
+        default=None, description="questions on which these are tried, by a hash of their ids; absent: all"
+    )
     shared: bool = Field(default=False, description="one vector for all languages, the mean of all, too")
     generation: Generation | None = Field(default=None, description="absent: no answers are generated")
 
@@ -82,6 +95,14 @@ class Steering(Section):
             raise ValueError("0 changes nothing and is measured anyway; leave it out")
         distinct([str(gamma) for gamma in gammas])
         return sorted(gammas)
+
+    @model_validator(mode="after")
+    def _shows_what_is_measured(self) -> Self:
+        if self.gamma_shown is not None and (self.gamma_shown <= 0 or self.gamma_shown not in self.gammas):
+            raise ValueError(
+                f"gamma_shown {self.gamma_shown:g}: allowed is one of gammas above 0; add it there, or leave it out"
+            )
+        return self
 
 
 class Latent(Section):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from isogloss.config.base import Name, Section
+from isogloss.config.base import Name, Section, middle
 from isogloss.config.bilingual import Bilingual
 from isogloss.config.measures import Languages, Phrases
 from isogloss.config.pretrained import PretrainedModel
@@ -137,7 +137,7 @@ class StudyTexts(Section):
         model, intervention = self.models[name], self.bilingual.intervention
         assert intervention is not None
         names, layers = model.checkpoint_list, model.layer_list
-        layer = layers[len(layers) // 2] if intervention.layer is None else intervention.layer
+        layer = middle(layers) if intervention.layer is None else intervention.layer
         step = names[(len(names) - 1) // 2] if intervention.step is None else f"step{intervention.step}"
         return step, layer
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from isogloss.errors import IsoglossError, made_again
 from isogloss.stats import or_none, proportion_interval
@@ -28,6 +28,13 @@ class Shared(NamedTuple):
     left_out: int  # questions that some language lacks
 
 
+class Lengths(NamedTuple):
+    """How long the choices' texts are."""
+
+    native: Float[np.ndarray, "questions choices"]
+    reference: Float[np.ndarray, "questions choices"]
+
+
 class Layers(NamedTuple):
     """One language's scores at each probed layer: mean log-probability per token of the choices' texts, in nats."""
 
@@ -35,6 +42,8 @@ class Layers(NamedTuple):
     native: Float[np.ndarray, "layers questions choices"]
     reference: Float[np.ndarray, "layers questions choices"]
     letters: Float[np.ndarray, "layers questions choices"] | None  # of the letters' tokens; None without letters
+    tokens: Lengths
+    characters: Lengths
 
 
 def by_task(paths: Sequence[str], tasks: Sequence[str], langs: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -88,15 +97,30 @@ def read_layers(path: str, shared: Shared) -> Layers:
 
     Raises `IsoglossError` if a layer lacks a question or a score is no number.
     """
-    frame = read_table(path, ["question", "layer", "letters", "native", "reference"])
-    frame = _aligned(frame, ["layer"], shared, path)
+    texts = ["native", "reference"]
+    counts = [f"{text}_{unit}" for unit in ("tokens", "characters") for text in texts]
+    frame = _aligned(read_table(path, ["question", "layer", "letters", *texts, *counts]), ["layer"], shared, path)
     layers = frame["layer"].unique(maintain_order=True).to_list()
+    first = frame.filter(pl.col("layer") == layers[0]).with_columns(pl.col(counts).cast(pl.List(pl.Float64)))
+    lengths = [_matrix(first[count], path) for count in counts]
     lettered = frame["letters"].null_count() == 0
     native, reference, letters = (
         _matrix(frame[column], path).reshape(len(layers), len(shared.questions), -1)
         for column in ("native", "reference", "letters" if lettered else "native")
     )
-    return Layers(layers, native, reference, letters if lettered else None)
+    lettered_scores = letters if lettered else None
+    return Layers(layers, native, reference, lettered_scores, Lengths(*lengths[:2]), Lengths(*lengths[2:]))
+
+
+def read_ranked_layers(
+    path: str, prompt: str, shared: Shared
+) -> tuple[list[int], Float[np.ndarray, "layers questions choices"]]:
+    """The probed layers, and what `read_ranking` would give had the model ended at each. Errors as there."""
+    read = read_layers(path, shared)
+    scores = read.letters if prompt == "letters" else read.native
+    if scores is None:
+        raise IsoglossError(_no_letters(path, prompt))
+    return read.layers, scores
 
 
 def read_ranking(path: str, prompt: str, shared: Shared) -> Float[np.ndarray, "questions choices"]:
@@ -109,8 +133,12 @@ def read_ranking(path: str, prompt: str, shared: Shared) -> Float[np.ndarray, "q
     frame = read_table(path, ["question", "layer", column])
     frame = _aligned(frame.filter(pl.col("layer") == pl.col("layer").max()), ["layer"], shared, path)
     if frame[column].null_count():
-        raise IsoglossError(f"{path}: no {column} were scored; set the task's prompt to cloze or score it again")
+        raise IsoglossError(_no_letters(path, column))
     return _matrix(frame[column], path)
+
+
+def _no_letters(path: str, column: str) -> str:
+    return f"{path}: no {column} were scored; set the task's prompt to cloze or score it again"
 
 
 def read_rankings(
@@ -171,6 +199,27 @@ def log_ratios(
     if aggregation == "mean":
         return (native - reference).mean(axis=-1)
     return np.logaddexp.reduce(native, axis=-1) - np.logaddexp.reduce(reference, axis=-1)
+
+
+VARIANTS = ("log_ratio", "log_ratio_total", "log_ratio_character")
+"""The log ratio by token (paper B), of whole texts, by character: columns of the table `latent`."""
+
+
+def log_ratios_by_length(read: Layers, aggregation: str) -> dict[str, Float[np.ndarray, "layers questions"]]:
+    """`log_ratios` three ways, by name (`VARIANTS`): per token, of the whole texts, per character; in nats of each.
+
+    Length-normalised by tokens, a text that the tokenizer cuts into more and easier tokens is favoured; whole, a short
+    one is; by characters, one in a script that says more with each.
+    """
+    total = [scores * length for scores, length in zip((read.native, read.reference), read.tokens, strict=True)]
+    by_character = [scores / length for scores, length in zip(total, read.characters, strict=True)]
+    sides = ((read.native, read.reference), total, by_character)
+    return {name: log_ratios(*pair, aggregation) for name, pair in zip(VARIANTS, sides, strict=True)}
+
+
+def tied(scores: Float[np.ndarray, "*series questions choices"]) -> Bool[np.ndarray, "*series questions"]:
+    """Whether a question's best choice is no better than another: which of them is the answer is a matter of order."""
+    return (scores == scores.max(axis=-1, keepdims=True)).sum(axis=-1) > 1
 
 
 def proportion(name: str, right: Any, confidence: float) -> dict[str, float | None]:

@@ -32,10 +32,13 @@ def encoded_questions(
     own: Sequence[ParallelQuestion],
     reference: Sequence[ParallelQuestion],
     *,
+    spaces: tuple[str, str] = (" ", " "),
     lettered: bool,
     held_out: bool = True,
 ) -> Iterator[EncodedQuestion]:
     """The questions of a language, `own`, with those of the reference language; without `held_out` only the others.
+
+    `spaces` stand before an answer in the language and before one in the reference language (`word_spacing`).
 
     One object of questions for both is the reference language itself. Raises `ValueError` if they are not in the
     same order.
@@ -44,7 +47,7 @@ def encoded_questions(
         if question.question != counterpart.question:
             raise ValueError(f"questions are not in the same order: {question.question} beside {counterpart.question}")
         if held_out or not question.held_out:
-            yield _encode(tokenizer, template, question, counterpart, lettered=lettered)
+            yield _encode(tokenizer, template, question, counterpart, spaces, lettered=lettered)
 
 
 def _encode(
@@ -52,13 +55,16 @@ def _encode(
     template: Template,
     question: ParallelQuestion,
     counterpart: ParallelQuestion,
+    spaces: tuple[str, str],
     *,
     lettered: bool,
 ) -> EncodedQuestion:
     text = render(template, question)
     same, count = question is counterpart, len(question.choices)
-    choices = question.choices if same else [*question.choices, *counterpart.choices]
-    prompt, ids = encode_question(tokenizer, text, [continuation(choice) for choice in choices])
+    answers = [continuation(choice, spaces[0]) for choice in question.choices]
+    if not same:
+        answers += [continuation(choice, spaces[1]) for choice in counterpart.choices]
+    prompt, ids = encode_question(tokenizer, text, answers, unspaced="" in spaces)
     native = ids[:count]
     letters = letter_tokens(tokenizer, text, count) if lettered else None
     return EncodedQuestion(

@@ -61,25 +61,36 @@ def render(template: Template, question: ParallelQuestion) -> str:
     ).rstrip()
 
 
-def continuation(text: str) -> str:
-    """What follows a prompt when `text` answers it: a space and the text."""
-    return f" {text}"
+def continuation(text: str, space: str = " ") -> str:
+    """What follows a prompt when `text` answers it: what parts words in its script (`languages.word_spacing`), it."""
+    return f"{space}{text}"
 
 
 def encode_question(
-    tokenizer: PreTrainedTokenizerBase, prompt: str, continuations: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, prompt: str, continuations: Sequence[str], *, unspaced: bool = False
 ) -> tuple[list[int], list[list[int]]]:
     """Token ids of `prompt` and of each continuation: what both together have after as many tokens as the prompt.
 
-    BOS is first where the tokenizer puts it by itself (Gemma's and Llama's do, Qwen's does not), as in lm-eval,
-    whose cut this is too (`TemplateLM._encode_pair`): spaces at the end of the prompt go to the continuations.
-    Raises `IsoglossError` for a continuation without any token of its own.
+    BOS is first where the tokenizer puts it by itself (Gemma's and Llama's do, Qwen's does not), as in lm-eval, whose
+    cut this is too (`TemplateLM._encode_pair`): spaces at the end of the prompt go to the continuations. Where no space
+    parts the two (`unspaced`) a token may reach over the boundary, and a part of the text would be lost in the cut: a
+    text that it does so for is encoded by itself. Raises `IsoglossError` for a continuation without any token of its
+    own.
     """
     start, rest = _cut(tokenizer, prompt, continuations)
-    for text, ids in zip(continuations, rest, strict=True):
-        if not ids:
+    for number, text in enumerate(continuations):
+        if unspaced and text[:1].strip() and _joined(tokenizer, prompt, text):
+            rest[number] = list(tokenizer(text, add_special_tokens=False)["input_ids"])  # pyright: ignore
+        if not rest[number]:
             raise IsoglossError(f"no token is left for the choice {text!r} after a prompt that ends {prompt[-60:]!r}")
     return start, rest
+
+
+def _joined(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str) -> bool:
+    """Whether the prompt's tokens are others once `text` follows."""
+    whole: Any = tokenizer(prompt + text, add_special_tokens=False)["input_ids"]
+    alone: Any = tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"]
+    return whole[: len(alone)] != alone
 
 
 def letter_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str, count: int) -> Letters:

@@ -33,6 +33,7 @@ def score(
     task: str,
     prompt: str,
     layout: str,
+    spaces: Mapping[str, str],
     settings: Latent,
     layers: Sequence[int],
     state_layers: Sequence[int],
@@ -44,12 +45,14 @@ def score(
 ) -> None:
     """Write, by language, a row per question and probed layer, and the states that steering vectors are made of.
 
-    `layout` is that of the questions (`load_template`). `layers` are probed, the last one always; `final_norm` and
-    `softcap` are the lens' (`lens_of`). `scores` and `states` are files by language. A row has the log-probabilities
-    of the letters at the prompt's last token and, per choice, the mean log-probability per token of its text in the
-    language and in `reference` (paper B, eq. 7, length-normalised), all in nats and normalised over the whole
-    vocabulary. States are the residuals at the last prompt token after `state_layers`, of the held-out questions.
-    Prompts that do not fit the model's context are dropped and counted in the metadata.
+    `layout` is that of the questions (`load_template`); `spaces` has by language what stands before an answer
+    (`word_spacing`), the `reference` among them. `layers` are probed, the last one always; `final_norm` and `softcap`
+    are the lens' (`lens_of`). `scores` and `states` are files by language. A row has the log-probabilities of the
+    letters at the prompt's last token and, per choice, the mean log-probability per token of its text in the language
+    and in `reference` (paper B, eq. 7, length-normalised), all in nats and normalised over the whole vocabulary; tokens
+    and characters of each text, without what stands before it. States are the residuals at the last prompt token after
+    `state_layers`, of the held-out questions. Prompts that do not fit the model's context are dropped and counted in
+    the metadata.
 
     Raises `IsoglossError` for a layer that does not exist, if no prompt fits, for a NaN, and as
     `read_questions`, `load_causal_model` and `lens_of`.
@@ -63,7 +66,9 @@ def score(
     for lang, path in scores.items():
         own = of_reference if lang == reference else read_questions(questions, lang)
         template = load_template(layout, prompt, reference if instruction == "reference" else lang)
-        encoded = encoded_questions(tokenizer, template, own, of_reference, lettered=prompt == "letters")
+        before = (spaces[lang], spaces[reference])
+        lettered = prompt == "letters"
+        encoded = encoded_questions(tokenizer, template, own, of_reference, spaces=before, lettered=lettered)
         about: dict[str, Any] = {"task": task, "lang": lang, "prompt": prompt}
         held_out, too_long = _score_language(
             lens, encoded, len(own), path, probed, state_layers, compute.token_budget, {**metadata, **about}
@@ -143,6 +148,7 @@ def _table(questions: Sequence[EncodedQuestion], scored: Sequence[Scored], layer
 def _rows(question: EncodedQuestion, scores: Scored, layers: Sequence[int]) -> Iterator[dict[str, Any]]:
     """A row for each probed layer."""
     native_tokens, reference_tokens = (list(map(len, texts)) for texts in (question.native, question.reference))
+    characters = [list(map(len, of.choices)) for of in (question.own, question.counterpart)]
     for layer, values in zip(layers, scores.log_likelihoods.tolist(), strict=True):
         native = [value / tokens for value, tokens in zip(values, native_tokens, strict=False)]
         rest = values[len(native) :]
@@ -162,6 +168,8 @@ def _rows(question: EncodedQuestion, scores: Scored, layers: Sequence[int]) -> I
             "reference": reference,
             "native_tokens": native_tokens,
             "reference_tokens": reference_tokens,
+            "native_characters": characters[0],
+            "reference_characters": characters[1],
         }
 
 
@@ -203,6 +211,8 @@ def _schema() -> Any:
             "reference": numbers,
             "native_tokens": counts,
             "reference_tokens": counts,
+            "native_characters": counts,
+            "reference_characters": counts,
         }
     )
 

@@ -1,20 +1,17 @@
 """Stage `steer`: one model, one task, some languages, steered towards the reference (paper B, sec. 4.4)."""
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
 from isogloss.config.latent import Steering
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
-from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
+from isogloss.latent.encoded_questions import encoded_questions
 from isogloss.latent.prompts import load_template
 from isogloss.latent.steered_answers import generated_answers, write_answers
+from isogloss.latent.steered_scores import Sweep, Variant, write_scores
 from isogloss.latent.vectors import (
     OTHER,
     OWN,
@@ -29,21 +26,9 @@ from isogloss.latent.vectors import (
     steering_vectors,
     write_vectors,
 )
-from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
-from isogloss.scoring.sweep import Addition, check_layers, steered_scores
+from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.scoring.sweep import check_layers
 from isogloss.sources.parallel_questions import read_questions
-
-logger = logging.getLogger(__name__)
-
-_ROWS = 2**18  # of a row group
-
-
-class Variant(NamedTuple):
-    """One way of steering: γ times a vector, added after a layer."""
-
-    vector: str
-    layer: int
-    gamma: float
 
 
 class _Sources(NamedTuple):
@@ -60,9 +45,6 @@ class _Sources(NamedTuple):
         return [self.own, self.reference, *([self.control] if self.control else []), *self.every]
 
 
-UNSTEERED = Variant("none", -1, 0.0)
-
-
 def steer(
     *,
     lm: str,
@@ -72,6 +54,7 @@ def steer(
     prompt: str,
     layout: str,
     instruction: str,
+    spaces: Mapping[str, str],
     states: Mapping[str, str],
     controls: Mapping[str, str],
     settings: Steering,
@@ -85,7 +68,7 @@ def steer(
 ) -> None:
     """Write each language's steering vectors, and a row per question, vector, layer and γ with the choices' scores.
 
-    `layout` is that of the questions (`load_template`). `states`, `steered`, `vectors` and `generated` are files by
+    `layout` and `spaces` are as in `score`. `states`, `steered`, `vectors` and `generated` are files by
     language. Vectors are mean differences of the
     `reference`'s states and the language's over the held-out questions, which are left out here. Beside the own
     vector: a `random` direction as long, the vector of the language's control in `controls`, if it has one, and,
@@ -116,13 +99,15 @@ def steer(
         write_vectors(vectors[lang], by_name[OWN], about)
         template = load_template(layout, prompt, reference if instruction == "reference" else lang)
         own = of_reference if lang == reference else read_questions(questions, lang)
+        before, lettered = (spaces[lang], spaces[reference]), prompt == "letters"
         encoded = encoded_questions(
-            tokenizer, template, own, of_reference, lettered=prompt == "letters", held_out=False
+            tokenizer, template, own, of_reference, spaces=before, lettered=lettered, held_out=False
         )
         gammas = [float(gamma) for gamma in settings.gammas if gamma != 0]
         variants = [Variant(name, layer, gamma) for name in by_name for layer in layers for gamma in gammas]
         keep = generation.questions if generation else 0
-        few = _write_scores(path, model, encoded, variants, by_name, compute.token_budget, about, keep=keep)
+        sweep = Sweep(encoded, variants, by_name)
+        few = write_scores(path, model, [sweep], compute.token_budget, about, keep=keep)
         if generation:
             chosen = {"layer": generation.layer, "new_tokens": generation.new_tokens}
             answers = generated_answers(
@@ -155,98 +140,3 @@ def _vectors(sources: _Sources, questions: Sequence[str], seed: int | None) -> d
     if others := [states for states in sources.every if states.lang != reference.lang]:
         vectors[SHARED] = shared_vectors([steering_vectors(states, reference, questions) for states in others])
     return vectors
-
-
-def _ranked(question: EncodedQuestion) -> list[list[int]]:
-    """The letters, or, of a prompt without them, the choices' texts."""
-    return [[token] for token in question.letters] or question.native
-
-
-def _write_scores(
-    path: str,
-    model: nn.Module,
-    questions: Iterator[EncodedQuestion],
-    variants: Sequence[Variant],
-    vectors: Mapping[str, Vectors],
-    token_budget: int,
-    metadata: Mapping[str, Any],
-    *,
-    keep: int,
-) -> list[EncodedQuestion]:
-    """Write the scores of the questions that fit the model's context; returns the first `keep` of these."""
-    from isogloss.tables import TableWriter
-
-    context = context_length(model)
-    additions = [Addition(layer, gamma * vectors[name][layer]) for name, layer, gamma in variants]
-    rows = [UNSTEERED, *variants]
-    kept: list[EncodedQuestion] = []
-    count = too_long = 0
-    with TableWriter(path, _schema(), metadata) as writer:
-        while chunk := list(islice(questions, max(1, _ROWS // len(rows)))):
-            fitting = [question for question in chunk if question.length <= context]
-            too_long += len(chunk) - len(fitting)
-            count += len(fitting)
-            kept += fitting[: keep - len(kept)]
-            prompts, continuations = [question.prompt for question in fitting], list(map(_ranked, fitting))
-            scores = steered_scores(model, prompts, continuations, additions, token_budget=token_budget)
-            _check(fitting, rows, scores, metadata)
-            writer.write(_table(fitting, rows, scores))
-        writer.annotate({"too_long": too_long})
-        where = f"{metadata['task']}, {metadata['lang']}"
-        if not count:
-            raise IsoglossError(f"{where}: no prompt that is not held out fits the model's context of {context} tokens")
-    if too_long:
-        logger.warning("%s: %d of %d prompts dropped, longer than the context", where, too_long, count + too_long)
-    return kept
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "question": pa.string(),
-            "answer": pa.int32(),
-            "vector": pa.string(),
-            "layer": pa.int32(),
-            "gamma": pa.float64(),
-            "scores": pa.list_(pa.float64()),
-        }
-    )
-
-
-def _table(
-    questions: Sequence[EncodedQuestion],
-    rows: Sequence[Variant],
-    scores: Float[Tensor, "questions configurations choices"],
-) -> Any:
-    import pyarrow as pa
-
-    return pa.table(
-        {
-            "question": pa.array([question.own.question for question in questions for _ in rows], pa.string()),
-            "answer": pa.array([question.own.answer for question in questions for _ in rows], pa.int32()),
-            "vector": pa.array([row.vector for row in rows] * len(questions), pa.string()),
-            "layer": pa.array([row.layer for row in rows] * len(questions), pa.int32()),
-            "gamma": pa.array([row.gamma for row in rows] * len(questions), pa.float64()),
-            "scores": pa.array(scores.flatten(0, 1).tolist(), pa.list_(pa.float64())),
-        }
-    )
-
-
-def _check(
-    questions: Sequence[EncodedQuestion],
-    rows: Sequence[Variant],
-    scores: Float[Tensor, "questions configurations choices"],
-    metadata: Mapping[str, Any],
-) -> None:
-    """Raise `IsoglossError` where a number is none."""
-    bad = (~scores.isfinite().all(dim=2)).nonzero()
-    if len(bad):
-        number, row = bad[0].tolist()
-        variant = rows[row]
-        raise IsoglossError(
-            f"task {metadata['task']}, language {metadata['lang']}, question {questions[number].own.question},"
-            f" vector {variant.vector}, layer {variant.layer}, gamma {variant.gamma:g}: NaN or infinity in the scores;"
-            " lower gamma, or use compute.dtype float32"
-        )

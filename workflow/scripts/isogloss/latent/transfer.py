@@ -9,8 +9,9 @@ import polars as pl
 from jaxtyping import Float
 
 from isogloss.config.measures import Statistics
-from isogloss.latent.answers import by_task, proportion, read_rankings, shared_questions
+from isogloss.latent.answers import by_task, proportion, read_rankings, shared_questions, tied
 from isogloss.latent.chance import by_chance
+from isogloss.latent.pairs import ABOVE_CHANCE, PairMeans, each_pair
 from isogloss.latent.ranks import Measures, Pairs, rank
 from isogloss.latent.resampling import Resamples, with_intervals
 from isogloss.tables import write_table
@@ -24,12 +25,14 @@ _ANSWERS = {
     **dict.fromkeys(["accuracy", "accuracy_low", "accuracy_high"], pl.Float64),
     "n": pl.Int32,
     "chance": pl.Float64,
+    "ties": pl.Float64,
 }
 _PAIRS = {
     **dict.fromkeys(["task", "lang_a", "lang_b"], pl.String),
     **{f"{name}{end}": pl.Float64 for name in Measures._fields for end in ("", "_low", "_high")},
     "n": pl.Int32,
     **{f"{name}_chance": pl.Float64 for name in Measures._fields},
+    **{f"{ABOVE_CHANCE}{end}": pl.Float64 for end in ("", "_low", "_high")},
 }
 
 
@@ -56,8 +59,10 @@ def transfer(
     from one with no wrong answer, an interval that such a resample is part of. `transfer_summary` takes the means
     over the pairs that are defined and the standard deviation of accuracy over languages (of a sample, n - 1).
 
-    `chance` is what guessing gets: 1 / number of choices. The columns `{measure}_chance` are what two languages with
-    these accuracies and habits reach if they have nothing to do with one another (`chance.by_chance`).
+    `chance` is what guessing gets: 1 / number of choices; `ties` the share of the questions whose best choice is no
+    better than another. `transfer_above_chance` is positive transfer with the second language's accuracy taken out:
+    (tr+ - acc) / (1 - acc), null where all is right (`pairs.each_pair`). The columns `{measure}_chance` are what two
+    languages with these accuracies and habits reach if they have nothing to do with one another (`chance.by_chance`).
 
     Raises `IsoglossError` if a task's languages share no question, or disagree about an answer.
     """
@@ -71,14 +76,16 @@ def transfer(
         left_out[task] = shared.left_out
         if reference not in tables:
             logger.warning("%s: the reference language %s is not among the languages", task, reference)
-        ranked = rank(read_rankings(tables, prompts[task], shared), shared.answer)
+        rankings = read_rankings(tables, prompts[task], shared)
+        ranked = rank(rankings, shared.answer)
         measured = Pairs(ranked, Resamples(len(shared.questions), replicates=bootstrap, seed=seed, task=task))
         key, n, chance = {"task": task}, {"n": len(shared.questions)}, {"chance": 1 / ranked.ranks.shape[-1]}
         accuracies += [
             pl.DataFrame(
-                [{**key, "lang": lang, **proportion("accuracy", right, confidence), **n, **chance}], schema=_ANSWERS
+                [{**key, "lang": lang, **proportion("accuracy", right, confidence), **n, **chance, "ties": ties}],
+                schema=_ANSWERS,
             )
-            for lang, right in zip(tables, ranked.right, strict=True)
+            for lang, right, ties in zip(tables, ranked.right, tied(rankings).mean(axis=1).tolist(), strict=True)
         ]
         frames, means = _every_pair(measured, by_chance(ranked, shared.answer), list(tables), confidence)
         pairs += [
@@ -98,28 +105,19 @@ def _every_pair(
 ) -> tuple[list[pl.DataFrame], dict[str, float]]:
     """The rows of each language with all others, and the means over all ordered pairs that are defined."""
     frames: list[pl.DataFrame] = []
-    draws = measured.accuracy.shape[1]
-    totals = {name: np.zeros(draws) for name in Measures._fields}
-    defined = {name: np.zeros(draws) for name in Measures._fields}
-    for number, lang in enumerate(langs):
+    means = PairMeans(measured.accuracy.shape[1])
+    for number, (lang, draws) in enumerate(zip(langs, each_pair(measured), strict=True)):
+        means.add(draws)
         columns: dict[str, Any] = {"lang_b": [other for other in langs if other != lang]}
-        for name, values in measured.of(number)._asdict().items():
-            values = np.delete(values, number, axis=0)
-            totals[name] += np.nansum(values, axis=0)
-            defined[name] += np.isfinite(values).sum(axis=0)
+        for name, values in draws.items():
             columns |= with_intervals(name, values, confidence)
-            columns[f"{name}_chance"] = np.delete(getattr(expected, name)[number], number)
+        for name, by_others in expected._asdict().items():
+            columns[f"{name}_chance"] = np.delete(by_others[number], number)
         if len(langs) > 1:
             frames.append(
                 pl.DataFrame(columns).fill_nan(None).insert_column(0, pl.Series("lang_a", [lang] * (len(langs) - 1)))
             )
-    means: dict[str, float] = {}
-    with np.errstate(invalid="ignore"):
-        for name in Measures._fields:
-            means |= _single(with_intervals(name, (totals[name] / defined[name])[None], confidence))
-            apart = getattr(expected, name)[~np.eye(len(langs), dtype=bool)]
-            means[f"{name}_chance"] = float(apart[np.isfinite(apart)].mean()) if np.isfinite(apart).any() else np.nan
-    return frames, means
+    return frames, means.columns(expected, confidence)
 
 
 def _accuracy(accuracy: Float[np.ndarray, "langs draws"], confidence: float) -> dict[str, float]:

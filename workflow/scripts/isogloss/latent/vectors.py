@@ -60,6 +60,17 @@ def read_states(path: str, *, task: str, prompt: str, layers: Sequence[int]) -> 
     return States(path, task, about["lang"], prompt, json.loads(about["questions"]), by_layer)
 
 
+def read_vectors(path: str) -> Vectors:
+    """The vectors that `write_vectors` saved, one a layer. Raises `IsoglossError` for a missing or damaged file."""
+    if not Path(path).is_file():
+        raise IsoglossError(f"{path}: no such vectors; {made_again(path)}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {int(name.removeprefix("layer_")): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise IsoglossError(f"{path}: damaged safetensors file ({error}); {made_again(path)}") from error
+
+
 def common_questions(states: Sequence[States]) -> list[str]:
     """The ids that all of `states` have, in the order of the first: parallel questions.
 

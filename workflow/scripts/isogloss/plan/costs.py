@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from isogloss.config import Study
+from isogloss.config.base import middle
 from isogloss.config.measures import AlignmentRun
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.config.toy import ToyModel
@@ -279,7 +280,7 @@ def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
         forwards, disk = every_checkpoint(read), n_saes * flops.sae_bytes(decoder.d_model, features)
         yield Cost("train_checkpoint_saes", jobs, weights, jobs * read, forwards, n_saes * training, disk)
         if settings.learning_rates:
-            once, sae = forward(layers[len(layers) // 2] + 1, read), len(settings.learning_rates) * training
+            once, sae = forward(middle(layers) + 1, read), len(settings.learning_rates) * training
             yield Cost("search_learning_rate", 1, weights, read, once, sae)
     else:
         measured = min(described, assumed.MEASURED_TOKENS)
@@ -288,12 +289,11 @@ def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
     forwards, sae = every_checkpoint(described), n_saes * encoder(described)
     disk = 2.0 * n_saes * features * assumed.FEATURE_ROW
     yield Cost("describe_features", jobs, weights, jobs * described, forwards, sae, disk)
-
     if (intervention := settings.intervention) is not None and study.injects(planned.name):
         below = study.intervention_place(planned.name)[1] + 1
         tokens = len(study.bilingual_languages) * intervention.documents * (length - 1)
-        classes = len(intervention.classes or (*study.bilingual_languages, "mixed", "random"))
-        variants = 1 + classes * len(intervention.alphas) * len(intervention.n_features) * intervention.repeats
+        kinds = intervention.classes or (*study.bilingual_languages, "mixed", "random")
+        variants = 1 + len(kinds) * len(intervention.alphas) * len(intervention.n_features) * intervention.repeats
         above = forward(decoder.layers - below, tokens) + flops.head(decoder, tokens)
         work = 2 * forward(below, tokens) + variants * above
         yield Cost("intervene", 1, 2 * weights, variants * tokens, work, encoder(tokens))

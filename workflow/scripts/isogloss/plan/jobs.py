@@ -23,13 +23,13 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "align": "align",
     "benchmark": "benchmark",
     "ask": "parallel_questions latent_score",
-    "steer": "steer",
+    "steer": "steer steer_random",
     "train SAEs": "tokenise search_learning_rate train_checkpoint_saes measure_saes",
     "features": "describe_features selectivity",
     "intervene": "intervene score_comet",
     "ablate": "ablate",
     "statistics": "similarity gap controls reciprocal group_inference gain accuracy accuracy_by_teaching correlation"
-    " transfer latent_process steering projection latent_by_teaching planted_truth",
+    " transfer latent_process steering steering_judged projection latent_by_teaching planted_truth join compare_models",
     "report": "overview report_html",
 }
 TARGETS = ("all", "results")  # rules that run nothing

@@ -37,6 +37,8 @@ _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
     for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "machine"})
 )
 
+_JOINED = ("8 What joins the three", Needs(("joined",)))
+
 FIGURES = _by_name(
     "figures",
     Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY),
@@ -66,6 +68,7 @@ FIGURES = _by_name(
     Entry("answers:answers", "Accuracy by language, sorted", *_LATENT),
     Entry("answers:transfer", "Positive transfer of all pairs", *_LATENT),
     Entry("answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer",)),
+    Entry("latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT),
     Entry("latent:latent", "Native or reference answers by layer", *_LATENT),
     Entry("latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",)),
     Entry(
@@ -76,10 +79,16 @@ FIGURES = _by_name(
     Entry("steering:steering", "Steering by strength", *_STEERED, ("steering_summary",)),
     Entry("steering:steering_layers", "Steering by layer", *_STEERED, ("steering_summary",)),
     Entry("steering:steering_languages", "Steering by language", *_STEERED, ("steering", "steering_summary")),
+    Entry("steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",)),
+    Entry("steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED),
     Entry("latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING),
     Entry("causal:ablation", "Change of loss, ablated by measured language", *_ABLATED),
     Entry("training:training", "Training of the language model", *_MODEL),
     Entry("training:sae_quality", "Quality of the SAEs", *_SAES),
+    Entry(
+        "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
+        ("joined_correlations", "joined_incremental"),
+    ),
 )  # fmt: skip
 
 _COMPARED = ("0 The planted truth", Needs())
@@ -92,6 +101,20 @@ PLANTED_VERDICTS = Entry(
     "isogloss.report.tables.comparison:PLANTED_TRUTH", "Verdicts on the measures", *_COMPARED, ("planted_truth",)
 )
 """The same as a table: results/comparison/html/planted_truth.html."""
+
+_BETWEEN = ("9 Between models", Needs())
+MODELS = Entry("isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"))
+BETWEEN_FIGURES = {one.name: one for one in (PLANTED_TRUTH, MODELS)}
+BETWEEN_TABLES = {
+    one.name: one._replace(tables=one.tables or (one.name,))
+    for one in (
+        PLANTED_VERDICTS,
+        Entry("isogloss.report.tables.comparison:MODELS", "Accuracy, consistency and transfer by model", *_BETWEEN),
+        Entry("isogloss.report.tables.comparison:SIZES", "Features by model", *_BETWEEN),
+        Entry("isogloss.report.tables.comparison:SIZE_REGRESSION", "Slopes on the size of the model", *_BETWEEN),
+    )
+}
+"""What compares models, by name: figures and HTML tables of results/comparison."""
 
 TABLES = _by_name(
     "tables",
@@ -119,15 +142,19 @@ TABLES = _by_name(
     Entry("latent:TRANSFER_SUMMARY", "Accuracy, consistency and transfer", *_LATENT),
     Entry("latent:ANSWERS", "Accuracy by language", *_LATENT),
     Entry("latent:TRANSFER", "Transfer between languages", *_LATENT),
+    Entry("latent:TRANSFER_LAYERS", "Consistency and transfer by layer", *_LATENT),
     Entry("latent:LATENT", "Native or reference answers by layer", *_LATENT),
     Entry("latent:LATENT_CORRELATION", "Log ratio against accuracy and transfer", *_LATENT),
     Entry("latent:STEERING_SUMMARY", "Steering by layer and strength", *_STEERED),
+    Entry("latent:STEERING_JUDGED", "Steering chosen and judged apart", *_STEERED),
     Entry("latent:LATENT_BY_TEACHING", "Latent measures by where facts were taught", *_LATENT_TEACHING),
     Entry("causal:ABLATION_SUMMARY", "Own and other languages without a language's features", *_ABLATED),
     Entry("disparity:SAE_QUALITY", "Quality of the SAEs", *_SAES),
     Entry("disparity:REPRODUCTION", "Recorded activations found again", *_EXPORTED),
     Entry("disparity:PHRASE_COUNTS", "Phrases kept and dropped", *_PHRASES),
     Entry("disparity:TRANSLATION_QUALITY", "Translations kept and dropped", *_TRANSLATED),
+    Entry("joined:JOINED", "All measures by language", *_JOINED),
+    Entry("joined:JOINED_CORRELATIONS", "Accuracy against every instrument", *_JOINED),
 )
 
 _D, _B, _L = (f"isogloss.report.findings.{paper}" for paper in ("disparity", "bilingual", "latent"))
@@ -168,11 +195,12 @@ FINDINGS = (
         f"{_L}:transfer", *_LATENT, ("transfer_summary", "transfer"),
         "transfer", "Positive transfer between all pairs of languages",
     ),
+    Finding("isogloss.report.findings.steering:transfer_layers", *_LATENT, ("transfer_layers",)),
     Finding(f"{_L}:latent", *_LATENT, ("latent",), "latent", "Log ratio of native to reference answers by layer"),
     Finding(f"{_L}:correlation", *_LATENT, ("latent_correlation",)),
     Finding(
-        f"{_L}:steering", *_STEERED, ("steering", "steering_summary"),
-        "steering", "Change of accuracy, consistency and transfer by strength of steering",
+        "isogloss.report.findings.steering:steering", *_STEERED, ("steering_judged",),
+        "steering_judged", "Change of accuracy by steering, chosen and judged on different questions",
     ),
     Finding(f"{_L}:teaching", *_LATENT_TEACHING, ("latent_by_teaching",)),
     Finding(
@@ -183,5 +211,9 @@ FINDINGS = (
     Finding(f"{_D}:saes", "What was dropped", _SAES[1], ("sae_quality",)),
     Finding(f"{_D}:reproduction", "What was dropped", _EXPORTED[1], ("reproduction",)),
     Finding(f"{_D}:translations", "What was dropped", _TRANSLATED[1], ("translation_quality",)),
+    Finding(
+        "isogloss.report.findings.joined:joined", *_JOINED, ("joined_correlations", "joined_incremental"),
+        "joined_correlations", "Correlation of every instrument with accuracy, tokens and script taken out or not",
+    ),
 )  # fmt: skip
 """In the order of the landing page."""

@@ -8,12 +8,10 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
+from isogloss.joined.instruments import compared_tables, joins
 from isogloss.joined.measures import shared_tables
-from isogloss.report.catalogue import FIGURES, FINDINGS, PLANTED_TRUTH, TABLES
+from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, FINDINGS, TABLES
 from isogloss.report.entry import Entry, Needs
-
-COMPARED = ("results/comparison/figures/planted_truth.svg", "results/comparison/html/planted_truth.html")
-"""What the report shows of all models together."""
 
 
 def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,7 +27,12 @@ def figure_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         "alignment": {key: settings["alignment"][key] for key in ("runs", "distance")},
         "benchmarks": {"tasks": settings["benchmarks"]["tasks"]},
         "bilingual": {"languages": settings["bilingual"]["languages"]},
+        "latent": {"steering": _shown(settings["latent"]["steering"])},
     }
+
+
+def _shown(steering: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return {"gamma_shown": steering["gamma_shown"]} if steering else None
 
 
 def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,24 +81,52 @@ def compares(settings: Mapping[str, Any]) -> bool:
     return any(shared_tables(model["analyses"], control["analyses"]) for model, control in pairs)
 
 
-def compared_tables() -> list[str]:
-    """The Parquet files of the figure that compares models."""
-    return [_table("comparison", name) for name in PLANTED_TRUTH.tables]
+def between_figures(settings: Mapping[str, Any]) -> list[str]:
+    """The figures that compare models."""
+    models = settings["models"].values()
+    measured = len(models) > 1 and any(compared_tables(model["analyses"]) for model in models)
+    return [*(["planted_truth"] if compares(settings) else []), *(["models"] if measured else [])]
+
+
+def between_tables(settings: Mapping[str, Any]) -> list[str]:
+    """The HTML tables that compare models."""
+    models = settings["models"].values()
+    features = any("bilingual" in model["analyses"] for model in models)
+    slopes = len(models) > 2
+    more = {"sizes": features, "size_regression": slopes} if "models" in between_figures(settings) else {}
+    return [*between_figures(settings), *(name for name, there in more.items() if there)]
+
+
+def between(settings: Mapping[str, Any]) -> list[str]:
+    """What the report shows of all models together."""
+    figures = [f"results/comparison/figures/{name}.svg" for name in between_figures(settings)]
+    return [*figures, *(f"results/comparison/html/{name}.html" for name in between_tables(settings))]
+
+
+def between_figure_inputs(name: str) -> list[str]:
+    """The Parquet files of a figure that compares models."""
+    return [_table("comparison", table) for table in BETWEEN_FIGURES[name].tables]
+
+
+def between_table_inputs(name: str) -> str:
+    """The Parquet file of an HTML table that compares models."""
+    return _table("comparison", BETWEEN_TABLES[name].tables[0])
 
 
 def overview_tables(settings: Mapping[str, Any]) -> list[str]:
     """The Parquet files that the landing page is written from: what each model's findings read, each once."""
     asked = [(model, one) for model in settings["models"] for one in FINDINGS if wanted(one.needs, settings, model)]
-    compared = [_table("comparison", "planted_truth")] if compares(settings) else []
+    read = {"planted_truth": ["planted_truth"], "models": ["models", "sizes", "size_regression"]}
+    compared = [_table("comparison", table) for name in between_figures(settings) for table in read[name]]
     return list(dict.fromkeys([*(_table(model, table) for model, one in asked for table in one.tables), *compared]))
 
 
 def overview_figures(settings: Mapping[str, Any]) -> list[str]:
-    """The figures that the landing page embeds: the planted truth and the key figures of the first model."""
+    """The figures that the landing page embeds: those that compare models and the key figures of the first model."""
     first = next(iter(settings["models"]))
     drawn = figures_of(settings, first)
-    planted = [COMPARED[0]] if compares(settings) else []
-    return [*planted, *(f"results/{first}/figures/{one.figure}.svg" for one in FINDINGS if one.figure in drawn)]
+    between = [f"results/comparison/figures/{name}.svg" for name in between_figures(settings)]
+    return [*between, *(f"results/{first}/figures/{one.figure}.svg" for one in FINDINGS if one.figure in drawn)]
 
 
 def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
@@ -109,6 +140,8 @@ def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
     given = set(settings["models"][model]["analyses"])
     if given & {"similarity", "gap"}:
         given.add("phrases")
+    if joins(given):
+        given.add("joined")
     if not set(needs.analyses) <= given:
         return False
     return "alignment" not in needs.analyses or bool(runs_for(settings, needs.runs))

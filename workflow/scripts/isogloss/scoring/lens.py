@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -44,13 +45,19 @@ def lens_of(model: nn.Module, *, final_norm: bool = True, softcap: bool = True) 
 def lens_logits(
     lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int
 ) -> Float[Tensor, "tokens vocabulary"]:
-    """Logits of the residual stream after block `layer`: final norm, the model's own head, soft-cap.
+    """Logits of the residual stream after block `layer`: final norm, the model's own head, soft-cap; in float32.
 
     At the last layer they are the model's logits: norm and soft-cap once each. Scalings of logits that
     other architectures have are the head's and stay. For a few tokens: all the vocabulary's logits are held.
     """
+    hidden = _normed(lens, residual, layer)
+    width = _tile(lens, hidden)[1]
+    parts: list[Tensor] = []
     with _reading(lens, layer):
-        return head_logits(lens.model, _normed(lens, residual, layer))
+        for first in range(0, _vocabulary(lens), width):
+            with _columns(lens.model.get_output_embeddings(), first, width):
+                parts.append(head_logits(lens.model, hidden).float())
+    return torch.cat(parts, dim=1)
 
 
 class WordScores(NamedTuple):
@@ -70,14 +77,12 @@ def score_words(
     """log softmax(lens of `residual[rows]`)[words], and whether each word is the greedy one.
 
     Logits are made a tile of tokens × words at a time, of which only log-sum-exp and maximum are kept beside
-    those of `words`.
+    those of `words`; in float32 whatever the model's precision: bfloat16 has steps of 1/8 at logits of 18, so that
+    words tie which do not.
     """
     hidden = _normed(lens, residual, layer)
-    vocabulary = lens.model.config.get_text_config().vocab_size
-    height, width = _TILE.get(hidden.device.type, _LARGE_TILE)
-    head = lens.model.get_output_embeddings()
-    if type(head) is not nn.Linear:  # an adapter's on the head, say: its logits come whole
-        height, width = max(1, height * width // vocabulary), vocabulary
+    vocabulary, head = _vocabulary(lens), lens.model.get_output_embeddings()
+    height, width = _tile(lens, hidden)
     totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
     best = totals.clone()
     logit = torch.empty(len(rows), device=hidden.device)  # of each word
@@ -102,8 +107,30 @@ def score_words(
     return WordScores(logit - totals[rows], greedy & (logit == best[rows]))
 
 
+def _vocabulary(lens: Lens) -> int:
+    return lens.model.config.get_text_config().vocab_size
+
+
+def _tile(lens: Lens, hidden: Tensor) -> tuple[int, int]:
+    """Tokens and words whose logits are made at a time."""
+    height, width = _TILE.get(hidden.device.type, _LARGE_TILE)
+    if _plain(lens.model.get_output_embeddings()):
+        return height, width
+    vocabulary = _vocabulary(lens)  # an adapter's on the head, say: its logits come whole
+    return max(1, height * width // vocabulary), vocabulary
+
+
+def _plain(head: Any) -> bool:
+    return type(head) is nn.Linear
+
+
 def _normed(lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int) -> Float[Tensor, "tokens d_model"]:
-    return lens.decoder.norm(residual) if lens.final_norm or _is_last(lens, layer) else residual
+    """What the head reads: in float32, but for a head that is no plain one, which gets its own precision."""
+    hidden = residual.float()
+    if lens.final_norm or _is_last(lens, layer):
+        norm = lens.decoder.norm
+        hidden = functional_call(norm, {name: weight.float() for name, weight in norm.named_parameters()}, (hidden,))
+    return hidden if _plain(lens.model.get_output_embeddings()) else hidden.to(lens.model.dtype)
 
 
 def _is_last(lens: Lens, layer: int) -> bool:
@@ -127,13 +154,16 @@ def _reading(lens: Lens, layer: int) -> Iterator[None]:
 
 @contextmanager
 def _columns(head: Any, first: int, width: int) -> Iterator[None]:
-    """While open, a linear head gives the logits of the `width` words from `first` on; any other stays as it is."""
-    if type(head) is not nn.Linear:
+    """While open, a linear head gives the logits of the `width` words from `first` on, in float32; any other its own.
+
+    Only these words' weights are held in float32.
+    """
+    if not _plain(head):
         yield
         return
-    weight = head.weight[first : first + width]
-    bias = None if head.bias is None else head.bias[first : first + width]
-    with computing(lambda hidden: functional.linear(hidden, weight, bias), [head]):
+    weight = head.weight[first : first + width].float()
+    bias = None if head.bias is None else head.bias[first : first + width].float()
+    with computing(lambda hidden: functional.linear(hidden.float(), weight, bias), [head]):
         yield
 
 

@@ -4,6 +4,9 @@ Columns are added to a table, never renamed (README, "Tables"). Each table is a 
 its study, so that a new or a changed one touches the rules that write it and no other.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import polars as pl
 import pyarrow as pa
 
@@ -22,3 +25,20 @@ def conforming(frame: pl.DataFrame, contract: Contract) -> pa.Table:
     table = frame.select([*contract, *extra]).to_arrow()
     fields = [pa.field(c, contract[c]) if c in contract else table.schema.field(c) for c in table.column_names]
     return table.cast(pa.schema(fields))
+
+
+_KINDS = {
+    pa.string(): pl.String,
+    pa.int32(): pl.Int32,
+    pa.int64(): pl.Int64,
+    pa.float64(): pl.Float64,
+    pa.bool_(): pl.Boolean,
+}
+
+
+def rows_of(rows: Sequence[Mapping[str, Any]], contract: Contract) -> pl.DataFrame:
+    """Rows as a frame of the contract's columns and types; what a row lacks is null."""
+    return pl.DataFrame(
+        [{column: row.get(column) for column in contract} for row in rows],
+        schema={column: _KINDS[kind] for column, kind in contract.items()},
+    )

@@ -15,7 +15,16 @@ from isogloss.tables.disparity import (
     SIMILARITY,
     SIMILARITY_PAIRS,
 )
-from isogloss.tables.latent import LATENT, LATENT_CORRELATION, PROJECTION, STEERING, TRANSFER
+from isogloss.tables.joined import JOINED, JOINED_CORRELATIONS, JOINED_INCREMENTAL
+from isogloss.tables.latent import (
+    LATENT,
+    LATENT_CORRELATION,
+    PROJECTION,
+    STEERING,
+    STEERING_JUDGED,
+    TRANSFER,
+    TRANSFER_LAYERS,
+)
 
 CONTRACTS: dict[str, Contract] = {
     "similarity": SIMILARITY,
@@ -29,9 +38,11 @@ CONTRACTS: dict[str, Contract] = {
     "accuracy": ACCURACY,
     "gap_accuracy_correlation": GAP_ACCURACY_CORRELATION,
     "transfer": TRANSFER,
+    "transfer_layers": TRANSFER_LAYERS,
     "latent": LATENT,
     "latent_correlation": LATENT_CORRELATION,
     "steering": STEERING,
+    "steering_judged": STEERING_JUDGED,
     "projection": PROJECTION,
     "features": FEATURES,
     "selectivity": SELECTIVITY,
@@ -39,4 +50,7 @@ CONTRACTS: dict[str, Contract] = {
     "language_features": LANGUAGE_FEATURES,
     "ablation": ABLATION,
     "ablation_summary": ABLATION_SUMMARY,
+    "joined": JOINED,
+    "joined_correlations": JOINED_CORRELATIONS,
+    "joined_incremental": JOINED_INCREMENTAL,
 }

@@ -6,6 +6,12 @@ from isogloss.tables.contract import Contract
 
 _F, _I, _S = pa.float64(), pa.int32(), pa.string()
 
+
+def _bounded(*names: str) -> list[str]:
+    """Columns, each followed by the ends of its interval."""
+    return [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+
+
 TRANSFER: Contract = {
     "task": _S,
     "lang_a": _S,
@@ -23,6 +29,18 @@ TRANSFER: Contract = {
     "consistency_chance": _F,
     "positive_transfer_chance": _F,
     "negative_transfer_chance": _F,
+    **dict.fromkeys(_bounded("transfer_above_chance"), _F),
+}
+TRANSFER_LAYERS: Contract = {
+    "task": _S,
+    "layer": _I,
+    **dict.fromkeys(_bounded("consistency", "positive_transfer", "negative_transfer", "transfer_above_chance"), _F),
+    **dict.fromkeys(_bounded("accuracy"), _F),
+    "consistency_chance": _F,
+    "positive_transfer_chance": _F,
+    "negative_transfer_chance": _F,
+    "n_languages": _I,
+    "n": _I,
 }
 LATENT: Contract = {
     "task": _S,
@@ -39,6 +57,8 @@ LATENT: Contract = {
     "accuracy_reference_high": _F,
     "accuracy_letters": _F,
     "n": _I,
+    **dict.fromkeys(_bounded("log_ratio_total", "log_ratio_character"), _F),
+    "token_ratio": _F,
 }
 LATENT_CORRELATION: Contract = {
     "task": _S,
@@ -51,6 +71,12 @@ LATENT_CORRELATION: Contract = {
     "stars": _S,
     "n": _I,
     "family_size": _I,
+    **dict.fromkeys(("p_permutation", "partial_r", "partial_p", "length_r"), _F),
+    **{
+        f"{prefix}_{name}": _F
+        for prefix in ("total", "character")
+        for name in ("r", "p_permutation", "partial_r", "partial_p", "length_r")
+    },
 }
 STEERING: Contract = {
     "task": _S,
@@ -71,6 +97,24 @@ STEERING: Contract = {
     "positive_transfer_change_low": _F,
     "positive_transfer_change_high": _F,
     "n": _I,
+}
+STEERING_JUDGED: Contract = {
+    "task": _S,
+    "vector": _S,
+    "lang": _S,
+    "layer_first": _I,
+    "gamma_first": _F,
+    "layer_second": _I,
+    "gamma_second": _F,
+    "change_chosen": _F,
+    **dict.fromkeys(_bounded("change_judged", "at_own", "own_less"), _F),
+    "n_directions": _I,
+    "n_as_large": _I,
+    "p": _F,
+    "n_settings": _I,
+    "n_languages": _I,
+    "n": _I,
+    "reason": _S,
 }
 PROJECTION: Contract = {
     "task": _S,

@@ -31,7 +31,7 @@ def answers(tables: Tables, context: Context) -> Figure:
 def transfer(tables: Tables, _: Context) -> Figure:
     """Positive transfer from the row's to the column's language, a matrix a task (eq. 2, Fig. 1)."""
     label = "right in the row's language,\nright in the column's, too (%)"
-    return _matrices(tables["transfer"], ("positive_transfer", 100, 0), (label, "from", "to"))
+    return _matrices(tables["transfer"], ("positive_transfer", 100, 0), (label, "from", "to"), "%")
 
 
 def consistency(tables: Tables, _: Context) -> Figure:
@@ -40,7 +40,9 @@ def consistency(tables: Tables, _: Context) -> Figure:
     return _matrices(tables["transfer"], ("consistency", 1, 2), (label, "language", "language"))
 
 
-def _matrices(frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[str, str, str]) -> Figure:
+def _matrices(
+    frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[str, str, str], unit: str = ""
+) -> Figure:
     """`shown`: column, factor, digits; `labels`: of the colour bar, of rows, of columns. One scale for all tasks."""
     column, factor, _ = shown
     frame = frame.with_columns(pl.col(column).cast(pl.Float64) * factor)
@@ -53,12 +55,23 @@ def _matrices(frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[
     for task, panel in zip(tasks, panels, strict=True):
         image = _matrix(panel, frame.filter(task=task), codes[task], shown, norm)
         n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
-        headed(panel, TASK_TITLES[task], n)
+        note = [part for part in (n, _beside_chance(frame.filter(task=task), shown, unit)) if part]
+        headed(panel, TASK_TITLES[task], "; ".join(note))
         panel.set_ylabel(labels[1])
         panel.set_xlabel(labels[2])
     if image is not None:
         figure.colorbar(image, ax=panels, label=labels[0], shrink=0.6, aspect=30, location="right")
     return figure
+
+
+def _beside_chance(rows: pl.DataFrame, shown: tuple[str, float, int], unit: str) -> str:
+    """The mean over pairs, and what it would be with the questions shuffled."""
+    column, factor, digits = shown
+    mean, chance = rows[column].mean(), rows[f"{column}_chance"].mean()
+    if mean is None or chance is None:
+        return ""
+    values = [f"{number(value, digits)}{' ' + unit if unit else ''}" for value in (mean, factor * chance)]  # pyright: ignore
+    return f"mean {values[0]}, questions shuffled {values[1]}"
 
 
 def _panels(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:

@@ -11,10 +11,11 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
+from isogloss.config.base import middle
 from isogloss.report.figures.axes import LAYER_AXIS, percent_axis, shared_legend, step_axis
 from isogloss.report.figures.marks import curve, estimates, spot, whiskers
 from isogloss.report.figures.style import DASHED, INK, PALETTE, SHAPES, canvas, class_look, depth_colours
-from isogloss.report.shared.classes import class_order, class_title, middle_layer
+from isogloss.report.shared.classes import class_order, class_title
 from isogloss.report.shared.context import Context, Tables
 
 FEW_LAYERS = 6
@@ -23,7 +24,7 @@ FEW_LAYERS = 6
 
 def selectivity(tables: Tables, context: Context) -> Figure:
     """Share of each class and its monosemanticity over training at the middle layer (Fig. 3)."""
-    layer = middle_layer(tables["selectivity"]["layer"])
+    layer = middle(tables["selectivity"]["layer"])
     rows = tables["selectivity"].filter(layer=layer).sort("step")
     figure, axes = canvas(1, 2, height=4.2)
     shares, senses = axes[0]

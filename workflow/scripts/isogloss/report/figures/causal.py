@@ -17,7 +17,10 @@ from isogloss.report.shared.wording import number
 
 MOST_WRITTEN = 6  # languages up to which cells have room for numbers
 _COLOURS = "PuOr_r"
-_ROWS = {"language": "features of the language off", "random": "as many random features off"}
+_ROWS = {
+    "language": "language whose features are off",
+    "random": "language whose features the\nrandom ones off are matched to",
+}
 
 
 def ablation(tables: Tables, context: Context) -> Figure:
@@ -28,8 +31,8 @@ def ablation(tables: Tables, context: Context) -> Figure:
     frame = tables["ablation"]
     codes = context.by_group(frame["lang"])
     methods = [method for method in METHOD_TITLES if method in set(frame["method"])]
-    size = max(2.2, min(3.6, 7.6 / len(methods)))
-    figure, axes = canvas(len(_ROWS), len(methods), height=0.9 + len(_ROWS) * (size + 0.35))
+    size = min(3.4, 6.0 / len(methods))
+    figure, axes = canvas(len(_ROWS), len(methods), height=0.7 + len(_ROWS) * (size + 0.4))
     changes = frame.group_by("method", "features", "ablated", "lang", maintain_order=True).agg(
         pl.col("change", "ci_low", "ci_high").mean()
     )
@@ -40,7 +43,7 @@ def ablation(tables: Tables, context: Context) -> Figure:
             _matrix(panel, changes.filter(method=method, features=features), codes, norm, features == "language")
             panel.set_title(METHOD_TITLES[method] if row == 0 else "", fontsize="small")
             panel.set_xlabel("loss measured in" if row else "")
-        axes[row, 0].set_ylabel(f"{title}:\nwhose")
+        axes[row, 0].set_ylabel(title)
     figure.colorbar(ScalarMappable(norm, _COLOURS), ax=axes, label="change of loss (nats a token)", shrink=0.6)
     return figure
 

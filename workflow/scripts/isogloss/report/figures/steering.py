@@ -1,4 +1,4 @@
-"""Figures of steering (paper B, sec. 4.3): Figs 4, 5 and 7 to 9."""
+"""Figures of steering by strength, layer and language (paper B, sec. 4.3, Figs 4, 7 and 8)."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -124,10 +124,13 @@ def _sweep(panel: Axes, rows: pl.DataFrame, measure: str, look: Look) -> None:
     line.set_markevery(1)
 
 
-def steering_layers(tables: Tables, _: Context) -> Figure:
-    """Change against the layer steered, at the largest positive and negative γ, beside the random control (Fig. 8)."""
+def steering_layers(tables: Tables, context: Context) -> Figure:
+    """Change against the layer steered, at one γ of either sign, beside the random control (Fig. 8)."""
     frame = tables["steering_summary"].filter(pl.col("vector").is_in(["own", "random"])).sort("layer")
+    shown = context.settings["latent"]["steering"]["gamma_shown"]
     strongest = {min(frame["gamma"], default=0.0), max(frame["gamma"], default=0.0)} - {0.0}
+    if shown:
+        strongest = {shown, -shown}
     looks = {
         (gamma, vector): Look(
             PALETTE[0] if gamma > 0 else PALETTE[1],
@@ -135,7 +138,7 @@ def steering_layers(tables: Tables, _: Context) -> Figure:
             DASHES[2] if vector == "random" else "-",
             f"γ = {signed(gamma)}, {VECTOR_TITLES[vector]}",
         )
-        for gamma in sorted(strongest, reverse=True)
+        for gamma in sorted(strongest & set(frame["gamma"]), reverse=True)
         for vector in ("own", "random")
     }
 

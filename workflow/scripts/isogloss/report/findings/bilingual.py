@@ -5,8 +5,9 @@ from typing import Any
 
 import polars as pl
 
+from isogloss.config.base import middle
 from isogloss.report.findings.sentences import estimate_in, sign_in
-from isogloss.report.shared.classes import class_order, class_phrase, middle_layer
+from isogloss.report.shared.classes import class_order, class_phrase
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import listed
 
@@ -14,7 +15,7 @@ from isogloss.report.shared.wording import listed
 def selectivity(tables: Tables, context: Context) -> list[str]:
     """How the mixed share and monosemanticity change from the first to the last step at the middle layer."""
     frame = tables["selectivity"]
-    layer = middle_layer(frame["layer"])
+    layer = middle(frame["layer"])
     rows = frame.filter(layer=layer).sort("step")
     return [
         f"{what} in the middle layer ({layer}, 0-based)"

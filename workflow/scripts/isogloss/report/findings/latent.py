@@ -5,10 +5,13 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in, significant
+from isogloss.report.findings.sentences import estimate, estimate_in, probability, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
-from isogloss.report.shared.wording import TASK_TITLES, listed, name, number, signed
+from isogloss.report.shared.wording import TASK_TITLES, listed, name, number
+
+MOST_TIES = 0.01
+"""Up to this share of questions, tied answers are not worth a sentence."""
 
 
 def answers(tables: Tables, context: Context) -> list[str]:
@@ -25,8 +28,20 @@ def answers(tables: Tables, context: Context) -> list[str]:
             f"{TASK_TITLES[str(task)]}: of {len(rows)} languages {name(high['lang'])} is answered best,"
             f" {_percent(high, 'accuracy', context)}, {name(low['lang'])} worst, {_percent(low, 'accuracy', context)}."
             f"{beside} In {above} of {len(rows)} the interval lies above chance ({100 * chance:.3g} %)."
+            f"{_ties(rows)}"
         )
     return sentences
+
+
+def _ties(rows: list[dict[str, Any]]) -> str:
+    """Where the best choice is tied in more than a hundredth of the questions."""
+    if not (often := [row for row in rows if row["ties"] > MOST_TIES]):
+        return ""
+    worst = max(often, key=lambda row: row["ties"])
+    return (
+        f" In {len(often)} of {len(rows)} languages the best choice is tied in more than {_share(MOST_TIES)} of the"
+        f" questions, most in {name(worst['lang'])} ({_share(worst['ties'])}): there the order of the choices decides."
+    )
 
 
 def transfer(tables: Tables, context: Context) -> list[str]:
@@ -41,8 +56,9 @@ def transfer(tables: Tables, context: Context) -> list[str]:
             f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too, by chance"
             f" {_share(row['positive_transfer_chance'])}; of those answered wrongly,"
             f" {_percent(row, 'negative_transfer', context)} have the same wrong answer, by chance"
-            f" {_share(row['negative_transfer_chance'])}. Chance: languages that are right as often and lean to"
-            " the same places among the choices, but have nothing else in common."
+            f" {_share(row['negative_transfer_chance'])}. Transfer above chance, the second language's accuracy taken"
+            f" out: {_percent(row, 'transfer_above_chance', context)}. Chance: languages that are right as often and"
+            " lean to the same places among the choices, but have nothing else in common."
             f"{_reach(pairs, context)}"
         )
     return sentences
@@ -99,6 +115,7 @@ def correlation(tables: Tables, context: Context) -> list[str]:
     return [
         f"{TASK_TITLES[str(task)]}, languages whose answers the layers prefer to those of the reference (log ratio,"
         f" mean over layers): {'; '.join(_correlated(row, context) for row in rows.iter_rows(named=True))}."
+        f"{_length(rows)}"
         for (task,), rows in tables["latent_correlation"].group_by("task", maintain_order=True)
     ]
 
@@ -114,39 +131,31 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
     return f"with {what} r = {estimate_in(row, 'r', context.confidence, '')}, {verdict}"
 
 
-def steering(tables: Tables, context: Context) -> list[str]:
-    """Per task the best layer and γ of the own vectors, and whether they beat a random direction there."""
-    sentences: list[str] = []
-    own = tables["steering_summary"].filter(vector="own")
-    for (task,), rows in own.group_by("task", maintain_order=True):
-        defined = rows.drop_nulls("accuracy_change")
-        if not defined.height:
-            continue
-        top = defined.sort(-pl.col("accuracy_change"), pl.col("gamma").abs(), "layer").row(0, named=True)
-        verdict = {1: "a gain", -1: "a loss even there", 0: "no evidence of a gain"}[sign_in(top, "accuracy_change")]
-        languages = tables["steering"].filter(task=task)
-        sentences.append(
-            f"{TASK_TITLES[str(task)]}, steering by each language's own vector: of {defined.height} settings"
-            f" of layer and γ accuracy changes best in layer {top['layer']} (0-based) at γ = {signed(top['gamma'])}, by"
-            f" {_percent(top, 'accuracy_change', context, 'points')}, mean over {top['n_languages']} languages:"
-            f" {verdict}; consistency by {estimate_in(top, 'consistency_change', context.confidence, '')} and transfer"
-            f" from the reference by {_percent(top, 'positive_transfer_change', context, 'points')}."
-            f"{_beyond_random(languages, top, context)}"
-        )
-    return sentences
+_NORMALISED = {"": "by token (the paper's)", "total_": "not normalised", "character_": "by character"}
+_FOLLOWS = 0.5  # of the correlation with the token ratio, from which on the log ratio is said to follow it
 
 
-def _beyond_random(frame: pl.DataFrame, top: Mapping[str, Any], context: Context) -> str:
-    """The own vectors' change less the random directions', paired by language."""
-    at = frame.filter(layer=top["layer"], gamma=top["gamma"])
-    own, random = (at.filter(vector=vector) for vector in ("own", "random"))
-    verdicts = {
-        1: "more than any push of that length does",
-        -1: "less than a push in a random direction",
-        0: "no evidence that the direction matters",
-    }
-    told = _paired(own, random, "accuracy_change", "Against random directions", verdicts, context)
-    return told or " No random control was run."
+def _length(rows: pl.DataFrame) -> str:
+    """What the length of the texts has to do with it: of the log ratio with accuracy, each way to normalise it."""
+    row = next(rows.filter(target="accuracy").iter_rows(named=True), None)
+    if row is None or row["length_r"] is None:
+        return " Whether the log ratio follows the length of the texts cannot be said of so few languages."
+    parts = [
+        f"{label} r = {number(row[f'{prefix}r'], 2)}, {number(row[f'{prefix}partial_r'], 2)} with the token ratio taken"
+        f" out{_permuted(row[f'{prefix}partial_p'])}"
+        for prefix, label in _NORMALISED.items()
+    ]
+    length = {label: row[f"{prefix}length_r"] for prefix, label in _NORMALISED.items()}
+    follows = [f"{label} (r = {number(r, 2)})" for label, r in length.items() if r is not None and abs(r) >= _FOLLOWS]
+    verdict = f"it follows {listed(follows)}" if follows else "it follows it in none of the three"
+    return (
+        f" Log ratio against accuracy, three ways: {'; '.join(parts)}. How many more tokens a language's texts have"
+        f" than the reference's: {verdict}."
+    )
+
+
+def _permuted(p: float | None) -> str:
+    return "" if p is None else f" ({probability(p)} over orders of the languages)"
 
 
 def _paired(

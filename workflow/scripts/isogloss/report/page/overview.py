@@ -13,6 +13,7 @@ import polars as pl
 
 from isogloss.report.catalogue import FINDINGS
 from isogloss.report.entry import load
+from isogloss.report.page.between import between_section
 from isogloss.report.page.markup import STYLE, as_rst, bullets, paragraph, picture, safe
 from isogloss.report.page.papers import PAPER_A, PAPER_B, PAPER_C, PHRASES, asks, caveats, questions
 from isogloss.report.page.planted import planted_section
@@ -63,6 +64,7 @@ def page(
     parts += [*_done(tables, contexts, settings), *planted_section(tables, compared, pictures, settings)]
     for model, context in contexts.items():
         parts += _findings(tables[model], pictures if model == next(iter(tables)) else {}, context)
+    parts += between_section(compared, pictures, settings)
     parts += [*caveats(settings), *_reproduce(settings, provenance), "</div>"]
     return "\n".join(parts)
 

@@ -77,8 +77,8 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
             "Log ratios compare probabilities per token: a text cut into more and easier tokens is favoured, so part of"
             " a language's log ratio is its tokens'. Correlations over languages have many causes in common, the share"
             " of the training texts above all.",
-            "The best layer and strength of steering are chosen on the questions that they are reported of: their gain"
-            " errs on the high side. Controls at the same layer and strength tell it from what any push does.",
+            "What steering gains is judged on questions that did not choose its layer and strength; tables and figures"
+            " of all settings are not, so that the best of them errs on the high side.",
         ]
     if asks(settings, PAPER_C):
         items.append(

@@ -49,9 +49,3 @@ def class_order(codes: Iterable[str], first: Sequence[str] = ()) -> list[str]:
     """The classes among `codes`: languages as `language_order`, then mixed, random, all and silent."""
     present = set(codes)
     return language_order(present, first) + [code for code in _TITLES if code in present]
-
-
-def middle_layer(layers: Iterable[int]) -> int:
-    """The middle one of the analysed layers (of 28, the 15th: the paper's layer 14 counted from 0)."""
-    present = sorted(set(layers))
-    return present[len(present) // 2]

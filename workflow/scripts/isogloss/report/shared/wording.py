@@ -29,11 +29,23 @@ MEASURE_TITLES = _Titles(
     retrieval="Retrieval of the reference's text",
     centred="Centred cosine",
 )
+SIZE_TITLES = _Titles(
+    accuracy_common="Accuracy",
+    consistency="Consistency",
+    positive_transfer="Positive transfer",
+    negative_transfer="Negative transfer",
+    accuracy_r="r of the log ratio with accuracy",
+    mixed_share="Share of mixed features",
+    monosemanticity="Monosemanticity",
+    monosemanticity_excess="Monosemanticity above its null",
+    span_length="Span length",
+)
 VECTOR_TITLES = {
     "own": "own vector",
     "random": "random direction (control)",
     "other": "another language's vector (control)",
     "shared": "one vector of all languages",
+    "directions": "random directions (control)",
 }
 
 

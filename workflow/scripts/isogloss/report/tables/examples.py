@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from isogloss.config.base import middle
 from isogloss.languages import language
 from isogloss.report.shared.classes import LOOKS, class_order, class_title, language_order
 from isogloss.report.shared.wording import named, number
@@ -44,11 +45,11 @@ class Checkpoint(NamedTuple):
 def checkpoints(frame: pl.DataFrame) -> list[Checkpoint]:
     """Early, middle and last step at the middle layer (Fig. 4), then the outer layers at the last step (Fig. 7)."""
     steps, layers = sorted(set(frame["step"])), sorted(set(frame["layer"]))
-    middle, last = layers[len(layers) // 2], steps[-1]
+    centre, last = middle(layers), steps[-1]
     wanted = [
-        Checkpoint("Early", steps[0], middle),
-        Checkpoint("Middle of training", steps[(len(steps) - 1) // 2], middle),
-        Checkpoint("Last step", last, middle),
+        Checkpoint("Early", steps[0], centre),
+        Checkpoint("Middle of training", steps[(len(steps) - 1) // 2], centre),
+        Checkpoint("Last step", last, centre),
         Checkpoint("Last step, first layer", last, layers[0]),
         Checkpoint("Last step, last layer", last, layers[-1]),
     ]
