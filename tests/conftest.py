@@ -29,6 +29,7 @@ MEASUREMENTS = (
     "scoring",
     "phrases",
     "bilingual",
+    "causal",
     "latent",
     "disparity",
     "benchmarks",

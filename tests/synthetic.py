@@ -1,12 +1,13 @@
 """Synthetic result tables with a planted disparity: the contract's columns and the documented extras."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from isogloss.causal.effects import Ablation, Losses, ablation_rows, resampled_changes, summary_rows
 from isogloss.config import load_study
 from isogloss.config.measures import Statistics
 from isogloss.joined.measures import shared_tables
@@ -61,7 +62,7 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
                     **model,
                     "title": "Skewed shares",
                     "shares": {c: SHARES[c] / total for c in languages},
-                    "analyses": ["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"],
+                    "analyses": ["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent", "causal"],
                 },
                 "equal": {
                     **model,
@@ -445,10 +446,41 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
     )
     if "bilingual" in config["models"][model]["analyses"]:
         tables |= bilingual_tables(tuple(config["bilingual"]["languages"]), len(layers), seed=seed)
+    if "causal" in config["models"][model]["analyses"]:
+        tables |= ablation_tables(codes, layers[len(layers) // 2])
     if "latent" in config["models"][model]["analyses"]:
         tables |= latent_tables(codes, layers, tasks=tuple(config["latent"]["tasks"]), seed=seed)
     tables |= joined_tables(codes, layers)
     return tables
+
+
+def ablation_tables(
+    languages: Sequence[str], layer: int = 2, *, own: float = 0.4, spread: float = 0.02, draws: int = 2
+) -> dict[str, pl.DataFrame]:
+    """The causal test's: no language has features by share; by the others its own loss rises, those of others hardly.
+
+    Random features change every loss alike. The last language's features by entropy are none.
+    """
+    rng = np.random.default_rng(len(languages))
+    ablations, nats = [], []
+    for method in ("share", "entropy", "monolinguality"):
+        for lang in languages:
+            none = method == "share" or (method == "entropy" and lang == languages[-1])
+            features = np.arange(0 if none else 20)
+            reason = f"no feature has more than 90 % of its firings in {lang}" if none else None
+            for draw in (None, *range(0 if none else draws)):
+                ablations.append(Ablation(lang, method, draw, features, reason))
+                rise = [own if draw is None and other == lang else 0.01 for other in languages]
+                nats.append(np.array(rise)[:, None] + rng.normal(0, spread, (len(languages), 40)))
+    tokens = np.full((len(languages), 40), 12)
+    plain = 3.0 * tokens
+    losses = Losses(plain, plain + np.array(nats) * tokens, 0.2 * np.ones((len(nats), *tokens.shape)) * tokens, tokens)
+    changes = resampled_changes(losses, replicates=200, seed=[0])
+    common: dict[str, Any] = {"layer": layer, "confidence": 0.95}
+    return {
+        "ablation": ablation_rows(ablations, languages, losses, changes, **common),
+        "ablation_summary": summary_rows(ablations, languages, changes, n_texts=40, **common),
+    }
 
 
 def bilingual_tables(

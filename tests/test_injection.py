@@ -17,13 +17,14 @@ from isogloss.bilingual.injection import (
     encode_sparsely,
     load_dictionary,
 )
-from isogloss.bilingual.perplexity import document_losses, token_losses
+from isogloss.bilingual.perplexity import document_losses
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
 from isogloss.models.batching import collate
 from isogloss.models.decoding import stopping_tokens
 from isogloss.models.hooks import changed_after, head_logits, output_after, resumed_after
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
+from isogloss.models.losses import token_losses
 from isogloss.sae.autoencoder import unit_norm
 from standins import FAMILIES, tiny_gemma2, tiny_model, tiny_sae, tiny_tokenizer
 
@@ -181,7 +182,7 @@ def test_many_injections_at_once_are_each_alone_and_ragged_batches_single_docume
 
 def test_logits_in_small_chunks_give_the_same_losses(pair, monkeypatch):
     whole = losses(pair, masks_of(1), [0.2])
-    monkeypatch.setattr("isogloss.bilingual.perplexity._LOGITS", 3 * 320)
+    monkeypatch.setattr("isogloss.models.losses._LOGITS", 3 * 320)
     assert_close(losses(pair, masks_of(0), [0.2]).plain, whole.plain, atol=1e-6, rtol=1e-6)
 
 

@@ -118,6 +118,7 @@ def test_a_workflow_elsewhere_imports_a_checkout_and_its_jobs_the_package_beside
     assert "isogloss_toy_world" not in planned.stdout
 
 
+@pytest.mark.workflow
 def test_rules_from_github_take_the_installed_package(
     on_github: tuple[str, dict[str, str]], installed: Path, tmp_path: Path
 ):
@@ -153,6 +154,7 @@ def test_two_copies_in_one_workflow_are_refused(repository: Path, tmp_path: Path
     assert "is imported already" in run.stdout + run.stderr
 
 
+@pytest.mark.workflow
 def test_results_go_to_another_directory(repository: Path, tmp_path: Path):
     study = yaml.safe_load((calling_workflow(tmp_path / "study", "''") / "config.yaml").read_text())["isogloss"]
     path = tmp_path / "Größe eins.yaml"

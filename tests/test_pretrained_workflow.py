@@ -18,9 +18,10 @@ from standin_study import build, merged, sae_id
 STUDY = REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml"
 MODEL = "gemma-2-2b"
 LAYERS = 3
-ANOTHER_ANALYSIS = {  # tables of `bilingual` and `latent`, which the study has not
+ANOTHER_ANALYSIS = {  # tables of `bilingual`, `latent` and `causal`, which the study has not
     *("features", "selectivity", "intervention"),
     *("transfer", "latent", "latent_correlation", "steering", "projection"),
+    *("language_features", "ablation", "ablation_summary"),
 }
 LAYER = 1  # the one whose inputs the tests change; no alignment run reads its SAE
 

@@ -72,6 +72,7 @@ def test_all_languages_of_the_default_study_in_a_job_each(default: Checkout):
     assert planned["latent_score"] == planned["steer"] == 1
 
 
+@pytest.mark.workflow
 def test_a_job_stops_if_its_code_was_edited_after_the_run_began(default: Checkout):
     script = default.folder / "workflow" / "scripts" / "toy_world.py"
     original = script.read_text(encoding="utf-8")

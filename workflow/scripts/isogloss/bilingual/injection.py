@@ -1,16 +1,15 @@
 """Features of one model added to the residual stream of another (paper C, sec. 5.1, eq. 7)."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders, pre_activations
+from isogloss.sae.decoder import read_decoder
 
 _ENTRIES = 2**24  # entries of E(H) that are held dense at a time
 
@@ -51,11 +50,8 @@ class Models(NamedTuple):
 def load_dictionary(folder: str | Path, layer: int, *, d_model: int, device: torch.device) -> Dictionary:
     """The SAE in SAELens format in `folder`, in float32; errors as `load_encoders`."""
     encoder = load_encoders({layer: folder}, d_model=d_model, device=device)[layer]
-    with safe_open(Path(folder) / "sae_weights.safetensors", framework="pt") as weights:
-        w_dec, b_dec = (weights.get_tensor(name).float().to(device) for name in ("W_dec", "b_dec"))
-    if json.loads((Path(folder) / "cfg.json").read_text()).get("rescale_acts_by_decoder_norm"):
-        w_dec = functional.normalize(w_dec, dim=1)  # `load_encoder` moved the norms into the activations
-    return Dictionary(encoder, w_dec, b_dec)
+    w_dec, b_dec = read_decoder(folder)
+    return Dictionary(encoder, w_dec.to(device), b_dec.to(device))
 
 
 def encode_sparsely(encoder: Encoder, residual: Float[Tensor, "tokens d_model"]) -> Codes:

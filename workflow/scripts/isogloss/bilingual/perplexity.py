@@ -1,20 +1,18 @@
 """How well an unfinished model predicts documents, with and without features of the fully trained one."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from tqdm import tqdm
 
 from isogloss.bilingual.injection import Models, add_scaled, decode_masked, encode_sparsely
 from isogloss.models.architecture import hidden_of, with_hidden
 from isogloss.models.batching import Batch, each_batch
-from isogloss.models.hooks import body_of, head_logits, output_after, resumed_after
-
-_LOGITS = 2**25  # logits that are held at a time
+from isogloss.models.hooks import output_after
+from isogloss.models.losses import losses_after
 
 
 class Losses(NamedTuple):
@@ -51,39 +49,14 @@ def document_losses(
         output = output_after(model, batch, layer)
         residual = hidden_of(output)
         codes = encode_sparsely(dictionary.encoder, hidden_of(output_after(full, batch, layer))[content])
-        plain[batch.rows] = _losses(model, batch, layer, output)
+        plain[batch.rows] = losses_after(model, batch, layer, output)
         for number, mask in enumerate(masks):
             decoded = decode_masked(dictionary, codes, mask, decoding)
             for strength, alpha in enumerate(alphas):
                 changed = with_hidden(output, add_scaled(residual, content, decoded, alpha))
-                injected[number, strength, batch.rows] = _losses(model, batch, layer, changed)
+                injected[number, strength, batch.rows] = losses_after(model, batch, layer, changed)
         progress.update(len(batch.rows))
 
     with progress:
         each_batch(ids, work, token_budget=token_budget)
     return Losses(plain, injected)
-
-
-def _losses(model: nn.Module, batch: Batch, layer: int, output: Any) -> Float[Tensor, " batch"]:
-    """The mean loss of each text of the batch where `layer` gives `output`."""
-    device = hidden_of(output).device
-    input_ids, attention_mask, content = (part.to(device) for part in batch[1:])
-    with resumed_after(model, layer, output):
-        hidden = body_of(model)(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
-    predicted = content[:, 1:]
-    totals = token_losses(model, hidden[:, :-1][predicted], input_ids[:, 1:][predicted])
-    row = predicted.nonzero()[:, 0]
-    sums = torch.zeros(len(predicted), dtype=torch.float64, device=device).index_add_(0, row, totals.double())
-    return (sums / predicted.sum(dim=1)).cpu()
-
-
-def token_losses(
-    model: nn.Module, hidden: Float[Tensor, "tokens d_model"], targets: Tensor
-) -> Float[Tensor, " tokens"]:
-    """-log p(target) from final hidden states, in nats; never all tokens' logits at once."""
-    chunk = max(1, _LOGITS // model.config.get_text_config().vocab_size)  # type: ignore[union-attr]
-    parts = [
-        functional.cross_entropy(head_logits(model, part).float(), target, reduction="none")
-        for part, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
-    ]
-    return torch.cat(parts)

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from isogloss.config.base import Positive, Section, Title, distinct
 
 FINAL = "final"  # the finished model, as the folder of a checkpoint
-Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent"]
+Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent", "causal"]
 
 
 class Shape(Section):
@@ -62,7 +62,8 @@ class AnalysedModel(Section):
     )
     analyses: list[Analysis] = Field(
         default=["similarity", "gap", "alignment", "benchmarks"],
-        description="similarity, gap, alignment, benchmarks: paper A; latent: paper B; bilingual: paper C",
+        description="similarity, gap, alignment, benchmarks: paper A; latent: paper B; bilingual: paper C;"
+        " causal: features of one language, ablated",
     )
     sae: SaeRecipe | None = Field(default=None, description="how SAEs are trained here, on the study's documents")
     tasks: list[str] | None = Field(
@@ -82,6 +83,11 @@ class AnalysedModel(Section):
     def reads_phrases(self) -> bool:
         """Whether paper A's phrases are needed: exports or a corpus, translations, SAEs of the finished model."""
         return bool({"similarity", "gap", "alignment"} & set(self.analyses))
+
+    @property
+    def reads_saes(self) -> bool:
+        """Whether SAEs of the finished model are needed: for phrases, or to ablate features."""
+        return self.reads_phrases or "causal" in self.analyses
 
     @model_validator(mode="after")
     def _layers_exist(self) -> Self:

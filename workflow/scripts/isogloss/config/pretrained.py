@@ -131,9 +131,10 @@ class PretrainedModel(AnalysedModel):
 
     @model_validator(mode="after")
     def _saes_known(self) -> Self:
-        if self.reads_phrases and self.saes is None and self.sae is None:
+        if self.reads_saes and self.saes is None and self.sae is None:
             raise ValueError(
-                "similarity, gap and alignment need SAEs; give published ones (saes) or how to train some here (sae)"
+                "similarity, gap, alignment and causal need SAEs; give published ones (saes) or how to train some here"
+                " (sae)"
             )
         if self.neuronpedia is not None and self.saes is None:
             raise ValueError("neuronpedia has the activations of published SAEs; give saes, or leave neuronpedia out")

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from isogloss.config.causal import Causal
 from isogloss.config.latent import Latent, instruction_languages
 from isogloss.config.measures import (
     OKAPI,
@@ -45,6 +46,7 @@ class Study(StudyTexts):
     alignment: Alignment = Alignment()
     benchmarks: Benchmarks = Benchmarks()
     latent: Latent = Latent()
+    causal: Causal = Causal()
     planted: Planted = Planted()
     report: Report = Report()
 
@@ -95,6 +97,7 @@ class Study(StudyTexts):
             *self._runs(),
             *self._fetched(),
             *self._latent(),
+            *self._causal(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -267,3 +270,20 @@ class Study(StudyTexts):
                     f"latent.steering: models.{name} has no layer {', '.join(map(str, lacking))}; it has layers 0 to"
                     f" {depth - 1}"
                 )
+
+    def ablated_layer(self, name: str) -> int:
+        """The layer of a model at which features of a language are ablated."""
+        layers = self.models[name].layer_list
+        return layers[len(layers) // 2] if self.causal.layer is None else self.causal.layer
+
+    def _causal(self) -> Iterator[str]:
+        for name in self._asked("causal"):
+            if self.parallel_provider is None:
+                yield f"models.{name}.analyses: causal reads the same texts in every language; give parallel"
+            if self.ablated_layer(name) not in (layers := self.models[name].layer_list):
+                yield (
+                    f"causal.layer: models.{name} has no SAE at layer {self.causal.layer}; allowed:"
+                    f" {', '.join(map(str, layers))}"
+                )
+            if len(self.languages.all) < 2:
+                yield f"languages: models.{name} has the analysis causal, which needs two or more; add one"

@@ -179,7 +179,7 @@ class StudyTexts(Section):
         model = self.models[name]
         readers = {
             "phrases of": model.reads_phrases and self.searched(name),
-            "SAEs of": model.reads_phrases and self.trains_saes(name),
+            "SAEs of": model.reads_saes and self.trains_saes(name),
             "features of": "bilingual" in model.analyses,
         }
         return next((reader for reader, reads in readers.items() if reads), "")

@@ -14,6 +14,7 @@ from isogloss.config.toy import ToyModel
 from isogloss.config.translation import MULTILINGUAL
 from isogloss.plan import assumptions as assumed
 from isogloss.plan import flops
+from isogloss.plan.ablation import ablation_cost
 from isogloss.plan.flops import scored, swept
 from isogloss.plan.planned_model import Cost, PlannedModel, chunks, download
 
@@ -28,8 +29,7 @@ def study_costs(study: Study, models: Sequence[PlannedModel]) -> Iterator[Cost]:
         if planned.model.reads_phrases:
             yield from _phrase_costs(planned)
             yield _translate(planned)
-        if "similarity" in analyses:
-            yield _capture(planned)
+        yield from [_capture(planned)] * ("similarity" in analyses)
         yield from encode_costs(planned, study.compute.layers_per_job)
         yield from [_codes(planned)] * ("gap" in analyses)
         for run in planned.runs:
@@ -38,10 +38,9 @@ def study_costs(study: Study, models: Sequence[PlannedModel]) -> Iterator[Cost]:
             languages = study.languages.all
             for langs in (languages, *(languages if run.benchmark is None else run.benchmark for run in planned.runs)):
                 yield _benchmark(planned, langs)
-        if "bilingual" in analyses:
-            yield from _bilingual_costs(planned)
-        if "latent" in analyses:
-            yield from _latent_costs(planned)
+        yield from _bilingual_costs(planned) if "bilingual" in analyses else ()
+        yield from _latent_costs(planned) if "latent" in analyses else ()
+        yield from [ablation_cost(planned)] if "causal" in analyses else ()
 
 
 # Fetching

@@ -27,6 +27,7 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "train SAEs": "tokenise search_learning_rate train_checkpoint_saes measure_saes",
     "features": "describe_features selectivity",
     "intervene": "intervene score_comet",
+    "ablate": "ablate",
     "statistics": "similarity gap controls reciprocal group_inference gain accuracy accuracy_by_teaching correlation"
     " transfer latent_process steering steering_judged projection latent_by_teaching planted_truth join compare_models",
     "report": "overview report_html",

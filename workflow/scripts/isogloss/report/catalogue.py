@@ -30,6 +30,7 @@ _SEARCHED = ("5 Bilingual features", Needs(("bilingual",), key="bilingual.learni
 _LATENT = ("6 Latent language and transfer", Needs(("latent",)))
 _STEERED = ("6 Latent language and transfer", Needs(("latent",), key="latent.steering"))
 _LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), trait="taught"))
+_ABLATED = ("7 Ablation of a language's features", Needs(("causal",)))
 _MODEL = ("7 Model, SAEs and phrases", Needs(trait="taught"))
 _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
     ("7 Model, SAEs and phrases", Needs(("phrases",), **more))
@@ -81,6 +82,7 @@ FIGURES = _by_name(
     Entry("steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",)),
     Entry("steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED),
     Entry("latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING),
+    Entry("causal:ablation", "Change of loss, ablated by measured language", *_ABLATED),
     Entry("training:training", "Training of the language model", *_MODEL),
     Entry("training:sae_quality", "Quality of the SAEs", *_SAES),
     Entry(
@@ -146,6 +148,7 @@ TABLES = _by_name(
     Entry("latent:STEERING_SUMMARY", "Steering by layer and strength", *_STEERED),
     Entry("latent:STEERING_JUDGED", "Steering chosen and judged apart", *_STEERED),
     Entry("latent:LATENT_BY_TEACHING", "Latent measures by where facts were taught", *_LATENT_TEACHING),
+    Entry("causal:ABLATION_SUMMARY", "Own and other languages without a language's features", *_ABLATED),
     Entry("disparity:SAE_QUALITY", "Quality of the SAEs", *_SAES),
     Entry("disparity:REPRODUCTION", "Recorded activations found again", *_EXPORTED),
     Entry("disparity:PHRASE_COUNTS", "Phrases kept and dropped", *_PHRASES),
@@ -200,6 +203,10 @@ FINDINGS = (
         "steering_judged", "Change of accuracy by steering, chosen and judged on different questions",
     ),
     Finding(f"{_L}:teaching", *_LATENT_TEACHING, ("latent_by_teaching",)),
+    Finding(
+        "isogloss.report.findings.causal:ablation", *_ABLATED, ("ablation_summary", "ablation"),
+        "ablation", "Change of loss in each language without the features of each language",
+    ),
     Finding(f"{_D}:phrases", "What was dropped", _PHRASES[1], ("phrase_counts",)),
     Finding(f"{_D}:saes", "What was dropped", _SAES[1], ("sae_quality",)),
     Finding(f"{_D}:reproduction", "What was dropped", _EXPORTED[1], ("reproduction",)),

@@ -1,6 +1,7 @@
 """The contracts of a model's final tables, by name of the table."""
 
 from isogloss.tables.bilingual import FEATURES, INTERVENTION, SELECTIVITY
+from isogloss.tables.causal import ABLATION, ABLATION_SUMMARY, LANGUAGE_FEATURES
 from isogloss.tables.contract import Contract
 from isogloss.tables.disparity import (
     ACCURACY,
@@ -46,6 +47,9 @@ CONTRACTS: dict[str, Contract] = {
     "features": FEATURES,
     "selectivity": SELECTIVITY,
     "intervention": INTERVENTION,
+    "language_features": LANGUAGE_FEATURES,
+    "ablation": ABLATION,
+    "ablation_summary": ABLATION_SUMMARY,
     "joined": JOINED,
     "joined_correlations": JOINED_CORRELATIONS,
     "joined_incremental": JOINED_INCREMENTAL,

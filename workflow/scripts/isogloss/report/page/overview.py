@@ -119,6 +119,8 @@ def _resampled(settings: Mapping[str, Any]) -> str:
     if asks(settings, PAPER_B):
         drawn.append("those of answers and their latent probabilities bootstrap questions")
         drawn.append("those of means over languages are Student's")
+    if asks(settings, {"causal"}):
+        drawn.append("those of ablations bootstrap texts, of their means over languages are Student's")
     return ", ".join(drawn) or "intervals bootstrap what was measured"
 
 

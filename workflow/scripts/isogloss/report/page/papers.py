@@ -42,6 +42,8 @@ def questions(settings: Mapping[str, Any]) -> list[str]:
         f"{bilingual} The analyses are those of “How a Bilingual LM Becomes Bilingual: Tracing Internal"
         " Representations with Sparse Autoencoders” (arXiv 2503.06394; paper C below).": PAPER_C,
     }
+    if asks(settings, {"causal"}):
+        asked["Do the features that fire for one language carry that language, and only it?"] = {"causal"}
     return [
         f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>",
         *(paragraph(question, "lede") for question, analyses in asked.items() if asks(settings, analyses)),
@@ -92,6 +94,11 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
         items.append(
             "Injected features come from the fully trained model's reading of the same text: that they help shows what"
             " the unfinished model lacks, not a way to train it."
+        )
+    if asks(settings, {"causal"}):
+        items.append(
+            "The loss without a language's features tells what the later layers lose where nothing else is changed; it"
+            " does not tell that the features do nothing else, nor that no other features carry the language."
         )
     items.append(
         "Intervals cover the choice of features, phrases, documents and questions, not another training run of the"
