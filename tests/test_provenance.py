@@ -140,11 +140,18 @@ def test_a_language_of_the_table(copy: Copy):
         ("disparity/gain.py", {"gain"}),
         ("disparity/group_inference.py", {"group_inference"}),
         ("disparity/holdout.py", {"align", "gain"}),
-        ("permutation.py", {"correlation", "group_inference"}),
+        ("permutation.py", {"correlation", "group_inference", "latent_process"}),
+        ("latent/pairs.py", {"latent_process", "transfer"}),
+        ("latent/transfer_layers.py", {"latent_process"}),
+        ("latent/correlation.py", {"latent_process"}),
+        ("latent/halves.py", {"steering", "steering_judged"}),
+        ("latent/judged.py", {"steering_judged"}),
+        ("latent/steer_random.py", {"steer_random"}),
+        ("latent/steered_scores.py", {"steer", "steer_random"}),
         ("joined/planted_truth.py", {"planted_truth"}),
         ("joined/slopes.py", {"planted_truth"}),
-        ("scoring/sweep.py", {"steer"}),
-        ("scoring/trial.py", {"benchmark", "latent_score", "steer"}),
+        ("scoring/sweep.py", {"steer", "steer_random"}),
+        ("scoring/trial.py", {"benchmark", "latent_score", "steer", "steer_random"}),
         ("sae/control_features.py", {"encode"}),
         ("text/distinct.py", {"capture", "encode"}),
         ("sae/pool.py", {"codes"}),
@@ -174,7 +181,7 @@ def test_nothing_of_the_report_computes(copy: Copy):
 
 
 def test_resources_that_a_definition_reads(copy: Copy):
-    for name, stages in (("prompts.yaml", {"latent_score", "steer"}), ("world/hi.yaml", {"toy_world"})):
+    for name, stages in (("prompts.yaml", {"latent_score", "steer", "steer_random"}), ("world/hi.yaml", {"toy_world"})):
         file = copy.resources / name
         text = file.read_text(encoding="utf-8")
         file.write_text(text + "\n", encoding="utf-8")
