@@ -214,7 +214,10 @@ def log_ratios_by_length(read: Layers, aggregation: str) -> dict[str, Float[np.n
     total = [scores * length for scores, length in zip((read.native, read.reference), read.tokens, strict=True)]
     by_character = [scores / length for scores, length in zip(total, read.characters, strict=True)]
     sides = ((read.native, read.reference), total, by_character)
-    return {name: log_ratios(*pair, aggregation) for name, pair in zip(VARIANTS, sides, strict=True)}
+    return {
+        name: log_ratios(native, reference, aggregation)
+        for name, (native, reference) in zip(VARIANTS, sides, strict=True)
+    }
 
 
 def tied(scores: Float[np.ndarray, "*series questions choices"]) -> Bool[np.ndarray, "*series questions"]:

@@ -103,8 +103,8 @@ def steering_judged(
         own = choose(part.changes[OWN], part.half)
         assert own is not None
         judged_own = by_half(part.changes[OWN], part.half, (own[1], own[0]))
-        for vector, changes in part.changes.items():
-            rows += _of_vector(part, vector, changes, own, judged_own)
+        for vector in sorted(part.changes, key=lambda vector: vector != OWN):
+            rows += _of_vector(part, vector, part.changes[vector], own, judged_own)
         if task in drawn:
             rows += _of_directions(part, drawn[task], set(of_task.filter("tried")["question"]), judged_own)
     write_table(output, pl.DataFrame(rows, schema=_SCHEMA), metadata, STEERING_JUDGED)

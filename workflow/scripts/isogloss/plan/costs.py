@@ -231,24 +231,24 @@ def _latent_costs(planned: PlannedModel) -> Iterator[Cost]:
         foreign = [lang for lang in languages if lang != study.languages.reference]
         ratios = {lang: planned.settings.tokens_per_english_token(lang) for lang in languages}
         native = {lang: [choice * ratio] * assumed.CHOICES for lang, ratio in ratios.items()}
-        works = []
-        for lang in languages:
-            choices = native[lang] + [float(choice)] * assumed.CHOICES * (lang in foreign)
-            works.append(scored(decoder, prompt * ratios[lang], choices, probed))
+        english = {lang: [float(choice)] * assumed.CHOICES * (lang in foreign) for lang in languages}
+        works = [scored(decoder, prompt * ratios[lang], native[lang] + english[lang], probed) for lang in languages]
         tokens, forward = (number * sum(work[part] for work in works) for part in (0, 1))
         disk = len(languages) * (number * probed * assumed.SCORE_ROW + states)
         yield Cost("latent_score", planned.language_jobs(languages), weights, tokens, forward, disk=disk)
         if (steering := study.latent.steering) is None:
             continue
         variants = (1 + steering.random + steering.other + steering.shared) * len(steering.gammas)
-        works = []
-        for lang in foreign:
-            ranked = native[lang] if settings.prompt == "cloze" else [1.0] * assumed.CHOICES
-            works.append(swept(decoder, prompt * ratios[lang], ranked, steered, variants))
-        rest = number - study.latent.held_out
-        tokens, forward = (rest * sum(work[part] for work in works) for part in (0, 1))
-        disk = len(foreign) * rest * variants * len(steered) * assumed.STEERED_ROW
-        yield Cost("steer", planned.language_jobs(foreign), weights, tokens, forward, disk=disk)
+        sweeps = [("steer", rest := number - study.latent.held_out, steered, variants)]
+        if steering.directions:  # after a layer that is not known before: the middle one
+            tried = min(rest, steering.directions_questions or rest)
+            sweeps.append(("steer_random", tried, [steered[len(steered) // 2]], steering.directions))
+        ranked = native if settings.prompt == "cloze" else dict.fromkeys(foreign, [1.0] * assumed.CHOICES)
+        for stage, asked, after, ways in sweeps:
+            works = [swept(decoder, prompt * ratios[lang], ranked[lang], after, ways) for lang in foreign]
+            tokens, forward = (asked * sum(work[part] for work in works) for part in (0, 1))
+            disk = len(foreign) * asked * ways * len(after) * assumed.STEERED_ROW
+            yield Cost(stage, planned.language_jobs(foreign), weights, tokens, forward, disk=disk)
 
 
 # Paper C

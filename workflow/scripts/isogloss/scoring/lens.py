@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 from transformers import PreTrainedModel
 
@@ -19,6 +18,7 @@ from isogloss.scoring.trial import packs
 # Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
 _TILE = {"cpu": (256, 2048)}
 _LARGE_TILE = (4096, 16_384)
+_PAIRS = 4096  # of a token and a word, whose logits are made one by one at a time
 
 
 class Lens(NamedTuple):
@@ -104,7 +104,11 @@ def score_words(
                     shift = top.clamp(min=torch.finfo(top.dtype).min)  # a word ruled out has logit -inf
                     part = logits.sub_(shift[:, None]).exp_().sum(1).log() + shift
                     totals[span] = torch.logaddexp(totals[span], part)
-    return WordScores(logit - totals[rows], greedy & (logit == best[rows]))
+    greedy &= logit == best[rows]
+    if _plain(head) and head.weight.dtype != torch.float32 and not hidden.is_cuda:
+        with _reading(lens, layer):
+            logit = _exact(lens, hidden, rows, words)
+    return WordScores(logit - totals[rows], greedy)
 
 
 def _vocabulary(lens: Lens) -> int:
@@ -125,12 +129,7 @@ def _plain(head: Any) -> bool:
 
 
 def _normed(lens: Lens, residual: Float[Tensor, "tokens d_model"], layer: int) -> Float[Tensor, "tokens d_model"]:
-    """What the head reads: in float32, but for a head that is no plain one, which gets its own precision."""
-    hidden = residual.float()
-    if lens.final_norm or _is_last(lens, layer):
-        norm = lens.decoder.norm
-        hidden = functional_call(norm, {name: weight.float() for name, weight in norm.named_parameters()}, (hidden,))
-    return hidden if _plain(lens.model.get_output_embeddings()) else hidden.to(lens.model.dtype)
+    return lens.decoder.norm(residual) if lens.final_norm or _is_last(lens, layer) else residual
 
 
 def _is_last(lens: Lens, layer: int) -> bool:
@@ -154,17 +153,49 @@ def _reading(lens: Lens, layer: int) -> Iterator[None]:
 
 @contextmanager
 def _columns(head: Any, first: int, width: int) -> Iterator[None]:
-    """While open, a linear head gives the logits of the `width` words from `first` on, in float32; any other its own.
-
-    Only these words' weights are held in float32.
-    """
+    """While open, a linear head gives the logits of `width` words from `first` on, in float32; any other its own."""
     if not _plain(head):
         yield
         return
-    weight = head.weight[first : first + width].float()
-    bias = None if head.bias is None else head.bias[first : first + width].float()
-    with computing(lambda hidden: functional.linear(hidden.float(), weight, bias), [head]):
+    weight = head.weight[first : first + width]
+    bias = None if head.bias is None else head.bias[first : first + width]
+
+    def forward(hidden: Float[Tensor, "1 tokens d_model"]) -> Float[Tensor, "1 tokens words"]:
+        logits = _products(hidden[0], weight)[None]
+        return logits if bias is None else logits + bias.float()
+
+    with computing(forward, [head]):
         yield
+
+
+def _products(
+    hidden: Float[Tensor, "tokens d_model"], weight: Float[Tensor, "words d_model"]
+) -> Float[Tensor, "tokens words"]:
+    """`hidden @ weight.T` in float32, of half precision too, at the speed of that.
+
+    A GPU multiplies half precision and gives float32. A CPU rounds each product: it is made less its row's largest,
+    which a first pass finds, so that what is near that is exact to float32 and the rest to 1/256 of how far it is.
+    """
+    if weight.dtype == torch.float32:
+        return functional.linear(hidden, weight)
+    hidden = hidden.to(weight.dtype)
+    if hidden.is_cuda:
+        return torch.mm(hidden, weight.T, out_dtype=torch.float32)
+    largest = functional.linear(hidden, weight).amax(1, keepdim=True)
+    return torch.addmm(-largest, hidden, weight.T).float() + largest.float()
+
+
+def _exact(
+    lens: Lens, hidden: Float[Tensor, "tokens d_model"], rows: Int[Tensor, " pairs"], words: Int[Tensor, " pairs"]
+) -> Float[Tensor, " pairs"]:
+    """The logits of words one by one, in float32: for a CPU, which rounds those far from the largest."""
+    head, parts = lens.model.get_output_embeddings(), []
+    for row, word in zip(rows.split(_PAIRS), words.split(_PAIRS), strict=True):
+        logits = (hidden[row].float() * head.weight[word].float()).sum(1)
+        logits = logits if head.bias is None else logits + head.bias[word].float()
+        with computing(lambda _, logits=logits: logits[None, :, None], [head]):
+            parts.append(head_logits(lens.model, hidden[row])[:, 0].float())
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 @torch.inference_mode()

@@ -132,7 +132,7 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
 
 
 _NORMALISED = {"": "by token (the paper's)", "total_": "not normalised", "character_": "by character"}
-_FOLLOWS = 0.5  # of the correlation with the token ratio, from which on the log ratio is said to follow it
+_FOLLOWS = 0.5  # correlation with the token ratio from which on the log ratio is said to go with it
 
 
 def _length(rows: pl.DataFrame) -> str:
@@ -147,10 +147,10 @@ def _length(rows: pl.DataFrame) -> str:
     ]
     length = {label: row[f"{prefix}length_r"] for prefix, label in _NORMALISED.items()}
     follows = [f"{label} (r = {number(r, 2)})" for label, r in length.items() if r is not None and abs(r) >= _FOLLOWS]
-    verdict = f"it follows {listed(follows)}" if follows else "it follows it in none of the three"
+    which = f"Of the three, that {listed(follows)} goes" if follows else "None of the three goes"
     return (
-        f" Log ratio against accuracy, three ways: {'; '.join(parts)}. How many more tokens a language's texts have"
-        f" than the reference's: {verdict}."
+        f" Log ratio against accuracy, three ways: {'; '.join(parts)}. {which} with how many more tokens a language's"
+        " texts have than the reference's."
     )
 
 
