@@ -87,7 +87,7 @@ def times(folder: Path, layers: int, repeats: int) -> dict[str, list[float]]:
             began = time.process_time()
             documents = read_documents(path, LANGUAGES)
             patterns = collect_patterns(
-                model, encoders, documents, part=0.7, token_budget=4096, stack=stack, folder=folder / "out"
+                model, encoders, documents, languages=2, part=0.7, token_budget=4096, stack=stack, folder=folder / "out"
             )
             found["collecting"].append(time.process_time() - began)
             began = time.process_time()

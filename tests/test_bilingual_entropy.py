@@ -7,8 +7,11 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModel
 
-from isogloss.bilingual import entropy
-from isogloss.bilingual.entropy import Entropies, clusters, entropies, input_embeddings
+from isogloss.bilingual import clusters as clusters_module
+from isogloss.bilingual import entropy as entropy_module
+from isogloss.bilingual.clusters import clusters
+from isogloss.bilingual.embeddings import input_embeddings, token_space
+from isogloss.bilingual.entropy import Entropies, entropies, permuted_entropy
 from isogloss.errors import IsoglossError
 from standins import FAMILIES, tiny_model
 
@@ -105,8 +108,8 @@ def partition(labels: list[int]) -> list[int]:
 @pytest.mark.parametrize(("largest", "block"), [(2**22, 512), (64, 4), (1, 1)])
 @pytest.mark.parametrize("clustering", ["greedy", "components"])
 def test_clusters_of_many_features_against_plain_loops(clustering, largest, block, monkeypatch):
-    monkeypatch.setattr(entropy, "_LARGEST", largest)
-    monkeypatch.setattr(entropy, "_BLOCK", block)
+    monkeypatch.setattr(clusters_module, "_LARGEST", largest)
+    monkeypatch.setattr(clusters_module, "_BLOCK", block)
     rng = np.random.default_rng(0)
     embeddings = torch.randn(60, 6)
     twin = greedy_twin if clustering == "greedy" else components_twin
@@ -150,3 +153,83 @@ def test_the_input_embedding_is_found_in_shards_and_its_absence_is_named(tmp_pat
         input_embeddings(tmp_path)
     index.write_text(json.dumps({"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}))
     assert input_embeddings(tmp_path).shape == (3, 2)
+
+
+def pairs_of(counts: list[dict[int, int]]) -> np.ndarray:
+    pairs = [(feature, token, count) for feature, of in enumerate(counts) for token, count in of.items()]
+    return np.array(pairs, dtype=np.int64).reshape(-1, 3).T
+
+
+def test_the_null_by_hand():
+    # Tokens 0 and 1 mean the same, 2 and 3 neither. Of the rows exchanged in all six ways, a pair of tokens gets the
+    # two like rows in one third of them.
+    embeddings = torch.tensor([[1.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    ways = [[0, 1, 2, 3], [2, 3, 0, 1], [0, 2, 1, 3]]  # of the first feature's tokens: alike, apart, apart
+    counts = [{0: 1, 1: 1}, {0: 1, 3: 1}, {2: 5}, {}]
+    null = permuted_entropy(
+        *pairs_of(counts), features=4, embeddings=embeddings, permutations=np.array(ways), similarity=0.5,
+        clustering="greedy",
+    )  # fmt: skip
+    assert null[:3] == pytest.approx([2 / 3 * log(2), log(2), 0])
+    assert np.isnan(null[3])
+    chance = Entropies(measured(counts, embeddings, similarity=0.5).token, null).monosemanticity(np.nan)
+    assert chance[:2] == pytest.approx([1 / 3, 0])
+    assert np.isnan(chance[2:]).all()  # one token, and none
+
+
+@pytest.mark.parametrize("held", [2**20, 1])
+@pytest.mark.parametrize("clustering", ["greedy", "components"])
+def test_the_null_is_the_mean_over_exchanged_embeddings(clustering, held, monkeypatch):
+    monkeypatch.setattr(entropy_module, "_HELD", held)
+    rng = np.random.default_rng(1)
+    embeddings = torch.randn(40, 5)
+    counts = [{int(t): int(rng.integers(1, 9)) for t in rng.permutation(40)[:size]} for size in (1, 2, 7, 30, 30)]
+    ways = np.array([rng.permutation(40) for _ in range(4)])
+    how = {"similarity": 0.4, "clustering": clustering}
+    expected = np.mean([measured(counts, embeddings[torch.from_numpy(way)], **how).semantic for way in ways], axis=0)
+    null = permuted_entropy(*pairs_of(counts), features=5, embeddings=embeddings, permutations=ways, **how)
+    assert null == pytest.approx(expected)
+
+
+def test_features_of_one_meaning_exceed_their_null_and_random_ones_do_not():
+    rng = np.random.default_rng(2)
+    directions = torch.nn.functional.normalize(torch.randn(10, 30), dim=1)
+    embeddings = directions.repeat_interleave(20, dim=0) + 0.05 * torch.randn(200, 30)  # 20 tokens a meaning
+    one = [{int(token): 3 for token in 20 * number + rng.permutation(20)[:6]} for number in range(10)]
+    any_ = [{int(token): 3 for token in rng.permutation(200)[:6]} for _ in range(200)]
+    space = token_space(embeddings, np.ones(200, bool), similarity=0.1, quantile=0.95, permutations=20, seed=0)
+    assert 0.5 < space.calibrated < 1
+    how = {"features": 210, "embeddings": embeddings, "similarity": 0.5, "clustering": "greedy"}
+    own = entropies(*pairs_of(one + any_), **how)
+    null = Entropies(own.token, permuted_entropy(*pairs_of(one + any_), permutations=space.permutations, **how))
+    excess = own.monosemanticity(1.0) - null.monosemanticity(np.nan)
+    assert excess[:10].min() > 0.7
+    assert excess[10:].mean() == pytest.approx(0, abs=0.02)
+
+
+def test_the_calibrated_similarity_is_a_quantile_of_random_pairs_of_tokens_that_were_seen():
+    embeddings = torch.randn(300, 8)
+    embeddings[200:] = embeddings[200]  # never seen, all alike
+    seen = np.arange(300) < 200
+    space = token_space(embeddings, seen, similarity=0.1, quantile=0.9, permutations=3, seed=0)
+    units = torch.nn.functional.normalize(embeddings[:200], dim=1)
+    every = (units @ units.T)[~torch.eye(200, dtype=torch.bool)]
+    assert space.calibrated == pytest.approx(every.quantile(0.9).item(), abs=0.01)
+    assert space.random_above == pytest.approx((every > 0.1).float().mean().item(), abs=0.005)
+    for way in space.permutations:
+        assert sorted(way[:200]) == list(range(200))
+        assert (way[200:] == np.arange(200, 300)).all()
+    assert len({way.tobytes() for way in space.permutations}) == 3
+    again = token_space(embeddings, seen, similarity=0.1, quantile=0.9, permutations=3, seed=0)
+    assert (again.permutations == space.permutations).all()
+    assert again.calibrated == space.calibrated
+
+
+def test_of_fewer_than_two_tokens_no_similarity_is_calibrated():
+    space = token_space(torch.randn(4, 3), np.arange(4) == 2, similarity=0.1, quantile=0.9, permutations=2, seed=0)
+    assert space.notes() == {
+        "similarity": 0.1,
+        "similarity_calibrated": None,
+        "random_pairs_above_similarity": None,
+        "distinct_tokens": 1,
+    }

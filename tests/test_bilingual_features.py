@@ -55,6 +55,8 @@ def describe(lm, sae, tokens, out, **changes) -> tuple[pl.DataFrame, pl.DataFram
         "threshold": 0.6,
         "pattern_threshold": 0.7,
         "similarity": 0.1,
+        "similarity_quantile": 0.9,
+        "permutations": 3,
         "clustering": "greedy",
         "single_token": 1.0,
         "examples_per_class": 3,
@@ -95,6 +97,11 @@ def plain_row(entries: list[tuple], embeddings: torch.Tensor, threshold: float, 
     row["monosemanticity_other_reading"] = 0.0 if single else row["monosemanticity"]
     runs = sum((feature[0], feature[1] - 1) not in {its[:2] for its in counted} for feature in counted)
     row["span_length"] = len(counted) / runs
+    row["n_firings"] = len(entries)
+    shares = [sum(entry[4] == number for entry in entries) / len(entries) for number in range(3)]
+    row |= {f"p_firings_{lang}": share for lang, share in zip(LANGUAGES, shares, strict=True)}
+    by_firings = [lang for lang, share in zip(LANGUAGES, shares, strict=True) if share > threshold]
+    row["class_firings"] = by_firings[0] if by_firings else "mixed"
     return row
 
 
@@ -175,7 +182,7 @@ def planted(folder):
 
 def test_planted_features_are_classed_right(tmp_path):
     lm, sae, tokens = planted(tmp_path)
-    settings = {"languages": ["en", "es"], "layers": [1], "threshold": 0.9}
+    settings = {"languages": ["en", "es"], "layers": [1], "threshold": 0.9, "permutations": 20}
     found, examples = describe(lm, sae, tokens, tmp_path, **settings)
     # 0: a concept of both languages; 1, 2: of one; 3: two concepts, one a language; 4: two that both share;
     # 5: one token of both.
@@ -190,10 +197,24 @@ def test_planted_features_are_classed_right(tmp_path):
         0
     ) == (2, 2, 2)
     assert found["maximum"].to_list()[6:] == [0, 0]
-    assert table_metadata(tmp_path / "features.parquet") == {
+    notes = table_metadata(tmp_path / "features.parquet")
+    similarity = notes.pop("similarity")
+    assert similarity["similarity"] == 0.1
+    assert similarity["distinct_tokens"] == 10
+    # Four tokens of a direction make six pairs, two pairs of tokens one each: 8 of 45.
+    assert similarity["random_pairs_above_similarity"] == pytest.approx(8 / 45, abs=0.01)
+    assert notes == {
         "study": "test",
         "evaluated": {"documents_en": 30, "tokens_en": 360, "documents_es": 30, "tokens_es": 360},
     }
+    # The features of one concept have more than any tokens would, those of two concepts are no better than chance.
+    excess = found["monosemanticity_excess"].to_list()
+    assert min(excess[:3]) > 0.4
+    assert excess[4] < 0
+    assert excess[5:] == [None] * 3  # one token, and silent
+    assert found["monosemanticity_null"][0] == pytest.approx(mono[0] - excess[0])
+    assert found["semantic_entropy_excess"][0] < 0
+    assert found["class_firings"].to_list() == found["class"].to_list()  # each activation is about as strong
     # Mixed features are shown in both languages, the others in their own.
     langs = examples.group_by("feature").agg(pl.col("lang").unique().sort())
     assert dict(langs.iter_rows()) == {

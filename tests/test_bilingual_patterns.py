@@ -43,13 +43,18 @@ def collected(lm, encoders, tokens, folder, *, part=0.7, token_budget=256):
             load_base_model(lm),
             encoders,
             read_documents(str(tokens), LANGUAGES),
+            languages=len(LANGUAGES),
             part=part,
             token_budget=token_budget,
             stack=stack,
             folder=folder,
         )
         return {
-            layer: (np.sort(np.concatenate(list(its.chunks())), order=["feature", "document", "position"]), its.maximum)
+            layer: (
+                np.sort(np.concatenate(list(its.chunks())), order=["feature", "document", "position"]),
+                its.maximum,
+                its.firings,
+            )
             for layer, its in found.items()
         }
 
@@ -88,7 +93,7 @@ def test_counted_entries_against_plain_loops(kind, lm_folder, tokens, tmp_path):
         encoders[2] = encoders[2]._replace(b_enc=encoders[2].b_enc - 0.5, unit_norm_input=True)
     for layer, its in encoders.items():
         its.b_enc[[3, 11]] = -1e4
-        found, maximum = collected(lm_folder, {layer: its}, tokens, tmp_path)[layer]
+        found, maximum, firings = collected(lm_folder, {layer: its}, tokens, tmp_path)[layer]
         plain = every_activation(lm_folder, its, tokens, layer)
         largest = dict.fromkeys(range(64), 0.0)
         for feature, *_, value in plain:
@@ -96,6 +101,8 @@ def test_counted_entries_against_plain_loops(kind, lm_folder, tokens, tmp_path):
         expected = sorted(row for row in plain if row[-1] > 0.7 * largest[row[0]])
         assert maximum.tolist() == pytest.approx(list(largest.values()), rel=1e-4, abs=1e-5)
         assert maximum[3] == maximum[11] == 0
+        every = Counter((row[0], row[4]) for row in plain)
+        assert firings.tolist() == [[every[feature, lang] for lang in range(3)] for feature in range(64)]
         keys = ["feature", "document", "position", "token", "language"]
         assert [row.tolist() for row in found[keys]] == [row[:-1] for row in expected]
         assert found["value"].tolist() == pytest.approx([row[-1] for row in expected], rel=1e-4, abs=1e-5)
@@ -114,7 +121,8 @@ def test_groups_batches_chunks_and_blocks_of_layers_change_nothing(kind, lm_fold
         monkeypatch.setattr(module, "_LARGEST", largest)
         monkeypatch.setattr(module, "_ENTRIES", held)
         found = collected(lm_folder, encoders, tokens, tmp_path, token_budget=budget)
-        for layer, (entries, maximum) in found.items():
+        for layer, (entries, maximum, firings) in found.items():
+            assert (firings == usual[layer][2]).all()
             assert (entries[keys] == usual[layer][0][keys]).all()
             assert maximum == pytest.approx(usual[layer][1], rel=1e-5)
     alone = collected(lm_folder, {1: encoders[1]}, tokens, tmp_path)[1]
@@ -132,11 +140,13 @@ def encoder(columns, **changes) -> Encoder:
 def test_a_value_at_the_threshold_is_not_above_it(changes):
     maximum = torch.tensor([4.0, 0.0])
     vectors = torch.tensor([[2.0], [3.0], [-1.0], [0.0]])
-    found = strong_activations(encoder([1.0, -2.0], **changes), vectors, maximum, 0.5)
+    language = torch.tensor([0, 2, 2, 1])
+    found = strong_activations(encoder([1.0, -2.0], **changes), vectors, maximum, 0.5, language, 3)
     assert maximum.tolist() == [4, 2]
     order = sorted(zip(found.row.tolist(), found.feature.tolist(), found.value.tolist(), strict=True))
     assert order == [(1, 0, 3.0), (2, 1, 2.0)]  # 2 is half of 4; zero is not active
     assert found.finite.all()
+    assert found.firings.tolist() == [[1, 0, 1], [0, 0, 1]]  # however weak, by language
 
 
 def entries_of(*rows) -> np.ndarray:
@@ -145,7 +155,7 @@ def entries_of(*rows) -> np.ndarray:
 
 
 def patterns_of(maximum, batches, folder, stack, part=0.5) -> Patterns:
-    found = Patterns(len(maximum), part, stack=stack, folder=folder, device=torch.device("cpu"))
+    found = Patterns(len(maximum), 3, part, stack=stack, folder=folder, device=torch.device("cpu"))
     found.running = torch.tensor(maximum)
     for batch in batches:
         found.write(entries_of(*batch))
@@ -216,16 +226,17 @@ def test_a_batch_that_runs_out_of_memory_is_not_counted_twice(lm_folder, tokens,
     usual = collected(lm_folder, encoders, tokens, tmp_path)
     plain, large = module.strong_activations, []
 
-    def scarce(encoder, vectors, maximum, part):
+    def scarce(encoder, vectors, *rest):
         if encoder is encoders[1] and len(vectors) > 60:
             large.append(len(vectors))
             raise torch.OutOfMemoryError
-        return plain(encoder, vectors, maximum, part)
+        return plain(encoder, vectors, *rest)
 
     monkeypatch.setattr(module, "strong_activations", scarce)
     found = collected(lm_folder, encoders, tokens, tmp_path)
     assert large
-    for layer, (entries, _) in found.items():
+    for layer, (entries, _, firings) in found.items():
+        assert (firings == usual[layer][2]).all()
         assert (
             entries[["feature", "document", "position"]] == usual[layer][0][["feature", "document", "position"]]
         ).all()

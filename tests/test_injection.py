@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -8,6 +9,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
 
+from isogloss.bilingual.dose import injected_norms, scales_to
 from isogloss.bilingual.generation import Injection, continue_greedily
 from isogloss.bilingual.injection import (
     Decoding,
@@ -178,6 +180,27 @@ def test_many_injections_at_once_are_each_alone_and_ragged_batches_single_docume
         single = losses(pair, masks, alphas, ids=[ids])
         assert_close(single.injected[:, :, 0], together.injected[:, :, document], atol=1e-5, rtol=1e-5)
     assert_close(losses(pair, masks, alphas, token_budget=20).injected, together.injected, atol=1e-5, rtol=1e-5)
+
+
+def test_norms_are_those_of_what_is_added_and_scales_multiply_it(pair):
+    masks = masks_of(3)
+    models = models_of(pair)
+    expected = np.zeros(3)
+    for ids in DOCUMENTS:
+        batch = collate([ids])
+        with torch.inference_mode():
+            codes = encode_sparsely(pair[2].encoder, hidden_of(output_after(pair[1], batch, 1))[batch.content])
+            added = [decode_masked(pair[2], codes, mask, EVERYTHING) for mask in masks]
+        expected += [float(vector.norm(dim=1).sum()) for vector in added]
+    tokens = sum(len(ids) - 1 for ids in DOCUMENTS)
+    for budget in (20, 8192):
+        norms = injected_norms(models, DOCUMENTS, masks=masks, token_budget=budget)
+        assert norms == pytest.approx(expected / tokens, rel=1e-4)
+    assert scales_to(np.array([2.0, 3.0]), np.array([4.0, 0.0])).tolist() == [0.5, 1]
+    scaled = document_losses(models, DOCUMENTS, masks=masks, alphas=[0.2], token_budget=8192, scales=[1.0, 2.0, 0.5])
+    for number, alpha in enumerate((0.2, 0.4, 0.1)):
+        alone = losses(pair, [masks[number]], [alpha]).injected[0]
+        assert torch.equal(scaled.injected[number], alone)
 
 
 def test_logits_in_small_chunks_give_the_same_losses(pair, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from config_sections import grouped
+from isogloss.bilingual.dose import match_draws
 from isogloss.bilingual.draws import Draw, distinct_masks, draw_features, read_layer
 from isogloss.bilingual.intervention import intervene
 from isogloss.bilingual.intervention_tables import Variant, summarise
@@ -31,7 +32,10 @@ SENTENCES = {
 
 
 def describe(path: Path, classes: list[str], *, step: int = 100, layer: int = 1) -> str:
+    firings = [0 if name == "silent" else 1 + number % 7 for number, name in enumerate(classes)]
+    by_firings = ["mixed" if name == "en" and number % 4 == 0 else name for number, name in enumerate(classes)]
     rows = {"step": step, "layer": layer, "feature": range(len(classes)), "class": classes}
+    rows |= {"n_firings": firings, "class_firings": by_firings}
     write_table(path, pl.DataFrame(rows, schema_overrides={"step": pl.Int64, "layer": pl.Int32, "feature": pl.Int32}))
     return str(path)
 
@@ -108,9 +112,9 @@ def own_perplexities(world: Path, lang: str, most: int) -> list[float]:
 def test_stage_writes_a_row_for_each_injection_and_language(world, tmp_path):
     table, summary = run(world, tmp_path)
     grid = table.select("class", "alpha", "n_features", "repeat").unique()
-    assert len(grid) == 1 + 4 * 2 * 2 * 2
+    assert len(grid) == 1 + 5 * 2 * 2 * 2
     assert len(table) == 3 * len(grid)
-    assert table["class"].unique(maintain_order=True).to_list() == ["none", "en", "ja", "mixed", "random"]
+    assert table["class"].unique(maintain_order=True).to_list() == ["none", "en", "ja", "mixed", "random", "matched"]
     assert table["lang"][:3].to_list() == ["en", "ja", "all"]
     assert set(table["step"]) == {10}
     used = {(row["class"], row["n_features"]): row["n_used"] for row in table.iter_rows(named=True)}
@@ -126,7 +130,7 @@ def test_stage_writes_a_row_for_each_injection_and_language(world, tmp_path):
     assert table["chrf"].null_count() == table["bleu"].null_count() == table["comet"].null_count() == len(table)
     assert table_metadata(tmp_path / "intervention.parquet")["full_step"] == 100
 
-    assert len(summary) == 3 * (1 + 4 * 2 * 2)
+    assert len(summary) == 3 * (1 + 5 * 2 * 2)
     none = summary.filter(pl.col("class") == "none")
     assert none.select("change", "ci_low", "ci_high").rows() == [(0, 0, 0)] * 3
     for row in summary.filter(pl.col("class") != "none").iter_rows(named=True):
@@ -212,6 +216,7 @@ def test_silent_features_are_never_drawn(world):
         "ja": 12,
         "mixed": 8,
         "random": 40,
+        "matched": 32,
     }
     assert described.members["random"].max() == 39
 
@@ -221,7 +226,7 @@ def test_an_empty_class_is_left_out_and_named_unless_it_was_asked_for(world, tmp
     with caplog.at_level(logging.WARNING):
         table, _ = run(world, tmp_path, features=features)
     assert set(table["class"]) == {"none", "en", "ja", "random"}
-    assert table_metadata(tmp_path / "intervention.parquet")["classes_left_out"] == ["mixed"]
+    assert table_metadata(tmp_path / "intervention.parquet")["classes_left_out"] == ["mixed", "matched"]
     assert "class mixed has no features" in caplog.text
     with pytest.raises(IsoglossError, match="class mixed has no features to inject"):
         run(world, tmp_path, features=features, classes=["en", "mixed"])
@@ -394,3 +399,69 @@ def test_a_prompt_longer_than_the_context_is_refused(world, tmp_path):
     translations = TranslationTest(shots=2, sentences=1, new_tokens=500)
     with pytest.raises(IsoglossError, match="the model reads 512; lower shots or new_tokens"):
         run(world, tmp_path, translations=translations, segments=segments)
+
+
+def test_matched_features_fire_as_often_and_are_taken_once():
+    firings = np.array([100, 100, 10, 10, 1, 1, *([90] * 6), *([9] * 6), *([2] * 6), 0])
+    candidates = np.arange(6, 24)
+    draws = [Draw("mixed", 6, repeat, np.arange(6)) for repeat in range(20)]
+    matched = match_draws(draws, candidates, firings, 0)
+    for draw, one in zip(draws, matched, strict=True):
+        assert (one.name, one.n_features, one.repeat) == ("matched", 6, draw.repeat)
+        assert len(set(one.features)) == 6
+        assert sorted(firings[one.features].tolist()) == [2, 2, 9, 9, 90, 90]
+    assert len({tuple(one.features) for one in matched}) > 10  # random among the nearest
+    again = match_draws(draws[3:4], candidates, firings, 0)[0]
+    assert np.array_equal(again.features, matched[3].features)
+    few = match_draws(draws[:1], candidates[:4], firings, 0)[0]
+    assert few.features.tolist() == [6, 7, 8, 9]
+
+
+def test_the_matched_control_adds_as_much_as_the_mixed_features(world, tmp_path):
+    table, summary = run(world, tmp_path)
+    norms = {
+        (row["class"], row["alpha"], row["n_features"], row["repeat"]): row["injected_norm"]
+        for row in table.iter_rows(named=True)
+    }
+    assert norms["none", 0.0, 0, 0] == 0
+    for (name, alpha, n, repeat), norm in norms.items():
+        if name == "matched":
+            assert norm == pytest.approx(norms["mixed", alpha, n, repeat])
+        if name != "none":
+            assert norms[name, 0.4, n, repeat] == pytest.approx(4 * norms[name, 0.1, n, repeat])
+    assert norms["random", 0.1, 6, 0] != pytest.approx(norms["mixed", 0.1, 6, 0])
+    firings = np.array([1 + number % 7 for number in range(40)])
+    whole = summary.filter(pl.col("class") == "mixed", n_features=10)
+    assert whole["mean_firings"].unique().to_list() == [pytest.approx(firings[32:40].mean())]
+    assert summary.filter(pl.col("class") == "mixed")["selective_share"].unique().to_list() == [1]
+    english = table.filter(pl.col("class") == "en", n_features=10)["selective_share"]
+    assert 0 < english.mean() < 1  # every fourth English feature is mixed by all firings
+    assert summary.filter(pl.col("class").is_in(["random", "matched", "none"]))["selective_share"].null_count() == 27
+    for row in summary.filter(pl.col("class") == "mixed").iter_rows(named=True):
+        same = [pl.col(name) == row[name] for name in ("alpha", "n_features", "lang")]
+        control = summary.filter(pl.col("class") == "matched", *same).row(0, named=True)
+        assert row["beyond_matched"] == pytest.approx(row["change"] - control["change"], abs=1e-9)
+        assert row["beyond_matched_low"] <= row["beyond_matched"] <= row["beyond_matched_high"]
+        assert row["beyond_matched_draws_low"] <= row["beyond_matched"] <= row["beyond_matched_draws_high"]
+        assert (row["change_draws_low"] is None) == (row["n_features"] == 10)  # then each draw is the whole class
+    assert summary.filter(pl.col("class") != "mixed")["beyond_matched"].null_count() == 51
+
+
+def test_intervals_over_draws_are_students():
+    variants = [Variant("none", 0.0, 0, 0, 0, None)]
+    variants += [Variant("mixed", 0.1, 5, repeat, 5, repeat) for repeat in range(3)]
+    variants += [Variant("matched", 0.1, 5, repeat, 5, 3 + repeat) for repeat in range(3)]
+    values = np.array([10.0, 8, 9, 7, 9, 9, 9])[:, None] + np.zeros(4)
+    names = [f"document {number}" for number in range(4)]
+    _, mixed, matched = summarise("en", variants, values, names, [{}] * 7, bootstrap=50, confidence=0.95, seed=1)
+    half = 4.302653 / 3**0.5  # t of two degrees of freedom, standard deviation 1
+    assert (mixed["change_draws_low"], mixed["change_draws_high"]) == pytest.approx((-2 - half, -2 + half), abs=1e-5)
+    assert mixed["beyond_matched"] == pytest.approx(-1)
+    draws = (mixed["beyond_matched_draws_low"], mixed["beyond_matched_draws_high"])
+    assert draws == pytest.approx((-1 - half, -1 + half), abs=1e-5)
+    assert (matched["change_draws_low"], matched["beyond_matched"]) == (pytest.approx(-1), None)
+
+
+def test_the_matched_control_needs_mixed_features_beside_it(world, tmp_path):
+    with pytest.raises(IsoglossError, match="matched is a control of mixed, which must stand beside it"):
+        run(world, tmp_path, classes=["en", "matched"])

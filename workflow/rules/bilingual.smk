@@ -208,6 +208,8 @@ rule describe_features:
                 "threshold",
                 "pattern_threshold",
                 "similarity",
+                "similarity_quantile",
+                "permutations",
                 "clustering",
                 "single_token",
                 "examples_per_class",
@@ -248,6 +250,7 @@ rule selectivity:
     output:
         features="results/{model}/tables/features.parquet",
         selectivity="results/{model}/tables/selectivity.parquet",
+        minimum="results/{model}/tables/selectivity_by_minimum.parquet",
         examples="results/{model}/tables/examples.parquet",
         sae_training="results/{model}/tables/sae_training.parquet",
     log:
@@ -259,6 +262,7 @@ rule selectivity:
     params:
         **sections(statistics=STUDY.statistics.only("bootstrap", "confidence")),
         code=code("selectivity"),
+        minimum_activations=STUDY.bilingual.minimum_activations,
         seed=STUDY.seed,
         languages=STUDY.bilingual_languages,
     message:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from isogloss.errors import IsoglossError
@@ -14,13 +14,21 @@ from isogloss.errors import IsoglossError
 logger = logging.getLogger(__name__)
 
 MIXED, RANDOM, SILENT = "mixed", "random", "silent"
+MATCHED = "matched"
+"""The control that is as mixed features are in all but what they stand for (`isogloss.bilingual.dose`)."""
+
+
+_READ = ["step", "layer", "feature", "class", "n_firings", "class_firings"]
 
 
 class DescribedLayer(NamedTuple):
     """The features of a layer of the fully trained model."""
 
     step: int
-    members: dict[str, Int[np.ndarray, " members"]]  # by class, ascending; `random` has all that are not silent
+    # By class, ascending; `random` has all that are not silent, `matched` these without the mixed, if there are any.
+    members: dict[str, Int[np.ndarray, " members"]]
+    firings: Int[np.ndarray, " features"]  # evaluation tokens on which each feature is active
+    by_firings: Shaped[np.ndarray, " features"]  # class of each by all its firings
 
 
 class Draw(NamedTuple):
@@ -41,7 +49,7 @@ def read_layer(paths: Sequence[str], layer: int, *, features: int) -> DescribedL
 
     from isogloss.tables import read_table
 
-    frames = [read_table(path, columns=["step", "layer", "feature", "class"]) for path in paths]
+    frames = [read_table(path, columns=_READ) for path in paths]
     rows = pl.concat(frames).filter(pl.col("layer") == layer).sort("feature")
     named = ", ".join(map(str, paths))
     if rows.is_empty():
@@ -60,7 +68,10 @@ def read_layer(paths: Sequence[str], layer: int, *, features: int) -> DescribedL
         )
     number, name = rows["feature"].to_numpy(), rows["class"].to_numpy()
     members = {str(each): number[name == each] for each in np.unique(name) if each != SILENT}
-    return DescribedLayer(steps[0], {**members, RANDOM: number[name != SILENT]})
+    members[RANDOM] = number[name != SILENT]
+    if MIXED in members:
+        members[MATCHED] = np.setdiff1d(members[RANDOM], members[MIXED])
+    return DescribedLayer(steps[0], members, rows["n_firings"].to_numpy(), rows["class_firings"].to_numpy())
 
 
 def classes_to_inject(
@@ -70,10 +81,12 @@ def classes_to_inject(
 
     Raises `IsoglossError` for one of `classes` that is not there or empty, and if none is left.
     """
-    known = [*languages, MIXED, RANDOM]
+    known = [*languages, MIXED, RANDOM, MATCHED]
     names = known if classes is None else list(classes)
     if unknown := [name for name in names if name not in known]:
         raise IsoglossError(f"bilingual.intervention.classes: {unknown[0]!r} is none of {', '.join(known)}")
+    if MATCHED in names and MIXED not in names:
+        raise IsoglossError("bilingual.intervention.classes: matched is a control of mixed, which must stand beside it")
     empty = [name for name in names if not len(described.members.get(name, ()))]
     if empty and (classes is not None or len(empty) == len(names)):
         raise IsoglossError(

@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.bilingual.classes import SILENT
 from isogloss.bilingual.patterns import Documents, Patterns
-from isogloss.bilingual.selectivity import SILENT
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.sae.autoencoder import Encoder, activations

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from jaxtyping import Bool
 
-from isogloss.bilingual.entropy import Clustering, entropies, input_embeddings
+from isogloss.bilingual.described import describe_layer, feature_rows, features_schema
+from isogloss.bilingual.embeddings import input_embeddings, token_space
 from isogloss.bilingual.examples import (
     choose_features,
     context_activations,
@@ -20,30 +20,13 @@ from isogloss.bilingual.examples import (
     sources,
     strongest_contexts,
 )
-from isogloss.bilingual.patterns import Documents, Patterns, collect_patterns, read_documents, tallies
-from isogloss.bilingual.selectivity import classify, language_shares
-from isogloss.bilingual.spans import span_length
+from isogloss.bilingual.patterns import Documents, collect_patterns, read_documents
 from isogloss.config.bilingual import Bilingual
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.sae.autoencoder import load_encoders
-
-
-class Described(NamedTuple):
-    """The features of one layer; NaN where a feature was never counted."""
-
-    classes: list[str]
-    shares: Float[np.ndarray, "features languages"]
-    token_entropy: Float[np.ndarray, " features"]
-    semantic_entropy: Float[np.ndarray, " features"]
-    monosemanticity: Float[np.ndarray, " features"]
-    monosemanticity_other_reading: Float[np.ndarray, " features"]
-    span_length: Float[np.ndarray, " features"]
-    n_activations: Int[np.ndarray, " features"]
-    n_tokens_distinct: Int[np.ndarray, " features"]
-    maximum: Float[np.ndarray, " features"]
 
 
 def describe_features(
@@ -59,7 +42,7 @@ def describe_features(
     languages: Sequence[str],
     settings: Bilingual,
     compute: Compute,
-    seed: int,  # noqa: ARG001  (nothing here is drawn at random)
+    seed: int,
     metadata: Mapping[str, Any],
 ) -> None:
     """Write a row for every feature of `sae`/layer_{l} of `layers`, silent ones too, and examples of each class.
@@ -70,6 +53,13 @@ def describe_features(
     are clustered by the cosine of their input embeddings in the LM folder `embeddings`.
     `monosemanticity` is `single_token` where the token entropy is 0, the other column 1 - `single_token`.
     `span_length` is in tokens, `maximum` in units of the activation.
+
+    Beside these stand their rivals. `NAME_null` is a concept metric's mean over `permutations` exchanges of the
+    embedding's rows (`token_space`), `NAME_excess` what the feature has beyond it, both null for features of one token,
+    whose monosemanticity is `single_token` by construction. `..._calibrated` is the same with the similarity above
+    which lies 1 - `similarity_quantile` of random pairs of tokens, instead of `similarity`. `n_firings`,
+    `p_firings_LANG` and `class_firings` are of all tokens on which the feature is active, however weakly: what an
+    injection adds. The metadata name both similarities and the share of random pairs above the paper's.
 
     An example is a window of up to eight tokens on each side of a peak (`position`, where BOS is 0), with the
     feature's activations from a second forward of those documents; `selection` says whether the feature is
@@ -99,20 +89,30 @@ def describe_features(
             " same tokenizer as bilingual.embeddings"
         )
     counted: Counter[str] = Counter()
+    seen = np.zeros(vocabulary, dtype=bool)
     schema = features_schema(languages)
     with ExitStack() as stack:
         patterns = collect_patterns(
             model,
             encoders,
             _checked(
-                read_documents(evaluation, languages), languages, evaluation, context_length(model), vocabulary, counted
+                read_documents(evaluation, languages), languages, evaluation, context_length(model), counted, seen
             ),
+            languages=len(languages),
             part=settings.pattern_threshold,
             token_budget=compute.token_budget,
             stack=stack,
             folder=Path(features).parent,
         )
-        notes = {**metadata, "evaluated": dict(counted)}
+        space = token_space(
+            embedded,
+            seen,
+            similarity=settings.similarity,
+            quantile=settings.similarity_quantile,
+            permutations=settings.permutations,
+            seed=seed,
+        )
+        notes = {**metadata, "evaluated": dict(counted), "similarity": space.notes()}
         chosen: dict[tuple[int, int], dict[str, Any]] = {}
         contexts = []
         with TableWriter(features, schema, notes) as writer:
@@ -120,18 +120,17 @@ def describe_features(
                 described = describe_layer(
                     patterns[layer],
                     languages,
-                    embedded,
+                    space,
                     threshold=settings.threshold,
-                    similarity=settings.similarity,
                     clustering=settings.clustering,
                     single_token=settings.single_token,
                 )
-                writer.write(_table(described, step, layer, languages).select(schema.names))
+                writer.write(feature_rows(described, step, layer, languages).select(schema.names))
                 picked = choose_features(
                     described.classes,
-                    described.monosemanticity,
-                    described.n_activations,
-                    described.n_tokens_distinct,
+                    described.columns["monosemanticity"],
+                    described.columns["n_activations"],
+                    described.columns["n_tokens_distinct"],
                     settings.examples_per_class,
                 )
                 contexts += strongest_contexts(patterns[layer], layer, list(picked))
@@ -139,7 +138,7 @@ def describe_features(
                     chosen[layer, feature] = {
                         "step": step,
                         "class": described.classes[feature],
-                        "monosemanticity": float(described.monosemanticity[feature]),
+                        "monosemanticity": float(described.columns["monosemanticity"][feature]),
                         "selection": selection,
                     }
     documents = sources(read_documents(evaluation, languages), {context.document for context in contexts})
@@ -158,10 +157,10 @@ def _checked(
     languages: Sequence[str],
     path: str,
     context: int,
-    vocabulary: int,
     counted: Counter[str],
+    seen: Bool[np.ndarray, " vocabulary"],
 ) -> Iterator[Documents]:
-    """`documents` that the model can read; counts their documents and tokens by language."""
+    """`documents` that the model can read; counts documents and tokens by language, marks which tokens are `seen`."""
     for group in documents:
         lengths = np.array([len(ids) for ids in group.ids])
         if lengths.max() > context:
@@ -170,78 +169,18 @@ def _checked(
                 f" {context}; lower bilingual.tokens_per_document"
             )
         highest = [max(ids) for ids in group.ids]
-        if max(highest) >= vocabulary:
+        if max(highest) >= len(seen):
             raise IsoglossError(
                 f"{path}: document {group.names[int(np.argmax(highest))]} has token {max(highest)}, but the model knows"
-                f" {vocabulary}; make the tokens with this model's tokenizer"
+                f" {len(seen)}; make the tokens with this model's tokenizer"
             )
         for number, lang in enumerate(languages):
             here = group.languages == number
             counted[f"documents_{lang}"] += int(here.sum())
             counted[f"tokens_{lang}"] += int((lengths[here] - 1).sum())
+        for ids in group.ids:
+            seen[ids[1:]] = True
         yield group
-
-
-def describe_layer(
-    patterns: Patterns,
-    languages: Sequence[str],
-    embeddings: Float[Tensor, "vocabulary d_model"],
-    *,
-    threshold: float,
-    similarity: float,
-    clustering: Clustering,
-    single_token: float,
-) -> Described:
-    """What the counted entries of a layer say of each of its features."""
-    parts: list[tuple[np.ndarray, ...]] = []
-    for tally in tallies(patterns, languages=len(languages), vocabulary=len(embeddings)):
-        n = tally.by_language.sum(axis=1)
-        entropy = entropies(
-            tally.feature,
-            tally.token,
-            tally.count,
-            features=len(n),
-            embeddings=embeddings,
-            similarity=similarity,
-            clustering=clustering,
-        )
-        parts.append(
-            (
-                language_shares(tally.by_language),
-                *entropy,
-                entropy.monosemanticity(single_token),
-                entropy.monosemanticity(1 - single_token),
-                span_length(n, tally.runs),
-                n,
-                np.bincount(tally.feature, minlength=len(n)),
-            )
-        )
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    classes = classify(columns[0], languages, threshold)
-    return Described._make([classes, *columns, patterns.maximum.astype(np.float64)])
-
-
-def features_schema(languages: Sequence[str]) -> Any:
-    """Columns of the table of features; shares, entropies and spans are null for silent ones."""
-    import pyarrow as pa
-
-    return pa.schema(
-        {
-            "step": pa.int64(),
-            "layer": pa.int32(),
-            "feature": pa.int32(),
-            "class": pa.string(),
-            **{f"p_{lang}": pa.float64() for lang in languages},
-            "token_entropy": pa.float64(),
-            "semantic_entropy": pa.float64(),
-            "monosemanticity": pa.float64(),
-            "monosemanticity_other_reading": pa.float64(),
-            "span_length": pa.float64(),
-            "n_activations": pa.int64(),
-            "n_tokens_distinct": pa.int64(),
-            "maximum": pa.float64(),
-        }
-    )
 
 
 def examples_schema() -> Any:
@@ -264,20 +203,3 @@ def examples_schema() -> Any:
             "selection": pa.string(),
         }
     )
-
-
-def _table(described: Described, step: int, layer: int, languages: Sequence[str]) -> Any:
-    """A layer's rows of the table of features."""
-    import polars as pl
-
-    columns = described._asdict()
-    shares, classes = columns.pop("shares"), columns.pop("classes")
-    frame = pl.DataFrame(
-        {
-            "feature": np.arange(len(classes)),
-            "class": classes,
-            **{f"p_{lang}": shares[:, number] for number, lang in enumerate(languages)},
-            **columns,
-        }
-    )
-    return frame.with_columns(pl.lit(step).alias("step"), pl.lit(layer).alias("layer")).fill_nan(None)

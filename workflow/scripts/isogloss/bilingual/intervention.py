@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from isogloss.bilingual.draws import classes_to_inject, distinct_masks, draw_features, read_layer
+from isogloss.bilingual.dose import injected_norms, match_draws, scales_to
+from isogloss.bilingual.draws import MATCHED, MIXED, classes_to_inject, distinct_masks, draw_features, read_layer
 from isogloss.bilingual.generation import Injection, continue_greedily
 from isogloss.bilingual.injection import Decoding, Models, load_dictionary
 from isogloss.bilingual.intervention_tables import (
@@ -20,6 +21,7 @@ from isogloss.bilingual.intervention_tables import (
     Documents,
     Translated,
     Variant,
+    variant_of,
     write_hypotheses,
     write_results,
 )
@@ -68,6 +70,11 @@ def intervene(
     features that are not silent; `none` is the unfinished model as it is. If `classes` is None, those without
     features are left out, logged, and named in the metadata (`classes_left_out`). Equal draws run once.
 
+    The control `matched` has the dose of `mixed`: for each of its draws as many features that are not mixed and fire as
+    often (`match_draws`), times what makes the mean norm of the vectors added that of the draw's. `injected_norm` is
+    that mean over all tokens read, α included; `mean_firings` that of the evaluation tokens on which a drawn feature is
+    active; `selective_share` the part of the drawn features that are of their class by all firings, too.
+
     `perplexity` is the mean over the first `documents` documents of a language in `evaluation` of exp(mean
     negative log-likelihood of a document's tokens, BOS apart); lang `all` is the mean over all documents
     (resources/papers.md, paper C, sec. 5.2), and `n` counts documents. With `translations`, `chrf` and `bleu`
@@ -78,7 +85,9 @@ def intervene(
 
     In `summary`, `change` is the perplexity minus that of `none`, with a paired bootstrap interval over
     documents, the repeats of a draw averaged first; the language versions of a document are drawn
-    together. `beyond_random` is the change minus the random control's at the same α and N. Memory holds
+    together. `beyond_random` is the change minus the random control's at the same α and N, `beyond_matched` that of
+    mixed features minus their matched control's. `NAME_draws_low` and `_high` are Student's interval over the draws of
+    features instead (`beyond_matched`: a draw and its match), null where all draws are the whole class. Memory holds
     the models, a batch, and one number for each document and distinct injection.
 
     Raises `IsoglossError` for models with different tokenizers or widths, a layer past the end, an SAE or
@@ -93,14 +102,16 @@ def intervene(
     described = read_layer(features, layer, features=width)
     _check_step(described.step, step, folder, same_model=Path(lm).resolve() == Path(full).resolve())
     chosen, left_out = classes_to_inject(described, settings.classes, languages, layer)
-    members = {name: described.members[name] for name in chosen}
+    members = {name: described.members[name] for name in chosen if name != MATCHED}
     draws = list(draw_features(members, settings.n_features, settings.repeats, seed))
     masks, mask_of_draw = distinct_masks(draws, width, models.dictionary.w_dec.device)
-    variants = [Variant(NONE, 0.0, 0, 0, 0, None)] + [
-        Variant(draw.name, float(alpha), draw.n_features, draw.repeat, len(draw.features), mask)
-        for draw, mask in zip(draws, mask_of_draw, strict=True)
-        for alpha in alphas
-    ]
+    plain = len(masks)
+    mixed = [(draw, mask) for draw, mask in zip(draws, mask_of_draw, strict=True) if draw.name == MIXED]
+    if MATCHED in chosen:
+        matched = match_draws([draw for draw, _ in mixed], described.members[MATCHED], described.firings, seed)
+        for draw in matched:  # never as one: each has the norm of its own mixed draw
+            masks += distinct_masks([draw], width, models.dictionary.w_dec.device)[0]
+        draws, mask_of_draw = [*draws, *matched], [*mask_of_draw, *range(plain, len(masks))]
     tasks: list[Task] = []
     if translations is not None:
         tasks = translation_tasks(
@@ -108,7 +119,17 @@ def intervene(
         )
     vocabulary = models.unfinished.config.get_text_config().vocab_size  # type: ignore[union-attr]
     read = _read_documents(evaluation, languages, settings.documents, tokenizer.bos_token_id, vocabulary)
-    losses = document_losses(models, read.ids, masks=masks, alphas=alphas, token_budget=token_budget)
+    norms = injected_norms(models, read.ids, masks=masks, token_budget=token_budget)
+    scales = np.ones(len(masks))
+    scales[plain:] = scales_to(norms[[mask for _, mask in mixed]], norms[plain:]) if len(masks) > plain else 1
+    variants = [Variant(NONE, 0.0, 0, 0, 0, None)] + [
+        variant_of(draw, float(alpha), mask, float(scales[mask] * norms[mask]), described)
+        for draw, mask in zip(draws, mask_of_draw, strict=True)
+        for alpha in alphas
+    ]
+    losses = document_losses(
+        models, read.ids, masks=masks, alphas=alphas, token_budget=token_budget, scales=scales.tolist()
+    )
     strengths = {float(alpha): number for number, alpha in enumerate(alphas)}
     of_variant = np.stack(
         [
@@ -119,7 +140,9 @@ def intervene(
     _check_finite(of_variant, variants, read, layer)
     translated = [[] for _ in variants]
     if tasks and translations is not None:
-        translated = _translate(models, tokenizer, tasks, variants, masks, translations.new_tokens, token_budget)
+        translated = _translate(
+            models, tokenizer, tasks, variants, masks, scales, translations.new_tokens, token_budget
+        )
     write_results(
         output,
         summary,
@@ -228,12 +251,15 @@ def _translate(
     tasks: Sequence[Task],
     variants: Sequence[Variant],
     masks: Sequence[Bool[Tensor, " features"]],
+    scales: Float[np.ndarray, " masks"],
     new_tokens: int,
     token_budget: int,
 ) -> list[list[Translated]]:
     """Every task's translations by each variant."""
     distinct = list(dict.fromkeys((variant.mask, variant.alpha) for variant in variants))
-    injections = [None if mask is None else Injection(masks[mask], alpha) for mask, alpha in distinct]
+    injections = [
+        None if mask is None else Injection(masks[mask], alpha * float(scales[mask])) for mask, alpha in distinct
+    ]
     stops = stopping_tokens(tokenizer)
     context = min(context_length(models.unfinished), context_length(models.full))
     translated: list[list[Translated]] = [[] for _ in variants]

@@ -6,13 +6,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from isogloss.bilingual.draws import RANDOM
+from isogloss.bilingual.draws import MATCHED, MIXED, RANDOM, DescribedLayer, Draw
 from isogloss.bilingual.translation_tasks import Task
-from isogloss.stats import UNDEFINED, hierarchical_bootstrap, percentile_interval
+from isogloss.stats import UNDEFINED, Interval, hierarchical_bootstrap, percentile_interval, student_interval
 from isogloss.text.translation_score import TranslationScore
 
 NONE, ALL = "none", "all"
-_CHANGES = ("change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high")
+_CHANGES = (
+    *("change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high"),
+    *("beyond_matched", "beyond_matched_low", "beyond_matched_high"),
+    *("change_draws_low", "change_draws_high", "beyond_matched_draws_low", "beyond_matched_draws_high"),
+)
+_DOSE = ("injected_norm", "mean_firings", "selective_share")
 
 
 class Documents(NamedTuple):
@@ -32,6 +37,25 @@ class Variant(NamedTuple):
     repeat: int
     n_used: int
     mask: int | None  # its number among the distinct ones; None: nothing is injected
+    injected_norm: float = 0.0  # mean over tokens, α included
+    mean_firings: float | None = None
+    selective_share: float | None = None
+
+
+def variant_of(draw: Draw, alpha: float, mask: int, norm: float, described: DescribedLayer) -> Variant:
+    """A draw at a strength; `norm` is the mean of what it adds at α = 1. Controls are of no class by their firings."""
+    by_firings = described.by_firings[draw.features]
+    return Variant(
+        draw.name,
+        alpha,
+        draw.n_features,
+        draw.repeat,
+        len(draw.features),
+        mask,
+        alpha * norm,
+        float(described.firings[draw.features].mean()) if len(draw.features) else None,
+        None if draw.name in (RANDOM, MATCHED) else float((by_firings == draw.name).mean()),
+    )
 
 
 class Translated(NamedTuple):
@@ -81,7 +105,7 @@ def write_results(
             for total in summarise(lang, variants, perplexities[:, here], names, scores, **resampling)
         ]
     integers = {"step": pl.Int64} | dict.fromkeys(["layer", "n_features", "repeat", "repeats", "n_used", "n"], pl.Int32)
-    floats = dict.fromkeys(["chrf", "bleu", "comet", *_CHANGES], pl.Float64)
+    floats = dict.fromkeys(["chrf", "bleu", "comet", *_DOSE, *_CHANGES], pl.Float64)
     keys = [(variant.name, variant.alpha, variant.n_features, variant.repeat) for variant in variants]
     order = {key: number for number, key in enumerate(keys)}
     rows.sort(key=lambda row: order[row["class"], row["alpha"], row["n_features"], row["repeat"]])
@@ -102,6 +126,7 @@ def _columns(variant: Variant, score: TranslationScore | None) -> dict[str, Any]
         "chrf": score.chrf if score else None,
         "bleu": score.bleu if score else None,
         "comet": None,
+        **{name: getattr(variant, name) for name in _DOSE},
     }
 
 
@@ -135,9 +160,15 @@ def summarise(
     for (name, alpha, n), numbers in groups.items():
         change = changes[:, row_of[name, alpha, n]]
         interval = percentile_interval(change[1:], confidence)
-        control = row_of.get((RANDOM, alpha, n)) if name != RANDOM else None
-        beyond = None if control is None else change - changes[:, control]
-        beyond_interval = UNDEFINED if beyond is None else percentile_interval(beyond[1:], confidence)
+        random = row_of.get((RANDOM, alpha, n)) if name != RANDOM else None
+        matched = row_of.get((MATCHED, alpha, n)) if name == MIXED else None
+        of_draws = perplexities[numbers].mean(axis=1) - perplexities[0].mean()
+        over_draws = _over_draws(of_draws, [variants[number].mask for number in numbers], confidence)
+        matched_draws = UNDEFINED
+        if matched is not None:
+            partners = groups[MATCHED, alpha, n]
+            each = of_draws - (perplexities[partners].mean(axis=1) - perplexities[0].mean())
+            matched_draws = _over_draws(each, [variants[number].mask for number in partners], confidence)
         of_repeats = [scores[number][lang] for number in numbers if lang in scores[number]]
         chrf, bleu = np.mean(of_repeats, axis=0).tolist() if of_repeats else (None, None)
         rows.append(
@@ -149,17 +180,48 @@ def summarise(
                 "change": change[0],
                 "ci_low": interval.low,
                 "ci_high": interval.high,
-                "beyond_random": None if beyond is None else beyond[0],
-                "beyond_random_low": beyond_interval.low,
-                "beyond_random_high": beyond_interval.high,
+                **_beyond("beyond_random", changes, change, random, confidence),
                 "chrf": chrf,
                 "bleu": bleu,
                 "comet": None,
                 "n_used": variants[numbers[0]].n_used,
                 "repeats": len(numbers),
+                **_beyond("beyond_matched", changes, change, matched, confidence),
+                "change_draws_low": over_draws.low,
+                "change_draws_high": over_draws.high,
+                "beyond_matched_draws_low": matched_draws.low,
+                "beyond_matched_draws_high": matched_draws.high,
+                **{field: _mean([getattr(variants[number], field) for number in numbers]) for field in _DOSE},
             }
         )
     return rows
+
+
+def _beyond(
+    column: str,
+    changes: Float[np.ndarray, "replicates groups"],
+    change: Float[np.ndarray, " replicates"],
+    control: int | None,
+    confidence: float,
+) -> dict[str, float | None]:
+    """A change less a control's, with its interval; the first replicate is the estimate. Null without a control."""
+    if control is None:
+        return {column: None, f"{column}_low": None, f"{column}_high": None}
+    beyond = change - changes[:, control]
+    interval = percentile_interval(beyond[1:], confidence)
+    return {column: beyond[0], f"{column}_low": interval.low, f"{column}_high": interval.high}
+
+
+def _over_draws(values: Float[np.ndarray, " draws"], masks: Sequence[int | None], confidence: float) -> Interval:
+    """Student's interval over draws; none where they are all the same features."""
+    if len(set(masks)) < 2:
+        return UNDEFINED
+    return student_interval(float(values.mean()), float(values.std(ddof=1)), len(values), confidence)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None
 
 
 def _scores(translated: Sequence[Translated]) -> dict[str, TranslationScore]:

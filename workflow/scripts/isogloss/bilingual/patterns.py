@@ -50,6 +50,7 @@ class Strong(NamedTuple):
     feature: Int[Tensor, " entries"]
     value: Float[Tensor, " entries"]
     finite: Bool[Tensor, " tokens"]  # False where the vector or an activation is not
+    firings: Int[Tensor, "features languages"]  # tokens of each language on which each feature is active at all
 
 
 def strong_activations(
@@ -57,28 +58,41 @@ def strong_activations(
     vectors: Float[Tensor, "tokens d_model"],
     maximum: Float[Tensor, " features"],
     part: float,
+    language: Int[Tensor, " tokens"],
+    languages: int,
 ) -> Strong:
     """The activations above `part` x `maximum` (strictly, in float32), which is first raised in place to theirs.
 
     A TopK encoder's are the k of `torch.topk` that are positive; it sees the whole width in chunks of tokens.
+    `language` numbers that of each vector, out of `languages`.
     """
-    parts: list[Strong] = []
-    step = max(1, _LARGEST // len(encoder.b_enc))
+    parts: list[tuple[Tensor, ...]] = []
+    width = len(encoder.b_enc)
+    firings = torch.zeros(width * languages, dtype=torch.int64, device=vectors.device)
+    step = max(1, _LARGEST // width)
     for start in range(0, len(vectors), step):
         chunk = vectors[start : start + step]
+        of_chunk = language[start : start + step]
         if encoder.k is not None:
             values, features = pre_activations(encoder, chunk).topk(encoder.k, dim=-1, sorted=False)
             finite = values.isfinite().all(dim=-1)
             maximum.scatter_reduce_(0, features.flatten(), values.flatten(), "amax")
-            rows, ranks = ((values > 0) & (values > part * maximum[features])).nonzero(as_tuple=True)
-            parts.append(Strong(rows + start, features[rows, ranks], values[rows, ranks], finite))
+            active = values > 0
+            keys = (features * languages + of_chunk[:, None])[active]
+            firings += torch.bincount(keys, minlength=len(firings))
+            rows, ranks = (active & (values > part * maximum[features])).nonzero(as_tuple=True)
+            parts.append((rows + start, features[rows, ranks], values[rows, ranks], finite))
         else:
             dense = activations(encoder, chunk)
             finite = chunk.isfinite().all(dim=-1) & dense.amax(dim=-1).isfinite()
             torch.maximum(maximum, dense.amax(dim=0), out=maximum)
-            rows, features = ((dense > 0) & (dense > part * maximum)).nonzero(as_tuple=True)
-            parts.append(Strong(rows + start, features, dense[rows, features], finite))
-    return Strong(*(torch.cat(column) for column in zip(*parts, strict=True)))
+            active = dense > 0
+            for number in range(languages):
+                firings[number::languages] += active[of_chunk == number].sum(dim=0)
+            rows, features = (active & (dense > part * maximum)).nonzero(as_tuple=True)
+            parts.append((rows + start, features, dense[rows, features], finite))
+    columns = [torch.cat(column) for column in zip(*parts, strict=True)]
+    return Strong(*columns, firings=firings.reshape(width, languages))
 
 
 class Patterns:
@@ -88,8 +102,11 @@ class Patterns:
     part of the final one, which `chunks` selects.
     """
 
-    def __init__(self, features: int, part: float, *, stack: ExitStack, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, features: int, languages: int, part: float, *, stack: ExitStack, folder: Path, device: torch.device
+    ) -> None:
         self.part = part
+        self.firings = np.zeros((features, languages), dtype=np.int64)  # however weak, on tokens of each language
         self.running = torch.zeros(features, device=device)  # maximum of each feature so far
         self.written = np.zeros(features, dtype=np.int64)  # entries of each feature, an upper bound of those counted
         self._file = SpillFile(ENTRY, stack=stack, folder=folder)
@@ -125,6 +142,7 @@ def collect_patterns(
     encoders: Mapping[int, Encoder],
     documents: Iterator[Documents],
     *,
+    languages: int,
     part: float,
     token_budget: int,
     stack: ExitStack,
@@ -139,7 +157,7 @@ def collect_patterns(
     """
     device = next(model.parameters()).device
     patterns = {
-        layer: Patterns(len(encoder.b_enc), part, stack=stack, folder=folder, device=device)
+        layer: Patterns(len(encoder.b_enc), languages, part, stack=stack, folder=folder, device=device)
         for layer, encoder in encoders.items()
     }
     with tqdm(unit="token", desc="patterns", mininterval=1) as bar:
@@ -152,33 +170,49 @@ def collect_patterns(
                 document = np.array(batch.rows)[rows]
                 token = batch.input_ids.numpy()[rows, positions]
                 content = batch.content.to(device)
-                of_layer: dict[int, np.ndarray] = {}
+                language = torch.from_numpy(group.languages[document]).to(device)
+                of_layer: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
                 def visit(layer: int, residual: Tensor) -> None:
-                    strong = strong_activations(encoders[layer], residual[content], patterns[layer].running, part)
+                    strong = strong_activations(
+                        encoders[layer], residual[content], patterns[layer].running, part, language, languages
+                    )
                     if not bool(strong.finite.all()):
                         name = group.names[document[int((~strong.finite).nonzero()[0])]]
                         raise IsoglossError(
                             f"layer {layer}, document {name}: the activation is not finite; try compute.dtype float32"
                         )
-                    row = strong.row.cpu().numpy()
-                    entries = np.empty(len(row), ENTRY)
-                    entries["feature"] = strong.feature.cpu().numpy()
-                    entries["token"] = token[row]
-                    entries["language"] = group.languages[document[row]]
-                    entries["document"] = document[row] + group.first
-                    entries["position"] = positions[row]
-                    entries["value"] = strong.value.cpu().numpy()
-                    of_layer[layer] = entries
+                    entries = _entries(strong, token, group, document, positions)
+                    of_layer[layer] = entries, strong.firings.cpu().numpy()
 
                 visit_residuals(model, batch, list(encoders), visit)
                 # Only now: a batch that ran out of memory half way comes again in pieces.
-                for layer, entries in of_layer.items():
+                for layer, (entries, firings) in of_layer.items():
                     patterns[layer].write(entries)
+                    patterns[layer].firings += firings
                 bar.update(len(rows))
 
             token_budget = each_batch(group.ids, work, token_budget=token_budget)
     return patterns
+
+
+def _entries(
+    strong: Strong,
+    token: Int[np.ndarray, " tokens"],
+    group: Documents,
+    document: Int[np.ndarray, " tokens"],
+    position: Int[np.ndarray, " tokens"],
+) -> np.ndarray:
+    """What is written of a batch's strong activations."""
+    row = strong.row.cpu().numpy()
+    entries = np.empty(len(row), ENTRY)
+    entries["feature"] = strong.feature.cpu().numpy()
+    entries["token"] = token[row]
+    entries["language"] = group.languages[document[row]]
+    entries["document"] = document[row] + group.first
+    entries["position"] = position[row]
+    entries["value"] = strong.value.cpu().numpy()
+    return entries
 
 
 def read_documents(path: str, languages: Sequence[str]) -> Iterator[Documents]:

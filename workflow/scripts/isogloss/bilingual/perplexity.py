@@ -30,13 +30,14 @@ def document_losses(
     masks: Sequence[Bool[Tensor, " features"]],
     alphas: Sequence[float],
     token_budget: int,
+    scales: Sequence[float] | None = None,
 ) -> Losses:
     """Losses of `ids` (token ids, BOS first) under the unfinished model, plain and with each injection of eq. 7.
 
     The mean is over all tokens but BOS, which is what transformers' own loss is of the document alone. An injection
-    is a mask m at a strength α. The fully trained model runs once a batch, as do the encoder and the layers of the
-    unfinished one up to the injection; every injection costs its decoder rows and the layers above. One document's
-    number is held for each injection, besides a batch.
+    is a mask m at a strength α, times the mask's of `scales`. The fully trained model runs once a batch, as do the
+    encoder and the layers of the unfinished one up to the injection; every injection costs its decoder rows and the
+    layers above. One document's number is held for each injection, besides a batch.
     """
     model, full, layer, dictionary, decoding = models
     plain = torch.full((len(ids),), torch.nan, dtype=torch.float64)
@@ -53,7 +54,8 @@ def document_losses(
         for number, mask in enumerate(masks):
             decoded = decode_masked(dictionary, codes, mask, decoding)
             for strength, alpha in enumerate(alphas):
-                changed = with_hidden(output, add_scaled(residual, content, decoded, alpha))
+                scaled = alpha if scales is None else alpha * scales[number]
+                changed = with_hidden(output, add_scaled(residual, content, decoded, scaled))
                 injected[number, strength, batch.rows] = losses_after(model, batch, layer, changed)
         progress.update(len(batch.rows))
 

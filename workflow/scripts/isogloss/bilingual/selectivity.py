@@ -1,33 +1,20 @@
-"""Which language a feature answers to (paper C, sec. 3.3), and stage `selectivity`: shares and means by class."""
+"""Stage `selectivity`: shares and means of the classes of features (paper C, secs. 4.1 and 4.2)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from isogloss.bilingual.class_controls import OF_SEVERAL, SHARES, Controls
+from isogloss.bilingual.classes import ALL, FEW, MIXED, SILENT
 from isogloss.config.measures import Statistics
 
-MIXED, SILENT, ALL = "mixed", "silent", "all"
+MINIMA = (1, 2, 5, 10, 20, 50)
+"""Counted activations that a feature must have to be in a row of the table `selectivity_by_minimum`."""
 
 _MEANS = ("monosemanticity", "monosemanticity_other_reading", "span_length")
-
-
-def language_shares(
-    by_language: Int[np.ndarray, "features languages"],
-) -> Float[np.ndarray, "features languages"]:
-    """Share of each language's documents in what was counted of a feature; NaN where nothing was."""
-    total = by_language.sum(axis=1, keepdims=True)
-    return np.divide(by_language, total, out=np.full(by_language.shape, np.nan), where=total > 0)
-
-
-def classify(shares: Float[np.ndarray, "features languages"], languages: Sequence[str], threshold: float) -> list[str]:
-    """The language whose share is above `threshold` (strictly), else "mixed"; "silent" where there are no shares."""
-    names = np.array([*languages, MIXED, SILENT])
-    largest = np.nan_to_num(shares).argmax(axis=1)
-    selective = shares[np.arange(len(shares)), largest] > threshold
-    number = np.where(selective, largest, len(languages))
-    return names[np.where(np.isnan(shares[:, 0]), len(languages) + 1, number)].tolist()
+_NOTED = ("similarity_calibrated", "random_pairs_above_similarity")
 
 
 def aggregate(
@@ -37,9 +24,11 @@ def aggregate(
     quality: Sequence[str],
     features_table: str,
     selectivity: str,
+    selectivity_by_minimum: str,
     examples_table: str,
     sae_training: str,
     languages: Sequence[str],
+    minimum_activations: int,
     statistics: Statistics,
     seed: int,
     metadata: Mapping[str, Any],
@@ -50,33 +39,62 @@ def aggregate(
     Class "all" is all that are not silent, "silent" has `n_features` alone. Intervals bootstrap
     features: of all for the shares, within the class for its means, which have none where it has a
     single feature. The tables are read and written a layer or a row group at a time.
+
+    Beside these: `class_counted` of a feature is "few" below `minimum_activations`, and `share_counted` a class' share
+    of the features that have as many; the second table has it for every minimum of `MINIMA`. `share_firings` is the
+    share of a class by all firings, `agreement` the part of the class by counted activations that is of it by all
+    firings, too: intervals of both are Wilson's. The concept metrics' null and excess are means over the
+    `n_features_several` features of two tokens or more, as are `monosemanticity_several` and
+    `monosemanticity_calibrated`; their intervals bootstrap these features, and not the permutations, whose mean they
+    share. `similarity_calibrated` and `random_pairs_above_similarity` are those of the tables' metadata.
     """
     import polars as pl
+    import pyarrow as pa
 
-    from isogloss.tables import TableWriter, open_table, write_table
-    from isogloss.tables.bilingual import SELECTIVITY
+    from isogloss.tables import TableWriter, open_table, table_metadata, write_table
+    from isogloss.tables.bilingual import SELECTIVITY, SELECTIVITY_BY_MINIMUM
     from isogloss.tables.layers import iter_layers, layers_in
 
     rows: list[dict[str, Any]] = []
-    with TableWriter(features_table, open_table(features[0]).schema_arrow.remove_metadata(), metadata) as writer:
+    by_minimum: list[dict[str, Any]] = []
+    schema_written = (
+        open_table(features[0]).schema_arrow.remove_metadata().append(pa.field("class_counted", pa.string()))
+    )
+    with TableWriter(features_table, schema_written, metadata) as writer:
         for path in features:
+            noted = {name: table_metadata(path).get("similarity", {}).get(name) for name in _NOTED}
             for layer in layers_in(path):
                 frame = pl.concat(list(iter_layers([path], [layer])))
-                writer.write(frame)
+                few = (pl.col("class") != SILENT) & (pl.col("n_activations") < minimum_activations)
+                writer.write(frame.with_columns(class_counted=pl.when(few).then(pl.lit(FEW)).otherwise("class")))
                 for (step,), of_step in sorted(frame.group_by("step")):
-                    rows += _classes(
-                        of_step, languages, statistics.bootstrap, statistics.confidence, (seed, int(step), layer)
-                    )
-    bounds = [f"{name}{end}" for name in ("share", *_MEANS) for end in ("", "_low", "_high")]
+                    key = (seed, int(step), layer)
+                    classes = list(_classes(of_step, languages, statistics.bootstrap, statistics.confidence, key))
+                    controls = Controls(of_step, languages, minimum_activations, statistics, key)
+                    rows += [row | noted | controls.of_class(row["class"]) for row in classes]
+                    by_minimum += [
+                        {"step": int(step), "layer": layer, **row}
+                        for least in MINIMA
+                        for row in controls.by_minimum(least)
+                    ]
+    bounds, added = (
+        [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+        for names in (("share", *_MEANS), (*OF_SEVERAL.values(), *SHARES))
+    )
+    counts = dict.fromkeys(("n_features_several", "n_features_counted"), pl.Int32)
     schema = {
         "step": pl.Int64,
         "layer": pl.Int32,
         "class": pl.String,
         **dict.fromkeys(bounds, pl.Float64),
         "n_features": pl.Int32,
+        **dict.fromkeys((*added, *_NOTED), pl.Float64),
+        **counts,
     }
     table = pl.DataFrame(rows, schema=schema).sort("step", "layer", maintain_order=True)
     write_table(selectivity, table, metadata, SELECTIVITY)
+    minima = pl.DataFrame(by_minimum, infer_schema_length=None).sort("step", "layer", maintain_order=True)
+    write_table(selectivity_by_minimum, minima, metadata, SELECTIVITY_BY_MINIMUM)
     for paths, output in ((examples, examples_table), (quality, sae_training)):
         with TableWriter(output, open_table(paths[0]).schema_arrow.remove_metadata(), metadata) as writer:
             for path in paths:

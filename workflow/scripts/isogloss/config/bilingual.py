@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import SPEED_ONLY, Positive, Section, distinct, known_language
+from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
 
 Rate = Annotated[float, Field(gt=0)]
 
@@ -38,7 +38,7 @@ class Intervention(Section):
         default=None, description="layer to inject at, 0-based; absent: the middle one of those analysed"
     )
     classes: list[str] | None = Field(
-        default=None, description="languages, mixed or random (control); absent: all of them"
+        default=None, description="languages, mixed, random or matched (controls); absent: all of them"
     )
     alphas: list[Rate] = Field(default=[0.1], min_length=1, description="strengths of the injection")
     n_features: list[Positive] = Field(
@@ -78,7 +78,18 @@ class Bilingual(Section):
         default=0.7, description="a token is counted above this share of the feature's maximum"
     )
     similarity: Annotated[float, Field(ge=-1, le=1)] = Field(
-        default=0.1, description="tokens with a cosine of their input embeddings above this share a semantic cluster"
+        default=0.1,
+        description="tokens with a cosine of their input embeddings above this share a semantic cluster (the paper's)",
+    )
+    similarity_quantile: Fraction = Field(
+        default=0.99,
+        description="quantile of the cosines of random token pairs that is the similarity of the calibrated columns",
+    )
+    permutations: Positive = Field(
+        default=20, description="exchanges of the embedding's rows whose mean is the null of the concept metrics"
+    )
+    minimum_activations: Positive = Field(
+        default=10, description="counted activations below which a feature's class is called few, beside the paper's"
     )
     clustering: Literal["greedy", "components"] = Field(
         default="greedy",

@@ -292,7 +292,7 @@ def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
     if (intervention := settings.intervention) is not None and study.injects(planned.name):
         below = study.intervention_place(planned.name)[1] + 1
         tokens = len(study.bilingual_languages) * intervention.documents * (length - 1)
-        kinds = intervention.classes or (*study.bilingual_languages, "mixed", "random")
+        kinds = intervention.classes or (*study.bilingual_languages, "mixed", "random", "matched")
         variants = 1 + len(kinds) * len(intervention.alphas) * len(intervention.n_features) * intervention.repeats
         above = forward(decoder.layers - below, tokens) + flops.head(decoder, tokens)
         work = 2 * forward(below, tokens) + variants * above

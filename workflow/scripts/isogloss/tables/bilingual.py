@@ -16,6 +16,13 @@ FEATURES: Contract = {
     "monosemanticity": _F,
     "span_length": _F,
     "n_activations": _L,
+    "monosemanticity_excess": _F,
+    "monosemanticity_calibrated": _F,
+    "monosemanticity_calibrated_excess": _F,
+    "n_tokens_distinct": _L,
+    "n_firings": _L,
+    "class_firings": _S,
+    "class_counted": _S,
 }
 SELECTIVITY: Contract = {
     "step": _L,
@@ -25,6 +32,25 @@ SELECTIVITY: Contract = {
     "monosemanticity": _F,
     "span_length": _F,
     "n_features": _I,
+    "monosemanticity_calibrated_excess": _F,
+    "share_counted": _F,
+    "share_firings": _F,
+    "agreement": _F,
+    "n_features_several": _I,
+    "n_features_counted": _I,
+    "similarity_calibrated": _F,
+    "random_pairs_above_similarity": _F,
+}
+SELECTIVITY_BY_MINIMUM: Contract = {
+    "step": _L,
+    "layer": _I,
+    "class": _S,
+    "minimum": _I,
+    "share": _F,
+    "share_low": _F,
+    "share_high": _F,
+    "n_features": _I,
+    "n_features_counted": _I,
 }
 INTERVENTION: Contract = {
     "step": _L,
@@ -37,4 +63,7 @@ INTERVENTION: Contract = {
     "chrf": _F,
     "bleu": _F,
     "comet": _F,
+    "injected_norm": _F,
+    "mean_firings": _F,
+    "selective_share": _F,
 }

@@ -1,6 +1,6 @@
 """The contracts of a model's final tables, by name of the table."""
 
-from isogloss.tables.bilingual import FEATURES, INTERVENTION, SELECTIVITY
+from isogloss.tables.bilingual import FEATURES, INTERVENTION, SELECTIVITY, SELECTIVITY_BY_MINIMUM
 from isogloss.tables.causal import ABLATION, ABLATION_SUMMARY, LANGUAGE_FEATURES
 from isogloss.tables.contract import Contract
 from isogloss.tables.disparity import (
@@ -46,6 +46,7 @@ CONTRACTS: dict[str, Contract] = {
     "projection": PROJECTION,
     "features": FEATURES,
     "selectivity": SELECTIVITY,
+    "selectivity_by_minimum": SELECTIVITY_BY_MINIMUM,
     "intervention": INTERVENTION,
     "language_features": LANGUAGE_FEATURES,
     "ablation": ABLATION,
