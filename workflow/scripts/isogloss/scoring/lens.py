@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -124,7 +124,7 @@ def _tile(lens: Lens, hidden: Tensor) -> tuple[int, int]:
     return max(1, height * width // vocabulary), vocabulary
 
 
-def _plain(head: Any) -> bool:
+def _plain(head: Any) -> TypeGuard[nn.Linear]:
     return type(head) is nn.Linear
 
 
@@ -189,7 +189,8 @@ def _exact(
     lens: Lens, hidden: Float[Tensor, "tokens d_model"], rows: Int[Tensor, " pairs"], words: Int[Tensor, " pairs"]
 ) -> Float[Tensor, " pairs"]:
     """The logits of words one by one, in float32: for a CPU, which rounds those far from the largest."""
-    head, parts = lens.model.get_output_embeddings(), []
+    head: Any = lens.model.get_output_embeddings()
+    parts: list[Tensor] = []
     for row, word in zip(rows.split(_PAIRS), words.split(_PAIRS), strict=True):
         logits = (hidden[row].float() * head.weight[word].float()).sum(1)
         logits = logits if head.bias is None else logits + head.bias[word].float()
