@@ -87,7 +87,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "With one seed none can pass the planted-truth test (make planted has three)." in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
-    assert html.count("data:image/svg+xml;base64,") == 13
+    assert html.count("data:image/svg+xml;base64,") == 14
     assert (
         "Beyond tokens and script, 1 of 8 instruments predicts accuracy over 9 languages: centred cosine, partial r ="
         " 0.90 (95 % interval 0.50 to 0.98), p = 0.010 after correction over 8 tests, R² of languages left out from"
