@@ -180,14 +180,12 @@ def summarise(
                 "chrf": chrf,
                 "bleu": bleu,
                 "comet": None,
-                "n_used": variants[numbers[0]].n_used,
-                "repeats": len(numbers),
                 **_beyond("beyond_matched", changes, change, matched, confidence),
                 "change_draws_low": over_draws.low,
                 "change_draws_high": over_draws.high,
                 "beyond_matched_draws_low": matched_draws.low,
                 "beyond_matched_draws_high": matched_draws.high,
-                **{field: _mean([getattr(variants[number], field) for number in numbers]) for field in _DOSE},
+                **_of_draws([variants[number] for number in numbers]),
             }
         )
     return rows
@@ -223,6 +221,12 @@ def _over_draws(
     if len({variants[number].mask for number in groups[-1]}) < 2:
         return UNDEFINED
     return student_interval(float(values.mean()), float(values.std(ddof=1)), len(values), confidence)
+
+
+def _of_draws(variants: Sequence[Variant]) -> dict[str, Any]:
+    """What the draws of a class, α and N are, the dose on average."""
+    dose = {field: _mean([getattr(variant, field) for variant in variants]) for field in _DOSE}
+    return {"n_used": variants[0].n_used, "repeats": len(variants), **dose}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
