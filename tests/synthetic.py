@@ -517,6 +517,13 @@ def bilingual_tables(
                         "monosemanticity": m,
                         "monosemanticity_low": None if m is None else m - 0.02,
                         "monosemanticity_high": None if m is None else m + 0.02,
+                        **_bounded("monosemanticity_calibrated_excess", None if m is None else 0.2 * m),
+                        **_bounded("monosemanticity_excess", None if m is None else 0.5 * m - 0.1),
+                        **{f"monosemanticity_{name}": None if m is None else m for name in ("several", "null")},
+                        **_bounded("share_counted", None if share is None else share),
+                        **_bounded("share_firings", None if share is None else 0.9 * share),
+                        **_bounded("agreement", None if share is None else 0.5),
+                        "random_pairs_above_similarity": 0.62,
                         "span_length": span,
                         "span_length_low": None if span is None else span - 0.1,
                         "span_length_high": None if span is None else span + 0.1,
@@ -536,10 +543,18 @@ def bilingual_tables(
                     "learning_rate": 2e-3,
                 }
             )
+    minima = [
+        {key: row[key] for key in ("step", "layer", "class", "share", "share_low", "share_high", "n_features")}
+        | {"minimum": least, "n_features_counted": 470 // least}
+        for row in selectivity
+        if row["class"] != "silent"
+        for least in (1, 10)
+    ]
     rates = (5e-4, 1e-3, 2e-3, 5e-3)
     losses = (0.21, 0.16, 0.15, 0.19)
     tables = {
         "selectivity": pl.DataFrame(selectivity, infer_schema_length=None),
+        "selectivity_by_minimum": pl.DataFrame(minima, infer_schema_length=None),
         "sae_training": pl.DataFrame(training),
         "learning_rates": pl.DataFrame(
             [
@@ -560,6 +575,12 @@ def bilingual_tables(
     )
 
 
+def _bounded(name: str, value: float | None) -> dict[str, float | None]:
+    return {
+        f"{name}{end}": None if value is None else value + by for end, by in (("", 0), ("_low", -0.02), ("_high", 0.02))
+    }
+
+
 def _injections(
     languages: tuple[str, ...], steps: tuple[int, ...], alphas: tuple[float, ...], n_features: tuple[int, ...]
 ) -> dict[str, pl.DataFrame]:
@@ -575,8 +596,8 @@ def _injections(
         rows.append(nothing | {"repeat": 0, "lang": lang, "perplexity": before} | scores | {"n": 500})
         for alpha in alphas:
             for n in n_features:
-                for its in (*languages, "mixed", "random"):
-                    helped = {"mixed": -0.35, "random": 0.12}.get(its, -0.3 if its == lang else -0.08)
+                for its in (*languages, "mixed", "random", "matched"):
+                    helped = {"mixed": -0.35, "random": 0.12, "matched": 0.1}.get(its, -0.3 if its == lang else -0.08)
                     changed = helped * alpha / 0.1 * (n / n_features[0]) ** 0.3
                     what = {"step": step, "class": its, "alpha": alpha, "n_features": n}
                     interval = {"change": changed, "ci_low": changed - 0.06, "ci_high": changed + 0.06}
@@ -584,6 +605,12 @@ def _injections(
                     against = (None,) * 3 if its == "random" else (beyond, beyond - 0.07, beyond + 0.07)
                     names = ("beyond_random", "beyond_random_low", "beyond_random_high")
                     interval |= dict(zip(names, against, strict=True)) | {"n_used": min(n, 800)}
+                    interval |= _bounded("beyond_matched", changed - 0.1 if its == "mixed" else None)
+                    interval |= {
+                        f"beyond_matched_draws_{end}": interval[f"beyond_matched_{end}"] for end in ("low", "high")
+                    }
+                    interval |= {"injected_norm": 2.0 * alpha, "mean_firings": 300.0}
+                    interval |= {"selective_share": None if its in ("random", "matched") else 0.4}
                     better = {"chrf": score and score - 3 * changed, "bleu": score and score / 2, "comet": None}
                     summary.append(what | {"lang": lang, "perplexity": before + changed} | interval | better)
                     rows += [
@@ -594,6 +621,8 @@ def _injections(
                         for repeat in range(5)
                     ]
     changes = ["change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high"]
+    changes += [f"beyond_matched{end}" for end in ("", "_low", "_high", "_draws_low", "_draws_high")]
+    changes += ["injected_norm", "mean_firings", "selective_share"]
     floats = dict.fromkeys(["chrf", "bleu", "comet"], pl.Float64)
     return {
         "intervention": pl.DataFrame(rows, schema_overrides=floats, infer_schema_length=None),

@@ -110,6 +110,7 @@ def test_draws_with_labelled_axes(name):
             "training step (log scale)",
             "share of the features that are not silent (%)",
             "monosemanticity (0 to 1)",
+            "monosemanticity less its null",
         ],
         "selectivity_layers": ["share of mixed features (%)", "monosemanticity of all features (0 to 1)"],
         "span_length": ["training step (log scale)", "span length of all features (tokens)"],
@@ -562,7 +563,12 @@ def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
     assert lines["mixed"] == LOOKS["mixed"].colour
     assert lines["Spanish (es)"] == language_table()["es"].colour.lower()
     colours = {row[3] for row in errorbars(draw("intervention", **tables).axes[0])}
-    looks = [*(language_table()[code].colour for code in ("en", "es")), LOOKS["mixed"].colour, LOOKS["random"].colour]
+    looks = [
+        *(language_table()[code].colour for code in ("en", "es")),
+        LOOKS["mixed"].colour,
+        LOOKS["random"].colour,
+        LOOKS["matched"].colour,
+    ]
     assert colours == {paint.lower() for paint in looks}
     assert not {look.colour.lower() for look in LOOKS.values()} & {
         row.colour.lower() for row in language_table().values()
@@ -619,8 +625,14 @@ def test_search_and_intervention_are_shown_only_where_they_were_asked_for():
 def test_intervention_table_sets_the_languages_side_by_side():
     frame = bilingual_tables(("en", "hi", "ml"), 2, alphas=(0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
     page = render(frame, "intervention", source="t.parquet", study="s")
-    assert page.count("<tr") == 1 + 1 + 2 * 2 * 5
-    for cell in ("Malayalam (ml): perplexity", "chrF into Hindi (hi)", "none (as it is)", "random features (control)"):
+    assert page.count("<tr") == 1 + 1 + 2 * 2 * 6
+    for cell in (
+        "Malayalam (ml): perplexity",
+        "chrF into Hindi (hi)",
+        "none (as it is)",
+        "random features (control)",
+        "against matched",
+    ):
         assert cell in page
     assert "COMET" not in page
 

@@ -350,13 +350,18 @@ def course(shares: tuple[float, ...], half: float = 0.02) -> pl.DataFrame:
     """The table `selectivity` of one layer with these mixed shares by step; monosemanticity follows them."""
     rows = [
         {"step": 10**place, "layer": 3, "class": code}
-        | {f"{column}{end}": share + sign * half for column in ("share", "monosemanticity") for end, sign in ENDS}
+        | {f"{column}{end}": share + sign * half for column in COLUMNS for end, sign in ENDS}
+        | {"monosemanticity_null": 0.5, "monosemanticity_several": share, "random_pairs_above_similarity": 0.62}
         for place, share in enumerate(shares)
         for code in ("mixed", "all")
     ]
     return pl.DataFrame(rows)
 
 
+COLUMNS = (
+    *("share", "share_counted", "share_firings", "agreement"),
+    *("monosemanticity", "monosemanticity_excess", "monosemanticity_calibrated_excess"),
+)
 ENDS = (("", 0), ("_low", -1), ("_high", 1))
 
 
@@ -370,17 +375,31 @@ ENDS = (("", 0), ("_low", -1), ("_high", 1))
     ],
 )
 def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
-    mixed, mono = bilingual.selectivity({"selectivity": course(shares, half)}, CONTEXT)
+    mixed, mono, published, counted = bilingual.selectivity({"selectivity": course(shares, half)}, CONTEXT)
     assert verdict in mixed
     assert (
         f"in the middle layer (3, 0-based) {'is' if len(shares) == 1 else 'goes from'} {100 * shares[0]:.1f} %" in mixed
     )
-    assert mono.startswith("Monosemanticity of all features")
+    assert mono.startswith("Monosemanticity of all features, less what they have with the rows of the embedding")
+    assert "0.1, which 62.0 % of random pairs of tokens exceed" in published
+    assert published.endswith("more than chance.")
+    assert "with at least 10 counted activations, mixed are" in counted
+
+
+def test_what_is_below_its_null_is_called_so_and_what_is_undefined_has_its_reason():
+    frame = course((0.3,)).with_columns(pl.col("^monosemanticity_excess.*$") - 0.5)
+    published = bilingual.selectivity({"selectivity": frame}, CONTEXT)[2]
+    assert "a difference of −0.20 (95 % interval −0.22 to −0.18), less than chance." in published
+    nothing = frame.with_columns(pl.lit(None, pl.Float64).alias("monosemanticity_excess"))
+    nothing = nothing.with_columns(pl.lit(None, pl.Float64).alias("monosemanticity_calibrated_excess"))
+    _, mono, *rest = bilingual.selectivity({"selectivity": nothing}, CONTEXT)
+    assert mono.endswith("is not defined at any step: no feature has two tokens.")
+    assert len(rest) == 1
 
 
 def test_a_model_without_checkpoints_has_no_step():
     final = course((0.3,)).with_columns(step=pl.lit(0))
-    mixed, _ = bilingual.selectivity({"selectivity": final}, CONTEXT)
+    mixed, *_ = bilingual.selectivity({"selectivity": final}, CONTEXT)
     assert "is 30.0 % (95 % interval 28.0 to 32.0 %) in the finished model." in mixed
 
 
@@ -402,14 +421,15 @@ def test_injected_class_is_judged_by_its_interval_and_against_random_features(sh
     frame = bilingual_tables(("en", "es"), 2)["intervention_summary"].with_columns(
         pl.col(columns) + shift, pl.col(beyond) + shift * 1.45
     )
-    (sentence,) = bilingual.intervention({"intervention_summary": frame}, CONTEXT)
+    sentence, matched = bilingual.intervention({"intervention_summary": frame}, CONTEXT)
+    assert matched.endswith("over draws of features: mixed features help more.")
     assert verdict in sentence
     assert control in sentence.split("Against random features")[1]
 
 
 def test_classes_are_not_told_apart_where_intervals_overlap_and_settings_are_counted():
     frame = bilingual_tables(("en", "es"), 2, alphas=(0.05, 0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
-    first, counted = bilingual.intervention({"intervention_summary": frame}, CONTEXT)
+    first, _, counted = bilingual.intervention({"intervention_summary": frame}, CONTEXT)
     assert "(α = 0.1, N = 3,000)" in first
     assert ", told apart." in first
     assert "Of 6 settings of α and N, the perplexity is lower than with random features, by its interval" in counted

@@ -162,13 +162,9 @@ def summarise(
         interval = percentile_interval(change[1:], confidence)
         random = row_of.get((RANDOM, alpha, n)) if name != RANDOM else None
         matched = row_of.get((MATCHED, alpha, n)) if name == MIXED else None
-        of_draws = perplexities[numbers].mean(axis=1) - perplexities[0].mean()
-        over_draws = _over_draws(of_draws, [variants[number].mask for number in numbers], confidence)
-        matched_draws = UNDEFINED
-        if matched is not None:
-            partners = groups[MATCHED, alpha, n]
-            each = of_draws - (perplexities[partners].mean(axis=1) - perplexities[0].mean())
-            matched_draws = _over_draws(each, [variants[number].mask for number in partners], confidence)
+        of_draws = [numbers] if matched is None else [numbers, groups[MATCHED, alpha, n]]
+        over_draws = _over_draws(perplexities, of_draws[:1], variants, confidence)
+        matched_draws = UNDEFINED if matched is None else _over_draws(perplexities, of_draws, variants, confidence)
         of_repeats = [scores[number][lang] for number in numbers if lang in scores[number]]
         chrf, bleu = np.mean(of_repeats, axis=0).tolist() if of_repeats else (None, None)
         rows.append(
@@ -184,14 +180,12 @@ def summarise(
                 "chrf": chrf,
                 "bleu": bleu,
                 "comet": None,
-                "n_used": variants[numbers[0]].n_used,
-                "repeats": len(numbers),
                 **_beyond("beyond_matched", changes, change, matched, confidence),
                 "change_draws_low": over_draws.low,
                 "change_draws_high": over_draws.high,
                 "beyond_matched_draws_low": matched_draws.low,
                 "beyond_matched_draws_high": matched_draws.high,
-                **{field: _mean([getattr(variants[number], field) for number in numbers]) for field in _DOSE},
+                **_of_draws([variants[number] for number in numbers]),
             }
         )
     return rows
@@ -212,11 +206,27 @@ def _beyond(
     return {column: beyond[0], f"{column}_low": interval.low, f"{column}_high": interval.high}
 
 
-def _over_draws(values: Float[np.ndarray, " draws"], masks: Sequence[int | None], confidence: float) -> Interval:
-    """Student's interval over draws; none where they are all the same features."""
-    if len(set(masks)) < 2:
+def _over_draws(
+    perplexities: Float[np.ndarray, "variants documents"],
+    groups: Sequence[Sequence[int]],
+    variants: Sequence[Variant],
+    confidence: float,
+) -> Interval:
+    """Student's interval over draws of a change, or of that of one group less another's, draw by draw.
+
+    None where all draws of the last group are the same features.
+    """
+    means = perplexities.mean(axis=1)
+    values = means[list(groups[0])] - (means[list(groups[1])] if len(groups) > 1 else means[0])
+    if len({variants[number].mask for number in groups[-1]}) < 2:
         return UNDEFINED
     return student_interval(float(values.mean()), float(values.std(ddof=1)), len(values), confidence)
+
+
+def _of_draws(variants: Sequence[Variant]) -> dict[str, Any]:
+    """What the draws of a class, α and N are, the dose on average."""
+    dose = {field: _mean([getattr(variant, field) for variant in variants]) for field in _DOSE}
+    return {"n_used": variants[0].n_used, "repeats": len(variants), **dose}
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -134,6 +134,7 @@ TABLES = _by_name(
     Entry("disparity:ALIGNMENT_RETENTION", "Retention by language pair", *_ALIGNMENT),
     Entry("disparity:ACCURACY_CHANGE", "Accuracy before and after", *_BENCHMARKED, ("accuracy",)),
     Entry("bilingual:SELECTIVITY", "Classes by layer, last step", *_BILINGUAL),
+    Entry("bilingual:SELECTIVITY_BY_MINIMUM", "Classes by counted activations", *_BILINGUAL),
     Entry("examples:EXAMPLES", "Example features in context", *_BILINGUAL),
     Entry(
         "bilingual:INTERVENTION", "Perplexity and translation after injection", *_INJECTED, ("intervention_summary",)

@@ -12,7 +12,7 @@ from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 
 from isogloss.config.base import middle
-from isogloss.report.figures.axes import LAYER_AXIS, percent_axis, shared_legend, step_axis
+from isogloss.report.figures.axes import LAYER_AXIS, percent_axis, shared_legend, step_axis, zero_line
 from isogloss.report.figures.marks import curve, estimates, spot, whiskers
 from isogloss.report.figures.style import DASHED, INK, PALETTE, SHAPES, canvas, class_look, depth_colours
 from isogloss.report.shared.classes import class_order, class_title
@@ -23,21 +23,26 @@ FEW_LAYERS = 6
 
 
 def selectivity(tables: Tables, context: Context) -> Figure:
-    """Share of each class and its monosemanticity over training at the middle layer (Fig. 3)."""
+    """Share of each class, its monosemanticity, and that beyond its null over training at the middle layer (Fig. 3)."""
     layer = middle(tables["selectivity"]["layer"])
     rows = tables["selectivity"].filter(layer=layer).sort("step")
-    figure, axes = canvas(1, 2, height=4.2)
-    shares, senses = axes[0]
+    figure, axes = canvas(1, 3, height=4.2)
+    shares, senses, beyond = axes[0]
     for code in class_order(set(rows["class"]) - {"silent"}, context.bilingual_languages):
         members = rows.filter(pl.col("class") == code)
         if code != "all":
             _over_steps(shares, members, "share", 100, code, context)
         _over_steps(senses, members, "monosemanticity", 1, code, context)
+        _over_steps(beyond, members, "monosemanticity_calibrated_excess", 1, code, context)
     shares.set_title(f"decoder layer {layer} (0-based)")
     shares.set_ylabel("share of the features that are not silent (%)")
     shares.set_ylim(bottom=0)
     percent_axis(shares)
     senses.set_ylabel("monosemanticity (0 to 1)")
+    senses.set_title("as published")
+    beyond.set_ylabel("monosemanticity less its null")
+    beyond.set_title("beyond chance")
+    zero_line(beyond)
     for panel in axes[0]:
         step_axis(panel, rows["step"])
     shared_legend(figure, [senses, shares], columns=5)

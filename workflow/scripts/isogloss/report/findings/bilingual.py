@@ -9,29 +9,68 @@ from isogloss.config.base import middle
 from isogloss.report.findings.sentences import estimate_in, sign_in
 from isogloss.report.shared.classes import class_order, class_phrase
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import listed
+from isogloss.report.shared.wording import listed, number
 
 
 def selectivity(tables: Tables, context: Context) -> list[str]:
-    """How the mixed share and monosemanticity change from the first to the last step at the middle layer."""
+    """How the mixed share and monosemanticity beyond its null change over the steps at the middle layer.
+
+    The last step's published monosemanticity stands beside its null, its mixed share beside those by other counts.
+    """
     frame = tables["selectivity"]
     layer = middle(frame["layer"])
     rows = frame.filter(layer=layer).sort("step")
-    return [
+    courses = [
         f"{what} in the middle layer ({layer}, 0-based)"
-        f"{_course(rows.filter(pl.col('class') == code), column, factor, context.confidence, unit)}"
-        for what, code, column, factor, unit in (
-            ("The share of mixed features", "mixed", "share", 100, "%"),
-            ("Monosemanticity of all features", "all", "monosemanticity", 1, ""),
+        f"{_course(rows.filter(pl.col('class') == code), column, factor, context.confidence, unit, why)}"
+        for what, code, column, factor, unit, why in (
+            ("The share of mixed features", "mixed", "share", 100, "%", "every feature is silent"),
+            (
+                "Monosemanticity of all features, less what they have with the rows of the embedding exchanged,",
+                *("all", "monosemanticity_calibrated_excess", 1, "", "no feature has two tokens"),
+            ),
         )
+    ]
+    last = rows.filter(step=rows["step"].max())
+    every, mixed = (last.filter(pl.col("class") == code).row(0, named=True) for code in ("all", "mixed"))
+    return [*courses, *_published(every, context), *_other_counts(every, mixed, context)]
+
+
+def _published(row: Mapping[str, Any], context: Context) -> list[str]:
+    """Monosemanticity at the paper's similarity beside its null."""
+    if row["monosemanticity_excess"] is None or row["random_pairs_above_similarity"] is None:
+        return []
+    verdict = {1: "more than chance", -1: "less than chance", 0: "not told apart from chance"}
+    excess = estimate_in(row, "monosemanticity_excess", context.confidence, "")
+    return [
+        f"At the paper's similarity, {context.settings['bilingual']['similarity']:g}, which"
+        f" {number(100 * row['random_pairs_above_similarity'], 1)} % of random pairs of tokens exceed, features of two"
+        f" tokens or more have {number(row['monosemanticity_several'], 2)}, and"
+        f" {number(row['monosemanticity_null'], 2)} with the rows exchanged: a difference of {excess},"
+        f" {verdict[sign_in(row, 'monosemanticity_excess')]}."
     ]
 
 
-def _course(rows: pl.DataFrame, column: str, factor: float, confidence: float, unit: str) -> str:
-    """From the first to the last step, whether their intervals overlap, and the extreme between."""
+def _other_counts(every: Mapping[str, Any], mixed: Mapping[str, Any], context: Context) -> list[str]:
+    """The mixed share of features that are counted often enough, and by all firings."""
+    if mixed["share_firings"] is None:
+        return []
+    counted, firings = (
+        estimate_in(mixed, column, context.confidence, "%", factor=100) for column in ("share_counted", "share_firings")
+    )
+    agree = estimate_in(every, "agreement", context.confidence, "%", factor=100)
+    return [
+        f"Of the features with at least {context.settings['bilingual']['minimum_activations']} counted activations,"
+        f" mixed are {counted}; by all firings of a feature, not its strongest alone, {firings}. Both ways agree on"
+        f" {agree} of the features."
+    ]
+
+
+def _course(rows: pl.DataFrame, column: str, factor: float, confidence: float, unit: str, why: str) -> str:
+    """From the first to the last step, whether their intervals overlap, the extreme between; or `why` there is none."""
     defined = rows.drop_nulls(column).to_dicts()
     if not defined:
-        return " is not defined at any step: every feature is silent."
+        return f" is not defined at any step: {why}."
 
     def at_step(row: Mapping[str, Any]) -> str:
         return f"{estimate_in(row, column, confidence, unit, factor=factor)} at step {row['step']:,}"
@@ -67,7 +106,7 @@ def intervention(tables: Tables, context: Context) -> list[str]:
     Of the middle strength and number of features; then, in how many settings each class beats them.
     """
     frame = tables["intervention_summary"]
-    rows = frame.filter(~pl.col("class").is_in(["none", "random"]), lang="all").drop_nulls("change")
+    rows = frame.filter(~pl.col("class").is_in(["none", "random", "matched"]), lang="all").drop_nulls("change")
     if not rows.height:
         return ["No change of perplexity was measured."]
     alphas, counts = (sorted(set(rows[column])) for column in ("alpha", "n_features"))
@@ -86,7 +125,12 @@ def intervention(tables: Tables, context: Context) -> list[str]:
         change = (
             f"{where}, none lowers the perplexity of all documents by its interval; the lowest change is {changes[0]}."
         )
-    return [f"{change}{_against_random(first, context.confidence)}", *_settings(rows, len(alphas) * len(counts))]
+    against = _against_matched(rows.filter(pl.col("class") == "mixed", alpha=alpha, n_features=n), context.confidence)
+    return [
+        f"{change}{_against_random(first, context.confidence)}",
+        *against,
+        *_settings(rows, len(alphas) * len(counts)),
+    ]
 
 
 def _against_random(row: Mapping[str, Any], confidence: float) -> str:
@@ -98,6 +142,22 @@ def _against_random(row: Mapping[str, Any], confidence: float) -> str:
         0: "no difference from as many random features is shown",
     }[sign_in(row, "beyond_random")]
     return f" Against random features: {estimate_in(row, 'beyond_random', confidence, '')}, {verdict}."
+
+
+def _against_matched(mixed: pl.DataFrame, confidence: float) -> list[str]:
+    """Mixed features at the dose of their control, by both intervals: over documents, and over draws of features."""
+    if mixed.is_empty() or (row := mixed.row(0, named=True))["beyond_matched"] is None:
+        return []
+    signs = {sign_in(row, "beyond_matched"), sign_in(row, "beyond_matched_draws")}
+    verdict = {1: "mixed features help less", -1: "mixed features help more"}.get(
+        signs.pop() if len(signs) == 1 else 0, "no difference is shown"
+    )
+    draws = estimate_in(row, "beyond_matched", confidence, "", interval="beyond_matched_draws")
+    return [
+        "At the same dose, features that fire as often and vectors as long, the perplexity with mixed features less"
+        f" that with others is {estimate_in(row, 'beyond_matched', confidence, '')} over documents and {draws}"
+        f" over draws of features: {verdict}."
+    ]
 
 
 def _settings(rows: pl.DataFrame, settings: int) -> list[str]:

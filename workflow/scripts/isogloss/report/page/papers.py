@@ -83,7 +83,8 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
     if asks(settings, PAPER_C):
         items.append(
             "Classes and monosemanticity depend on the thresholds and the clustering of the section bilingual of the"
-            " configuration."
+            " configuration. A class rests on the strongest activations of a feature, in many on one or a few tokens,"
+            " and says little of where else it fires."
         )
     if _has(settings, "checkpoints"):
         items.append(

@@ -1,7 +1,7 @@
 """The classes of features of paper C: names, order and colours, the same in figures, tables and sentences.
 
-A class is a language's code, "mixed" (of no language alone) or "silent" (never counted). Two words stand beside
-them in the tables: "all" (every feature that is not silent) and "random" (the intervention's control).
+A class is a language's code, "mixed" (of no language alone) or "silent" (never counted). Three words stand beside
+them in the tables: "all" (every feature that is not silent), "random" and "matched" (the intervention's controls)
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,16 @@ class ClassLook(NamedTuple):
 LOOKS = {
     "mixed": ClassLook("#6600cc", "d"),
     "random": ClassLook("#8a8a8a", "s", filled=False),
+    "matched": ClassLook("#8a8a8a", "D", filled=False),
     "all": ClassLook("#6b6b6b", ""),
 }
-_TITLES = {"mixed": "mixed", "random": "random features (control)", "all": "all features", "silent": "silent"}
+_TITLES = {
+    "mixed": "mixed",
+    "random": "random features (control)",
+    "matched": "matched random features (control)",
+    "all": "all features",
+    "silent": "silent",
+}
 
 
 def class_title(code: str) -> str:
@@ -46,6 +53,6 @@ def language_order(codes: Iterable[str], first: Sequence[str] = ()) -> list[str]
 
 
 def class_order(codes: Iterable[str], first: Sequence[str] = ()) -> list[str]:
-    """The classes among `codes`: languages as `language_order`, then mixed, random, all and silent."""
+    """The classes among `codes`: languages as `language_order`, then mixed, random, matched, all and silent."""
     present = set(codes)
     return language_order(present, first) + [code for code in _TITLES if code in present]

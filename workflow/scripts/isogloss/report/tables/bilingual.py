@@ -28,7 +28,16 @@ _SETTING = (
     Column("class", "class injected", lambda code: "none (as it is)" if code == "none" else class_title(code), False),
     whole("step", "into step"),
 )
-_MEASURES = ("perplexity", "change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high")
+_DOSE = (
+    ("injected_norm", "norm of what is added", decimals(2)),
+    ("mean_firings", "tokens a feature fires on", decimals(0)),
+    ("selective_share", "of the class by all firings (%)", SHARE),
+)
+_MEASURES = (
+    *("perplexity", "change", "ci_low", "ci_high", "beyond_random", "beyond_random_low", "beyond_random_high"),
+    *("beyond_matched", "beyond_matched_low", "beyond_matched_high"),
+    *("beyond_matched_draws_low", "beyond_matched_draws_high", *(name for name, _, _ in _DOSE)),
+)
 
 
 def _rank(classes: pl.Series) -> pl.Expr:
@@ -55,6 +64,10 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
             Column(f"{lang} change", f"{title}: change", decimals(2), low=f"{lang} ci_low", high=f"{lang} ci_high"),
         ]
     columns.append(bounded("all beyond_random", "all documents: against random", decimals(2)))
+    columns.append(bounded("all beyond_matched", "all documents: against matched", decimals(2)))
+    draws = ("all beyond_matched_draws_low", "all beyond_matched_draws_high")
+    columns.append(Column("all beyond_matched", "… over draws", decimals(2), low=draws[0], high=draws[1]))
+    columns += [Column(f"all {name}", header, show) for name, header, show in _DOSE]
     for score, header in SCORES.items():
         scored = frame.drop_nulls(score) if score in frame.columns else frame.clear()
         for lang in (lang for lang in langs if lang in set(scored["lang"])):
@@ -67,15 +80,27 @@ def _side_by_side(frame: pl.DataFrame) -> tuple[pl.DataFrame, tuple[Column, ...]
 SELECTIVITY = sheet(
     LAYER, Column("class", "class", class_title, numeric=False),
     bounded("share", "share of the features that are not silent (%)", SHARE),
+    bounded("share_counted", "share of those counted often enough (%)", SHARE),
+    bounded("share_firings", "share by all firings (%)", SHARE),
+    bounded("agreement", "same class both ways (%)", SHARE),
     bounded("monosemanticity", "monosemanticity (0 to 1)", FINE),
+    bounded("monosemanticity_excess", "less its null, of several tokens", FINE),
+    bounded("monosemanticity_calibrated_excess", "less its null, calibrated similarity", FINE),
     bounded("span_length", "span length (tokens)", decimals(2)), N_FEATURES, _STEP,
     rows=_last_step,
+)  # fmt: skip
+
+SELECTIVITY_BY_MINIMUM = sheet(
+    LAYER, Column("class", "class", class_title, numeric=False), whole("minimum", "counted activations, at least"),
+    bounded("share", "share (%)", SHARE), N_FEATURES, whole("n_features_counted", "of features"), _STEP,
+    rows=lambda frame: _last_step(frame.filter(pl.col("class") != "all")),
 )  # fmt: skip
 
 INTERVENTION = Sheet(
     arrange=_side_by_side,
     note="Perplexity of the unfinished model with features of a class injected; change: against the same"
-    " model as it is, below zero is better; against random: change less that with as many random features.",
+    " model as it is, below zero is better; against random: change less that with as many random features; against"
+    " matched: less that with features that fire as often, scaled to add vectors as long.",
 )
 
 SAE_TRAINING = sheet(
