@@ -1,3 +1,4 @@
+from collections import Counter
 from contextlib import ExitStack
 
 import numpy as np
