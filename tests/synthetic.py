@@ -1,6 +1,6 @@
 """Synthetic result tables with a planted disparity: the contract's columns and the documented extras."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from isogloss.joined.planted_truth import measure_planted_truth
 from isogloss.languages import in_order
 from isogloss.report.wanted import between_figures, compares
 from isogloss.tables import read_table, write_table
+from isogloss.tables.bilingual import SAE_SEEDS
+from isogloss.tables.contract import rows_of
 from synthetic_joined import joined_tables, models_tables
 from synthetic_latent import latent_tables
 
@@ -72,7 +74,11 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
                 },
             },
             "alignment": {"runs": runs},
-            "bilingual": {"languages": list(languages[:2]), "learning_rates": [5e-4, 1e-3, 2e-3, 5e-3]},
+            "bilingual": {
+                "languages": list(languages[:2]),
+                "learning_rates": [5e-4, 1e-3, 2e-3, 5e-3],
+                "sae_seeds": [1, 2],
+            },
             **more,
         }
     ).resolved()
@@ -556,6 +562,7 @@ def bilingual_tables(
         "selectivity": pl.DataFrame(selectivity, infer_schema_length=None),
         "selectivity_by_minimum": pl.DataFrame(minima, infer_schema_length=None),
         "sae_training": pl.DataFrame(training),
+        "sae_seeds": rows_of([*_seeds(steps[-1], (layers - 1) // 2)], SAE_SEEDS),
         "learning_rates": pl.DataFrame(
             [
                 {
@@ -573,6 +580,23 @@ def bilingual_tables(
     return (
         tables | _injections(languages, steps, alphas, n_features) | {"examples": _examples(languages, layers, steps)}
     )
+
+
+def _seeds(step: int, layer: int) -> Iterator[dict[str, Any]]:
+    where = {"layer": layer, "step": step, "n_features": 512}
+    for seed in range(3):
+        yield (
+            where
+            | {"seed_a": seed, "n_alive": 470 - seed}
+            | {
+                name: value
+                for column, share in (("", 0.4), ("_counted", 0.3), ("_firings", 0.5))
+                for name, value in _bounded(f"mixed_share{column}", share + 0.05 * seed).items()
+            }
+        )
+    for pair in ((0, 1), (0, 2), (1, 2)):
+        seeds = dict(zip(("seed_a", "seed_b"), pair, strict=True))
+        yield where | seeds | _bounded("stability", 0.1 * sum(pair)) | {"nearest_cosine": 0.6}
 
 
 def _bounded(name: str, value: float | None) -> dict[str, float | None]:

@@ -31,7 +31,7 @@ def test_the_snakefile_stays_thin_and_common_imports_nothing_heavy():
 def test_the_slurm_profile_sizes_every_rule_on_a_gpu_and_no_rule_has_retries_or_groups():
     profile = yaml.safe_load((REPOSITORY / "slurm" / "profile.yaml").read_text(encoding="utf-8"))
     rules = "".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "workflow" / "rules").glob("*.smk"))
-    blocks = re.split(r"^ *rule (\w+):", rules, flags=re.MULTILINE)
+    blocks = re.split(r"^ *(?:use rule \w+ as|rule) (\w+)(?: with)?:", rules, flags=re.MULTILINE)
     bodies = dict(zip(blocks[1::2], blocks[2::2], strict=True))
     assert profile["set-resources"].keys() | profile["set-threads"].keys() <= bodies.keys()
     on_gpu = {name for name, body in bodies.items() if re.search(r'^ +gpu=(?!"local")', body, flags=re.MULTILINE)}

@@ -185,6 +185,18 @@ def embeddings_checkpoint(wildcards):
     return model, checkpoints(model)[-1]
 
 
+DESCRIBED = STUDY.bilingual.only(
+    "threshold",
+    "pattern_threshold",
+    "similarity",
+    "similarity_quantile",
+    "permutations",
+    "clustering",
+    "single_token",
+    "examples_per_class",
+)
+
+
 rule describe_features:
     input:
         checkpoint=checkpoint_folder,
@@ -204,16 +216,7 @@ rule describe_features:
         gpu=1,
     params:
         **sections(
-            settings=STUDY.bilingual.only(
-                "threshold",
-                "pattern_threshold",
-                "similarity",
-                "similarity_quantile",
-                "permutations",
-                "clustering",
-                "single_token",
-                "examples_per_class",
-            ),
+            settings=DESCRIBED,
             compute=STUDY.compute,
         ),
         code=code("describe_features"),
@@ -271,10 +274,15 @@ rule selectivity:
         "../scripts/selectivity.py"
 
 
+def finished_block(model, layer, name):
+    """The SAEs of the finished model's block that has a layer, or a table about them."""
+    block = block_of(layer, bilingual_blocks(model))
+    return f"results/{model}/bilingual/{checkpoints(model)[-1]}/{block}/{name}"
+
+
 def injected(wildcards, name):
     """The SAE whose features are injected, or a table about it."""
-    block = block_of(STUDY.intervention_place(wildcards.model)[1], bilingual_blocks(wildcards.model))
-    return f"results/{wildcards.model}/bilingual/{checkpoints(wildcards.model)[-1]}/{block}/{name}"
+    return finished_block(wildcards.model, STUDY.intervention_place(wildcards.model)[1], name)
 
 
 def intervention_outputs():

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
+from isogloss.config.planted import Seed
 
 Rate = Annotated[float, Field(gt=0)]
 
@@ -110,6 +111,11 @@ class Bilingual(Section):
         default=[],
         description="rates to search over, at the last checkpoint and the middle layer; absent: the recipe's own rate",
     )
+    sae_seeds: list[Seed] = Field(
+        default=[],
+        description="seeds of further SAEs beside the study's own, at the last checkpoint and the middle layer: how"
+        " much the share of mixed features, and the features themselves, are the seed's",
+    )
     layers_per_job: Positive | Literal["all"] = Field(
         default="all",
         description="layers whose SAEs one job trains from one forward; their memory adds up",
@@ -134,4 +140,5 @@ class Bilingual(Section):
                 f"minimum_tokens {self.minimum_tokens} must be at most tokens_per_document {self.tokens_per_document}"
             )
         distinct([str(rate) for rate in self.learning_rates])
+        distinct([str(seed) for seed in self.sae_seeds])
         return self

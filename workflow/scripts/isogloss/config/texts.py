@@ -215,6 +215,10 @@ class StudyTexts(Section):
             yield f"bilingual.languages: {', '.join(lacking)} not in {key}; add, or leave the language out"
         if len(codes) < 2:
             yield "bilingual.languages: give two or more languages"
+        if self.bilingual.sae_seeds and model.sae is None:
+            yield f"bilingual.sae_seeds: the SAEs of models.{name} are published ones; give models.{name}.sae, or none"
+        if self.seed in self.bilingual.sae_seeds:
+            yield f"bilingual.sae_seeds: {self.seed} is the study's seed, which its own SAEs have; give other ones"
         embeddings = self.bilingual.embeddings
         if embeddings is not None and embeddings not in self.models:
             yield f"bilingual.embeddings: no model {embeddings!r}; allowed: {', '.join(self.models)}"

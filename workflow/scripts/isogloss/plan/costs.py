@@ -262,7 +262,7 @@ def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
         kind, features = "topk", recipe.features
     n_checkpoints, length = len(model.checkpoint_list), settings.tokens_per_document
     blocks = chunks(layers, settings.layers_per_job)
-    jobs, n_saes = n_checkpoints * len(blocks), n_checkpoints * len(layers)
+    jobs, n_saes, described = n_checkpoints * len(blocks), n_checkpoints * len(layers), settings.evaluation_tokens
 
     def forward(depth: int, tokens: float) -> float:
         return flops.forward(decoder, depth, tokens * length / (length - 1), tokens * length)
@@ -273,15 +273,16 @@ def _bilingual_costs(planned: PlannedModel) -> Iterator[Cost]:
     def encoder(tokens: float) -> float:
         return flops.sae_columns(kind, decoder.d_model, features, features, tokens)
 
-    described = settings.evaluation_tokens
     if recipe is not None:
-        read = recipe.tokens + recipe.held_out_tokens
+        read, depth = recipe.tokens + recipe.held_out_tokens, middle(layers) + 1
         training = flops.sae_training(decoder.d_model, features, recipe.k, recipe.tokens, recipe.held_out_tokens)
         forwards, disk = every_checkpoint(read), n_saes * flops.sae_bytes(decoder.d_model, features)
         yield Cost("train_checkpoint_saes", jobs, weights, jobs * read, forwards, n_saes * training, disk)
-        if settings.learning_rates:
-            once, sae = forward(middle(layers) + 1, read), len(settings.learning_rates) * training
-            yield Cost("search_learning_rate", 1, weights, read, once, sae)
+        if rates := len(settings.learning_rates):
+            yield Cost("search_learning_rate", 1, weights, read, forward(depth, read), rates * training)
+        if n := len(settings.sae_seeds):
+            yield Cost("train_seed_saes", n, weights, n * read, n * forward(depth, read), n * training)
+            yield Cost("describe_seed_features", n, weights, (d := n * described), forward(depth, d), encoder(d))
     else:
         measured = min(described, assumed.MEASURED_TOKENS)
         work = 2 * n_saes * encoder(measured)

@@ -24,8 +24,8 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "benchmark": "benchmark",
     "ask": "parallel_questions latent_score",
     "steer": "steer steer_random",
-    "train SAEs": "tokenise search_learning_rate train_checkpoint_saes measure_saes",
-    "features": "describe_features selectivity",
+    "train SAEs": "tokenise search_learning_rate train_checkpoint_saes train_seed_saes measure_saes",
+    "features": "describe_features describe_seed_features selectivity sae_seeds",
     "intervene": "intervene score_comet",
     "ablate": "ablate",
     "statistics": "similarity gap controls reciprocal group_inference gain accuracy accuracy_by_teaching correlation"

@@ -27,6 +27,7 @@ _BILINGUAL = ("5 Bilingual features", Needs(("bilingual",)))
 _OVER_TRAINING = ("5 Bilingual features", Needs(("bilingual",), trait="checkpoints"))
 _INJECTED = ("5 Bilingual features", Needs(("bilingual",), trait="injected"))
 _SEARCHED = ("5 Bilingual features", Needs(("bilingual",), key="bilingual.learning_rates"))
+_SEEDED = ("5 Bilingual features", Needs(("bilingual",), key="bilingual.sae_seeds"))
 _LATENT = ("6 Latent language and transfer", Needs(("latent",)))
 _STEERED = ("6 Latent language and transfer", Needs(("latent",), key="latent.steering"))
 _LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), trait="taught"))
@@ -135,6 +136,7 @@ TABLES = _by_name(
     Entry("disparity:ACCURACY_CHANGE", "Accuracy before and after", *_BENCHMARKED, ("accuracy",)),
     Entry("bilingual:SELECTIVITY", "Classes by layer, last step", *_BILINGUAL),
     Entry("bilingual:SELECTIVITY_BY_MINIMUM", "Classes by counted activations", *_BILINGUAL),
+    Entry("bilingual:SAE_SEEDS", "Mixed features in SAEs of other seeds", *_SEEDED),
     Entry("examples:EXAMPLES", "Example features in context", *_BILINGUAL),
     Entry(
         "bilingual:INTERVENTION", "Perplexity and translation after injection", *_INJECTED, ("intervention_summary",)
@@ -187,6 +189,7 @@ FINDINGS = (
         f"{_B}:selectivity", *_BILINGUAL, ("selectivity",),
         "selectivity", "Classes of features over training at the middle layer",
     ),
+    Finding(f"{_B}:sae_seeds", *_SEEDED, ("sae_seeds",)),
     Finding(
         f"{_B}:intervention", *_INJECTED, ("intervention_summary",),
         "intervention", "Change of perplexity after injection by class",

@@ -52,6 +52,27 @@ SELECTIVITY_BY_MINIMUM: Contract = {
     "n_features": _I,
     "n_features_counted": _I,
 }
+SAE_SEEDS: Contract = {
+    "seed_a": _L,
+    "seed_b": _L,
+    "layer": _I,
+    "step": _L,
+    "mixed_share": _F,
+    "mixed_share_low": _F,
+    "mixed_share_high": _F,
+    "mixed_share_counted": _F,
+    "mixed_share_counted_low": _F,
+    "mixed_share_counted_high": _F,
+    "mixed_share_firings": _F,
+    "mixed_share_firings_low": _F,
+    "mixed_share_firings_high": _F,
+    "stability": _F,
+    "stability_low": _F,
+    "stability_high": _F,
+    "nearest_cosine": _F,
+    "n_features": _I,
+    "n_alive": _I,
+}
 INTERVENTION: Contract = {
     "step": _L,
     "class": _S,

@@ -1,6 +1,6 @@
 """The contracts of a model's final tables, by name of the table."""
 
-from isogloss.tables.bilingual import FEATURES, INTERVENTION, SELECTIVITY, SELECTIVITY_BY_MINIMUM
+from isogloss.tables.bilingual import FEATURES, INTERVENTION, SAE_SEEDS, SELECTIVITY, SELECTIVITY_BY_MINIMUM
 from isogloss.tables.causal import ABLATION, ABLATION_SUMMARY, LANGUAGE_FEATURES
 from isogloss.tables.contract import Contract
 from isogloss.tables.disparity import (
@@ -47,6 +47,7 @@ CONTRACTS: dict[str, Contract] = {
     "features": FEATURES,
     "selectivity": SELECTIVITY,
     "selectivity_by_minimum": SELECTIVITY_BY_MINIMUM,
+    "sae_seeds": SAE_SEEDS,
     "intervention": INTERVENTION,
     "language_features": LANGUAGE_FEATURES,
     "ablation": ABLATION,

@@ -100,6 +100,25 @@ def _shift(first: Mapping[str, Any], last: Mapping[str, Any], column: str) -> in
     return int(low_last > high) - int(high_last < low)
 
 
+def sae_seeds(tables: Tables, context: Context) -> list[str]:
+    """The mixed share under each seed of the middle layer's SAE, and how many of its features come again in another."""
+    frame = tables["sae_seeds"]
+    shares = [
+        f"{estimate_in(row, 'mixed_share', context.confidence, '%', factor=100)} with seed {row['seed_a']}"
+        for row in frame.filter(pl.col("seed_b").is_null()).sort("seed_a").to_dicts()
+    ]
+    pairs = [
+        f"{estimate_in(row, 'stability', context.confidence, '%', factor=100)} for seeds {row['seed_a']} and"
+        f" {row['seed_b']}"
+        for row in frame.filter(pl.col("seed_b").is_not_null()).sort("seed_a", "seed_b").to_dicts()
+    ]
+    return [
+        f"Of SAEs that differ in the seed alone (layer {frame['layer'][0]}, 0-based, of the finished model), mixed are"
+        f" {listed(shares)} of the features; of the features themselves come again, as mutually nearest decoder rows"
+        f" with a cosine above 0.7, {listed(pairs)}."
+    ]
+
+
 def intervention(tables: Tables, context: Context) -> list[str]:
     """Which injected class lowers perplexity most, over all documents, and whether it beats random features.
 

@@ -96,6 +96,16 @@ SELECTIVITY_BY_MINIMUM = sheet(
     rows=lambda frame: _last_step(frame.filter(pl.col("class") != "all")),
 )  # fmt: skip
 
+SAE_SEEDS = sheet(
+    whole("seed_a", "seed"), whole("seed_b", "matched with seed"), LAYER,
+    bounded("mixed_share", "mixed (%)", SHARE),
+    bounded("mixed_share_counted", "mixed, of those counted often enough (%)", SHARE),
+    bounded("mixed_share_firings", "mixed by all firings (%)", SHARE),
+    bounded("stability", "features matched (%)", SHARE),
+    Column("nearest_cosine", "cosine with the nearest row", decimals(2)),
+    N_FEATURES, whole("n_alive", "of them fire"), _STEP,
+)  # fmt: skip
+
 INTERVENTION = Sheet(
     arrange=_side_by_side,
     note="Perplexity of the unfinished model with features of a class injected; change: against the same"
