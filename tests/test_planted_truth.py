@@ -71,6 +71,8 @@ def test_each_seed_deals_the_same_shares_to_other_languages(block: int):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
+        ("planted", {"once": ["bilingual"]}, "planted: once: of seeds, and there are none; give planted.seeds, or"),
+        ("planted.once", ["steering"], "planted.once.0: Input should be 'similarity', 'gap',"),
         ("planted.seeds", [3, 3], "planted.seeds: named twice: 3; name each once"),
         ("planted.seeds", [-1], "planted.seeds.0: Input should be greater than or equal to 0 (got -1)"),
         ("planted", None, "planted: Input should be a valid dictionary or instance of Planted (got None); write its"),
@@ -137,6 +139,15 @@ def test_tables_are_those_that_both_models_have():
         table for table, analysis in ANALYSES.items() if analysis == "gap"
     ]
     assert shared_tables(["similarity"], ["gap"]) == []
+
+
+def test_an_analysis_may_run_once_only():
+    study = load_study(STUDY)
+    assert [name for name, model in study.models.items() if "bilingual" in model.analyses] == ["skewed-6"]
+    others = [set(model.analyses) for name, model in study.models.items() if name != "skewed-6"]
+    assert others == [{"similarity", "gap", "benchmarks"}] * 5
+    every = load_study(changed("planted", {"seeds": [6, 7]})).models
+    assert [name for name, model in every.items() if "bilingual" in model.analyses] == ["skewed-6", "skewed-7"]
 
 
 # Tables of models with a planted slope

@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from isogloss.config.base import Section, distinct
+from isogloss.config.model import Analysis
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 BLOCK = 3  # seeds in a row over which every language has one of the larger, of the middle and of the smaller shares
@@ -20,12 +21,21 @@ class Planted(Section):
         description="each toy model is trained once a seed, as NAME-SEED, and the languages but the reference"
         " exchange their shares by the seed; none: each model once, as it stands",
     )
+    once: list[Analysis] = Field(
+        default=[], description="analyses that the models of the first seed alone run, of those that they name"
+    )
 
     @field_validator("seeds")
     @classmethod
     def _once(cls, seeds: list[int]) -> list[int]:
         distinct([str(seed) for seed in seeds])
         return seeds
+
+    @model_validator(mode="after")
+    def _repeated(self) -> Self:
+        if self.once and not self.seeds:
+            raise ValueError("once: of seeds, and there are none; give planted.seeds, or leave it out")
+        return self
 
 
 class Report(Section):
@@ -80,10 +90,10 @@ def sown(config: dict[str, Any]) -> list[str]:
     itself is left to the validation of the whole study.
     """
     try:
-        seeds = Planted.model_validate(config.get("planted", {})).seeds
+        planted = Planted.model_validate(config.get("planted", {}))
     except ValidationError:
         return []
-    models, languages = config.get("models"), config.get("languages")
+    seeds, models, languages = planted.seeds, config.get("models"), config.get("languages")
     if not seeds or not isinstance(models, dict):
         return []
     toys = {name: model for name, model in models.items() if isinstance(model, dict) and "shares" in model}
@@ -96,6 +106,8 @@ def sown(config: dict[str, Any]) -> list[str]:
             shares = dealt(model["shares"], reference, seed) if _numeric(model["shares"]) else model["shares"]
             title = f"{model.get('title', name)}, seed {seed}"
             new[f"{name}-{seed}"] = {**model, "title": title, "seed": seed, "shares": shares}
+            if seed != seeds[0] and isinstance(model.get("analyses"), list):
+                new[f"{name}-{seed}"]["analyses"] = [one for one in model["analyses"] if one not in planted.once]
     config["models"], config["planted"] = new, {}
     return []
 
