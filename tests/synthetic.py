@@ -596,7 +596,16 @@ def _seeds(step: int, layer: int) -> Iterator[dict[str, Any]]:
         )
     for pair in ((0, 1), (0, 2), (1, 2)):
         seeds = dict(zip(("seed_a", "seed_b"), pair, strict=True))
-        yield where | seeds | _bounded("stability", 0.1 * sum(pair)) | {"nearest_cosine": 0.6}
+        yield (
+            where
+            | seeds
+            | _bounded("stability", 0.1 * sum(pair))
+            | {
+                "nearest_cosine": 0.6,
+                "stability_chance": 0.01,
+                "nearest_cosine_chance": 0.3,
+            }
+        )
 
 
 def _bounded(name: str, value: float | None) -> dict[str, float | None]:

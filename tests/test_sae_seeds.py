@@ -12,7 +12,7 @@ from scipy.spatial.distance import cdist
 
 from checkout import REPOSITORY, read_study
 from config_sections import grouped
-from isogloss.bilingual.sae_seeds import mutual_share, sae_seeds
+from isogloss.bilingual.sae_seeds import mutual_share, rotation, sae_seeds
 from isogloss.config import load_study
 from isogloss.config.measures import Statistics
 from isogloss.errors import IsoglossError
@@ -94,6 +94,10 @@ def test_the_same_rows_are_all_matched_in_any_order_and_length_and_their_negativ
     assert mutual_share(rows, 5 * rows[order], 0.9)["nearest_cosine"] == pytest.approx(1)
     assert mutual_share(rows, 5 * rows[order], 0.9)["stability"] == 1
     assert mutual_share(rows[:4], -rows[:4], 0.9)["stability"] < 1
+    turn = rotation(8, 0)
+    torch.testing.assert_close(turn @ turn.T, torch.eye(8))
+    assert mutual_share(rows @ turn, rows, 0.9)["stability"] < 1
+    assert mutual_share(rows @ turn, rows @ turn, 0.9)["stability"] == 1
     one_way, other_way = mutual_share(rows, others, 0.9), mutual_share(others, rows, 0.9)
     assert one_way == other_way | {"nearest_cosine": pytest.approx(other_way["nearest_cosine"])}
 
@@ -152,6 +156,7 @@ def test_stage_has_a_row_for_each_seed_and_each_two(trained: dict[int, Path], tm
     assert pairs[1, 3]["stability"] == 1  # the same seed
     assert pairs[1, 3]["nearest_cosine"] == pytest.approx(1)
     assert pairs[1, 2]["stability"] == pairs[2, 3]["stability"] < 1
+    assert all(row["nearest_cosine_chance"] < 0.9 for row in pairs.values())
     assert all(row["mixed_share"] is row["n_alive"] is None for row in pairs.values())
 
 
@@ -160,9 +165,10 @@ def test_the_report_says_what_the_table_says():
     assert sentence == (
         "Of SAEs that differ in the seed alone (layer 1, 0-based, of the finished model), mixed are 40.0 % (95 %"
         " interval 38.0 to 42.0 %) with seed 0, 45.0 % (95 % interval 43.0 to 47.0 %) with seed 1 and 50.0 % (95 %"
-        " interval 48.0 to 52.0 %) with seed 2 of the features; of the features themselves come again, as mutually"
-        " nearest decoder rows with a cosine above 0.7, 10.0 % (95 % interval 8.0 to 12.0 %) for seeds 0 and 1, 20.0 %"
-        " (95 % interval 18.0 to 22.0 %) for seeds 0 and 2 and 30.0 % (95 % interval 28.0 to 32.0 %) for seeds 1 and 2."
+        " interval 48.0 to 52.0 %) with seed 2 of the features. The features themselves come again, as mutually nearest"
+        " decoder rows with a cosine above 0.7, in 10.0 % (95 % interval 8.0 to 12.0 %) for seeds 0 and 1, 20.0 % (95 %"
+        " interval 18.0 to 22.0 %) for seeds 0 and 2 and 30.0 % (95 % interval 28.0 to 32.0 %) for seeds 1 and 2; with"
+        " the rows of one turned at random in 1.0 %."
     )
 
 

@@ -5,6 +5,7 @@ from itertools import combinations
 from typing import Any
 
 import polars as pl
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,7 +32,8 @@ def sae_seeds(
 
     `table` has a row for each seed (`seed_b` null): the share of mixed features among those that fire, among those
     counted `minimum_activations` times or more, and by all firings (as in `selectivity`, Wilson's intervals), n_alive
-    (that fire) of n_features. And one for each two seeds: `mutual_share`.
+    (that fire) of n_features. And one for each two seeds: `mutual_share`, and what it is by chance (`NAME_chance`):
+    with the other's rows turned by a random rotation, which leaves the angles among them as they are.
     """
     from isogloss.tables import write_table
     from isogloss.tables.bilingual import SAE_SEEDS
@@ -57,8 +59,16 @@ def sae_seeds(
     step = rows[0]["step"]
     for one, other in combinations(decoders, 2):
         pair = mutual_share(decoders[one], decoders[other], statistics.confidence)
-        rows.append({"seed_a": one, "seed_b": other, "step": step, **pair})
+        turned = mutual_share(decoders[one], decoders[other] @ rotation(decoders[other].shape[1], other), 0.95)
+        chance = {f"{name}_chance": turned[name] for name in ("stability", "nearest_cosine")}
+        rows.append({"seed_a": one, "seed_b": other, "step": step, **pair, **chance})
     write_table(table, rows_of([{"layer": layer, **row} for row in rows], SAE_SEEDS), metadata, SAE_SEEDS)
+
+
+def rotation(dimensions: int, seed: int) -> Float[Tensor, "dimensions dimensions"]:
+    """A random orthogonal matrix: Q of the QR decomposition of Gaussian numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(dimensions, dimensions, generator=generator))[0]
 
 
 def mutual_share(

@@ -72,6 +72,8 @@ SAE_SEEDS: Contract = {
     "nearest_cosine": _F,
     "n_features": _I,
     "n_alive": _I,
+    "stability_chance": _F,
+    "nearest_cosine_chance": _F,
 }
 INTERVENTION: Contract = {
     "step": _L,

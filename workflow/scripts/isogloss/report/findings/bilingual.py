@@ -112,10 +112,13 @@ def sae_seeds(tables: Tables, context: Context) -> list[str]:
         f" {row['seed_b']}"
         for row in frame.filter(pl.col("seed_b").is_not_null()).sort("seed_a", "seed_b").to_dicts()
     ]
+    chance = frame["stability_chance"].drop_nulls().mean()
+    assert isinstance(chance, float)
     return [
         f"Of SAEs that differ in the seed alone (layer {frame['layer'][0]}, 0-based, of the finished model), mixed are"
-        f" {listed(shares)} of the features; of the features themselves come again, as mutually nearest decoder rows"
-        f" with a cosine above 0.7, {listed(pairs)}."
+        f" {listed(shares)} of the features. The features themselves come again, as mutually nearest decoder rows with"
+        f" a cosine above 0.7, in {listed(pairs)}; with the rows of one turned at random in"
+        f" {number(100 * chance, 1)} %."
     ]
 
 

@@ -102,7 +102,9 @@ SAE_SEEDS = sheet(
     bounded("mixed_share_counted", "mixed, of those counted often enough (%)", SHARE),
     bounded("mixed_share_firings", "mixed by all firings (%)", SHARE),
     bounded("stability", "features matched (%)", SHARE),
+    Column("stability_chance", "… by chance (%)", SHARE),
     Column("nearest_cosine", "cosine with the nearest row", decimals(2)),
+    Column("nearest_cosine_chance", "… by chance", decimals(2)),
     N_FEATURES, whole("n_alive", "of them fire"), _STEP,
 )  # fmt: skip
 
