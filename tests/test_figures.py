@@ -183,6 +183,7 @@ overview(tables=wanted.overview_tables(config), figures=[], settings=wanted.over
 """
 
 
+@pytest.mark.workflow
 def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
     write_results(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
     paths = [str(REPOSITORY / "workflow/scripts"), str(REPOSITORY / "tests")]

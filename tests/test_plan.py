@@ -381,10 +381,14 @@ def test_job_stats_are_read_once_and_without_targets():
     assert jobs.job_stats("Nothing to be done.") == {}
 
 
-STUDIES = [ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies").glob("*.yaml"))]
+FAST = ("config", "disparity-gemma-2-2b")  # the other studies are tried with whole workflows
+STUDIES = [
+    pytest.param(path, id=path.stem, marks=() if path.stem in FAST else pytest.mark.workflow)
+    for path in (ROOT / "config" / "config.yaml", *sorted((ROOT / "config" / "studies").glob("*.yaml")))
+]
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", STUDIES)
 def test_a_dry_run_has_the_jobs_that_are_costed(path, tmp_path):
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     for model in config["models"].values():

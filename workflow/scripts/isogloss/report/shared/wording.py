@@ -37,7 +37,7 @@ SIZE_TITLES = _Titles(
     accuracy_r="r of the log ratio with accuracy",
     mixed_share="Share of mixed features",
     monosemanticity="Monosemanticity",
-    monosemanticity_excess="Monosemanticity above its null",
+    monosemanticity_excess="Excess monosemanticity",
     span_length="Span length",
 )
 VECTOR_TITLES = {
