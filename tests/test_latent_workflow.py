@@ -12,7 +12,7 @@ from paper_targets import paper_targets
 from standin_latent_study import LANGUAGES, MODEL, QUESTIONS, build, merged
 
 STUDY = REPOSITORY / "config" / "studies" / "latent-process.yaml"
-TABLES = ("transfer", "latent", "latent_correlation", "steering", "projection")
+TABLES = ("transfer", "transfer_layers", "latent", "latent_correlation", "steering", "steering_judged", "projection")
 
 pytestmark = pytest.mark.workflow
 

@@ -19,8 +19,8 @@ STUDY = REPOSITORY / "config" / "studies" / "disparity-gemma-2-2b.yaml"
 MODEL = "gemma-2-2b"
 LAYERS = 3
 ANOTHER_ANALYSIS = {  # tables of `bilingual`, `latent` and `causal`, which the study has not
-    *("features", "selectivity", "intervention"),
-    *("transfer", "latent", "latent_correlation", "steering", "projection"),
+    *("features", "selectivity", "selectivity_by_minimum", "sae_seeds", "intervention"),
+    *("transfer", "transfer_layers", "latent", "latent_correlation", "steering", "steering_judged", "projection"),
     *("language_features", "ablation", "ablation_summary"),
 }
 LAYER = 1  # the one whose inputs the tests change; no alignment run reads its SAE
