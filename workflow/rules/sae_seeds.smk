@@ -38,7 +38,7 @@ use rule describe_features as describe_seed_features with:
     params:
         # Classes alone are read of these: neither nulls of the concept metrics nor examples.
         **sections(settings=DESCRIBED.model_copy(update={"permutations": 1, "examples_per_class": 0})),
-        sae_folder="results/{model}/bilingual/{checkpoint}/{block}/seed_{sae_seed}/sae",
+        sae_folder=lambda wildcards, input: input.sae,
     message:
         "Describe the features of {wildcards.model}, seed {wildcards.sae_seed}"
 
