@@ -59,7 +59,9 @@ def sae_seeds(
     step = rows[0]["step"]
     for one, other in combinations(decoders, 2):
         pair = mutual_share(decoders[one], decoders[other], statistics.confidence)
-        turned = mutual_share(decoders[one], decoders[other] @ rotation(decoders[other].shape[1], other), 0.95)
+        turned = mutual_share(
+            decoders[one], decoders[other] @ rotation(decoders[other].shape[1], other), statistics.confidence
+        )
         chance = {f"{name}_chance": turned[name] for name in ("stability", "nearest_cosine")}
         rows.append({"seed_a": one, "seed_b": other, "step": step, **pair, **chance})
     write_table(table, rows_of([{"layer": layer, **row} for row in rows], SAE_SEEDS), metadata, SAE_SEEDS)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from isogloss.config.base import middle
 from isogloss.config.measures import Statistics
 from isogloss.joined.sizes import SIZE_MEASURES, size_slopes
 from isogloss.models.parameters import parameters
@@ -119,8 +120,7 @@ def _features(model: str, path: str | None) -> list[dict[str, Any]]:
         reason = {"reason": "not measured: bilingual"}
         return [key | {"measure": one.name, "class": one.of_class} | reason for one in SIZE_MEASURES]
     frame = read_table(path)
-    layers = sorted(set(frame["layer"]))
-    key |= {"step": max(frame["step"]), "layer": layers[len(layers) // 2]}
+    key |= {"step": max(frame["step"]), "layer": middle(frame["layer"])}
     at = frame.filter(step=key["step"], layer=key["layer"])
     rows: list[dict[str, Any]] = []
     for one in SIZE_MEASURES:
