@@ -382,9 +382,9 @@ def study(**changes):
     }  # fmt: skip
 
 
-def test_the_layer_is_the_middle_one_unless_it_is_given():
-    assert load_study(study()).ablated_layer("tiny") == 2
-    assert load_study(study(causal={"layer": 1})).ablated_layer("tiny") == 1
+def test_the_layer_is_the_earlier_middle_one_unless_it_is_given():
+    assert load_study(study()).ablated_layer("tiny") == 1  # of 1 and 2 the earlier
+    assert load_study(study(causal={"layer": 2})).ablated_layer("tiny") == 2
     assert load_study(study()).causal.methods == ["share", "entropy", "monolinguality"]
 
 

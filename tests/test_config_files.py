@@ -18,6 +18,13 @@ REPOSITORY = Path(__file__).parents[1]
 STUDIES = [*(REPOSITORY / "config").rglob("*.yaml"), *(REPOSITORY / "tests" / "studies").glob("*.yaml")]
 MINI = (REPOSITORY / "tests" / "studies" / "mini.yaml").read_text(encoding="utf-8")
 
+LINES = MINI.splitlines()
+
+
+def line_of(start: str) -> int:
+    """The number of the line of the smallest whole study, counted from one, that starts so."""
+    return 1 + next(index for index, line in enumerate(LINES) if line.startswith(start))
+
 
 def changed(old: str, new: str) -> str:
     """The smallest whole study with a part of its text replaced."""
@@ -52,7 +59,10 @@ def test_studies_are_read_as_any_yaml_reader_would(path: Path):
         (changed("territories: 30", "territories: 1:30"), r":9: 1:30 is read as a number to another base"),
         (changed("territories: 30", "territories: 030"), r":9: 030 is read as a number to another base"),
         (changed("0.6", "1:30.5"), r":13: 1:30\.5 is read as a number to the base 60"),
-        (MINI + "phrases: {window: 3}\n", r":50: the key phrases comes twice, first in line 26; keep one"),
+        (
+            MINI + "phrases: {window: 3}\n",
+            rf":{len(LINES) + 1}: the key phrases comes twice, first in line {line_of('phrases:')}; keep one",
+        ),
         (changed("{en: 0.6", "{en: 0.1, en: 0.6"), r":13: the key en comes twice, first in line 13; keep one"),
         (changed("study: mini", "study: &mini [*mini]"), r":2: an alias of what it stands in; write it out"),
         (changed("study: mini", "? [a]\n: b"), r":2: a list or mapping as a key; write a name"),

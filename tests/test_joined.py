@@ -14,6 +14,7 @@ from isogloss.joined.instruments import ANALYSES, INSTRUMENTS, joined_tables, jo
 from isogloss.joined.join import FEWEST, join
 from isogloss.joined.prediction import correlate, explained
 from isogloss.languages import language
+from isogloss.partial import partial_correlation
 from isogloss.permutation import order_test
 from isogloss.stats import pearson
 from isogloss.tables import read_table, table_metadata, write_table
@@ -34,6 +35,12 @@ def test_partial_correlation_is_that_of_regressions_residuals_and_without_contro
     assert plain.r == pytest.approx(pearson(x[:7], y[:7], 0.95).r)
     assert plain.p == order_test(x[:7], y[:7], [0]).p
     assert plain.n_orders == 5040
+
+
+def test_no_partial_correlation_of_what_controls_explain():
+    x, y, z = np.random.default_rng(0).normal(size=(3, 6))
+    assert partial_correlation(2 * z + 1, y, z[:, None], [0]) == (None, None, 0)
+    assert partial_correlation(x, y, np.zeros((6, 1)), [0]).r == pytest.approx(np.corrcoef(x, y)[0, 1])
 
 
 def test_a_partial_correlation_by_hand():

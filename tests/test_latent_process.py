@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import pearsonr
 
 from isogloss.config.measures import Statistics
-from isogloss.latent.answers import log_ratios
-from isogloss.latent.correlation import PREFIXES, partial_correlation, stars
+from isogloss.latent.answers import VARIANTS, log_ratios
+from isogloss.latent.correlation import PREFIXES, TARGETS, correlations, stars
 from isogloss.latent.process import latent_process
 from isogloss.latent.transfer import transfer
 from isogloss.tables import read_table, table_metadata
@@ -241,9 +241,13 @@ def test_a_variant_that_follows_length_alone_predicts_nothing_once_length_is_out
         assert row[f"{prefix}p_permutation"] == pytest.approx(np.mean(np.abs(orders) >= abs(rxy) - 1e-12))
 
 
-def test_no_partial_correlation_of_few_points_or_of_what_length_explains():
-    generator = np.random.default_rng(0)
-    x, y, z = generator.normal(size=(3, 6))
-    assert partial_correlation(x[:3], y[:3], z[:3], [0]) == (None, None)
-    assert partial_correlation(2 * z + 1, y, z, [0]) == (None, None)
-    assert partial_correlation(x, y, np.zeros(6), [0]).r == pytest.approx(pearsonr(x, y)[0])
+def test_no_partial_correlation_of_three_languages():
+    rows = [
+        {"task": "t", "lang": lang, "token_ratio": 1 + at / 2, **dict.fromkeys(VARIANTS, float(at**2))}
+        | dict.fromkeys(TARGETS, at % 2 + at / 9)
+        for at, lang in enumerate("abc")
+    ]
+    points = pl.DataFrame(rows)
+    three = correlations(points, 0.95, "holm", 0)
+    assert three["partial_r"].null_count() == three["partial_p"].null_count() == three["n"].len() == len(TARGETS)
+    assert three["r"].null_count() == 0

@@ -151,6 +151,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("disparity/gain.py", {"gain"}),
         ("disparity/group_inference.py", {"group_inference"}),
         ("disparity/holdout.py", {"align", "gain"}),
+        ("partial.py", {"join", "latent_process"}),
         ("permutation.py", {"correlation", "group_inference", "join", "latent_process"}),
         ("joined/planted_truth.py", {"planted_truth"}),
         ("joined/slopes.py", {"planted_truth"}),

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
+from isogloss.config.base import middle
 from isogloss.config.causal import Causal
 from isogloss.config.latent import Latent, instruction_languages
 from isogloss.config.measures import (
@@ -273,8 +274,7 @@ class Study(StudyTexts):
 
     def ablated_layer(self, name: str) -> int:
         """The layer of a model at which features of a language are ablated."""
-        layers = self.models[name].layer_list
-        return layers[len(layers) // 2] if self.causal.layer is None else self.causal.layer
+        return middle(self.models[name].layer_list) if self.causal.layer is None else self.causal.layer
 
     def _causal(self) -> Iterator[str]:
         for name in self._asked("causal"):

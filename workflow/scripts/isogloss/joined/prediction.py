@@ -6,10 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from isogloss.permutation import residual_order_test
+from isogloss.partial import ROUNDING, design_of, partial_correlation, residual_r
 from isogloss.stats import UNDEFINED, Interval, percentile_interval, undefined_replicates
-
-_ROUNDING = 1e-9  # of the sum of squares: what is less is nothing
 
 
 class Correlated(NamedTuple):
@@ -33,36 +31,17 @@ def correlate(
 ) -> Correlated:
     """Partial correlation of two series given controls (none: Pearson's r), with interval and permutation p.
 
-    Both series are regressed on a constant and the controls; r is that of the residuals (Fisher 1924). Controls that
-    do not vary take nothing out. The interval is the percentiles of a bootstrap over points, regressions and all;
-    draws that leave nothing of a series are dropped and counted (`stats.percentile_interval`). p permutes the residuals
-    of y (Freedman and Lane 1983; `permutation.residual_order_test`).
+    As `partial.partial_correlation`. The interval is the percentiles of a bootstrap over points, regressions and all;
+    draws that leave nothing of a series are dropped and counted (`stats.percentile_interval`).
     """
-    design = np.column_stack([np.ones(len(x)), *controls.T])
-    scale = np.array([np.ptp(x), np.ptp(y)]) ** 2
-    (r,) = _residual_r(x[None], y[None], design[None], scale)
-    if not np.isfinite(r):
+    partial = partial_correlation(x, y, controls, seed)
+    if partial.r is None:
         return Correlated(None, UNDEFINED, None, 0, 0)
+    design, scale = design_of(x, y, controls)
     drawn = np.random.default_rng(list(seed)).integers(0, len(x), (replicates, len(x)))
-    draws = _residual_r(x[drawn], y[drawn], design[drawn], scale)
-    p, orders = residual_order_test(x, y, design, seed)
+    draws = residual_r(x[drawn], y[drawn], design[drawn], scale)
     interval = percentile_interval(draws, confidence)
-    return Correlated(float(r), interval, p, orders, undefined_replicates(draws))
-
-
-def _residual_r(
-    x: Float[np.ndarray, "draws points"],
-    y: Float[np.ndarray, "draws points"],
-    design: Float[np.ndarray, "draws points columns"],
-    scale: Float[np.ndarray, " 2"],
-) -> Float[np.ndarray, " draws"]:
-    """r of the residuals of x and y in each draw; NaN where one of them has none."""
-    both = np.stack([x, y], axis=-1)
-    left = both - design @ (np.linalg.pinv(design, rcond=_ROUNDING) @ both)
-    squares = (left**2).sum(axis=1)
-    together = (left[..., 0] * left[..., 1]).sum(axis=1)
-    defined = (squares > _ROUNDING * scale).all(axis=-1)
-    return np.where(defined, together / np.sqrt(np.where(defined, squares.prod(axis=-1), 1)), np.nan)
+    return Correlated(partial.r, interval, partial.p, partial.n_orders, undefined_replicates(draws))
 
 
 class Explained(NamedTuple):
@@ -81,13 +60,13 @@ def explained(y: Float[np.ndarray, " points"], predictors: Float[np.ndarray, "po
     design = np.column_stack([np.ones(len(y)), *predictors.T])
     if len(y) < 3 or not np.ptp(y):
         return Explained(None, None)
-    fitted = y - design @ (np.linalg.pinv(design, rcond=_ROUNDING) @ y)
+    fitted = y - design @ (np.linalg.pinv(design, rcond=ROUNDING) @ y)
     errors, of_mean = np.zeros(len(y)), np.zeros(len(y))
     for point in range(len(y)):
         others = np.arange(len(y)) != point
         of_mean[point] = y[point] - y[others].mean()
         centre = design[others, 1:].mean(axis=0)  # about the mean: what does not vary has no slope, not a level's share
-        slopes = np.linalg.pinv(design[others, 1:] - centre, rcond=_ROUNDING) @ (y[others] - y[others].mean())
+        slopes = np.linalg.pinv(design[others, 1:] - centre, rcond=ROUNDING) @ (y[others] - y[others].mean())
         errors[point] = of_mean[point] - (design[point, 1:] - centre) @ slopes
     return Explained(
         float(1 - fitted @ fitted / ((y - y.mean()) ** 2).sum()), float(1 - errors @ errors / (of_mean @ of_mean))

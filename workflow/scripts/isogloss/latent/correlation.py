@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from jaxtyping import Float
 
 from isogloss.latent.answers import VARIANTS
+from isogloss.partial import Partial, partial_correlation
 from isogloss.permutation import order_test
 from isogloss.stats import adjust, family_size, pearson
 
@@ -39,9 +40,9 @@ def correlations(points: pl.DataFrame, confidence: float, correction: Literal["h
 
     `r` of the length-normalised one has Fisher's interval and is corrected over tasks and targets, as the paper's is.
     Beside it, for each variant: `r`; `p_permutation`, over orders of the languages (`permutation.order_test`);
-    `partial_r`, the correlation of what a line through the log of `token_ratio` leaves of both, with its permutation
-    `partial_p`; and `length_r`, the variant with the log of `token_ratio`. Null for fewer than three languages (the
-    partial ones four) or without spread.
+    `partial_r`, the partial correlation given the log of `token_ratio`, with its permutation `partial_p`
+    (`partial.partial_correlation`); and `length_r`, the variant with the log of `token_ratio`. Null for fewer than
+    three languages (the partial ones four) or without spread.
     """
     rows: list[dict[str, Any]] = []
     for (task,), of_task in points.group_by("task", maintain_order=True):
@@ -75,7 +76,8 @@ def _variant(
     prefix: str,
     seed: list[int],
 ) -> Mapping[str, float | None]:
-    partial = partial_correlation(x, y, length, seed)
+    enough = len(x) >= _FEWEST_PARTIAL
+    partial = partial_correlation(x, y, length[:, None], seed) if enough else Partial(None, None, 0)
     columns = {
         "r": _r(x, y),
         "p_permutation": order_test(x, y, seed).p,
@@ -84,33 +86,6 @@ def _variant(
         "length_r": _r(x, length),
     }
     return {f"{prefix}{name}": value for name, value in columns.items()}
-
-
-class Partial(NamedTuple):
-    """A partial correlation; None where there is none."""
-
-    r: float | None
-    p: float | None  # two-sided, over orders of one side's residuals
-
-
-def partial_correlation(
-    x: Float[np.ndarray, " points"],
-    y: Float[np.ndarray, " points"],
-    given: Float[np.ndarray, " points"],
-    seed: list[int],
-) -> Partial:
-    """Pearson's r of the residuals of `x` and `y` from least-squares lines through `given`.
-
-    None for fewer than four points and where a line leaves nothing. p as `permutation.order_test` of the residuals.
-    """
-    if len(x) < _FEWEST_PARTIAL:
-        return Partial(None, None)
-    design = np.column_stack([np.ones(len(given)), given])
-    left = [values - design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (x, y)]
-    if any(np.abs(rest).max() <= 1e-9 * max(np.ptp(values), 1e-300) for rest, values in zip(left, (x, y), strict=True)):
-        return Partial(None, None)
-    one, other = left
-    return Partial(_r(one, other), order_test(one, other, seed).p)
 
 
 def _r(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> float | None:

@@ -242,7 +242,7 @@ def _latent_costs(planned: PlannedModel) -> Iterator[Cost]:
         sweeps = [("steer", rest := number - study.latent.held_out, steered, variants)]
         if steering.directions:  # after a layer that is not known before: the middle one
             tried = min(rest, steering.directions_questions or rest)
-            sweeps.append(("steer_random", tried, [steered[len(steered) // 2]], steering.directions))
+            sweeps.append(("steer_random", tried, [middle(steered)], steering.directions))
         ranked = native if settings.prompt == "cloze" else dict.fromkeys(foreign, [1.0] * assumed.CHOICES)
         for stage, asked, after, ways in sweeps:
             works = [swept(decoder, prompt * ratios[lang], ranked[lang], after, ways) for lang in foreign]
