@@ -14,7 +14,7 @@ install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1)
 export PATH := $(BIN):$(PATH)
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
-.PHONY: demo real planted study plan report test test-workflow test-all test-slurm lint format schema bench clean help
+.PHONY: demo real planted study plan report test test-workflow test-browser test-all test-slurm lint format schema bench clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -62,13 +62,17 @@ report: $(VENV)/.run
 
 ## make test      the tests, minutes on two cores
 test: $(VENV)/.dev
-	$(pytest) --durations=10 -m "not workflow and not gpu and not slurm"
+	$(pytest) --durations=10 -m "not workflow and not browser and not gpu and not slurm"
 
 ## make test-workflow  whole studies on stand-ins, and what a change of them runs again
 test-workflow: $(VENV)/.dev
 	$(pytest) --durations=10 -m workflow
 
-## make test-all  the tests of make test and of make test-workflow, and those that need a GPU where there is one
+## make test-browser  the report in a real browser, the system's Chromium (Debian: apt install chromium)
+test-browser: $(VENV)/.dev
+	$(pytest) --durations=10 -m browser
+
+## make test-all  the tests of make test, make test-workflow and make test-browser, and those for a GPU where there is one
 test-all: $(VENV)/.dev
 	$(pytest) --durations=25 -m "not gpu and not slurm"
 	OMP_NUM_THREADS=1 pytest -m gpu tests

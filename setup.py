@@ -13,5 +13,5 @@ FOLDERS = {
 setup(
     packages=[*find_packages("workflow/scripts"), *filter(None, FOLDERS)],
     package_dir=FOLDERS,
-    package_data={name: ["*.tsv", "*.yaml", "*.rst", "*.css"] for name in FOLDERS if name},
+    package_data={name: ["*.tsv", "*.yaml", "*.rst", "*.css", "*.js", "*.j2"] for name in FOLDERS if name},
 )

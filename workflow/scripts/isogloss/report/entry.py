@@ -25,11 +25,20 @@ class Entry(NamedTuple):
     needs: Needs
     tables: tuple[str, ...] = ()  # Parquet tables under results/{model}/tables; by default the one of its own name
     loss: bool = False  # made from results/{model}/alignment/{run}.parquet of every run instead
+    takeaway: str = ""  # module:name of the function of the tables and the `Context` that returns the figure's `Takeaway`
+    chart: str = ""  # module:name of the function of every model's tables and `Context` that returns its Altair chart
 
     @property
     def name(self) -> str:
         """What the figure or table and its caption are called."""
         return self.drawing.partition(":")[2].lower()
+
+
+class Takeaway(NamedTuple):
+    """What a figure shows, in one sentence computed from its tables, and of how many it shows it."""
+
+    text: str  # a whole sentence, plain words, at most about 25
+    n: str = ""  # of how many: "9 languages, 4 layers, 30 features"
 
 
 class Finding(NamedTuple):
