@@ -129,6 +129,12 @@ def overview_figures(settings: Mapping[str, Any]) -> list[str]:
     return [*between, *(f"results/{first}/figures/{one.figure}.svg" for one in FINDINGS if one.figure in drawn)]
 
 
+def explorer_tables(settings: Mapping[str, Any], model: str) -> list[str]:
+    """The Parquet files of a model that the feature explorer shows; none without the analysis gap."""
+    shown = settings["explorer"]["features"] > 0 and "gap" in settings["models"][model]["analyses"]
+    return [_table(model, name) for name in ("explorer", "explorer_features")] if shown else []
+
+
 def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:
     """Whether a model of the study has what an entry needs."""
     if needs.trait and needs.trait not in settings["models"][model]["traits"]:
