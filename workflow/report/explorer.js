@@ -39,7 +39,10 @@
   const four = (value) => (missing(value) ? "\u2013" : minus(String(Number(value.toPrecision(4)))));
   const nameOf = (code, data) => (data.languages[code] ? data.languages[code].name : code);
   const className = (code, data) => (missing(code) ? "\u2013" : nameOf(code, data));
-  const shown = (token) => (token.trim() ? token.trim() : "space");
+  const shown = (token) => {
+    const letters = [...token.trim()];
+    return letters.length > 40 ? `${letters.slice(0, 40).join("")}\u2026` : letters.join("") || "space";
+  };
 
   /* Languages in the page's order, the one that comes first ahead. */
   function ordered(codes, data, first) {
