@@ -16,7 +16,7 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import FIGURES, TABLES
 from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
-from isogloss.report.figures.scripts import blocks, by_script, script_looks
+from isogloss.report.figures.scripts import blocks, by_script
 from isogloss.report.figures.steering import best, shown_layers
 from isogloss.report.figures.steering_reference import shown_setting
 from isogloss.report.findings import latent as findings
@@ -108,20 +108,13 @@ def test_languages_of_a_script_and_of_a_family_stand_together():
     assert runs[-1][2] == len(ALL) - 1
 
 
-def test_scripts_never_share_colour_or_marker_but_the_rare_ones():
-    looks = set(script_looks(ALL).values())
-    assert len(looks) == 7
-    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 7
-    assert script_looks(TEN)["hi"] == script_looks(TEN)["mr"]
-
-
 def test_matrices_hold_the_tables_pairs_directed(ten):
     rows = {(a, b): v for a, b, v in ten["transfer"].select("lang_a", "lang_b", "positive_transfer").iter_rows()}
     axes = draw("transfer", ten).axes[0]
     matrix = np.ma.filled(axes.images[0].get_array(), np.nan)
     columns = [label.get_text() for label in axes.get_xticklabels()]
     lines = [label.get_text() for label in axes.get_yticklabels()]
-    assert columns == lines == by_script(TEN)
+    assert columns == lines == CONTEXT.ordered(TEN)
     for i, a in enumerate(lines):
         for j, b in enumerate(columns):
             assert np.isnan(matrix[i, j]) if a == b else matrix[i, j] == pytest.approx(100 * rows[a, b])

@@ -10,7 +10,11 @@ from isogloss.report.entry import Entry, Finding, Needs
 def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:
     """Entries by name, drawn by the modules of a room; one that gives no tables is made from that of its own name."""
     return {
-        one.name: one._replace(drawing=f"isogloss.report.{room}.{one.drawing}", tables=one.tables or (one.name,))
+        one.name: one._replace(
+            drawing=f"isogloss.report.{room}.{one.drawing}",
+            tables=one.tables or (one.name,),
+            takeaway=one.takeaway and f"isogloss.report.takeaways.{one.takeaway}",
+        )
         for one in entries
     }
 

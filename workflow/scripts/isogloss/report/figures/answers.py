@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from isogloss.report.figures.axes import headed, tasks_of
 from isogloss.report.figures.marks import square
 from isogloss.report.figures.ranking import Shown, ranking
-from isogloss.report.figures.scripts import MOST_NAMED, blocks, by_script, rule_off
+from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
 from isogloss.report.figures.style import INK, canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES, number
@@ -25,29 +25,33 @@ def answers(tables: Tables, context: Context) -> Figure:
     """Accuracy of every language with its interval, sorted, a panel a task (the spread behind Table 1)."""
     frame = tables["answers"]
     chance = {task: 100 * chance for task, chance in frame.select("task", "chance").drop_nulls().iter_rows()}
-    return ranking(frame, Shown("accuracy", "accuracy (%)", lines=chance, line_label="chance"), context.reference)
+    return ranking(frame, Shown("accuracy", "accuracy (%)", lines=chance, line_label="chance"), context)
 
 
-def transfer(tables: Tables, _: Context) -> Figure:
+def transfer(tables: Tables, context: Context) -> Figure:
     """Positive transfer from the row's to the column's language, a matrix a task (eq. 2, Fig. 1)."""
     label = "right in the row's language,\nright in the column's, too (%)"
-    return _matrices(tables["transfer"], ("positive_transfer", 100, 0), (label, "from", "to"), "%")
+    return _matrices(tables["transfer"], context, ("positive_transfer", 100, 0), (label, "from", "to"), "%")
 
 
-def consistency(tables: Tables, _: Context) -> Figure:
+def consistency(tables: Tables, context: Context) -> Figure:
     """Consistency of every pair of languages, a matrix a task (eq. 1)."""
     label = "consistency (Spearman's ρ of the choices' ranks)"
-    return _matrices(tables["transfer"], ("consistency", 1, 2), (label, "language", "language"))
+    return _matrices(tables["transfer"], context, ("consistency", 1, 2), (label, "language", "language"))
 
 
 def _matrices(
-    frame: pl.DataFrame, shown: tuple[str, float, int], labels: tuple[str, str, str], unit: str = ""
+    frame: pl.DataFrame,
+    context: Context,
+    shown: tuple[str, float, int],
+    labels: tuple[str, str, str],
+    unit: str = "",
 ) -> Figure:
     """`shown`: column, factor, digits; `labels`: of the colour bar, of rows, of columns. One scale for all tasks."""
     column, factor, _ = shown
     frame = frame.with_columns(pl.col(column).cast(pl.Float64) * factor)
     tasks = tasks_of(frame)
-    codes = {task: by_script(frame.filter(task=task)["lang_a"]) for task in tasks}
+    codes = {task: context.ordered(frame.filter(task=task)["lang_a"]) for task in tasks}
     values = frame[column].drop_nulls().to_list()
     norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
     figure, panels = _panels([len(codes[task]) for task in tasks])

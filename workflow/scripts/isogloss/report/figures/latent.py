@@ -40,7 +40,7 @@ def latent(tables: Tables, context: Context) -> Figure:
     """Log ratio of native to reference answers by layer: languages, and their mean with its interval (Fig. 2a)."""
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
     figure, panels = task_panels(frame, height=4.3, sharey=True)
-    looks = script_looks(frame["lang"])
+    looks = script_looks(frame["lang"], context)
     for panel, rows in panels:
         many = rows["lang"].n_unique() > MOST_NAMED
         thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 0.9, "alpha": 0.8}
@@ -111,7 +111,7 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
     correlations = tables["latent_correlation"]
     tasks = tasks_of(correlations)
     points = correlated(tables, context.reference)
-    looks = script_looks(points["lang"])
+    looks = script_looks(points["lang"], context)
     figure, axes = canvas(max(1, len(tasks)), len(TARGETS), height=0.5 + 2.9 * max(1, len(tasks)), sharex="row")
     drawn: list[tuple[Axes, pl.DataFrame, str]] = []
     for line, task in zip(axes, tasks, strict=False):

@@ -23,7 +23,7 @@ def projection(tables: Tables, context: Context) -> Figure:
     """States at the last prompt token on two principal components, a panel a layer, coloured by script (Fig. 3)."""
     frame = tables["projection"]
     tasks = tasks_of(frame)
-    looks = script_looks(frame["lang"])
+    looks = script_looks(frame["lang"], context)
     many = 9 if len(tasks) == 1 else 4
     layers = {task: spaced(sorted(set(frame.filter(task=task)["layer"])), many) for task in tasks}
     most = max(map(len, layers.values()), default=1)

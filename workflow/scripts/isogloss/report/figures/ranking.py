@@ -14,6 +14,7 @@ from isogloss.report.figures.labels import HALO
 from isogloss.report.figures.marks import bars, estimates, whiskers
 from isogloss.report.figures.scripts import script_legend, script_looks
 from isogloss.report.figures.style import DASHED, FAINT, INK, Look, canvas
+from isogloss.report.shared.context import Context
 from isogloss.report.shared.wording import TASK_TITLES, listed, name, named
 
 MOST_ROWS = 24
@@ -36,12 +37,12 @@ class Shown(NamedTuple):
     notes: Mapping[str, str] = {}  # beneath the title of a task
 
 
-def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
-    """A panel a task, languages in falling order of the value, coloured by script; the reference in bold."""
+def ranking(frame: pl.DataFrame, shown: Shown, context: Context) -> Figure:
+    """A panel a task, languages in falling order of the value, script as the shape; the reference in bold."""
     frame = frame.drop_nulls(shown.value)
     tasks = tasks_of(frame)
     parts = {task: frame.filter(task=task).sort(shown.value, descending=True) for task in tasks}
-    looks = script_looks(frame["lang"])
+    looks = script_looks(frame["lang"], context)
     most = max((rows.height for rows in parts.values()), default=1)
     draw = _rows if most <= MOST_ROWS else _ranks
     if draw is _rows:
@@ -50,7 +51,7 @@ def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
     else:
         figure, axes = canvas(max(1, len(tasks)), 1, height=0.9 + 2.7 * max(1, len(tasks)))
     for panel, task in zip(axes.flat, tasks, strict=False):
-        draw(panel, parts[task], shown._replace(line=shown.lines.get(task, shown.line)), looks, reference)
+        draw(panel, parts[task], shown._replace(line=shown.lines.get(task, shown.line)), looks, context.reference)
         notes = [shown.notes[task]] if task in shown.notes else []
         if parts[task].height > 2 * MOST_ROWS:
             notes.append(_ends(parts[task]["lang"].to_list()))

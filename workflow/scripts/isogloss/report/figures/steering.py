@@ -177,4 +177,4 @@ def steering_languages(tables: Tables, context: Context) -> Figure:
     chosen = pl.concat(parts) if parts else frame.clear().with_columns(control=pl.lit(None, dtype=pl.Float64))
     random = VECTOR_TITLES["random"]
     shown = Shown("accuracy_change", "change of accuracy (points)", 100, "control", random, line=0.0, notes=notes)
-    return ranking(chosen, shown, context.reference)
+    return ranking(chosen, shown, context)

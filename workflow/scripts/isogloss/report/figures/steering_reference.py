@@ -37,7 +37,7 @@ def steering_reference(tables: Tables, context: Context) -> Figure:
     """Change of accuracy, transfer and consistency by each language's own vector against its accuracy without one."""
     frame = tables["steering"]
     steering = context.settings["latent"]["steering"]
-    tasks, looks = tasks_of(frame), script_looks(frame["lang"])
+    tasks, looks = tasks_of(frame), script_looks(frame["lang"], context)
     figure, axes = canvas(len(CHANGES), max(1, len(tasks)), height=8.2, sharex="col", sharey="row")
     for panel, (label, _) in zip(axes[:, 0], CHANGES.values(), strict=True):
         panel.set_ylabel(label)
