@@ -59,6 +59,29 @@ def render(
     )
 
 
+def fragment(
+    frame: pl.DataFrame,
+    sheet: Sheet,
+    *,
+    name: str,  # noqa: ARG001
+    heading: str,  # noqa: ARG001
+    title: str,  # noqa: ARG001
+    confidence: float,
+    source: str,
+    study: str,
+) -> str:
+    """The table as a part of a page: no heading."""
+    columns = tuple(column for column in sheet.columns if column.name in frame.columns)
+    if sheet.body:
+        body = sheet.body(frame)
+    elif sheet.arrange:
+        body = _table(*sheet.arrange(frame), confidence, source, study)
+    else:
+        body = _table(sheet.rows(frame) if sheet.rows else frame, columns, confidence, source, study)
+    note = f'<p class="note">{escape(sheet.note)}</p>' if sheet.note else ""
+    return f'{note}<div class="js-table scroll" tabindex="0">{body}</div>'
+
+
 def _table(frame: pl.DataFrame, columns: tuple[Column, ...], confidence: float, source: str, study: str) -> str:
     """Rows as HTML; an interval's column is left out where the table has none."""
     head: list[str] = []
