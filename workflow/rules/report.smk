@@ -6,6 +6,9 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, TABLES
 
 
+TABLE_ASSETS = [text_digest(CAPTIONS / name) for name in ("table.css", "table.js")]
+
+
 def figure_inputs(name):
     """An input function: the Parquet tables that a figure is drawn from."""
     return lambda wildcards: wanted.figure_inputs(config, name, wildcards.model)
@@ -76,6 +79,7 @@ for name, entry in TABLES.items():
         params:
             code=code("html_table", entry.drawing),
             entries=[entry.drawing],
+            assets=TABLE_ASSETS,
             heading=entry.title,
             title=model_setting("title"),
             confidence=STUDY.statistics.confidence,
@@ -145,6 +149,7 @@ for name, entry in BETWEEN_TABLES.items():
         params:
             code=code("html_table", entry.drawing),
             entries=[entry.drawing],
+            assets=TABLE_ASSETS,
             heading=entry.title,
             title="All models compared",
             confidence=STUDY.statistics.confidence,
