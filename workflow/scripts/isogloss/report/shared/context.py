@@ -44,3 +44,9 @@ class Context:
         """The codes, high-resource languages first, each group in the order of the language table."""
         present = set(codes)
         return [code for group in self.groups.values() for code in group if code in present]
+
+    def ordered(self, codes: Iterable[str]) -> list[str]:
+        """The codes in the report's one order: `by_group`, then those in no group in the order of the table."""
+        present = set(codes)
+        grouped = self.by_group(present)
+        return grouped + in_order(present.difference(grouped))
