@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from isogloss.report.page.summary import summary
 
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.entry import Entry
 from isogloss.report.figures.draw import figure
+from isogloss.report.page.summary import summary
 from isogloss.tables import read_table, table_metadata, write_table
 from synthetic import settings, write_results
 

@@ -99,7 +99,7 @@ def test_draws_with_labelled_axes(name):
         "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
         "selectivity": [
             "training step (log scale)",
-            "share of the features that are not silent (%)",
+            "share of the features\nthat are not silent (%)",
             "monosemanticity (0 to 1)",
             "monosemanticity less its null",
         ],
@@ -109,16 +109,20 @@ def test_draws_with_labelled_axes(name):
         "learning_rates": ["learning rate of the SAE", "validation loss (squared error a token)"],
         "sae_training": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
         "answers": ["accuracy (%)"],
-        "transfer": ["from", "to", "right in the row's language,\nright in the column's, too (%)"],
+        "transfer": [
+            "from (n questions right in it)",
+            "to",
+            "right in the row's language,\nright in the column's, too (%)",
+        ],
         "consistency": ["language", "consistency (Spearman's ρ of the choices' ranks)"],
         "latent": ["decoder layer (0-based)", "log ratio of answers (nats a token)\n← reference      native →"],
         "latent_accuracy": ["decoder layer (0-based)", "accuracy, mean over languages (%)"],
         "latent_correlation": ["mean log ratio over\nlayers (nats a token)", "accuracy (%)"],
         "projection": ["component 1 (40 %)", "component 2 (15 %)"],
-        "steering": ["γ (above 0: towards the reference)", "accuracy:\nchange (points)"],
-        "steering_layers": ["layer steered (0-based)", "consistency:\nchange (ρ)"],
-        "steering_languages": ["change of accuracy (points)"],
-        "steering_reference": ["accuracy without steering (%)", "consistency with\nthe reference: change (ρ)"],
+        "steering": ["γ (above 0: towards\nthe reference)", "own less random (points)"],
+        "steering_layers": ["layer steered (0-based)", "own less random (ρ)"],
+        "steering_languages": ["own vector less random directions:\nchange of accuracy (points)"],
+        "steering_reference": ["accuracy without\nsteering (%)", "change of consistency\nwith the reference (ρ)"],
         "latent_by_teaching": ["accuracy (%)", "log ratio, native to\nreference (nats a token)"],
         "joined_correlations": ["r with accuracy over languages", "R² of languages left out of the fit"],
         "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
@@ -207,7 +211,11 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
             check=True,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
-    assert set(first) == {*(f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "png")), "overview.rst", "summary.html"}
+    assert set(first) == {
+        *(f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "png")),
+        "overview.rst",
+        "summary.html",
+    }
     assert [name for name in first if first[name] != second[name]] == []
 
 
@@ -282,7 +290,7 @@ def test_joined_draws_estimates_and_says_why_an_instrument_has_none():
     for row in rows.iter_rows(named=True):
         assert (row["r"], row["ci_low"], row["ci_high"]) in [pytest.approx(bar[:3]) for bar in drawn]
     assert [text.get_text() for text in left.texts] == ["needs 6 languages beside the reference, has 1"]
-    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "D"]
+    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "s"]
     assert gains == tables["joined_incremental"]["r2_left_out"].drop_nulls().to_list()
     nothing = rows.clear().vstack(tables["joined_correlations"]).with_columns(
         r=pl.lit(None, pl.Float64), partial_r=pl.lit(None, pl.Float64), reason=pl.lit("too few")
