@@ -21,10 +21,10 @@ MOST_MODELS = 2
 PLANTED = "the-planted-truth"
 """Key of the section that says what was planted, there wherever models were trained here."""
 KEY_FIGURES = (
-    ("The planted truth", ("planted_truth",)),
-    ("Paper A: activation gaps", ("reciprocal_gap", "gap_accuracy_correlation", "group_gap", "retrieval", "accuracy")),
-    ("Paper B: the latent language", ("latent", "transfer_layers", "answers")),
-    ("Paper C: bilingual features", ("selectivity", "models")),
+    ("What was planted", ("planted_truth",)),
+    ("Paper A", ("reciprocal_gap", "gap_accuracy_correlation", "group_gap", "retrieval", "accuracy")),
+    ("Paper B", ("latent", "transfer_layers", "answers")),
+    ("Paper C", ("selectivity", "models")),
 )
 """The figure of each study that stands above the evidence: the first that there is."""
 
