@@ -4,6 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from isogloss.report.page.frames import add_script
 from isogloss.resources import CAPTIONS
 
 # FOLDER/workflow/rules/../scripts, or where Snakemake reads a repository on GitHub.
@@ -27,4 +28,6 @@ with tempfile.TemporaryDirectory() as scratch, Path(snakemake.log[0]).open("w") 
     command = [sys.executable, "-m", "snakemake", "results", "--snakefile", str(workflow)]
     command += ["--configfile", str(study), "--report", snakemake.output[0]]
     command += ["--report-stylesheet", str(CAPTIONS / "style.css"), "--nolock"]
-    sys.exit(subprocess.run(command, stdout=log, stderr=log).returncode)
+    if failed := subprocess.run(command, stdout=log, stderr=log).returncode:
+        sys.exit(failed)
+add_script(Path(snakemake.output[0]), CAPTIONS / "frames.js")
