@@ -61,7 +61,7 @@
   const theme = (width) => {
     const { ink, faint, paper, rule } = palette();
     const font = getComputedStyle(document.body).fontFamily;
-    const label = Math.max(90, Math.min(190, width * 0.34));
+    const label = Math.max(90, Math.min(230, width * 0.4));
     return {
       background: "transparent",
       font,
@@ -80,6 +80,7 @@
         orient: "bottom", columns: Math.max(1, Math.floor(width / 190)), labelColor: ink, titleColor: ink,
         labelFontSize: 11.5, titleFontSize: 11.5, labelLimit: Math.min(300, width - 60), symbolLimit: 60,
         gradientLength: Math.min(260, width - 80), symbolSize: 80, symbolStrokeWidth: 2,
+        symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
       },
       range: { heatmap: { scheme: "cividis" } },
     };
@@ -198,7 +199,7 @@
     const name = chart.element.dataset.name || "chart";
     const options = {
       renderer: "svg",
-      logLevel: 1, // errors; Vega warns of every chart that is as wide as the page and as high as its rows
+      ast: true, // expressions are interpreted: the page's policy forbids to compile them
       config: theme(width),
       actions: printing ? false : { export: true, source: false, compiled: false, editor: false },
       downloadFileName: name,
@@ -303,10 +304,12 @@
       near.observe(element);
       resized.observe(element);
     }
-    dark.addEventListener("change", () => {
+    const themed = () => {
       swatches();
       charts.filter((one) => one.view).forEach(redraw);
-    });
+    };
+    dark.addEventListener("change", themed);
+    new MutationObserver(themed).observe(document.documentElement, { attributeFilter: ["data-theme", "class"] });
     window.addEventListener("beforeprint", () => {
       printing = true;
       charts.forEach(redraw);

@@ -13,9 +13,9 @@ import altair as alt
 import polars as pl
 import polars.selectors as cs
 
-from isogloss.report.figures.style import DASHES, PALETTE, SHAPES, Look, colour, marker
+from isogloss.report.figures.style import DASHES, Look
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import TASK_TITLES, named
+from isogloss.report.shared.palette import PALETTE, SHAPES, colour, marker, model_look
 
 Chart = alt.LayerChart | alt.FacetChart
 Models = Mapping[str, Tables]
@@ -23,7 +23,7 @@ Models = Mapping[str, Tables]
 Contexts = Mapping[str, Context]
 
 MOST_NAMED = 16
-"""Up to so many languages, a legend names each; of more, colours tell scripts and the pointer the language."""
+"""Up to so many languages, a legend names each; of more, the pointer does."""
 MOST_LETTERS = 60  # of a title
 LAYER = "decoder layer (0-based)"
 
@@ -31,6 +31,7 @@ LAYER = "decoder layer (0-based)"
 _SHAPES = {
     "o": "circle", "s": "square", "D": "diamond", "d": "M0,-1L.55,0L0,1L-.55,0Z", "^": "triangle-up",
     "v": "triangle-down", "P": "cross", "<": "triangle-left", ">": "triangle-right", "": "circle",
+    "H": "M1,0L.5,.87L-.5,.87L-1,0L-.5,-.87L.5,-.87Z",
     "X": "M-.35,0L-.9,-.55L-.55,-.9L0,-.35L.55,-.9L.9,-.55L.35,0L.9,.55L.55,.9L0,.35L-.55,.9L-.9,.55Z",
     "p": "M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z",
     "*": "M0,-1L.24,-.32L.95,-.31L.38,.12L.59,.81L0,.4L-.59,.81L-.38,.12L-.95,-.31L-.24,-.32Z",
@@ -84,7 +85,7 @@ class Measure(NamedTuple):
         """A chart whose rows also have the interval in words."""
         low, high = (f"format(datum[{end!r}], {self.digits!r})" for end in (self.low, self.high))
         return chart.transform_calculate(
-            interval=f"isValid(datum[{self.low!r}]) ? 'from ' + {low} + ' to ' + {high} : 'none'"
+            interval=f"isValid(datum[{self.low!r}]) ? {low} + ' to ' + {high} + ', ' + confidence : 'none'"
         )
 
 
@@ -120,7 +121,7 @@ class Key(NamedTuple):
     def _legend(self) -> alt.Legend | None:
         if not self.legend or len(self.looks) < 2:
             return None
-        named_by = {"labelExpr": f"{self.titles}[datum.value]"} if self.titles else {}
+        named_by: dict[str, Any] = {"labelExpr": f"{self.titles}[datum.value]"} if self.titles else {}
         return alt.Legend(title=self.title or None, symbolOpacity=1, **named_by)
 
 
@@ -135,10 +136,7 @@ def languages(codes: Sequence[str], context: Context) -> Key:
 
 def models(contexts: Contexts, *channels: str) -> Key:
     """Models by colour and marker, the same in every chart."""
-    looks = {
-        model: Look(PALETTE[place % len(PALETTE)], SHAPES[place % len(SHAPES)], DASHES[place % len(DASHES)])
-        for place, model in enumerate(contexts)
-    }
+    looks = {model: Look(*model_look(model, context)) for model, context in contexts.items()}
     return Key("model", "model", looks, channels or ("color", "shape"), titles="models")
 
 
@@ -166,30 +164,6 @@ def source(frame: pl.DataFrame) -> alt.Chart:
     decimals = frame.select(cs.float()).columns
     finite = [pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in decimals]
     return alt.Chart(frame.with_columns(finite))  # pyright: ignore[reportArgumentType]
-
-
-class Panels(NamedTuple):
-    """Rows with the number of the panel that each stands in, and the panels' titles, which may have several lines."""
-
-    frame: pl.DataFrame
-    titles: list[str]
-
-
-def panels(frame: pl.DataFrame, contexts: Contexts, *by: str, titles: Mapping[str, str] | None = None) -> Panels:
-    """A panel for each combination of the columns `by`, in the order of the rows; `titles` calls values by name."""
-    if not by:
-        return Panels(frame.with_columns(panel=pl.lit(0)), [""])
-    keys = frame.select(by).unique(maintain_order=True).with_row_index("panel")
-    known = {**TASK_TITLES, **(titles or {})}
-
-    def called(column: str, value: Any) -> str:
-        return model_title(value, contexts) if column == "model" else known.get(value, str(value))
-
-    texts = [
-        ", ".join(text for column, value in zip(by, row[1:], strict=True) if (text := called(column, value)))
-        for row in keys.iter_rows()
-    ]
-    return Panels(frame.join(keys, on=by, how="left", nulls_equal=True, maintain_order="left"), texts)
 
 
 def model_title(model: str, contexts: Contexts) -> str:
@@ -220,80 +194,3 @@ def titled(chart: Any) -> Any:
 def count_tip(column: str, title: str) -> alt.Tooltip:
     """A number of things."""
     return alt.Tooltip(column, type="quantitative", title=title, format=",d")
-
-
-class Choice(NamedTuple):
-    """A control below a chart, and the rows that it leaves."""
-
-    parameter: dict[str, Any] | None
-    test: str
-
-
-def layer_slider(layers: Iterable[int], start: int | None = None) -> Choice:
-    """A slider over layers where they lie evenly, else a list of them; nothing of a single layer."""
-    present = sorted(set(layers))
-    if len(present) < 2:
-        return Choice(None, "true")
-    step = present[1] - present[0]
-    even = all(b - a == step for a, b in zip(present, present[1:], strict=False))
-    bind: dict[str, Any] = {"input": "select", "options": present, "name": "layer "}
-    if even:
-        bind = {"input": "range", "min": present[0], "max": present[-1], "step": step, "name": "layer "}
-    first = present[len(present) // 2] if start is None else start
-    return Choice({"name": "layer", "value": first, "bind": bind}, "datum.layer === layer")
-
-
-def model_choice(contexts: Contexts, present: Iterable[str]) -> Choice:
-    """A list of models where several are present."""
-    names = list(dict.fromkeys(present))
-    if len(names) < 2:
-        return Choice(None, "true")
-    labels = [model_title(model, contexts) for model in names]
-    bind = {"input": "select", "options": names, "labels": labels, "name": "model "}
-    return Choice({"name": "model", "value": names[0], "bind": bind}, "datum.model === model")
-
-
-def arranged(chart: Any, shown: Panels, height: Any, most: int = 2, square: int = 0, **scales: str) -> Chart:
-    """A chart as wide as the page, or its panels side by side, at most `most`; `scales` that each panel has alone.
-
-    `square` is the number of rows of a square matrix. charts.js reads it and `most` from `usermeta`, and breaks the
-    lines of the titles.
-    """
-    meta: dict[str, Any] = {"columns": min(most, len(shown.titles))}
-    if square:
-        meta["square"] = square
-    if len(shown.titles) < 2:
-        titled = {"title": alt.TitleParams(shown.titles[0].split("\n"))} if any(shown.titles) else {}
-        fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-        return chart.properties(width="container", height=height, autosize=fit, usermeta=meta, **titled)
-    header = alt.Header(title=None, labelExpr="split(panels[datum.value], '\\n')")
-    facet = alt.Facet("panel", type="ordinal", header=header, title=None)
-    whole = chart.properties(width=300, height=height).facet(facet=facet, columns=meta["columns"])
-    whole = whole.properties(usermeta=meta)
-    whole = whole.resolve_axis(x="independent", y="independent")
-    return whole.resolve_scale(**scales) if scales else whole
-
-
-def finish(
-    chart: Any,
-    contexts: Contexts,
-    shown: Panels,
-    codes: Iterable[str] = (),
-    choices: Sequence[Choice] = (),
-    note: str = "",
-) -> Chart:
-    """The chart with the parameters that its expressions read; `codes` are the languages that it can highlight."""
-    present = [code for code in dict.fromkeys(codes) if code]
-    parameters: list[dict[str, Any]] = [
-        {"name": "language", "value": ""},
-        {"name": "languages", "value": {code: named(code) for code in present}},
-        {"name": "models", "value": {model: model_title(model, contexts) for model in contexts if model}},
-        {"name": "panels", "value": shown.titles},
-        *(choice.parameter for choice in choices if choice.parameter),
-    ]
-    known = chart.params if isinstance(chart.params, list) else []
-    chart.params = [*known, *(alt.VariableParameter(**one) for one in parameters)]
-    chart.usermeta = {**chart.usermeta, "languages": present}
-    if note:
-        chart.usermeta["note"] = note
-    return chart

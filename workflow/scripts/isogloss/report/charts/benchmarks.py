@@ -11,25 +11,23 @@ from isogloss.report.charts.base import (
     Key,
     Measure,
     Models,
-    arranged,
     count_tip,
     fading,
-    finish,
     language_tip,
     model_tip,
     model_title,
     models,
     over_models,
-    panels,
     source,
     titled,
     values,
 )
 from isogloss.report.charts.marks import dashed, estimates, language_rows, row_height
+from isogloss.report.charts.panels import arranged, finish, panels
 from isogloss.report.figures.alignment import at_target
 from isogloss.report.figures.marks import FEWEST_FOR_LINE, strength
 from isogloss.report.figures.scripts import script_looks
-from isogloss.report.figures.style import DASHES, Look
+from isogloss.report.figures.style import FAINT, PALETTE, Look
 
 
 def _present(contexts: Contexts, frame: pl.DataFrame) -> Contexts:
@@ -68,10 +66,8 @@ def _by_language(frame: pl.DataFrame, measure: Measure, contexts: Contexts) -> C
 
 
 def _rows(frame: pl.DataFrame, contexts: Contexts) -> list[str]:
-    """The languages of the study's groups in their order, then all others."""
-    context = next(iter(contexts.values()))
-    known = context.by_group(frame["lang"])
-    return known + sorted(set(frame["lang"].drop_nulls()) - set(known))
+    """The languages in the report's order."""
+    return next(iter(contexts.values())).ordered(frame["lang"].drop_nulls())
 
 
 def gap_accuracy_correlation(tables: Models, contexts: Contexts) -> Chart | None:
@@ -83,7 +79,7 @@ def gap_accuracy_correlation(tables: Models, contexts: Contexts) -> Chart | None
         (row["task"], row["model"]): strength(row, "ci")
         for row in over_models(tables, "gap_accuracy_correlation").iter_rows(named=True)
     }
-    looks = script_looks(frame["lang"])
+    looks = script_looks(frame["lang"], next(iter(contexts.values())))
     frame = frame.with_columns(script=pl.col("lang").replace_strict({code: look.label for code, look in looks.items()}))
     shown = panels(frame, contexts, "task")
     asked = frame["task"].unique(maintain_order=True)
@@ -108,7 +104,7 @@ def _with_r(title: str, task: str, notes: Mapping[tuple[str, str], str], context
     return "\n".join([title, *there])
 
 
-def _cloud(frame: pl.DataFrame, of_model: Key, of_script: Key, tips: list[alt.Tooltip]) -> alt.LayerChart:
+def _cloud(frame: pl.DataFrame, of_model: Key, of_script: Key, tips: list[alt.Tooltip]) -> Chart:
     """Points with the languages' codes, and a line through those of each model."""
     x = alt.X("mean_gap_pct", type="quantitative", title="mean gap over layers (%)", scale=alt.Scale(zero=False))
     axis = alt.Axis(format="~%", title="accuracy")
@@ -130,7 +126,7 @@ _GAINS = {
     "held-out features": ("gain_held_out_pct", "held_out_ci"),
     "all features (in-sample)": ("gain_pct", "ci"),
 }
-_GAIN_LOOKS = {"held-out features": Look("#0072B2", "o"), "all features (in-sample)": Look("#8a8a8a", "D", DASHES[1])}
+_GAIN_LOOKS = {"held-out features": Look(PALETTE[0], "o"), "all features (in-sample)": Look(FAINT, "D")}
 
 
 def alignment_gain(tables: Models, contexts: Contexts) -> Chart | None:

@@ -1,27 +1,16 @@
 """Interactive charts of paper C and of the causal test: classes over training, injection, ablation."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import polars as pl
 
 from isogloss.config.base import middle
-from isogloss.report.charts.base import (
-    Chart,
-    Contexts,
-    Key,
-    Measure,
-    Models,
-    arranged,
-    count_tip,
-    finish,
-    layer_slider,
-    model_tip,
-    over_models,
-    panels,
-)
+from isogloss.report.charts.base import Chart, Contexts, Key, Measure, Models, count_tip, model_tip, over_models
 from isogloss.report.charts.marks import by_step, curves, estimates, named_rows, row_height
 from isogloss.report.charts.pairs import Pairs, matrices
+from isogloss.report.charts.panels import arranged, finish, layer_slider, panels
 from isogloss.report.figures.style import DASHED, Look, class_look, depth_colours
 from isogloss.report.shared.ablated import METHOD_TITLES
 from isogloss.report.shared.classes import class_order, class_title, language_order
@@ -60,7 +49,7 @@ def _long(whole: pl.DataFrame, measures: Mapping[str, str], *kept: str) -> pl.Da
 
 
 def selectivity(tables: Models, contexts: Contexts) -> Chart | None:
-    """Share of each class, its monosemanticity, and that beyond chance over training, at the slider's layer (Fig. 3)."""
+    """Share of each class, its monosemanticity, and that beyond chance over training, at one layer (Fig. 3)."""
     context = next(iter(contexts.values()))
     whole = over_models(tables, "selectivity").filter(pl.col("class") != "silent").sort("step", maintain_order=True)
     frame = _long(whole, _OVER_TRAINING, "layer", "step", "class", "n_features")
@@ -95,10 +84,10 @@ def span_length(tables: Models, contexts: Contexts) -> Chart | None:
     """Mean number of consecutive tokens on which a feature is active over training, a line a layer (Figs 6, 9)."""
     every = over_models(tables, "selectivity").filter(pl.col("class") == "all")
     titles = {"span_length": "span length of all features (tokens)"}
-    return _by_depth([_long(every, titles, "layer", "step", "n_features")], contexts)
+    return _by_depth([_long(every, titles, "layer", "step", "n_features")], contexts, scale=alt.Scale(zero=False))
 
 
-def _by_depth(parts: list[pl.DataFrame], contexts: Contexts) -> Chart | None:
+def _by_depth(parts: list[pl.DataFrame], contexts: Contexts, **y: Any) -> Chart | None:
     frame = pl.concat([part for part in parts if part.height] or [pl.DataFrame()])
     if not frame.height:
         return None
@@ -109,8 +98,11 @@ def _by_depth(parts: list[pl.DataFrame], contexts: Contexts) -> Chart | None:
     said = [alt.Tooltip("measure", type="nominal"), _LAYER_TIP, _STEP_TIP]
     tips = [model_tip(), *said, *measure.tips(), count_tip("n_features", "features (n)")]
     key = Key("layer", "layer", looks, ("color",))
-    chart = curves(shown.frame, by_step(frame["step"]), measure, [key], tips, banded=len(looks) <= 6)
+    chart = curves(shown.frame, by_step(frame["step"]), measure, [key], tips, banded=len(looks) <= 6, **y)
     return finish(arranged(chart, shown, 280, y="independent"), contexts, shown)
+
+
+_INJECTED = ("ci_low", "ci_high", "perplexity", "n_features", "n")
 
 
 def intervention(tables: Models, contexts: Contexts) -> Chart | None:
@@ -123,7 +115,7 @@ def intervention(tables: Models, contexts: Contexts) -> Chart | None:
     rows = {code: named(code) for code in language_order(frame["lang"], context.bilingual_languages)}
     rows["all"] = "all documents"
     frame = frame.select(
-        "model", "lang", "perplexity", "change", "ci_low", "ci_high", "n", "n_features",
+        "model", "lang", "change", *(one for one in _INJECTED if one in frame.columns),
         row=pl.col("lang").replace_strict(rows),
         what=pl.col("class").replace_strict({code: class_title(code) for code in codes}),
         setting=pl.concat_str(

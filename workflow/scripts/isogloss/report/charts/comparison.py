@@ -12,21 +12,18 @@ from isogloss.report.charts.base import (
     Key,
     Measure,
     Models,
-    Panels,
-    arranged,
     count_tip,
     fading,
-    finish,
     language_tip,
     languages,
     model_tip,
     over_models,
-    panels,
     source,
     titled,
     values,
 )
 from isogloss.report.charts.marks import estimates, level, named_rows, picked, row_height
+from isogloss.report.charts.panels import Panels, arranged, finish, panels
 from isogloss.report.figures.style import FAINT, INK, PALETTE, Look
 from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, number
 
@@ -53,7 +50,7 @@ def planted_truth(tables: Models, contexts: Contexts) -> Chart | None:
     if not parts:
         return None
     frame = pl.concat(parts, how="diagonal_relaxed")
-    codes = context.by_group(frame["lang"].drop_nulls())
+    codes = context.ordered(frame["lang"].drop_nulls())
     key = languages(codes, context)
     axis = alt.Axis(title="planted / equal share (log scale)", labelExpr="format(exp(datum.value), '.2~r')", grid=False)
     x = alt.X("log_ratio", type="quantitative", axis=axis)

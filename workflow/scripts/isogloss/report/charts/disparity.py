@@ -9,21 +9,17 @@ from isogloss.report.charts.base import (
     Key,
     Measure,
     Models,
-    arranged,
     count_tip,
-    finish,
     language_tip,
     languages,
-    layer_slider,
-    model_choice,
     model_tip,
     models,
     over_models,
-    panels,
     values,
 )
 from isogloss.report.charts.marks import by_layer, curves, level
 from isogloss.report.charts.pairs import Pairs, matrices
+from isogloss.report.charts.panels import arranged, finish, layer_slider, model_choice, panels
 from isogloss.report.figures.style import DASHES, FAINT, INK, PALETTE, Look
 from isogloss.report.shared.wording import VARIANT_TITLES, name
 
@@ -66,7 +62,7 @@ def _of_languages(
     frame = over_models(tables, table, "layer", "lang", *columns).filter(pl.col("lang") != context.reference)
     if measure.column not in frame.columns or frame[measure.column].null_count() == frame.height:
         return None
-    codes = context.by_group(frame["lang"])
+    codes = context.ordered(frame["lang"])
     shown = panels(frame.sort("layer", maintain_order=True), contexts, "model")
     there = [tip for tip in more if str(tip.shorthand) in frame.columns]
     counts = [count_tip(count, f"{counted} (n)")] if count in frame.columns else []
@@ -118,13 +114,13 @@ def reciprocal_gap(tables: Models, contexts: Contexts) -> Chart | None:
     frame = pl.concat(parts).drop_nulls("gap_pct")
     if not frame.height:
         return None
-    codes = context.by_group(frame["lang"])
+    codes = context.ordered(frame["lang"])
     order = {code: place for place, code in enumerate(codes)}
     frame = frame.sort(pl.col("lang").replace_strict(order, default=len(order)), maintain_order=True)
     shown = panels(frame, contexts, "lang", titles={code: name(code) for code in codes})
     chosen = model_choice(contexts, frame["model"].unique(maintain_order=True))
     measure = Measure("gap_pct", "gap (%)", "gap")
-    key = Key("what", "features", {title: look for title, look in measures.values()})
+    key = Key("what", "features", dict(measures.values()))
     what = alt.Tooltip("what", type="nominal", title="features")
     tips = [model_tip(), language_tip(), what, _LAYER_TIP, *measure.tips()]
     chart = curves(shown.frame, by_layer(frame["layer"]), measure, [key], tips, zero=True)

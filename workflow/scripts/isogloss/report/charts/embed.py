@@ -1,6 +1,6 @@
 """Charts within a page: their specification as JSON, the chips that highlight a language, and Vega itself.
 
-A page needs, once each, `javascript()`, workflow/report/charts.css and charts.js, and of `figure` one a chart.
+A page needs, once each, `runtime()`, workflow/report/charts.css and charts.js, and of `chart_fragment` one a chart.
 """
 
 import json
@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
-import vl_convert
 from markupsafe import Markup
 
 from isogloss.report.charts.base import MOST_NAMED, Chart, shape
@@ -20,37 +19,37 @@ from isogloss.report.shared.wording import named
 _ESCAPED = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
-def javascript() -> str:
+def runtime() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script of 0.9 MB, which sets window.vegaEmbed and asks for no file."""
-    return vl_convert.javascript_bundle()
+    from vl_convert import javascript_bundle  # only where there are charts
+
+    return javascript_bundle()  # pyright: ignore[reportCallIssue]
 
 
-def specification(chart: Chart) -> dict[str, Any]:
-    """A chart in Vega-Lite, held against Altair's schema; its colours and fonts are charts.js's.
+def specification(chart: Chart, validate: bool = False) -> dict[str, Any]:
+    """A chart in Vega-Lite; its colours and fonts are charts.js's. The tests hold every chart against the schema.
 
     Raises:
-        altair.utils.schemapi.SchemaValidationError: if it is no Vega-Lite.
+        altair.utils.schemapi.SchemaValidationError: to `validate`, if it is no Vega-Lite.
     """
     with alt.data_transformers.enable("default", max_rows=None):
-        spec = chart.to_dict()
+        spec = chart.to_dict(validate=validate)
     spec.pop("config", None)
     spec.pop("$schema", None)
     return spec
 
 
-def figure(name: str, chart: Chart | None, description: str) -> Markup:
-    """A chart as an element that charts.js draws; words where a chart function had nothing to show (None).
+def chart_fragment(name: str, chart: Chart, alternative: str) -> Markup:
+    """A chart as an element that charts.js draws.
 
-    `name` is the catalogue's; `description` is what a reader who cannot see the chart is told.
+    `name` is the catalogue's; `alternative` is what a reader who cannot see the chart is told.
     """
-    if chart is None:
-        return Markup('<p class="chart-none">Nothing to show: no value is defined in any model.</p>')
     spec = specification(chart)
     note = spec["usermeta"].get("note", "")
     said = Markup('<p class="chart-note">{}</p>').format(note) if note else ""
     view = Markup('<div class="chart-view"></div><p class="chart-empty">This chart needs scripts.</p>{}')
-    head = Markup('<div class="js-chart" data-name="{}" data-description="{}">').format(name, description)
-    return head + view.format(said) + script(spec) + Markup("</div>")
+    head = Markup('<div class="js-chart" id="chart-{}" data-name="{}" data-description="{}">')
+    return head.format(name, name, alternative) + view.format(said) + script(spec) + Markup("</div>")
 
 
 def script(value: Any) -> Markup:

@@ -4,32 +4,24 @@ import altair as alt
 import polars as pl
 
 from isogloss.report.charts.base import (
-    MOST_NAMED,
     Chart,
     Contexts,
-    Key,
     Measure,
     Models,
-    Panels,
-    arranged,
     count_tip,
     fading,
-    finish,
     language_tip,
     languages,
-    layer_slider,
     model_tip,
     over_models,
-    panels,
     source,
     titled,
     values,
 )
 from isogloss.report.charts.marks import by_layer, curves, estimates, named_rows, picked, row_height
 from isogloss.report.charts.pairs import Pairs, matrices
-from isogloss.report.figures.scripts import script_looks
+from isogloss.report.charts.panels import Panels, arranged, finish, layer_slider, panels
 from isogloss.report.figures.style import INK
-from isogloss.report.shared.context import Context
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import VECTOR_TITLES
 
@@ -57,13 +49,6 @@ def _pairs(tables: Models, contexts: Contexts, measure: Measure, titles: tuple[s
     return matrices(frame, Pairs(measure, titles, tips=tips, by=("model", "task")), contexts)
 
 
-def _languages(codes: list[str], context: Context) -> Key:
-    """Languages by their own colours; where they are many, by the colour of their script."""
-    if len(codes) <= MOST_NAMED:
-        return languages(codes, context)
-    return Key("lang", "language", script_looks(codes), titles="languages", legend=False)
-
-
 def latent(tables: Models, contexts: Contexts) -> Chart | None:
     """Log ratio of native to reference answers by layer: languages, and their mean with its interval (Fig. 2a)."""
     context = next(iter(contexts.values()))
@@ -74,13 +59,12 @@ def latent(tables: Models, contexts: Contexts) -> Chart | None:
         return None
     means = over_languages(frame, "log_ratio", context.confidence, ("model", "task", "layer"))
     means = means.select("model", "task", "layer", log_ratio="mean", log_ratio_low="low", log_ratio_high="high")
-    codes = context.by_group(frame["lang"])
-    codes += sorted(set(frame["lang"]) - set(codes))
+    codes = context.ordered(frame["lang"])
     both = pl.concat([frame, means], how="diagonal_relaxed")
     shown = panels(both.sort("layer", maintain_order=True), contexts, "model", "task")
     tips = [model_tip(), language_tip(), _LAYER_TIP, *measure.tips(), count_tip("n", "questions (n)")]
     x = by_layer(frame["layer"])
-    alone = curves(shown.frame, x, measure, [_languages(codes, context)], tips, banded=False, zero=True)
+    alone = curves(shown.frame, x, measure, [languages(codes, context)], tips, banded=False, zero=True)
     alone = alone.transform_filter("isValid(datum.lang)")
     whole = titled(measure.with_interval(alt.Chart(alone.data))).transform_filter("!isValid(datum.lang)").encode(x=x)
     y = alt.Y("log_ratio", type="quantitative", title=measure.title)
@@ -132,10 +116,10 @@ def projection(tables: Models, contexts: Contexts) -> Chart | None:
     if not frame.height:
         return None
     frame, note = _thinned(frame)
-    codes = list(script_looks(frame["lang"]))
+    codes = context.ordered(frame["lang"])
     shown = panels(frame, contexts, "model", "task")
     slider = layer_slider(frame["layer"])
-    key = _languages(codes, context)
+    key = languages(codes, context)
     axis = alt.Axis(labels=False, ticks=False, grid=False)
     scale = alt.Scale(zero=False, nice=False, padding=12)
     x, y = (

@@ -6,8 +6,11 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from isogloss.report.charts.base import Key, Measure, fading, source, titled
+from isogloss.report.charts.base import Chart, Key, Measure, fading, source, titled
 from isogloss.report.figures.style import FAINT, INK
+
+_WORDS = ("Language", "Model", "Row", "Column", "interval")
+"""What a chart computes of its rows for tooltips."""
 
 
 def curves(
@@ -20,12 +23,12 @@ def curves(
     banded: bool = True,
     zero: bool = False,
     **look: Any,
-) -> alt.LayerChart:
+) -> Chart:
     """Lines over x with their intervals as bands, as bars where there is a single x; points answer to the pointer."""
     base = titled(measure.with_interval(source(frame))).encode(x=x)
     y = alt.Y(measure.column, type="quantitative", axis=alt.Axis(**measure.axis), **look)
     low = alt.Y(measure.low, type="quantitative", axis=alt.Axis(**measure.axis))
-    of = {channel: {} for channel in ("line", "point")}
+    of: dict[str, dict[str, Any]] = {"line": {}, "point": {}}
     for key in keys:
         of["line"] |= key.encodings("color", "strokeDash")
         of["point"] |= key.encodings("color", "shape")
@@ -39,9 +42,16 @@ def curves(
         colour = {channel: one for channel, one in of["line"].items() if channel == "color"}
         layers.append(mark.encode(y=low, y2=measure.high, detail=detail, opacity=opacity, **colour))
     layers.append(base.mark_line(strokeWidth=1.8).encode(y=y, detail=detail, opacity=fading(), **of["line"]))
-    points = base.mark_point(filled=True, size=52).encode(y=y, opacity=fading(), tooltip=list(tips), **of["point"])
+    points = base.mark_point(filled=True, size=52).encode(
+        y=y, opacity=fading(), tooltip=_there(tips, frame), **of["point"]
+    )
     layers.append(picked(points, keys))
     return alt.layer(*([level(base, "y")] if zero else []), *layers)
+
+
+def _there(tips: Sequence[alt.Tooltip], frame: pl.DataFrame) -> list[alt.Tooltip]:
+    """The tooltips of columns that the rows have; older tables lack some."""
+    return [tip for tip in tips if str(tip.shorthand) in {*frame.columns, *_WORDS}]
 
 
 def picked(chart: alt.Chart, keys: Sequence[Key]) -> alt.Chart:
@@ -55,7 +65,8 @@ def level(beside: Any, way: str, value: float = 0, **look: Any) -> alt.Chart:
     """A line in each panel of a chart, at a value of the axis `way`: zero, which an interval has to exclude, chance."""
     once = alt.Chart(beside.data).transform_aggregate(rows="count()")
     mark = once.mark_rule(**{"color": INK, "strokeWidth": 1, "opacity": 0.7} | look)
-    return mark.encode(**{way: alt.datum(value)})
+    where: dict[str, Any] = {way: alt.datum(value)}
+    return mark.encode(**where)
 
 
 def estimates(
@@ -68,7 +79,7 @@ def estimates(
     zero: bool = False,
     faint: Any = None,
     **look: Any,
-) -> alt.LayerChart:
+) -> Chart:
     """A point a row with its interval as a bar; the values of `key` stand below one another in a row."""
     base = titled(measure.with_interval(source(frame))).encode(y=rows)
     if len(key.looks) > 1:
@@ -81,7 +92,7 @@ def estimates(
         bars = base.transform_filter(f"isValid(datum[{measure.low!r}])").mark_rule(strokeWidth=1.6)
         layers.append(bars.encode(x=low, x2=measure.high, opacity=opacity, **key.encodings("color")))
     points = base.mark_point(filled=True, size=60)
-    points = points.encode(x=x, opacity=opacity, tooltip=list(tips), **key.encodings("color", "shape"))
+    points = points.encode(x=x, opacity=opacity, tooltip=_there(tips, frame), **key.encodings("color", "shape"))
     return alt.layer(*layers, picked(points, [key]))
 
 
@@ -126,7 +137,7 @@ def cells(
     colour: alt.Scale,
     tips: Sequence[alt.Tooltip],
     test: str = "true",
-) -> alt.LayerChart:
+) -> Chart:
     """A matrix of languages or scripts: a cell for each pair, those of the highlighted language full."""
     base = measure.with_interval(source(frame)).transform_filter(test)
     base = base.transform_calculate(
@@ -135,7 +146,7 @@ def cells(
         Model="models[datum.model]",
     )
     small = len(order) > 24
-    axis = {"labelOverlap": True if small else False, "grid": False, "ticks": False, "domain": False}
+    axis: dict[str, Any] = {"labelOverlap": small, "grid": False, "ticks": False, "domain": False}
     y = alt.Y(names[0], type="nominal", sort=list(order), axis=alt.Axis(title=titles[0], **axis))
     x = alt.X(names[1], type="nominal", sort=list(order), axis=alt.Axis(title=titles[1], labelAngle=-90, **axis))
     legend = alt.Legend(**measure.axis, orient="bottom", direction="horizontal")
@@ -143,7 +154,7 @@ def cells(
     either = f"datum[{names[0]!r}] === language || datum[{names[1]!r}] === language"
     pair = [alt.Tooltip("Row", type="nominal", title=titles[0]), alt.Tooltip("Column", type="nominal", title=titles[1])]
     rects = base.mark_rect().encode(
-        x=x, y=y, color=paint, opacity=fading(0.25, test=either), tooltip=[*pair, *measure.tips(), *tips]
+        x=x, y=y, color=paint, opacity=fading(0.25, test=either), tooltip=_there([*pair, *measure.tips(), *tips], frame)
     )
     return alt.layer(rects)
 
@@ -153,4 +164,5 @@ def dashed(beside: Any, way: str, column: str, format: str) -> alt.Chart:
     mark = alt.Chart(beside.data).mark_rule(color=FAINT, strokeDash=[4, 3], strokeWidth=1.3)
     kind = alt.Y if way == "y" else alt.X
     tip = alt.Tooltip(column, aggregate="mean", type="quantitative", title="by chance", format=format)
-    return mark.encode(**{way: kind(column, aggregate="mean", type="quantitative")}, tooltip=tip)
+    where: dict[str, Any] = {way: kind(column, aggregate="mean", type="quantitative")}
+    return mark.encode(**where, tooltip=tip)

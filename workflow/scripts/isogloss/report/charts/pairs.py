@@ -7,20 +7,12 @@ import altair as alt
 import polars as pl
 
 from isogloss.languages import language
-from isogloss.report.charts.base import (
-    Chart,
-    Choice,
-    Contexts,
-    Measure,
-    arranged,
-    count_tip,
-    finish,
-    model_tip,
-    panels,
-)
+from isogloss.report.charts.base import Chart, Contexts, Measure, count_tip, model_tip
 from isogloss.report.charts.marks import cells
-from isogloss.report.figures.scripts import by_script, script_title
+from isogloss.report.charts.panels import Choice, arranged, finish, panels
+from isogloss.report.figures.scripts import script_title
 from isogloss.report.figures.style import spaced
+from isogloss.report.shared.context import Context
 
 MOST_CELLS = 12_000
 """Up to so many in a chart; of more, languages are pooled by script, then layers are left out."""
@@ -44,7 +36,7 @@ def matrices(frame: pl.DataFrame, shown: Pairs, contexts: Contexts) -> Chart | N
     frame = frame.drop_nulls(shown.measure.column)
     if not frame.height:
         return None
-    frame, order, note = _pooled(frame, shown)
+    frame, order, note = _pooled(frame, shown, next(iter(contexts.values())))
     low, high = (float(value) for value in (frame[shown.measure.column].min(), frame[shown.measure.column].max()))  # pyright: ignore
     scale = alt.Scale(scheme="cividis", domain=[low, high if high > low else low + 1e-9])
     if shown.diverging:
@@ -59,19 +51,13 @@ def matrices(frame: pl.DataFrame, shown: Pairs, contexts: Contexts) -> Chart | N
     chart = cells(split.frame, order, shown.names, shown.titles, shown.measure, scale, tips, choice.test)
     height = min(520, max(150, 24 * len(order)))
     codes = [] if "pairs" in frame.columns else order
-    return finish(
-        arranged(chart, split, height, square=len(order)),
-        contexts,
-        split,
-        codes,
-        [choice],
-        f"{shown.note} {note}".strip(),
-    )
+    whole = arranged(chart, split, height, square=len(order))
+    return finish(whole, contexts, split, codes, [choice], f"{shown.note} {note}".strip())
 
 
-def _pooled(frame: pl.DataFrame, shown: Pairs) -> tuple[pl.DataFrame, list[str], str]:
+def _pooled(frame: pl.DataFrame, shown: Pairs, context: Context) -> tuple[pl.DataFrame, list[str], str]:
     """The rows that are drawn, their languages or scripts in order, and what was done if they were too many."""
-    order, note = by_script({*frame[shown.names[0]], *frame[shown.names[1]]}), ""
+    order, note = context.ordered({*frame[shown.names[0]], *frame[shown.names[1]]}), ""
     if frame.height <= MOST_CELLS:
         return frame, order, note
     scripts = {code: script_title(language(code).script) for code in order}
