@@ -110,7 +110,7 @@ def _cloud(frame: pl.DataFrame, of_model: Key, of_script: Key, tips: list[alt.To
         "mean_gap_pct", type="quantitative", title="mean gap over layers (%)", scale=alt.Scale(zero=False, padding=12)
     )
     axis = alt.Axis(format="~%", title="accuracy")
-    y = alt.Y("accuracy", type="quantitative", axis=axis, scale=alt.Scale(zero=False, padding=12))
+    y = alt.Y("accuracy", type="quantitative", axis=axis, scale=near)
     base = titled(source(frame))
     points = base.mark_point(filled=True, size=75).encode(
         x=x, y=y, opacity=fading(), tooltip=tips, **of_model.encodings("color"), **of_script.encodings("shape")
