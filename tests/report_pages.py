@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from isogloss.report.page.summary import summary
 
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.entry import Entry
 from isogloss.report.figures.draw import figure
+from isogloss.report.page.summary import summary
 from isogloss.tables import read_table, table_metadata, write_table
 from synthetic import settings, write_results
 
@@ -51,8 +51,8 @@ def make_page(
 ) -> Made:
     """The page of a study in an empty folder; `change` makes each table another, by the table's name.
 
-    `drawn` names the figures that are drawn, None for all that the page shows as they are, that is where an entry has no
-    chart; the others are blank.
+    `drawn` names the figures that are drawn, the others are blank; None for all that the page shows as they are, those
+    of entries without a chart.
     """
     with chdir(folder):
         write_results(folder, config, dict.fromkeys(config["models"], 0.0) | {next(iter(config["models"])): 20.0})
