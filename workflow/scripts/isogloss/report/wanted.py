@@ -129,9 +129,10 @@ def summary_entries() -> list[str]:
     return list(dict.fromkeys([*names, *(one.drawing for one in tables)]))
 
 
-def explorer_tables(settings: Mapping[str, Any], model: str) -> list[str]:  # noqa: ARG001
-    """The Parquet files of a model that the feature explorer reads."""
-    return []
+def explorer_tables(settings: Mapping[str, Any], model: str) -> list[str]:
+    """The Parquet files of a model that the feature explorer shows; none without the analysis gap."""
+    shown = settings["explorer"]["features"] > 0 and "gap" in settings["models"][model]["analyses"]
+    return [_table(model, name) for name in ("explorer", "explorer_features")] if shown else []
 
 
 def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:

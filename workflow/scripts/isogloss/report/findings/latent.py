@@ -57,8 +57,8 @@ def transfer(tables: Tables, context: Context) -> list[str]:
             f" {_share(row['positive_transfer_chance'])}; of those answered wrongly,"
             f" {_percent(row, 'negative_transfer', context)} have the same wrong answer, by chance"
             f" {_share(row['negative_transfer_chance'])}. Transfer above chance, the second language's accuracy taken"
-            f" out: {_percent(row, 'transfer_above_chance', context)} (a leaning to a letter that both share"
-            " stays in). Chance: languages that are right as often and lean to the same places among the"
+            f" out: {_percent(row, 'transfer_above_chance', context)} (a leaning to a position or wording that both"
+            " share stays in). Chance: languages that are right as often and lean to the same places among the"
             " choices, but have nothing else in common."
             f"{_reach(pairs, context)}"
         )
