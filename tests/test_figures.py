@@ -451,6 +451,7 @@ def test_figures_findings_and_tables_do_not_import_one_another():
     below = {
         "shared": set(),
         "figures": {"shared", "wanted", "entry"},
+        "charts": {"shared", "figures"},
         "findings": {"shared"},
         "takeaways": {"shared", "findings", "entry", "wanted"},
         "tables": {"shared", "entry"},
