@@ -105,10 +105,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
         "Not held against accuracy: share of mixed features (paper C) (needs 6 languages beside the reference" in text
     )
     assert text.index("What joins the three") < text.index("Between models") < text.index("What was dropped")
-    assert (
-        "Toy questions (HellaSwag format), accuracy: Skewed shares 50.0 % (95 % interval 45.0 to 55.0 %) and Equal shares 52.0 %"
-        in text
-    )
+    assert "Toy questions (HellaSwag format), accuracy: Skewed shares 50.0 % (95 % interval 45.0 to 55.0 %)" in text
     assert "models of 1 size were measured, a slope needs three" in text
 
 

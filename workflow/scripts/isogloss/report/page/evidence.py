@@ -20,11 +20,13 @@ MOST_MODELS = 2
 """Of so many models the page has pictures and tables, in the study's order; of the others report.html."""
 PLANTED = "the-planted-truth"
 """Key of the section that says what was planted, there wherever models were trained here."""
+PRINTED_ROWS, PRINTED_COLUMNS = 40, 16
+"""Larger tables stay closed in print: their files have them."""
 KEY_FIGURES = (
-    ("The planted truth", ("planted_truth",)),
-    ("Paper A: activation gaps", ("reciprocal_gap", "gap_accuracy_correlation", "group_gap", "retrieval", "accuracy")),
-    ("Paper B: the latent language", ("latent", "transfer_layers", "answers")),
-    ("Paper C: bilingual features", ("selectivity", "models")),
+    ("What was planted", ("planted_truth",)),
+    ("Paper A", ("reciprocal_gap", "gap_accuracy_correlation", "group_gap", "retrieval", "accuracy")),
+    ("Paper B", ("latent", "transfer_layers", "answers")),
+    ("Paper C", ("selectivity", "models")),
 )
 """The figure of each study that stands above the evidence: the first that there is."""
 
@@ -45,6 +47,7 @@ class Table(NamedTuple):
     heading: str
     title: str
     html: Markup
+    long: bool  # stays closed in print
 
 
 class Shown(NamedTuple):
@@ -186,7 +189,15 @@ def _tables(entry: Entry, study: Study, models: Sequence[str]) -> Iterator[Table
             source=f"results/{folder}/tables/{entry.tables[0]}.parquet",
             study=settings["study"],
         )
-        yield Table(entry.name, folder, entry.title, title, Markup(html))
+        columns = html.partition("</thead>")[0].count("<th")
+        yield Table(
+            entry.name,
+            folder,
+            entry.title,
+            title,
+            Markup(html),
+            frame.height > PRINTED_ROWS or columns > PRINTED_COLUMNS,
+        )
 
 
 def key_figures(made: Sequence[Section]) -> list[tuple[str, Shown]]:
