@@ -5,7 +5,6 @@
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, FINDINGS, TABLES
 
-
 TABLE_ASSETS = [text_digest(CAPTIONS / name) for name in ("table.css", "table.js")]
 
 
