@@ -68,7 +68,7 @@ def _inert(value: Any) -> Any:
 @lru_cache(maxsize=1024)
 def _html(text: str) -> list[str]:
     """The parts of a caption; captions of models that do not differ in what they say are made once."""
-    body = publish_parts(text, writer="html5", settings_overrides=_DOCUTILS)["body"]
+    body = publish_parts(text, writer="html5", settings_overrides=_DOCUTILS).get("body", "")
     body = re.sub(r'<span class="docutils literal">(.*?)</span>(?!</span>)', r"<code>\1</code>", body, flags=re.DOTALL)
     return [part.strip() for part in body.split(f"<p>{_MARK}</p>")]
 
