@@ -166,9 +166,10 @@ inputs |= {(entry, ""): wanted.between_figure_inputs(name) for name, entry in BE
 for (entry, model), tables in inputs.items():
     figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
            settings=wanted.figure_settings(config))
-from isogloss.report.page.overview import overview
-overview(tables=wanted.overview_tables(config), figures=[], settings=wanted.overview_settings(config),
-         output=str(Path(sys.argv[1], "overview.rst")))
+from isogloss.report.page.summary import summary
+summary(tables=wanted.summary_tables(config), figures=[], settings=config,
+        landing=str(Path(sys.argv[1], "overview.rst")),
+        output=str(Path(sys.argv[1], "summary.html")))
 """
 
 
@@ -184,7 +185,7 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
             check=True,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
-    assert set(first) == {*(f"{name}.svg" for name in DRAWINGS), "overview.rst"}
+    assert set(first) == {*(f"{name}.svg" for name in DRAWINGS), "overview.rst", "summary.html"}
     assert [name for name in first if first[name] != second[name]] == []
 
 
@@ -412,7 +413,7 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert set(wanted.figures_of(pretrained, "skewed")) == set(FIGURES) - trained_here
     assert set(wanted.tables_of(pretrained, "skewed")) == set(TABLES) - trained_here
     assert wanted.compares(CONFIG)
-    assert "results/comparison/figures/planted_truth.svg" in wanted.overview_figures(CONFIG)
+    assert "results/comparison/figures/planted_truth.svg" in wanted.summary_figures(CONFIG)
     alone = settings()
     alone["models"]["equal"]["analyses"] = ["latent"]
     assert not wanted.compares(alone)
@@ -420,7 +421,7 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert wanted.between_tables(alone) == ["models", "sizes"]
     del alone["models"]["equal"], alone["models"]["skewed"]["control"]
     assert not wanted.between(alone)
-    assert not any("comparison" in path for path in (*wanted.overview_figures(alone), *wanted.overview_tables(alone)))
+    assert not any("comparison" in path for path in (*wanted.summary_figures(alone), *wanted.summary_tables(alone)))
     equal = wanted.figures_of(CONFIG, "equal")
     assert "group_gap" in equal
     assert not {"similarity", "alignment_gain", "accuracy_change", "alignment_loss"} & set(equal)

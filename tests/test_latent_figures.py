@@ -223,8 +223,8 @@ def test_steering_is_shown_only_where_it_was_asked_for():
     shown = {"steering", "steering_layers", "steering_languages", "steering_reference", "steering_judged"}
     assert missing == shown
     assert "steering_summary" not in wanted.tables_of(plain, "skewed")
-    assert not any("steering" in path for path in wanted.overview_tables(plain))
-    assert "results/skewed/tables/steering_judged.parquet" in wanted.overview_tables(CONFIG)
+    assert not any("steering" in path for path in wanted.summary_tables(plain))
+    assert "results/skewed/tables/steering_judged.parquet" in wanted.summary_tables(CONFIG)
     assert not set(NAMES) & set(wanted.figures_of(CONFIG, "equal"))
 
 

@@ -11,7 +11,7 @@ from isogloss import provenance
 from isogloss.report import catalogue
 
 REPOSITORY = Path(__file__).parents[1]
-REPORT = {"figure", "html_table", "overview"}  # stages that draw, typeset and write
+REPORT = {"figure", "html_table", "summary"}  # stages that draw, typeset and write
 
 
 class Copy:

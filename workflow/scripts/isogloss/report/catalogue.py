@@ -103,7 +103,8 @@ PLANTED_VERDICTS = Entry(
 )
 """The same as a table: results/comparison/html/planted_truth.html."""
 
-_BETWEEN = ("9 Between models", Needs())
+BETWEEN = "9 Between models"
+_BETWEEN = (BETWEEN, Needs())
 MODELS = Entry("isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"))
 BETWEEN_FIGURES = {one.name: one for one in (PLANTED_TRUTH, MODELS)}
 BETWEEN_TABLES = {
