@@ -73,6 +73,7 @@ for name, entry in TABLES.items():
             assets=TABLE_ASSETS,
             heading=entry.title,
             title=model_setting("title"),
+            toy=lambda wildcards: wildcards.model in TOYS,
             confidence=STUDY.statistics.confidence,
         message:
             f"Typeset {entry.title} of {{wildcards.model}}"
@@ -140,6 +141,7 @@ for name, entry in BETWEEN_TABLES.items():
             assets=TABLE_ASSETS,
             heading=entry.title,
             title="All models compared",
+            toy=len(TOYS) == len(STUDY.models),
             confidence=STUDY.statistics.confidence,
         message:
             f"Typeset {entry.title}"
