@@ -210,9 +210,6 @@ MODELS = Entry(
     takeaway="isogloss.report.takeaways.between:models",
 )  # fmt: skip
 BETWEEN_FIGURES = {
-    one.name: one._replace(chart=CHARTS.get(one.name, ""))
-    for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)
-}
     one.name: one._replace(chart=CHARTS.get(one.name, "")) for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)
 }
 BETWEEN_TABLES = {
