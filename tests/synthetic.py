@@ -14,11 +14,9 @@ from isogloss.joined.measures import shared_tables
 from isogloss.joined.planted_truth import measure_planted_truth
 from isogloss.languages import in_order
 from isogloss.report.wanted import between_figures, compares
-from isogloss.report.wanted import explorer_tables as wanted_of_explorer
 from isogloss.tables import read_table, write_table
 from isogloss.tables.bilingual import SAE_SEEDS
 from isogloss.tables.contract import rows_of
-from synthetic_explorer import explorer_tables
 from synthetic_joined import joined_tables, models_tables
 from synthetic_latent import latent_tables
 
@@ -742,9 +740,6 @@ def write_results(folder: Path, config: Mapping[str, Any], gaps: Mapping[str, fl
     """Every model's tables as files under `folder`/results; `gaps` plants each model's group gap in percent."""
     for model, gap in gaps.items():
         for name, frame in make_tables(config, model, gap=gap).items():
-            write_table(folder / f"results/{model}/tables/{name}.parquet", frame, metadata())
-        shown = explorer_tables(config, model) if wanted_of_explorer(config, model) else {}
-        for name, frame in shown.items():
             write_table(folder / f"results/{model}/tables/{name}.parquet", frame, metadata())
         for run, frame in make_losses(config).items():
             write_table(folder / f"results/{model}/alignment/{run}.parquet", frame, metadata())

@@ -1,72 +1,67 @@
-"""Synthetic tables of the feature explorer: as many features and texts as a real study has, in scripts of all kinds."""
+"""Synthetic tables of the feature explorer: features of a list each, in phrases of every language and in contexts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from isogloss.languages import language
-from isogloss.tables.contract import Contract
 from isogloss.tables.explorer import EXPLORER, EXPLORER_FEATURES
 
-KINDS: dict[str, Any] = {
+TEXTS = {
+    "en": "The capital of Spain is Madrid , and its largest <b>port</b> & {{ city }} is Barcelona .",
+    "zh": "西班牙的首都是马德里，最大的港口城市是巴塞罗那。",
+    "hi": "स्पेन की राजधानी मैड्रिड है और सबसे बड़ा बंदरगाह बार्सिलोना है ।",
+    "ml": "സ്പെയിനിന്റെ തലസ്ഥാനം മാഡ്രിഡ് ആണ് , ഏറ്റവും വലിയ തുറമുഖം ബാഴ്സലോണ .",
+    "ar": "عاصمة إسبانيا هي مدريد وأكبر ميناء فيها هو برشلونة .",
+}
+LISTS = ("largest_gap", "smallest_gap", "one_language", "monosemantic")
+_KINDS = {
     "string": pl.String, "int32": pl.Int32, "double": pl.Float64, "list<item: string>": pl.List(pl.String),
     "list<item: float>": pl.List(pl.Float32), "list<item: int32>": pl.List(pl.Int32),
 }  # fmt: skip
-TOKENS = {  # by script; tokens may cut a word, and a character that combines with the one before
-    "Latn": ["The", " curren", "cy", " of", " Austria", " is", " Euro", "."],
-    "Arab": ["عم", "لة", " النم", "سا", " هي", " اليو", "رو"],
-    "Hebr": ["המט", "בע", " של", " אוסטריה", " הוא", " אירו"],
-    "Deva": ["ऑस्ट्र", "िया", " की", " मु", "◌", "द्रा", " यूरो", " है"],
-    "Hans": ["奥", "地利", "的", "货币", "是", "欧元"],
-}
-LISTS = ("largest_gap", "smallest_gap", "one_language")
 
 
-def frame(rows: list[dict[str, Any]], contract: Contract) -> pl.DataFrame:
-    """Rows as a table of the explorer; what a row lacks is null."""
-    schema = {column: KINDS[str(kind)] for column, kind in contract.items()}
-    return pl.DataFrame([{column: row.get(column) for column in contract} for row in rows], schema=schema)
-
-
-def explorer_tables(config: Mapping[str, Any], model: str) -> dict[str, pl.DataFrame]:
-    """`explorer` and `explorer_features` of a model at its middle layer."""
-    generator = np.random.default_rng(len(model))
-    groups, number = config["languages"], config["explorer"]["features"]
-    codes = [*groups["high_resource"], *groups["medium_low_resource"]] or [groups["reference"], *groups["others"]]
-    layer = (config["models"][model]["architecture"]["layers"] - 1) // 2
+def explorer_tables(codes: Sequence[str], layer: int, features: int = 12, texts: int = 2) -> dict[str, pl.DataFrame]:
+    """`features` a list, each with so many phrases and contexts a language; the last lacks a translation."""
     spans: list[dict[str, Any]] = []
-    features: list[dict[str, Any]] = []
-    for feature in range(len(LISTS) * number):
-        key = {"sae": "phrases", "layer": layer, "feature": feature}
-        means = {code: float(mean) for code, mean in zip(codes, generator.uniform(0, 2, len(codes)), strict=True)}
-        gap = 100 - 50 * means[codes[1]] if len(codes) > 1 else None
-        known = key | {"lists": [LISTS[feature // number]], "class": "several", "largest_share": 0.3, "gap_pct": gap}
-        known |= {"measured": "phrases", "n": 3, "n_texts": 200, "n_fired": 20, "histogram_max": 2.5}
-        for code, mean in means.items():
-            interval = {"mean_activation": mean, "ci_low": 0.5 * mean, "ci_high": 1.2 * mean}
-            counts = generator.integers(0, 9, 12).tolist()
-            features.append(known | interval | {"lang": code, "share": 1 / len(codes), "histogram": counts})
-        spans += _spans(key, codes, config["explorer"], generator)
-    return {"explorer": frame(spans, EXPLORER), "explorer_features": frame(features, EXPLORER_FEATURES)}
+    measured: list[dict[str, Any]] = []
+    for feature in range(features * len(LISTS)):
+        key = {"sae": "phrases", "layer": layer, "feature": 10 * feature}
+        for place, lang in enumerate(codes):
+            for item in range(texts):
+                for kind in ("phrase", "context"):
+                    lacks = kind == "phrase" and item == texts - 1 and lang == codes[-1]
+                    spans.append(key | _span(kind, item, lang, feature, lacks))
+            measured.append(key | _measured(feature, place, lang, LISTS[feature % len(LISTS)]))
+    return {"explorer": _frame(spans, EXPLORER), "explorer_features": _frame(measured, EXPLORER_FEATURES)}
 
 
-def _spans(
-    key: Mapping[str, Any], codes: list[str], settings: Mapping[str, int], generator: np.random.Generator
-) -> Iterator[dict[str, Any]]:
-    """A feature's phrases in every language, the last without a translation in the last one; then contexts."""
-    for kind, items in (("phrase", settings["phrases"]), ("context", settings["contexts"])):
-        for item in range(items):
-            for code in codes:
-                row = {**key, "kind": kind, "item": item, "lang": code, "origin": codes[0], "name": str(item)}
-                if kind == "phrase" and item and code == codes[-1] != codes[0]:
-                    yield row
-                    continue
-                words = TOKENS.get(language(code).script, TOKENS["Latn"])
-                tokens = [*words, f" {key['feature']}{item}", *words]
-                values = generator.uniform(0, 2.5, len(tokens)) * (generator.random(len(tokens)) < 0.2)
-                yield row | {
-                    "text": "".join(tokens), "activation": float(values.max()), "n_tokens": len(tokens) + 3, "first": 3,
-                    "tokens": tokens, "activations": values.tolist(),
-                }  # fmt: skip
+def _span(kind: str, item: int, lang: str, shift: int, lacks: bool) -> dict[str, Any]:
+    row = {"kind": kind, "item": item, "lang": lang, "origin": "en" if kind == "phrase" else lang, "name": f"t{item}"}
+    if lacks:
+        return row
+    text = f"{item} {TEXTS.get(lang, TEXTS['en'])}"
+    tokens = [text[at : at + 3] for at in range(0, len(text), 3)]
+    activations = [0.0] * len(tokens)
+    activations[(3 + shift) % len(tokens)] = 2.0 / (1 + item)
+    activations[(4 + shift) % len(tokens)] = 0.5
+    return row | {
+        "text": text, "activation": 2.0 / (1 + item), "n_tokens": len(tokens), "n_characters": len(text), "first": 0,
+        "tokens": tokens, "activations": activations,
+    }  # fmt: skip
+
+
+def _measured(feature: int, place: int, lang: str, in_list: str) -> dict[str, Any]:
+    mean = None if feature == 1 and place else 1.5 / (1 + place)
+    return {
+        "lists": [in_list], "class": "several", "largest_share": 0.4, "gap_pct": 50.0 - feature,
+        "class_bilingual": None, "monosemanticity": 0.8, "monosemanticity_excess": 0.3, "neuronpedia": None, "lang": lang,
+        "mean_activation": mean, "ci_low": mean and mean - 0.1, "ci_high": mean and mean + 0.1, "n": 12,
+        "measured": "phrases", "share": 0.2, "n_fired": 40, "n_texts": 200,
+        "histogram": [12, 9, 8, 5, 3, 1, 1, 1, 0, 0, 0, 0], "histogram_max": 2.0,
+    }  # fmt: skip
+
+
+def _frame(rows: list[dict[str, Any]], contract: dict[str, Any]) -> pl.DataFrame:
+    schema = {column: _KINDS[str(kind)] for column, kind in contract.items()}
+    return pl.DataFrame([{column: row.get(column) for column in contract} for row in rows], schema=schema)
