@@ -293,6 +293,16 @@ def test_texts_of_any_kind_are_shown_as_texts(shown, token: str):
 
 
 @pytest.mark.browser
+def test_models_are_chosen_and_their_titles_may_be_long(shown):
+    whole, both = settings(), usual() | {"equal": usual()["skewed"]}
+    whole["models"]["equal"]["title"] = "Long" * 2500
+    page = shown(explorer_section(both, whole), width=390)
+    page.locator(".explorer-controls select").first.select_option(index=1)
+    assert "LongLong" in page.locator(".explorer-detail h3").inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.browser
 def test_letters_that_a_script_joins_stay_joined(shown):
     """A word shaded in the middle is as wide as in one piece, and no narrower than its letters alone would be."""
     word = ["مر", "حبا"]

@@ -248,7 +248,7 @@
 
     function select(title, names, chosen, change) {
       const box = make("select", { on: { change: () => change(Number(box.value)) } },
-        names.map((name, at) => make("option", { value: at, selected: at === chosen }, name)));
+        names.map((name, at) => make("option", { value: at, selected: at === chosen }, [...name].slice(0, 80).join(""))));
       return names.length > 1 ? make("label", {}, `${title} `, box) : null;
     }
 
