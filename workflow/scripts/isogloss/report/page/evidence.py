@@ -11,7 +11,7 @@ from isogloss.report.charts.embed import chart_fragment
 from isogloss.report.entry import Entry, Takeaway, load
 from isogloss.report.findings.between import between
 from isogloss.report.page.captions import Caption, caption
-from isogloss.report.page.markup import slug, svg_uri, tidy
+from isogloss.report.page.markup import slug, svg_size, svg_uri, tidy
 from isogloss.report.shared.study import COMPARISON, Study
 from isogloss.report.tables.html import fragment
 from isogloss.report.wanted import wanted
@@ -36,6 +36,7 @@ class Picture(NamedTuple):
 
     title: str  # the model's; "" where models are compared
     source: Markup  # data URI
+    size: tuple[int, int]
     alternative: str
 
 
@@ -150,7 +151,8 @@ def _shown(
         path = pictures[model or COMPARISON].get(entry.name)
         of_model = " ".join([f"{entry.title}. {title}", *(one.text for label, one in takeaways if label == title)])
         if path:
-            shown.append(Picture(title, Markup(svg_uri(Path(path).read_bytes())), of_model))
+            svg = Path(path).read_bytes()
+            shown.append(Picture(title, Markup(svg_uri(svg)), svg_size(svg), of_model))
     first = next(iter(drawn), "")
     return Shown(
         entry.name,
