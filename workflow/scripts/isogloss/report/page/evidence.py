@@ -160,7 +160,7 @@ def _shown(
         takeaways,
         Markup(chart_fragment(entry.name, chart, alternative) if chart is not None else ""),
         shown,
-        caption(entry.name, study.settings, first),
+        caption(entry.name, study.settings, first) if drawn else Caption("", "", ""),
         tables,
         len(drawn),
     )
@@ -190,6 +190,7 @@ def _tables(entry: Entry, study: Study, models: Sequence[str]) -> Iterator[Table
             confidence=settings["statistics"]["confidence"],
             source=f"results/{folder}/tables/{entry.tables[0]}.parquet",
             study=settings["study"],
+            toy=all(settings["models"][one]["kind"] == "toy" for one in ([model] if model else study.tables)),
         )
         columns = html.partition("</thead>")[0].count("<th")
         yield Table(
