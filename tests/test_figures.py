@@ -19,7 +19,6 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from isogloss.joined.measures import MEASURES
-from isogloss.languages import in_order, language_table
 from isogloss.report import wanted
 from isogloss.report.catalogue import (
     BETWEEN_FIGURES,
@@ -33,7 +32,9 @@ from isogloss.report.catalogue import (
 )
 from isogloss.report.entry import load
 from isogloss.report.figures.draw import figure
+from isogloss.report.figures.style import FAINT
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.palette import COLOURS, colour
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.tables.examples import checkpoints
 from isogloss.report.tables.html import html_table
@@ -44,6 +45,7 @@ from synthetic_joined import models_tables
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
+CONTEXT = Context("skewed", wanted.figure_settings(CONFIG))
 DRAWINGS = {**FIGURES, **BETWEEN_FIGURES}
 
 
@@ -150,21 +152,40 @@ def test_draws_many_layers_and_few_languages(layers, languages):
         draw(name, config)
 
 
-def test_writes_a_deterministic_svg_without_text_elements(tmp_path):
-    table = tmp_path / "results/skewed/tables/group_gap.parquet"
-    write_table(table, make_tables(CONFIG, "skewed")["group_gap"])
-    for output in ("a.svg", "b.svg"):
-        figure(
-            tables=[str(table)],
-            output=str(tmp_path / output),
-            drawing=FIGURES["group_gap"].drawing,
-            model="skewed",
-            settings=wanted.figure_settings(CONFIG),
-        )
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    tags = {element.tag.split("}")[1] for element in ElementTree.parse(tmp_path / "a.svg").iter()}
-    assert "path" in tags
-    assert "text" not in tags
+def written(folder: Path, stem: str, name: str = "group_gap", **more: str) -> tuple[Path, Path]:
+    """A figure's SVG and PNG as the stage writes them."""
+    table = folder / f"results/skewed/tables/{name}.parquet"
+    if not table.is_file():
+        write_table(table, make_tables(CONFIG, "skewed")[name])
+    svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
+    entry = FIGURES[name]
+    said = {"drawing": entry.drawing, "title": entry.title, "takeaway": entry.takeaway, **more}
+    config = wanted.figure_settings(CONFIG)
+    figure(tables=[str(table)], output=str(svg), picture=str(png), model="skewed", settings=config, **said)
+    return svg, png
+
+
+def texts(svg: Path) -> list[str]:
+    return [element.text or "" for element in ElementTree.parse(svg).iter() if element.tag.endswith("}text")]
+
+
+def test_writes_svg_and_png_with_text_as_text_and_the_same_bits(tmp_path):
+    first, second = (written(tmp_path, stem) for stem in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    shown = texts(first[0])
+    assert shown[0] not in ("", shown[-1])
+    assert {"Gap between groups", "decoder layer (0-based)"} <= set(shown)
+    assert "sans-serif" in first[0].read_text()
+    assert first[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_title_with_markup_dollars_or_no_end_stays_text(tmp_path):
+    hostile = "<script>alert(1)</script> $\\frac{1}$ " + "long " * 2000
+    shown = texts(written(tmp_path, "a", title=hostile)[0])
+    assert any("<script>alert(1)</script>" in text for text in shown)
+    assert any("$\\frac{1}$" in text for text in shown)
+    assert sum(map(len, shown)) < 1500
+    assert any(text.endswith("…") for text in shown)
 
 
 DRAW_ALL = """
@@ -179,8 +200,9 @@ config = settings()
 inputs = {(entry, "skewed"): wanted.figure_inputs(config, name, "skewed") for name, entry in FIGURES.items()}
 inputs |= {(entry, ""): wanted.between_figure_inputs(name) for name, entry in BETWEEN_FIGURES.items()}
 for (entry, model), tables in inputs.items():
-    figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
-           settings=wanted.figure_settings(config))
+    svg = Path(sys.argv[1], f"{entry.name}.svg")
+    figure(tables=tables, output=str(svg), picture=str(svg.with_suffix(".png")), drawing=entry.drawing,
+           title=entry.title, takeaway=entry.takeaway, model=model, settings=wanted.figure_settings(config))
 from isogloss.report.page.overview import overview
 overview(tables=wanted.overview_tables(config), figures=[], settings=wanted.overview_settings(config),
          output=str(Path(sys.argv[1], "overview.rst")))
@@ -199,7 +221,7 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
             check=True,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
-    assert set(first) == {*(f"{name}.svg" for name in DRAWINGS), "overview.rst"}
+    assert set(first) == {*(f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "png")), "overview.rst"}
     assert [name for name in first if first[name] != second[name]] == []
 
 
@@ -335,7 +357,7 @@ def test_accuracy_intervals_and_colours_are_the_tables():
     frame = make_tables(CONFIG, "skewed")["accuracy"].filter((pl.col("adapter") == "base") & (pl.col("task") == "arc"))
     drawn = errorbars(draw("accuracy").axes[0])
     expected = [
-        (100 * a, 100 * low, 100 * high, language_table()[code].colour.lower())
+        (100 * a, 100 * low, 100 * high, colour(code, CONTEXT).lower())
         for code, a, low, high in frame.select("lang", "accuracy", "ci_low", "ci_high").iter_rows()
     ]
     assert [row[3] for row in drawn] == [row[3] for row in expected]
@@ -369,9 +391,9 @@ def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only():
 def test_held_out_features_stand_out_and_in_sample_ones_are_grey():
     frame = make_tables(CONFIG, "skewed")["alignment_gain"].filter(run="all-l2")
     drawn = errorbars(draw("alignment_gain").axes[0])
-    grey = {row[0] for row in drawn if row[3] == "#8a8a8a"}
+    grey = {row[0] for row in drawn if row[3] == FAINT}
     assert sorted(grey) == pytest.approx(sorted(frame["gain_pct"]))
-    coloured = sorted(row[0] for row in drawn if row[3] != "#8a8a8a")
+    coloured = sorted(row[0] for row in drawn if row[3] != FAINT)
     assert coloured == pytest.approx(sorted(frame["gain_held_out_pct"]))
     own = settings(alignment={"runs": {"printed": {"target_layer": 1, "languages": ["ml", "hi"], "inactive": "none"}}})
     (title,) = (axes.get_title("left") for axes in draw("alignment_gain", own).axes[:1])
@@ -406,20 +428,6 @@ def test_undefined_values_leave_gaps_not_errors():
             **dict.fromkeys(("gain_pct", "ci_low", "ci_high", "gain_held_out_pct", "before", "after"), nothing)
         ),
     )
-
-
-def test_languages_of_a_study_never_share_both_colour_and_marker():
-    from isogloss.report.figures.style import language_looks
-
-    table = language_table()
-    every = language_looks(tuple(in_order([*table, "pt-BR", "sr-Latn", "yue", "gsw", "gl", "cy", "es-419"])))
-    assert len(every) == len(set(every.values())) == 129
-    eleven = {code: every[code] for code in list(table)[:11]}
-    assert [paint for paint, _ in eleven.values()] == [row.colour for row in table.values()][:11]
-    assert len({shape for _, shape in eleven.values()}) == 11
-    few = ("en", "sq", "sw", "tr", "nso", "gsw", "gl", "cy")
-    assert len(set(language_looks(few).values())) == len(few)
-    assert {paint for paint, _ in language_looks(few[1:]).values()} == {table["sq"].colour}  # of their script
 
 
 def test_a_study_without_groups_is_drawn_in_one_panel():
@@ -479,6 +487,7 @@ def test_figures_findings_and_tables_do_not_import_one_another():
         "shared": set(),
         "figures": {"shared", "wanted", "entry"},
         "findings": {"shared"},
+        "takeaways": {"shared", "findings", "entry", "wanted"},
         "tables": {"shared", "entry"},
         "page": {"shared", "findings", "catalogue", "entry"},
     }
@@ -566,18 +575,16 @@ def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
     tables = bilingual_tables(("en", "es"), 4)
     lines = {line.get_label(): to_hex(line.get_color()) for line in draw("selectivity", **tables).axes[1].lines}
     assert lines["mixed"] == LOOKS["mixed"].colour
-    assert lines["Spanish (es)"] == language_table()["es"].colour.lower()
+    assert lines["Spanish (es)"] == colour("es", CONTEXT).lower()
     colours = {row[3] for row in errorbars(draw("intervention", **tables).axes[0])}
     looks = [
-        *(language_table()[code].colour for code in ("en", "es")),
+        *(colour(code, CONTEXT) for code in ("en", "es")),
         LOOKS["mixed"].colour,
         LOOKS["random"].colour,
         LOOKS["matched"].colour,
     ]
     assert colours == {paint.lower() for paint in looks}
-    assert not {look.colour.lower() for look in LOOKS.values()} & {
-        row.colour.lower() for row in language_table().values()
-    }
+    assert not {look.colour.lower() for look in LOOKS.values()} & {paint.lower() for paint in COLOURS}
 
 
 def test_selectivity_is_that_of_the_middle_layer():

@@ -16,7 +16,7 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import FIGURES, TABLES
 from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
-from isogloss.report.figures.scripts import blocks, by_script, script_looks
+from isogloss.report.figures.scripts import blocks, by_script
 from isogloss.report.findings import latent as findings
 from isogloss.report.findings import steering as steering_findings
 from isogloss.report.shared.answered import with_counts
@@ -106,13 +106,6 @@ def test_languages_of_a_script_and_of_a_family_stand_together():
     runs = blocks(codes)
     assert [first for _, first, _ in runs] == [0, *(last + 1 for _, _, last in runs[:-1])]
     assert runs[-1][2] == len(ALL) - 1
-
-
-def test_scripts_never_share_colour_or_marker_but_the_rare_ones():
-    looks = set(script_looks(ALL).values())
-    assert len(looks) == 7
-    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 7
-    assert script_looks(TEN)["hi"] == script_looks(TEN)["mr"]
 
 
 def test_matrices_hold_the_tables_pairs_directed(ten):

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from isogloss.report.figures.axes import headed, tasks_of
 from isogloss.report.figures.marks import square
 from isogloss.report.figures.ranking import Shown, ranking
-from isogloss.report.figures.scripts import MOST_NAMED, blocks, by_script, rule_off
+from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
 from isogloss.report.figures.style import INK, canvas
 from isogloss.report.shared.answered import FEW, with_counts
 from isogloss.report.shared.context import Context, Tables
@@ -65,14 +65,14 @@ def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
     """A matrix a task, one scale for all; cells that rest on few questions are hatched."""
     frame = frame.with_columns(pl.col(shown.column).cast(pl.Float64) * shown.factor)
     tasks = tasks_of(frame)
-    codes = {task: _order(frame.filter(task=task)["lang_a"], context) for task in tasks}
+    codes = {task: context.ordered(frame.filter(task=task)["lang_a"]) for task in tasks}
     values = frame[shown.column].drop_nulls().to_list()
     norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
     figure, panels = _panels([len(codes[task]) for task in tasks])
     image = None
     for task, panel in zip(tasks, panels, strict=True):
         rows = frame.filter(task=task)
-        image = _matrix(panel, rows, codes[task], shown, norm, context)
+        image = _matrix(panel, rows, codes[task], shown, norm)
         n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
         few = _hatch(panel, rows, codes[task])
         headed(panel, TASK_TITLES[task], "; ".join(part for part in (n, _beside_chance(rows, shown), few) if part))
@@ -81,11 +81,6 @@ def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
     if image is not None:
         figure.colorbar(image, ax=panels, label=shown.label, shrink=0.6, aspect=30, location="right")
     return figure
-
-
-def _order(codes: pl.Series, context: Context) -> list[str]:
-    """The report's order; of more languages than axes name, by script and family."""
-    return by_script(codes) if codes.n_unique() > MOST_NAMED else context.ordered(codes)
 
 
 def _beside_chance(rows: pl.DataFrame, shown: _Matrix) -> str:
@@ -133,9 +128,7 @@ def _panels(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
     ]
 
 
-def _matrix(
-    panel: Axes, rows: pl.DataFrame, codes: list[str], shown: _Matrix, norm: Normalize, context: Context
-) -> AxesImage:
+def _matrix(panel: Axes, rows: pl.DataFrame, codes: list[str], shown: _Matrix, norm: Normalize) -> AxesImage:
     matrix = square(rows.select("lang_a", "lang_b", shown.column).iter_rows(), codes)
     if shown.symmetric:
         matrix[np.triu_indices(len(codes))] = np.nan  # the first row and the last column are empty
@@ -148,11 +141,7 @@ def _matrix(
     if shown.symmetric and len(codes) > 1:
         panel.set_xlim(-0.5, len(codes) - 1.5)
         panel.set_ylim(len(codes) - 0.5, 0.5)
-    if len(codes) > MOST_NAMED:
-        rule_off(panel, codes)
-    elif 0 < (high := sum(code in context.groups.get("high-resource", ()) for code in codes)) < len(codes):
-        panel.axhline(high - 0.5, color="white", linewidth=2)
-        panel.axvline(high - 0.5, color="white", linewidth=2)
+    rule_off(panel, codes)
     if len(codes) <= MOST_WRITTEN:
         for (row, at), value in np.ndenumerate(matrix):
             if not np.isnan(value):

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from isogloss.config.base import middle
 from isogloss.report.figures.axes import LAYER_AXIS, legend, percent_axis, shared_legend, step_axis, zero_line
@@ -184,6 +185,7 @@ def learning_rates(tables: Tables, _: Context) -> Figure:
         panel.set_xscale("log")
         if np.nanmax(finite) > 20 * np.nanmin(finite) > 0:
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         elif factor == 100:
             percent_axis(panel)
         panel.set_xticks(rates, [f"{rate:g}" for rate in rates])

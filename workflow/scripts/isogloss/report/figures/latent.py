@@ -155,8 +155,11 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
     for line, task in zip(axes, tasks, strict=False):
         for panel, (target, (label, factor)) in zip(line, TARGETS.items(), strict=True):
             row = next(correlations.filter(task=task, target=target).iter_rows(named=True), None)
-            first = panel is line[0] and len(tasks) > 1
-            headed(panel, TASK_TITLES[task] if first else "", strength(row, "r", row["stars"] or "") if row else "")
+            headed(
+                panel,
+                TASK_TITLES[task] if panel is line[0] else "",
+                strength(row, "r", row["stars"] or "") if row else "",
+            )
             rows = points.filter(task=task).drop_nulls(["log_ratio", target])
             rows = rows.with_columns(pl.col(target) * factor)
             x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()

@@ -15,5 +15,5 @@ def point_looks(codes: Iterable[str], context: Context) -> dict[str, Look]:
     """The look of each language, titled for a legend: its own, or of many its script's."""
     ordered = context.ordered(codes)
     if len(ordered) > MOST_OWN:
-        return script_looks(ordered)
+        return script_looks(ordered, context)
     return {code: Look(colour(code, context), marker(code, context), label=named(code)) for code in ordered}

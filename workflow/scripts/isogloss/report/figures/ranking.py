@@ -45,7 +45,7 @@ def ranking(frame: pl.DataFrame, shown: Shown, context: Context) -> Figure:
     tasks = tasks_of(frame)
     parts = {task: frame.filter(task=task).sort(shown.value, descending=True) for task in tasks}
     own = frame["lang"].n_unique() <= MOST_OWN
-    looks = point_looks(frame["lang"], context) if own else script_looks(frame["lang"])
+    looks = point_looks(frame["lang"], context) if own else script_looks(frame["lang"], context)
     most = max((rows.height for rows in parts.values()), default=1)
     draw = _rows if most <= MOST_ROWS else _ranks
     if draw is _rows:

@@ -84,7 +84,7 @@ def _grid(frame: pl.DataFrame) -> tuple[Figure, list[tuple[Axes, str, str]]]:
 def _titled(axes: np.ndarray, tasks: list[str]) -> Iterator[tuple[Axes, str, str]]:
     for line, task in zip(axes, tasks, strict=False):
         for panel, (measure, (title, _, _)) in zip(line, MEASURES.items(), strict=True):
-            if panel is line[0] and len(tasks) > 1:
+            if panel is line[0]:
                 headed(panel, TASK_TITLES[task], title.capitalize())
             yield panel, task, measure
 

@@ -120,7 +120,8 @@ def latent(tables: Tables, context: Context) -> Takeaway:
             if leaning[side]
         ]
         most = max(leanings(rows).to_dicts(), key=lambda row: row["reference"] / row["n"])
-        few = f"; {reference} in at most {most['reference']} of {counted(most['n'], 'language')}"
+        few = f"; {reference} in {most['reference'] or 'none'} of {counted(most['n'], 'language')}"
+        few += f" at most (layer {most['layer']})" if most["reference"] else " in any layer"
         return (f"the lens prefers {listed(parts)}" if parts else "the lens prefers neither by the mean") + few
 
     text = by_task(frame, of) or "The log ratio is not defined: no language beside the reference was asked."
