@@ -10,8 +10,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from isogloss.report.figures.axes import headed, tasks_of
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import square
 from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
@@ -63,11 +65,14 @@ def consistency(tables: Tables, context: Context) -> Figure:
 
 def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
     """A matrix a task, one scale for all; cells that rest on few questions are hatched."""
+    if not frame.height:
+        return in_words("No two languages were asked the same questions.")
     frame = frame.with_columns(pl.col(shown.column).cast(pl.Float64) * shown.factor)
     tasks = tasks_of(frame)
     codes = {task: context.ordered(frame.filter(task=task)["lang_a"]) for task in tasks}
     values = frame[shown.column].drop_nulls().to_list()
-    norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
+    low = min(values, default=0.0)
+    norm = Normalize(low, max([*values, low + 0.01 * shown.factor]))  # of one value, too, a scale with two ends
     figure, panels = _panels([len(codes[task]) for task in tasks])
     image = None
     for task, panel in zip(tasks, panels, strict=True):
@@ -85,7 +90,8 @@ def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
 
 def _beside_chance(rows: pl.DataFrame, shown: _Matrix) -> str:
     """The mean over pairs, and what it would be with the questions shuffled."""
-    mean, chance = rows[shown.column].mean(), rows[f"{shown.column}_chance"].mean()
+    column = f"{shown.column}_chance"
+    mean, chance = rows[shown.column].mean(), rows[column].mean() if column in rows.columns else None
     if mean is None or chance is None:
         return ""
     unit = f" {shown.unit}" if shown.unit else ""
@@ -147,7 +153,8 @@ def _matrix(panel: Axes, rows: pl.DataFrame, codes: list[str], shown: _Matrix, n
             if not np.isnan(value):
                 text = number(value, shown.digits).replace("0.", "." if shown.digits else "0.", 1)
                 paint = "white" if norm(value) < 0.55 else INK
-                panel.text(at, row, text, ha="center", va="center", fontsize=7, color=paint)
+                halo = [withStroke(linewidth=3, foreground=image.to_rgba(value))]  # a hatch leaves it legible
+                panel.text(at, row, text, ha="center", va="center", fontsize=7, color=paint, path_effects=halo)
     return image
 
 

@@ -10,6 +10,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from isogloss.report.entry import Takeaway, load
+from isogloss.report.figures.blank import fill_blanks
 from isogloss.report.figures.style import INK, save
 from isogloss.report.shared.context import Context
 from isogloss.tables import read_table
@@ -39,6 +40,7 @@ def figure(
     context = Context(model=model, settings=settings)
     drawn = load(drawing)(frames, context)
     said = load(takeaway)(frames, context) if takeaway else Takeaway("")
+    fill_blanks(drawn)
     headed(drawn, title, said, context)
     save(drawn, output, picture)
 
