@@ -108,6 +108,13 @@ def test_languages_of_a_script_and_of_a_family_stand_together():
     assert runs[-1][2] == len(ALL) - 1
 
 
+def test_scripts_never_share_colour_or_marker_but_the_rare_ones():
+    looks = set(script_looks(ALL).values())
+    assert len(looks) == 7
+    assert len({look.colour for look in looks}) == len({look.marker for look in looks}) == 7
+    assert script_looks(TEN)["hi"] == script_looks(TEN)["mr"]
+
+
 def test_matrices_hold_the_tables_pairs_directed(ten):
     rows = {(a, b): v for a, b, v in ten["transfer"].select("lang_a", "lang_b", "positive_transfer").iter_rows()}
     axes = draw("transfer", ten).axes[0]

@@ -152,7 +152,8 @@ PLANTED_VERDICTS = Entry(
 )
 """The same as a table: results/comparison/html/planted_truth.html."""
 
-_BETWEEN = ("9 Between models", Needs())
+BETWEEN = "9 Between models"
+_BETWEEN = (BETWEEN, Needs())
 MODELS = Entry(
     "isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"),
     takeaway="isogloss.report.takeaways.between:models",
