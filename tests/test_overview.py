@@ -115,7 +115,8 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
 def before_the_folds(html: str) -> list[str]:
     """The words that stand above the evidence and in no fold; numbers are not words."""
     top = html.split("<main", 1)[1].split(">", 1)[1].split('<section class="evidence">')[0]
-    top = re.sub(r"<details.*?</details>|<script.*?</script>|<img .*?>(?=</div>)", " ", top, flags=re.DOTALL)
+    away = r'<details.*?</details>|<script.*?</script>|<p class="chart-empty">.*?</p>|<img .*?>(?=</div>)'
+    top = re.sub(away, " ", top, flags=re.DOTALL)
     return [word for word in plain(top).split() if re.search(r"[^\W\d_]", word)]
 
 
