@@ -23,15 +23,19 @@ from isogloss.report.catalogue import (
     FIGURES,
     FINDINGS,
     MODELS,
+    PLANTED_LANGUAGES,
     PLANTED_TRUTH,
     TABLES,
+    WORLDS,
 )
 from isogloss.report.entry import load
 from isogloss.report.figures.draw import figure
-from isogloss.report.figures.style import FAINT
+from isogloss.report.figures.style import INK
+from isogloss.report.shared import palette
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.palette import COLOURS, colour
-from isogloss.report.shared.teaching import transfers
+from isogloss.report.shared.teaching import pooled, transfers
+from isogloss.report.shared.within import within_scripts
 from isogloss.tables import write_table
 from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, settings, write_results
 from synthetic_joined import models_tables
@@ -89,13 +93,13 @@ def test_draws_with_labelled_axes(name):
         "reciprocal_gap": ["decoder layer (0-based)"],
         "group_gap": ["decoder layer (0-based)", "activation gap between the groups (%)"],
         "group_activation": ["mean activation (SAE units)"],
-        "language_gap": ["gap to the reference (%)"],
-        "activation_controls": ["gap, mean over layers (%)", "tokens / reference's tokens"],
+        "language_gap": ["gap to English (%)", "tokens /\nEnglish's tokens"],
+        "activation_controls": ["gap, mean over layers (%)", "tokens / English's tokens"],
         "accuracy": ["accuracy (%)"],
         "accuracy_by_teaching": ["accuracy (%)"],
         "gap_accuracy_correlation": ["mean gap over layers (%)", "accuracy (%)"],
-        "alignment_gain": ["activation gain (%)", "mean activation, all features (SAE units)"],
-        "alignment_gain_layers": ["target layer (decoder layer, 0-based)", "retention of the reference (%)"],
+        "alignment_gain": ["gain of held-out features (%)", "mean activation, all features\n(SAE units)"],
+        "alignment_gain_layers": ["target layer\n(decoder layer, 0-based)", "retention of the reference (%)"],
         "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
         "selectivity": [
             "training step (log scale)",
@@ -222,8 +226,7 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
 def test_transfer_is_measured_against_untaught_facts():
     frame = make_tables(CONFIG, "skewed")["accuracy_by_teaching"]
     drawn = draw("accuracy_by_teaching")
-    pooled = transfers(frame, "en", 0.95)
-    for axes, transfer in zip(drawn.axes[3:6], pooled, strict=True):
+    for axes, transfer in zip(drawn.axes[3:6], transfers(frame, "en", 0.95), strict=True):
         (row,) = errorbars(axes)
         np.testing.assert_allclose(row[:3], [100 * transfer.difference, 100 * transfer.low, 100 * transfer.high])
     without = draw("accuracy_by_teaching", accuracy_by_teaching=frame.filter(pl.col("taught") != "none"))
@@ -236,10 +239,38 @@ def test_chance_is_the_tables():
     assert 40 in [round(line.get_xdata()[0]) for line in drawn.axes[0].lines if len(set(line.get_xdata())) == 1]
 
 
-def test_planted_truth_has_a_panel_a_verdict_with_points_and_slopes_of_the_tables(tmp_path):
+def test_planted_truth_has_a_row_a_measure_with_slopes_of_both_worlds_and_the_verdict_in_words(tmp_path):
     tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
     truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
-    drawn = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
+    left, right = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG))).axes
+    assert len(left.get_yticks()) == truth.height
+    row = truth.row(0, named=True)
+    bar = errorbars(left)[0]
+    scale = bar[0] / (row["expected"] * row["slope"])
+    assert scale > 0
+    turned = sorted(scale * row["expected"] * row[end] for end in ("ci_low", "ci_high"))
+    np.testing.assert_allclose(bar[1:3], turned)
+    of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
+    own = [np.polyfit(of_row["log_ratio"], of_row[column], 1)[0] for column in ("value", "control_value")]
+    marks = [line.get_xdata()[0] for line in left.lines if line.get_marker() in palette.MODEL_SHAPES[:2]][:2]
+    np.testing.assert_allclose(marks, scale * row["expected"] * np.array(own), atol=1e-9)
+    said = " ".join(text.get_text() for text in right.texts)
+    for verdict in ("follows", "yardstick"):
+        assert verdict in said
+    judged = truth.with_columns(verdict=pl.lit("fails"), reason=pl.lit("the interval of the slope includes zero"))
+    tables = {**tables, "comparison/planted_truth": judged}
+    texts = [text.get_text() for text in load(PLANTED_TRUTH.drawing)(tables, CONTEXT).axes[1].texts]
+    assert "✗ fails" in texts
+    assert "the interval of the slope includes zero" in texts
+    empty = judged.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("slope", "ci_low", "ci_high"))
+    none = {"comparison/planted_truth": empty, "comparison/planted_truth_points": points.clear()}
+    assert any("no slope" in text.get_text() for text in load(PLANTED_TRUTH.drawing)(none, CONTEXT).axes[1].texts)
+
+
+def test_planted_languages_have_a_panel_a_verdict_with_points_and_slopes_of_the_tables(tmp_path):
+    tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
+    drawn = load(PLANTED_LANGUAGES.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
     panels = [axes for axes in drawn.axes if axes.get_visible()]
     titles = {measure.name: measure.title for measure in MEASURES}
     assert [axes.get_title(loc="left") for axes in panels] == [titles[name] for name in truth["measure"]]
@@ -269,14 +300,14 @@ def test_planted_truth_draws_seeds_with_a_null_and_measures_without_a_slope(tmp_
     nulls = {"null_slope": 0.1, "null_ci_low": -0.2, "null_ci_high": 0.3}
     seeds = truth.with_columns(pl.lit(value).alias(name) for name, value in nulls.items())
     level = points.with_columns(null_difference=pl.lit(0.5))
-    drawn = load(PLANTED_TRUTH.drawing)(
+    drawn = load(PLANTED_LANGUAGES.drawing)(
         {"comparison/planted_truth": seeds, "comparison/planted_truth_points": level}, context
     )
     null = next(line for line in drawn.axes[0].lines if len(line.get_xdata()) == 25)
     assert np.ptp(null.get_ydata()) / np.ptp(null.get_xdata()) == pytest.approx(0.1)
     empty = truth.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("slope", "ci_low", "ci_high"))
     none = {"comparison/planted_truth": empty, "comparison/planted_truth_points": points.clear()}
-    drawn = load(PLANTED_TRUTH.drawing)(none, context)
+    drawn = load(PLANTED_LANGUAGES.drawing)(none, context)
     drawn.draw_without_rendering()
     assert drawn.axes[0].texts[0].get_text().endswith(": no slope")
 
@@ -332,7 +363,7 @@ def test_accuracy_intervals_and_colours_are_the_tables():
 def test_group_gap_band_is_the_tables_interval():
     frame = make_tables(CONFIG, "skewed")["group_gap"]
     bands = {band.get_label(): band for band in draw("group_gap").axes[0].collections}
-    for variant, label in (("with_reference", "in high-resource"), ("without_reference", "left out")):
+    for variant, label in (("with_reference", "among the high"), ("without_reference", "left out")):
         rows = frame.filter(pl.col("variant") == variant)
         band = next(band for text, band in bands.items() if label in text)
         vertices = band.get_paths()[0].vertices
@@ -342,27 +373,91 @@ def test_group_gap_band_is_the_tables_interval():
             assert at_layer.max() == pytest.approx(high)
 
 
-def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only():
+def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only_trained_held_out_and_retention_apart():
     tables = make_tables(CONFIG, "skewed")
     elsewhere = tables["alignment_gain"].with_columns(
         layer=pl.col("layer") + 1, gain_pct=pl.lit(777.0), gain_held_out_pct=pl.lit(777.0)
     )
-    drawn = errorbars(draw("alignment_gain", alignment_gain=pl.concat([tables["alignment_gain"], elsewhere])).axes[0])
-    wanted = tables["alignment_gain"].filter(pl.col("run") == "all-l2")
-    both = [*wanted["gain_pct"], *wanted["gain_held_out_pct"]]
-    np.testing.assert_allclose(sorted(row[0] for row in drawn), sorted(both))
-
-
-def test_held_out_features_stand_out_and_in_sample_ones_are_grey():
-    frame = make_tables(CONFIG, "skewed")["alignment_gain"].filter(run="all-l2")
-    drawn = errorbars(draw("alignment_gain").axes[0])
-    grey = {row[0] for row in drawn if row[3] == FAINT}
-    assert sorted(grey) == pytest.approx(sorted(frame["gain_pct"]))
-    coloured = sorted(row[0] for row in drawn if row[3] != FAINT)
-    assert coloured == pytest.approx(sorted(frame["gain_held_out_pct"]))
+    held, whole, _, kept_held, kept, _ = draw(
+        "alignment_gain", alignment_gain=pl.concat([tables["alignment_gain"], elsewhere])
+    ).axes
+    rows = tables["alignment_gain"].filter(pl.col("lang") != "en", run="all-l2")
+    reference = tables["alignment_gain"].filter(lang="en", run="all-l2")
+    for panel, frame, column in (
+        (held, rows, "gain_held_out_pct"),
+        (whole, rows, "gain_pct"),
+        (kept_held, reference, "retention_held_out_pct"),
+        (kept, reference, "retention_pct"),
+    ):
+        np.testing.assert_allclose(sorted(row[0] for row in errorbars(panel)), sorted(frame[column].drop_nulls()))
     own = settings(alignment={"runs": {"printed": {"target_layer": 1, "languages": ["ml", "hi"], "inactive": "none"}}})
-    (title,) = (axes.get_title("left") for axes in draw("alignment_gain", own).axes[:1])
+    title = draw("alignment_gain", own).axes[0].get_title("left")
     assert title == "printed, target layer 1, inactive: none\n12 held-out features"
+
+
+def test_teaching_pools_the_other_languages_and_shows_n():
+    frame = make_tables(CONFIG, "skewed")["accuracy_by_teaching"].filter(adapter="base", task="arc")
+    panel = draw("accuracy_by_teaching").axes[0]
+    one = {row.taught: row for row in pooled(frame, "en", 0.95)}
+    ours = [bar for bar in errorbars(panel) if bar[3] == INK]
+    assert [bar[:3] for bar in ours] == [
+        pytest.approx([100 * one[taught].accuracy, 100 * one[taught].low, 100 * one[taught].high])
+        for taught in ("all", "reference", "none")
+    ]
+    assert len(errorbars(panel)) == 6  # of ninety languages, tasks and ways of teaching
+    assert [text.get_text() for text in panel.texts] == ["n = 80 × 9"] * 3
+    assert one["all"].low < one["all"].accuracy < one["all"].high
+    others = frame.filter(pl.col("lang") != "en", taught="reference")
+    assert one["reference"].accuracy == pytest.approx(others["accuracy"].mean())
+
+
+def test_pairs_stand_once_by_script_and_have_numbers_only_where_they_can_be_read():
+    frame = make_tables(CONFIG, "skewed")["similarity_pairs"].filter(layer=0)
+    panel = draw("similarity_pairs").axes[0]
+    order = [label.get_text() for label in panel.get_xticklabels()]
+    assert order == CONTEXT.ordered(SHARES)
+    matrix = np.ma.filled(panel.images[0].get_array(), np.nan)
+    assert np.isfinite(matrix).sum() == frame.height == 45
+    value = frame.filter(lang_a="en", lang_b="ml")["cosine"][0]
+    assert matrix[order.index("ml"), order.index("en")] == pytest.approx(value)
+    assert not panel.texts
+    few = frame.filter(pl.col("lang_a").is_in(["en", "es"]), pl.col("lang_b").is_in(["en", "es", "ml"]))
+    assert len(draw("similarity_pairs", similarity_pairs=few).axes[0].texts) == few.height
+
+
+def test_both_worlds_stand_on_the_same_axes_with_r_overall_and_within_scripts(tmp_path):
+    tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    points = tables["comparison/planted_truth_points"]
+    drawn = load(WORLDS.drawing)(tables, CONTEXT)
+    left, right = drawn.axes[:2]
+    assert left.get_xlim() == right.get_xlim()
+    gap = points.filter(measure="language_gap_summary.mean_gap_pct")
+    accuracy = points.filter(measure="accuracy.accuracy")
+    for panel, column in ((left, "value"), (right, "control_value")):
+        shown = sorted(line.get_xydata()[0].tolist() for line in panel.lines if line.get_marker() != "None")
+        both = gap.join(accuracy, on="lang", suffix="_accuracy")
+        assert shown == pytest.approx(sorted([x, 100 * y] for x, y in both.select(column, f"{column}_accuracy").rows()))
+        expected = np.corrcoef(both[column], both[f"{column}_accuracy"])[0, 1]
+        assert f"r = {expected:.2f}".replace("-", "−") in panel.texts[0].get_text()
+        assert "within scripts r = " in panel.texts[0].get_text()
+    nothing = load(WORLDS.drawing)({"comparison/planted_truth_points": points.clear()}, CONTEXT)
+    assert "no gap and accuracy" in nothing.axes[0].texts[0].get_text()
+
+
+def test_within_scripts_a_difference_between_scripts_is_no_correlation():
+    frame = pl.DataFrame(
+        {
+            "lang": ["es", "it", "ca", "hi", "mr", "ru"],
+            "x": [1.0, 2.0, 3.0, 11.0, 13.0, 99.0],
+            "y": [1.0, 2.0, 3.0, 20.0, 22.0, -50.0],
+        }
+    )
+    inside = within_scripts(frame, "x", "y")
+    assert (inside.languages, inside.scripts) == (5, 2)  # Russian is alone in its script
+    x, y = np.array([-1, 0, 1, -1, 1.0]), np.array([-1, 0, 1, -1, 1.0])
+    assert inside.r == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert within_scripts(frame.filter(pl.col("lang") != "ca"), "x", "y").r is None
+    assert within_scripts(frame.with_columns(y=pl.lit(1.0)), "x", "y").r is None
 
 
 @pytest.mark.parametrize(("languages", "lines"), [(("en", "zh", "es", "ml", "hi", "mr"), 0), (tuple(SHARES)[:7], 1)])
@@ -449,7 +544,7 @@ def test_only_what_the_analyses_yield_is_wanted():
 
 def test_figures_findings_and_tables_do_not_import_one_another():
     below = {
-        "shared": set(),
+        "shared": {"wanted"},
         "figures": {"shared", "wanted", "entry"},
         "charts": {"shared", "figures"},
         "findings": {"shared"},

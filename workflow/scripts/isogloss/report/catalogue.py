@@ -61,24 +61,45 @@ _JOINED = ("8 What joins the three", Needs(("joined",)))
 
 FIGURES = _by_name(
     "figures",
-    Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY),
-    Entry("similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",)),
-    Entry("similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY),
-    Entry("reciprocal:reciprocal_gap", "Gap chosen both ways", *_GAP),
-    Entry("gap:group_gap", "Gap between groups", *_GAP),
-    Entry("gap:group_activation", "Mean activation of the groups", *_GAP),
-    Entry("gap:language_gap", "Gap of each language", *_GAP, ("language_gap", "language_gap_summary")),
-    Entry("gap:activation_controls", "Controls of the gap", *_GAP),
-    Entry("benchmarks:accuracy", "Accuracy by language", *_BENCHMARKS),
-    Entry("benchmarks:accuracy_by_teaching", "Facts by where they were taught", *_TEACHING),
+    Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY, takeaway="similarity:similarity"),
     Entry(
-        "benchmarks:gap_accuracy_correlation", "Gap against accuracy", *_CORRELATION,
-        ("gap_accuracy_correlation", "gap_accuracy"),
+        "similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",),
+        takeaway="similarity:retrieval",
     ),
-    Entry("alignment:alignment_gain", "Gain by language", *_RUNS),
-    Entry("alignment:alignment_gain_layers", "Gain by target layer", *_RUNS_OF_ONE, ("alignment_gain",)),
-    Entry("benchmarks:accuracy_change", "Accuracy before and after", *_BENCHMARKED, ("accuracy",)),
-    Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True),
+    Entry(
+        "similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY,
+        takeaway="similarity:similarity_pairs",
+    ),
+    Entry(
+        "reciprocal:reciprocal_gap", "Gap chosen both ways", *_GAP, ("reciprocal_gap", "reciprocal_gap_summary"),
+        takeaway="gap:reciprocal_gap",
+    ),
+    Entry("gap:group_gap", "Gap between groups", *_GAP, takeaway="gap:group_gap"),
+    Entry("gap:group_activation", "Mean activation of the groups", *_GAP, takeaway="gap:group_activation"),
+    Entry(
+        "gap:language_gap", "Gap of each language", *_GAP,
+        ("language_gap", "language_gap_summary", "activation_controls"), takeaway="gap:language_gap",
+    ),
+    Entry("gap:activation_controls", "Controls of the gap", *_GAP, takeaway="gap:activation_controls"),
+    Entry("benchmarks:accuracy", "Accuracy by language", *_BENCHMARKS, takeaway="benchmarks:accuracy"),
+    Entry(
+        "teaching:accuracy_by_teaching", "Facts by where they were taught", *_TEACHING,
+        takeaway="benchmarks:accuracy_by_teaching",
+    ),
+    Entry(
+        "gap_accuracy:gap_accuracy_correlation", "Gap against accuracy", *_CORRELATION,
+        ("gap_accuracy_correlation", "gap_accuracy"), takeaway="benchmarks:gap_accuracy_correlation",
+    ),
+    Entry("alignment:alignment_gain", "Gain by language", *_RUNS, takeaway="alignment:alignment_gain"),
+    Entry(
+        "alignment:alignment_gain_layers", "Gain by target layer", *_RUNS_OF_ONE, ("alignment_gain",),
+        takeaway="alignment:alignment_gain_layers",
+    ),
+    Entry(
+        "benchmarks:accuracy_change", "Accuracy before and after", *_BENCHMARKED, ("accuracy",),
+        takeaway="benchmarks:accuracy_change",
+    ),
+    Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True, takeaway="alignment:alignment_loss"),
     Entry(
         "bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING,
         takeaway="bilingual:selectivity",
@@ -149,7 +170,7 @@ FIGURES = _by_name(
         takeaway="causal:ablation",
     ),
     Entry("training:training", "Training of the language model", *_MODEL, takeaway="training:training"),
-    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="training:sae_quality"),
+    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="saes:sae_quality"),
     Entry(
         "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
         ("joined_correlations", "joined_incremental"), takeaway="joined:joined_correlations",
@@ -157,11 +178,26 @@ FIGURES = _by_name(
 )  # fmt: skip
 
 _COMPARED = ("0 The planted truth", Needs())
-PLANTED_TRUTH = Entry(
-    "isogloss.report.figures.comparison:planted_truth", "What measures find of the planted shares", *_COMPARED,
-    ("planted_truth", "planted_truth_points"),
-)  # fmt: skip
-"""Compares models, so it stands under results/comparison: results/comparison/figures/planted_truth.svg."""
+_TRUTH = ("planted_truth", "planted_truth_points")
+PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS = (
+    Entry(f"isogloss.report.figures.{module}", title, *_COMPARED, tables, takeaway=f"isogloss.report.takeaways.{said}")
+    for module, title, tables, said in (
+        ("comparison:planted_truth", "What measures find of the planted shares", _TRUTH, "planted:planted_truth"),
+        (
+            "planted_languages:planted_truth_languages",
+            "The planted shares, language by language",
+            _TRUTH,
+            "planted:planted_truth_languages",
+        ),
+        (
+            "gap_accuracy:gap_accuracy_worlds",
+            "Gap against accuracy, planted and equal shares",
+            _TRUTH[1:],
+            "planted:gap_accuracy_worlds",
+        ),
+    )
+)
+"""They compare models, so they stand under results/comparison: results/comparison/figures/planted_truth.svg."""
 PLANTED_VERDICTS = Entry(
     "isogloss.report.tables.comparison:PLANTED_TRUTH", "Verdicts on the measures", *_COMPARED, ("planted_truth",)
 )
@@ -173,7 +209,9 @@ MODELS = Entry(
     "isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"),
     takeaway="isogloss.report.takeaways.between:models",
 )  # fmt: skip
-BETWEEN_FIGURES = {one.name: one._replace(chart=CHARTS[one.name]) for one in (PLANTED_TRUTH, MODELS)}
+BETWEEN_FIGURES = {
+    one.name: one._replace(chart=CHARTS.get(one.name, "")) for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)
+}
 BETWEEN_TABLES = {
     one.name: one._replace(tables=one.tables or (one.name,))
     for one in (

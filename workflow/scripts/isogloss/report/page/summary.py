@@ -61,6 +61,7 @@ def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Ma
         key_figures=key_figures(made),
         chips=highlighter(study.context().languages, study.context()) if charted else "",
         sections=made,
+        figures={figure.name for section in made for figure in section.figures},
         planted=planted_truth(study),
         explorer=Markup(explorer_section(whole, study.settings)),
         dropped=dropped(study),
