@@ -36,6 +36,7 @@ def page_of_charts(tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
         having = [model for model in config["models"] if wanted.wanted(FIGURES[name].needs, config, model)]
         frames = {model: tables[model] for model in having}
         chart = load(FIGURES[name].chart)(frames, {model: Context(model, own) for model in having})
+        parts.append(f"<h2>{FIGURES[name].title}</h2>")
         parts.append(embed.chart_fragment(name, chart, f"What {name} shows"))
     context = Context("skewed", own)
     chips = embed.highlighter(context.languages, context)
