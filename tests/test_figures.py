@@ -7,13 +7,10 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-from docutils.core import publish_parts
-from jinja2 import Environment, StrictUndefined
 from matplotlib.colors import to_hex
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -28,7 +25,6 @@ from isogloss.report.catalogue import (
     MODELS,
     PLANTED_LANGUAGES,
     PLANTED_TRUTH,
-    PLANTED_VERDICTS,
     TABLES,
     WORLDS,
 )
@@ -40,11 +36,8 @@ from isogloss.report.shared.context import Context
 from isogloss.report.shared.palette import COLOURS, colour
 from isogloss.report.shared.teaching import pooled, transfers
 from isogloss.report.shared.within import within_scripts
-from isogloss.report.tables.examples import checkpoints
-from isogloss.report.tables.html import html_table
-from isogloss.report.tables.html import render as render_sheet
 from isogloss.tables import write_table
-from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, metadata, settings, write_results
+from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, settings, write_results
 from synthetic_joined import models_tables
 
 REPOSITORY = Path(__file__).parents[1]
@@ -61,10 +54,6 @@ def draw(name: str, config: dict | None = None, **changed: pl.DataFrame) -> Figu
     config = config or CONFIG
     context = Context("skewed", wanted.figure_settings(config))
     return load(FIGURES[name].drawing)(make_tables(config, "skewed") | make_losses(config) | changed, context)
-
-
-def render(frame: pl.DataFrame, name: str, **more: str) -> str:
-    return render_sheet(frame, load(TABLES[name].drawing), TABLES[name].title, "Model", 0.95, **more)
 
 
 def errorbars(axes) -> list[tuple[float, float, float, str]]:
@@ -114,7 +103,7 @@ def test_draws_with_labelled_axes(name):
         "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
         "selectivity": [
             "training step (log scale)",
-            "share of the features that are not silent (%)",
+            "share of the features\nthat are not silent (%)",
             "monosemanticity (0 to 1)",
             "monosemanticity less its null",
         ],
@@ -124,16 +113,20 @@ def test_draws_with_labelled_axes(name):
         "learning_rates": ["learning rate of the SAE", "validation loss (squared error a token)"],
         "sae_training": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
         "answers": ["accuracy (%)"],
-        "transfer": ["from", "to", "right in the row's language,\nright in the column's, too (%)"],
+        "transfer": [
+            "from (n questions right in it)",
+            "to",
+            "right in the row's language,\nright in the column's, too (%)",
+        ],
         "consistency": ["language", "consistency (Spearman's ρ of the choices' ranks)"],
         "latent": ["decoder layer (0-based)", "log ratio of answers (nats a token)\n← reference      native →"],
         "latent_accuracy": ["decoder layer (0-based)", "accuracy, mean over languages (%)"],
         "latent_correlation": ["mean log ratio over\nlayers (nats a token)", "accuracy (%)"],
         "projection": ["component 1 (40 %)", "component 2 (15 %)"],
-        "steering": ["γ (above 0: towards the reference)", "accuracy:\nchange (points)"],
-        "steering_layers": ["layer steered (0-based)", "consistency:\nchange (ρ)"],
-        "steering_languages": ["change of accuracy (points)"],
-        "steering_reference": ["accuracy without steering (%)", "consistency with\nthe reference: change (ρ)"],
+        "steering": ["γ (above 0: towards\nthe reference)", "own less random (points)"],
+        "steering_layers": ["layer steered (0-based)", "own less random (ρ)"],
+        "steering_languages": ["own vector less random directions:\nchange of accuracy (points)"],
+        "steering_reference": ["accuracy without\nsteering (%)", "change of consistency\nwith the reference (ρ)"],
         "latent_by_teaching": ["accuracy (%)", "log ratio, native to\nreference (nats a token)"],
         "joined_correlations": ["r with accuracy over languages", "R² of languages left out of the fit"],
         "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
@@ -203,9 +196,10 @@ for (entry, model), tables in inputs.items():
     svg = Path(sys.argv[1], f"{entry.name}.svg")
     figure(tables=tables, output=str(svg), picture=str(svg.with_suffix(".png")), drawing=entry.drawing,
            title=entry.title, takeaway=entry.takeaway, model=model, settings=wanted.figure_settings(config))
-from isogloss.report.page.overview import overview
-overview(tables=wanted.overview_tables(config), figures=[], settings=wanted.overview_settings(config),
-         output=str(Path(sys.argv[1], "overview.rst")))
+from isogloss.report.page.summary import summary
+summary(tables=wanted.summary_tables(config), figures=[], settings=config,
+        landing=str(Path(sys.argv[1], "overview.rst")),
+        output=str(Path(sys.argv[1], "summary.html")))
 """
 
 
@@ -221,7 +215,11 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
             check=True,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
-    assert set(first) == {*(f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "png")), "overview.rst"}
+    assert set(first) == {
+        *(f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "png")),
+        "overview.rst",
+        "summary.html",
+    }
     assert [name for name in first if first[name] != second[name]] == []
 
 
@@ -323,7 +321,7 @@ def test_joined_draws_estimates_and_says_why_an_instrument_has_none():
     for row in rows.iter_rows(named=True):
         assert (row["r"], row["ci_low"], row["ci_high"]) in [pytest.approx(bar[:3]) for bar in drawn]
     assert [text.get_text() for text in left.texts] == ["needs 6 languages beside the reference, has 1"]
-    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "D"]
+    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "s"]
     assert gains == tables["joined_incremental"]["r2_left_out"].drop_nulls().to_list()
     nothing = rows.clear().vstack(tables["joined_correlations"]).with_columns(
         r=pl.lit(None, pl.Float64), partial_r=pl.lit(None, pl.Float64), reason=pl.lit("too few")
@@ -349,35 +347,6 @@ def test_models_are_drawn_by_size_and_nothing_measured_is_said():
     empty = load(MODELS.drawing)(none | {"comparison/sizes": tables["sizes"].clear()}, context)
     empty.draw_without_rendering()
     assert empty.axes[0].texts[0].get_text() == "nothing measured in any model"
-
-
-@pytest.mark.parametrize("name", ["models", "sizes", "size_regression"])
-def test_what_compares_models_as_pages(name):
-    entry, frame = BETWEEN_TABLES[name], models_tables(CONFIG)[name]
-    html = render_sheet(frame, load(entry.drawing), entry.title, "All", 0.95, source="s", study="t")
-    assert "needs 3 sizes of model, has 1" in html or name != "size_regression"
-    assert html.count("<tr") == 1 + frame.height
-
-
-def test_the_verdicts_as_a_page(tmp_path):
-    compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
-    table, output = tmp_path / "results/comparison/tables/planted_truth.parquet", tmp_path / "page.html"
-    html_table(
-        table=str(table),
-        output=str(output),
-        drawing=PLANTED_VERDICTS.drawing,
-        heading=PLANTED_VERDICTS.title,
-        model="comparison",
-        title="All",
-        confidence=0.95,
-    )
-    for words in (
-        "Gap (paper A) (points)",
-        "follows the shares",
-        "Spearman",
-        "results/comparison/tables/planted_truth",
-    ):
-        assert words in output.read_text()
 
 
 def test_accuracy_intervals_and_colours_are_the_tables():
@@ -556,7 +525,7 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert set(wanted.figures_of(pretrained, "skewed")) == set(FIGURES) - trained_here
     assert set(wanted.tables_of(pretrained, "skewed")) == set(TABLES) - trained_here
     assert wanted.compares(CONFIG)
-    assert "results/comparison/figures/planted_truth.svg" in wanted.overview_figures(CONFIG)
+    assert "results/comparison/figures/planted_truth.svg" in wanted.summary_figures(CONFIG)
     alone = settings()
     alone["models"]["equal"]["analyses"] = ["latent"]
     assert not wanted.compares(alone)
@@ -564,7 +533,7 @@ def test_only_what_the_analyses_yield_is_wanted():
     assert wanted.between_tables(alone) == ["models", "sizes"]
     del alone["models"]["equal"], alone["models"]["skewed"]["control"]
     assert not wanted.between(alone)
-    assert not any("comparison" in path for path in (*wanted.overview_figures(alone), *wanted.overview_tables(alone)))
+    assert not any("comparison" in path for path in (*wanted.summary_figures(alone), *wanted.summary_tables(alone)))
     equal = wanted.figures_of(CONFIG, "equal")
     assert "group_gap" in equal
     assert not {"similarity", "alignment_gain", "accuracy_change", "alignment_loss"} & set(equal)
@@ -599,31 +568,6 @@ def test_the_catalogue_imports_nothing_heavy():
         [sys.executable, "-c", code], cwd=REPOSITORY / "workflow/scripts", capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_html_table_shows_the_tables_rows(name, tmp_path):
-    frame = make_tables(CONFIG, "skewed")[TABLES[name].tables[0]]
-    table, output = tmp_path / f"{TABLES[name].tables[0]}.parquet", tmp_path / f"{name}.html"
-    write_table(table, frame, metadata())
-    html_table(
-        table=str(table),
-        output=str(output),
-        drawing=TABLES[name].drawing,
-        heading=TABLES[name].title,
-        model="skewed",
-        title="A <b>&{{title}}",
-        confidence=0.9,
-    )
-    page = output.read_text()
-    assert "A &lt;b&gt;&amp;" in page
-    assert "<b>" not in page
-    assert ("a small p does not show a disparity" in page) == (name == "language_gap")
-    sheet = load(TABLES[name].drawing)
-    if sheet.arrange or any(column.low in frame.columns for column in sheet.columns):
-        assert "90 % interval" in page
-    if not sheet.body:
-        ElementTree.fromstring(page.split("<tbody>")[0].split("<thead>")[1].removesuffix("</thead>\n"))
 
 
 def bilingual(name: str, tables: dict[str, pl.DataFrame], languages: list[str]) -> Figure:
@@ -724,109 +668,3 @@ def test_search_and_intervention_are_shown_only_where_they_were_asked_for():
         *wanted.tables_of(CONFIG, "equal"),
         *wanted.figures_of(CONFIG, "equal"),
     }
-
-
-def test_intervention_table_sets_the_languages_side_by_side():
-    frame = bilingual_tables(("en", "hi", "ml"), 2, alphas=(0.1, 0.2), n_features=(1000, 3000))["intervention_summary"]
-    page = render(frame, "intervention", source="t.parquet", study="s")
-    assert page.count("<tr") == 1 + 1 + 2 * 2 * 6
-    for cell in (
-        "Malayalam (ml): perplexity",
-        "chrF into Hindi (hi)",
-        "none (as it is)",
-        "random features (control)",
-        "against matched",
-    ):
-        assert cell in page
-    assert "COMET" not in page
-
-
-def test_selectivity_table_is_of_the_last_step():
-    page = render(bilingual_tables(("en", "es"), 3)["selectivity"], "selectivity", source="t", study="s")
-    assert page.count("<tr") == 1 + 3 * 5
-    assert '<td class="n">1,328</td>' in page
-    assert '<td class="n">720</td>' not in page
-
-
-def examples(languages: tuple[str, ...], layers: int = 5, **changed: Any) -> str:
-    frame = bilingual_tables(languages, layers)["examples"].with_columns(**changed)
-    return render(frame, "examples", source="t.parquet", study="s")
-
-
-def test_examples_show_early_middle_and_last_step_then_the_outer_layers():
-    frame = bilingual_tables(("en", "es"), 5)["examples"]
-    assert [one[1:] for one in checkpoints(frame)] == [(1, 2), (27, 2), (1328, 2), (1328, 0), (1328, 4)]
-    assert [one[1:] for one in checkpoints(frame.filter(pl.col("step") == 5, pl.col("layer") == 1))] == [(5, 1)]
-    page = examples(("en", "es"))
-    assert page.count("<h2 ") == 5
-    for text in (
-        "Early: step 1, decoder layer 2",
-        "Spanish (es)",
-        "no context in this language",
-        "0.80",
-        "mixed: feature",
-    ):
-        assert text in page
-
-
-def test_examples_escape_every_text_and_carry_no_script():
-    hostile = pl.lit(["</p><script>alert(1)</script>", "{{ 7*7 }}", '" onmouseover="x'] + [" a"] * 6)
-    values = pl.lit([0.5, 1.0, 0.25] + [0.0] * 6, dtype=pl.List(pl.Float32))
-    page = examples(("en", "ru"), tokens=hostile, activations=values, document=pl.lit("<b>"))
-    assert "<script" not in page
-    assert ' onmouseover="' not in page
-    assert "&lt;script&gt;" in page
-
-
-def test_examples_shade_by_the_features_largest_activation_and_underline_the_peak():
-    page = examples(("en", "ja"), tokens=pl.lit(["a", "b", "c"]), activations=pl.lit([0.0, 1.0, 4.0]))
-    assert 'a<span style="background:rgba(230,159,0,0.34)" title="25 %">b</span>' in page
-    assert 'title="100 %"><u>c</u></span></p>' in page
-
-
-def test_letters_of_a_word_stay_joined_and_right_to_left_text_runs_so():
-    page = examples(
-        ("en", "hi", "ml"),
-        tokens=pl.lit(["◌", "◌", "मै", "ड्रि", "ड", " مدريد"]),
-        activations=pl.lit([0.5, 0, 1, 2, 0, 0.0]),
-    )
-    assert "◌" not in page
-    assert re.search(r"<span [^>]*>मै</span><span [^>]*><u>ड्रि</u></span>ड مدريد</p>", page)
-    assert '<p class="c" lang="hi" dir="auto">' in page
-
-
-def test_html_table_formats_and_escapes():
-    frame = pl.DataFrame(
-        {
-            "task": ["<script>alert(1)</script>", "arc"],
-            "r": [-0.456, None],
-            "ci_low": [-0.8, None],
-            "ci_high": [-0.004, None],
-            "p": [0.00001, None],
-            "p_adjusted": [0.04, None],
-            "n": [9, 2],
-        }
-    )
-    page = render(frame, "gap_accuracy_correlation", source="t.parquet", study="<i>")
-    assert "<script>" not in page
-    assert "<i>" not in page
-    assert "&lt;script&gt;" in page
-    for cell in ("−0.46", "[−0.80, 0.00]", "&lt; 0.001", "0.040", "–"):
-        assert cell in page
-
-
-@pytest.mark.parametrize("name", sorted({*DRAWINGS, *TABLES}))
-def test_captions_render_with_every_open_choice(name):
-    class Job:
-        config = CONFIG
-        wildcards = type("Wildcards", (), {"model": "skewed"})
-
-    text = caption(name).read_text()
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    rendered = environment.from_string(text).render(snakemake=Job)
-    body = publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["body"]
-    assert "{" not in body
-    assert "<strong>" in body
-    if name == "alignment_gain":
-        for choice in ("squared", "pre_activation", "corpus", "1.0"):
-            assert choice in body

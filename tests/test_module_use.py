@@ -114,7 +114,7 @@ def test_a_workflow_elsewhere_imports_a_checkout_and_its_jobs_the_package_beside
 
     planned = snakemake(python, folder, "--dry-run")
     assert planned.returncode == 0, planned.stdout + planned.stderr
-    assert {"mine", "isogloss_train_toy", "isogloss_overview"} <= set(re.findall(r"^\w+", planned.stdout, re.MULTILINE))
+    assert {"mine", "isogloss_train_toy", "isogloss_summary"} <= set(re.findall(r"^\w+", planned.stdout, re.MULTILINE))
     assert "isogloss_toy_world" not in planned.stdout
 
 
@@ -141,7 +141,7 @@ def test_a_report_of_rules_from_github(on_github: tuple[str, dict[str, str]], in
     assert re.search(r"^Provided resources: .*\bgpu\b.*\b3\b", run.stderr, flags=re.MULTILINE)
     report = (folder / "results" / "report.html").read_text(encoding="utf-8")
     assert "Skewed shares" in report
-    assert "lede" in report  # the overview
+    assert "lede" in report  # the landing text
 
 
 def test_two_copies_in_one_workflow_are_refused(repository: Path, tmp_path: Path):

@@ -1,5 +1,6 @@
-"""The landing page: numbers and directions are the tables', hostile text stays text."""
+"""The summary page: numbers and directions are the tables', hostile text stays text."""
 
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -16,9 +17,10 @@ from isogloss.report import wanted
 from isogloss.report.findings import alignment, bilingual, disparity, similarity
 from isogloss.report.findings.planted import equal_shares, planted, verdicts
 from isogloss.report.findings.reciprocal import reciprocal_gap
-from isogloss.report.page.markup import safe
-from isogloss.report.page.overview import overview, page
+from isogloss.report.page.markup import json_script, without_braces
+from isogloss.report.page.summary import landing_text, page, summary
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.study import Study
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.wording import number
 from synthetic import bilingual_tables, make_tables, metadata, settings, write_results
@@ -28,24 +30,28 @@ CONTEXT = Context("skewed", CONFIG)
 
 
 def written(folder: Path, monkeypatch: pytest.MonkeyPatch, gaps: dict[str, float], config: dict = CONFIG) -> str:
-    """The page as Snakemake's report sets it: through jinja2, then docutils."""
+    """The page; beside it the landing text as Snakemake's report sets it: through jinja2, then docutils."""
     monkeypatch.chdir(folder)
     write_results(folder, config, gaps)
-    for path in map(Path, wanted.overview_figures(config)):
+    for path in map(Path, wanted.summary_figures(config)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>" + "<!-- long -->" * 3000)
-    overview(
-        tables=wanted.overview_tables(config),
-        figures=wanted.overview_figures(config),
-        settings=wanted.overview_settings(config),
-        output="results/overview.rst",
+    summary(
+        tables=wanted.summary_tables(config),
+        figures=wanted.summary_figures(config),
+        settings=config,
+        output="results/summary.html",
+        landing="results/overview.rst",
     )
     rendered = Environment().from_string(Path("results/overview.rst").read_text()).render()
-    return publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})["html_body"]
+    publish_parts(rendered, writer="html", settings_overrides={"halt_level": 2})
+    return Path("results/summary.html").read_text()
 
 
 def plain(html: str) -> str:
-    return re.sub(r"\s+", " ", unescape(re.sub(r"<style>.*?</style>|<[^>]+>", " ", html, flags=re.S)))
+    return re.sub(
+        r"\s+", " ", unescape(re.sub(r"<style>.*?</style>|<script.*?</script>|<[^>]+>", " ", html, flags=re.S))
+    )
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     largest = tables["language_gap_summary"].sort("mean_gap_pct").row(-1, named=True)
     assert f"mean over layers: Hindi, {largest['mean_gap_pct']:.1f} %" in text
     english = tables["accuracy"].row(0, named=True)
-    assert f"ARC-Challenge: English {100 * english['accuracy']:.1f} %" in text
+    assert f"Toy questions (ARC-Challenge format): English {100 * english['accuracy']:.1f} %" in text
     assert (
         "English retains 96.0 % (95 % interval 93.0 to 98.5 %) on held-out features, 94.0 % (95 % interval 92.5 to"
         " 95.5 %) on all."
@@ -77,7 +83,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
         "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages (p = 0.002 over 10,000 random orders of them;"
         " Spearman's ρ −0.85, p = 0.004): languages with a larger gap are the less"
     ) in text
-    section = text.split("Activation gap", 1)[1]
+    section = text
     assert "Over the 126 ways to split these languages into 4 high- and 5 medium-to-low" in section
     assert "148 duplicates dropped, 3,200 phrases kept" in text
     assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
@@ -87,7 +93,9 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "With one seed none can pass the planted-truth test (make planted has three)." in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
     assert "torch 2.0" in text
-    assert html.count("data:image/svg+xml;base64,") == 14
+    drawn = {path.stem for path in map(Path, wanted.summary_figures(CONFIG))}
+    assert drawn <= set(re.findall(r'id="figure-(\w+)"', html))
+    assert re.search(r'id="table-group_gap-equal"', html)
     assert (
         "Beyond tokens and script, 1 of 8 instruments predicts accuracy over 9 languages: centred cosine, partial r ="
         " 0.90 (95 % interval 0.50 to 0.98), p = 0.010 after correction over 8 tests, R² of languages left out from"
@@ -96,17 +104,20 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert (
         "Not held against accuracy: share of mixed features (paper C) (needs 6 languages beside the reference" in text
     )
-    assert text.index("What was dropped") < text.index("What joins the three") < text.index("Between models")
-    assert "HellaSwag, accuracy: Skewed shares 50.0 % (95 % interval 45.0 to 55.0 %) and Equal shares 52.0 %" in text
+    assert text.index("What joins the three") < text.index("Between models") < text.index("What was dropped")
+    assert (
+        "Toy questions (HellaSwag format), accuracy: Skewed shares 50.0 % (95 % interval 45.0 to 55.0 %) and Equal shares 52.0 %"
+        in text
+    )
     assert "models of 1 size were measured, a slope needs three" in text
 
 
 def test_analyses_that_were_not_run_have_no_findings(tmp_path, monkeypatch):
     text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}))
-    equal = text.split("Found: Equal shares")[1]
-    assert "Activation gap" in equal
-    assert "Embedding similarity" not in equal
-    assert "Activation alignment" not in equal
+    html = Path("results/summary.html").read_text()
+    assert {"group_gap-equal", "similarity-skewed"} <= set(re.findall(r'id="table-([\w-]+)"', html))
+    assert not {"similarity-equal", "alignment_gain-equal"} & set(re.findall(r'id="table-([\w-]+)"', html))
+    assert text.count("mean reciprocal rank of the English text among") == 1
 
 
 @pytest.mark.parametrize(
@@ -126,7 +137,7 @@ def test_direction_follows_the_data(gap, verdict, counted):
 
 def test_the_gap_chosen_both_ways_comes_first_and_says_what_the_papers_gap_is_worth(tmp_path, monkeypatch, tables):
     text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}))
-    section = text.split("Activation gap", 1)[1]
+    section = text
     assert section.index("Features and texts chosen in English") < section.index("the gap between the groups")
     summary = tables["reciprocal_gap_summary"].sort("gap_from_reference_pct")
     low, high = summary.row(0, named=True), summary.row(-1, named=True)
@@ -228,8 +239,8 @@ def test_studies_of_one_analysis_have_a_page(tmp_path, monkeypatch, analyses):
         model["analyses"] = analyses
         model["title"] = "The same title"
     text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}, config))
-    assert ("Benchmarks " in text) == ("benchmarks" in analyses)
-    assert ("Activation gap" in text) == ("gap" in analyses)
+    assert ("Accuracy by language" in text) == ("benchmarks" in analyses)
+    assert ("Gap between groups" in text) == ("gap" in analyses)
     assert ("larger in 4, smaller in 0" in text) == ("gap" in analyses)
 
 
@@ -289,13 +300,13 @@ def test_a_study_without_checkpoints_is_said_nothing_of_training(tmp_path, monke
     config = settings()
     gaps = {"skewed": 20.0, "equal": 0.0}
     whole = plain(written(tmp_path, monkeypatch, gaps, config))
-    assert "While a language model is trained" in whole
+    assert "When in training do features" in whole
     assert "Injected features come from" in whole
     for model in config["models"].values():
         model["traits"] = [trait for trait in model["traits"] if trait not in ("checkpoints", "injected")]
     finished = plain(written(tmp_path, monkeypatch, gaps, config))
     assert "Which of a model's features are of one language" in finished
-    for words in ("While a language model is trained", "Each checkpoint", "Injected features come from"):
+    for words in ("When in training", "Each checkpoint", "Injected features come from"):
         assert words not in finished
 
 
@@ -464,11 +475,23 @@ def test_hostile_text_is_inert(tables):
     config = settings()
     config["models"]["skewed"]["title"] = hostile
     made = metadata() | {"versions": {"<b>{{ evil }}": "{# x #}"}}
-    html = page({"skewed": tables, "equal": make_tables(config, "equal")}, {}, wanted.overview_settings(config), made)
+    study = Study(config, {"skewed": tables, "equal": make_tables(config, "equal")}, {}, {})
+    html = page(study, {}, made)
+    assert "<script>alert" not in html
+    assert "<b>{{ evil" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    landing = landing_text(study)
     for forbidden in ("<script", "{{", "{%", "{#", "<b>"):
-        assert forbidden not in html
-    assert "\n.. raw" not in html
-    assert unescape(safe("{{ a }}")) == "{{ a }}"
+        assert forbidden not in landing
+    assert "\n.. raw" not in landing
+    assert unescape(without_braces("{{ a }}")) == "{{ a }}"
+
+
+def test_json_in_a_page_is_inert_and_comes_back():
+    value = {"</script>": ["<!--", "a & b", "\u2028\u2029", "{{ 7 }}", "ñ"]}
+    text = json_script(value)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text) == value
 
 
 @pytest.mark.parametrize("unrelated", [0.35, 0.97])
@@ -487,8 +510,9 @@ def test_of_many_models_the_page_has_shares_and_verdicts_alone():
     config = load_study(study).resolved()
     tables = {model: make_tables(config, model) for model in config["models"]}
     tables["comparison"] = {"planted_truth": judged(similarity__retrieval={})}
-    html = page(tables, {}, wanted.overview_settings(config), metadata())
-    section = html.split("What was planted")[1].split("<h2>")[0]
+    compared = tables.pop("comparison")
+    html = page(Study(config, tables, compared, {}), {}, metadata())
+    section = html.split('id="evidence-the-planted-truth"')[1].split("</details>")[0]
     assert "Of 1 internal measures 1 passes the planted-truth test: retrieval" in section
     assert section.count(": share (%)") == 6
     assert "rises with the planted share" not in section

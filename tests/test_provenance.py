@@ -11,7 +11,7 @@ from isogloss import provenance
 from isogloss.report import catalogue
 
 REPOSITORY = Path(__file__).parents[1]
-REPORT = {"figure", "html_table", "overview"}  # stages that draw, typeset and write
+REPORT = {"figure", "html_table", "summary"}  # stages that draw, typeset and write
 
 
 class Copy:
@@ -140,6 +140,11 @@ def test_a_language_of_the_table(copy: Copy):
         ("causal/choice.py", {"ablate"}),
         ("causal/effects.py", {"ablate"}),
         ("causal/firings.py", {"ablate"}),
+        ("explorer/bilingual.py", {"explore"}),
+        ("explorer/choice.py", {"explore"}),
+        ("explorer/explore.py", {"explore"}),
+        ("explorer/measured.py", {"explore"}),
+        ("explorer/spans.py", {"explore"}),
         ("models/losses.py", {"ablate", "intervene"}),
         ("sae/decoder.py", {"ablate", "intervene", "sae_seeds"}),
         ("sae/matching.py", {"sae_seeds"}),
@@ -171,10 +176,10 @@ def test_a_language_of_the_table(copy: Copy):
         ("scoring/trial.py", {"benchmark", "latent_score", "steer", "steer_random"}),
         ("sae/control_features.py", {"encode"}),
         ("text/distinct.py", {"capture", "encode"}),
-        ("sae/pool.py", {"ablate", "codes"}),
+        ("sae/pool.py", {"ablate", "codes", "explore"}),
         ("sae/codes.py", {"codes"}),
         ("sae/top_windows.py", {"codes", "describe_features", "phrases"}),
-        ("disparity/codes.py", {"reciprocal"}),
+        ("disparity/codes.py", {"explore", "reciprocal"}),
         ("disparity/reciprocal.py", {"reciprocal"}),
         ("text/segments.py", {"fetch_parallel", "intervene", "phrases", "translate"}),
     ],

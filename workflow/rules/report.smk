@@ -1,9 +1,12 @@
-# Figures, tables, the overview and report.html.
+# Figures, tables, the summary page and report.html.
 #   in:  final tables
-#   out: an SVG and a PNG a figure, an HTML page a table, the landing page, results/report.html
+#   out: an SVG and a PNG a figure, an HTML page a table, results/summary.html, the landing text, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
 from isogloss.report import wanted
-from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, FINDINGS, TABLES
+from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, TABLES
+
+
+TABLE_ASSETS = [text_digest(CAPTIONS / name) for name in ("table.css", "table.js")]
 
 
 def figure_inputs(name):
@@ -76,6 +79,7 @@ for name, entry in TABLES.items():
         params:
             code=code("html_table", entry.drawing),
             entries=[entry.drawing],
+            assets=TABLE_ASSETS,
             heading=entry.title,
             title=model_setting("title"),
             confidence=STUDY.statistics.confidence,
@@ -145,6 +149,7 @@ for name, entry in BETWEEN_TABLES.items():
         params:
             code=code("html_table", entry.drawing),
             entries=[entry.drawing],
+            assets=TABLE_ASSETS,
             heading=entry.title,
             title="All models compared",
             confidence=STUDY.statistics.confidence,
@@ -154,30 +159,38 @@ for name, entry in BETWEEN_TABLES.items():
             "../scripts/html_table.py"
 
 
-rule overview:
+rule summary:
     input:
-        tables=wanted.overview_tables(config),
-        figures=wanted.overview_figures(config),
+        tables=wanted.summary_tables(config),
+        figures=wanted.summary_figures(config),
     output:
-        "results/overview.rst",
+        page=report(
+            "results/summary.html",
+            caption="../report/summary.rst",
+            category="0 Summary",
+            labels={"page": "Summary: the whole report on one page"},
+        ),
+        landing="results/overview.rst",
     log:
-        "results/logs/overview.log",
+        "results/logs/summary.log",
     benchmark:
-        "results/usage/overview.tsv"
+        "results/usage/summary.tsv"
     localrule: True
     conda:
         "../../envs/isogloss.yaml"
     params:
-        code=code("overview", *(finding.function for finding in FINDINGS)),
-        entries=[finding.function for finding in FINDINGS],
-        settings=wanted.overview_settings(config),
+        code=code("summary", *wanted.summary_entries()),
+        entries=wanted.summary_entries(),
+        settings=config,
+        assets=text_digest(CAPTIONS),
     message:
-        "Write the overview"
+        "Write the summary page"
     script:
-        "../scripts/overview.py"
+        "../scripts/summary.py"
 
 
 REPORTED = [
+    "results/summary.html",
     *(f"results/{model}/figures/{name}.svg" for model in STUDY.models for name in wanted.figures_of(config, model)),
     *(f"results/{model}/html/{name}.html" for model in STUDY.models for name in wanted.tables_of(config, model)),
     *wanted.between(config),
@@ -187,7 +200,7 @@ REPORTED = [
 rule report_html:
     input:
         reported=REPORTED,
-        overview=rules.overview.output,
+        overview="results/overview.rst",
     output:
         "results/report.html",
     log:

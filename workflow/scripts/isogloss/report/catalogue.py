@@ -36,9 +36,9 @@ _LATENT = ("6 Latent language and transfer", Needs(("latent",)))
 _STEERED = ("6 Latent language and transfer", Needs(("latent",), key="latent.steering"))
 _LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), trait="taught"))
 _ABLATED = ("7 Ablation of a language's features", Needs(("causal",)))
-_MODEL = ("7 Model, SAEs and phrases", Needs(trait="taught"))
+_MODEL = ("Model, SAEs and phrases", Needs(trait="taught"))
 _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
-    ("7 Model, SAEs and phrases", Needs(("phrases",), **more))
+    ("Model, SAEs and phrases", Needs(("phrases",), **more))
     for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "machine"})
 )
 
@@ -85,35 +85,80 @@ FIGURES = _by_name(
         takeaway="benchmarks:accuracy_change",
     ),
     Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True, takeaway="alignment:alignment_loss"),
-    Entry("bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING),
-    Entry("bilingual:selectivity_layers", "Mixed features over training by layer", *_OVER_TRAINING, ("selectivity",)),
-    Entry("bilingual:span_length", "Span length over training by layer", *_OVER_TRAINING, ("selectivity",)),
-    Entry("intervention:intervention", "Perplexity after injection", *_INJECTED, ("intervention_summary",)),
-    Entry("bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED),
-    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING),
-    Entry("answers:answers", "Accuracy by language, sorted", *_LATENT),
-    Entry("answers:transfer", "Positive transfer of all pairs", *_LATENT),
-    Entry("answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer",)),
-    Entry("latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT),
-    Entry("latent:latent", "Native or reference answers by layer", *_LATENT),
-    Entry("latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",)),
+    Entry(
+        "bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING,
+        takeaway="bilingual:selectivity",
+    ),
+    Entry(
+        "bilingual:selectivity_layers", "Mixed features over training by layer", *_OVER_TRAINING, ("selectivity",),
+        takeaway="bilingual:selectivity_layers",
+    ),
+    Entry(
+        "bilingual:span_length", "Span length over training by layer", *_OVER_TRAINING, ("selectivity",),
+        takeaway="bilingual:span_length",
+    ),
+    Entry(
+        "intervention:intervention", "Perplexity after injection", *_INJECTED, ("intervention_summary",),
+        takeaway="bilingual:intervention",
+    ),
+    Entry(
+        "bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED,
+        takeaway="bilingual:learning_rates",
+    ),
+    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING, takeaway="bilingual:sae_training"),
+    Entry("answers:answers", "Accuracy by language, sorted", *_LATENT, takeaway="latent:answers"),
+    Entry(
+        "answers:transfer", "Positive transfer of all pairs", *_LATENT, ("transfer", "transfer_summary", "answers"),
+        takeaway="latent:transfer",
+    ),
+    Entry(
+        "answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer", "transfer_summary"),
+        takeaway="latent:consistency",
+    ),
+    Entry(
+        "latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT,
+        takeaway="latent:transfer_layers",
+    ),
+    Entry("latent:latent", "Native or reference answers by layer", *_LATENT, takeaway="latent:latent"),
+    Entry(
+        "latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",),
+        takeaway="latent:latent_accuracy",
+    ),
     Entry(
         "latent:latent_correlation", "Log ratio against accuracy and transfer", *_LATENT,
-        ("latent_correlation", "latent", "answers", "transfer"),
+        ("latent_correlation", "latent", "answers", "transfer"), takeaway="latent:latent_correlation",
     ),
-    Entry("projection:projection", "States on two components by layer", *_LATENT),
-    Entry("steering:steering", "Steering by strength", *_STEERED, ("steering_summary",)),
-    Entry("steering:steering_layers", "Steering by layer", *_STEERED, ("steering_summary",)),
-    Entry("steering:steering_languages", "Steering by language", *_STEERED, ("steering", "steering_summary")),
-    Entry("steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",)),
-    Entry("steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED),
-    Entry("latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING),
-    Entry("causal:ablation", "Change of loss, ablated by measured language", *_ABLATED),
-    Entry("training:training", "Training of the language model", *_MODEL),
-    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="saes:sae_quality"),
+    Entry("projection:projection", "States on two components by layer", *_LATENT, takeaway="latent:projection"),
+    Entry("steering:steering", "Steering by strength", *_STEERED, ("steering",), takeaway="steering:steering"),
+    Entry(
+        "steering:steering_layers", "Steering by layer", *_STEERED, ("steering",),
+        takeaway="steering:steering_layers",
+    ),
+    Entry(
+        "steering:steering_languages", "Steering by language", *_STEERED, ("steering_judged",),
+        takeaway="steering:steering_languages",
+    ),
+    Entry(
+        "steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",),
+        takeaway="steering:steering_reference",
+    ),
+    Entry(
+        "steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED,
+        takeaway="steering:steering_judged",
+    ),
+    Entry(
+        "latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING,
+        takeaway="latent:latent_by_teaching",
+    ),
+    Entry(
+        "causal:ablation", "Change of loss, ablated by measured language", *_ABLATED, ("ablation", "ablation_summary"),
+        takeaway="causal:ablation",
+    ),
+    Entry("training:training", "Training of the language model", *_MODEL, takeaway="training:training"),
+    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="training:sae_quality"),
     Entry(
         "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
-        ("joined_correlations", "joined_incremental"),
+        ("joined_correlations", "joined_incremental"), takeaway="joined:joined_correlations",
     ),
 )  # fmt: skip
 
@@ -143,8 +188,12 @@ PLANTED_VERDICTS = Entry(
 )
 """The same as a table: results/comparison/html/planted_truth.html."""
 
-_BETWEEN = ("9 Between models", Needs())
-MODELS = Entry("isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"))
+BETWEEN = "9 Between models"
+_BETWEEN = (BETWEEN, Needs())
+MODELS = Entry(
+    "isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"),
+    takeaway="isogloss.report.takeaways.between:models",
+)  # fmt: skip
 BETWEEN_FIGURES = {one.name: one for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)}
 BETWEEN_TABLES = {
     one.name: one._replace(tables=one.tables or (one.name,))
@@ -198,6 +247,7 @@ TABLES = _by_name(
     Entry("disparity:TRANSLATION_QUALITY", "Translations kept and dropped", *_TRANSLATED),
     Entry("joined:JOINED", "All measures by language", *_JOINED),
     Entry("joined:JOINED_CORRELATIONS", "Accuracy against every instrument", *_JOINED),
+    Entry("joined:JOINED_INCREMENTAL", "Accuracy predicted by tokens, script and instruments", *_JOINED),
 )
 
 _D, _B, _L = (f"isogloss.report.findings.{paper}" for paper in ("disparity", "bilingual", "latent"))

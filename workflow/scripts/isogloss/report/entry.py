@@ -25,7 +25,7 @@ class Entry(NamedTuple):
     needs: Needs
     tables: tuple[str, ...] = ()  # Parquet tables under results/{model}/tables; by default the one of its own name
     loss: bool = False  # made from results/{model}/alignment/{run}.parquet of every run instead
-    takeaway: str = ""  # module:name of the function of the tables and the `Context` that returns the figure's `Takeaway`
+    takeaway: str = ""  # module:name of the function of tables and `Context` that returns the figure's `Takeaway`
     chart: str = ""  # module:name of the function of every model's tables and `Context` that returns its Altair chart
 
     @property

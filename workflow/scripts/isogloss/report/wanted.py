@@ -35,25 +35,6 @@ def _shown(steering: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"gamma_shown": steering["gamma_shown"]} if steering else None
 
 
-def overview_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of the resolved config that the landing page reads."""
-    whole = (
-        "study",
-        "seed",
-        "languages",
-        "world",
-        "models",
-        "documents",
-        "parallel",
-        "phrases",
-        "translation",
-        "gap",
-        "statistics",
-        "report",
-    )
-    return {key: settings[key] for key in (*whole, "alignment", "benchmarks", "bilingual", "latent")}
-
-
 def figures_of(settings: Mapping[str, Any], model: str) -> list[str]:
     """The figures that the study draws of a model, in the report's order."""
     return [name for name, entry in FIGURES.items() if wanted(entry.needs, settings, model)]
@@ -121,20 +102,45 @@ def between_table_inputs(name: str) -> str:
     return _table("comparison", BETWEEN_TABLES[name].tables[0])
 
 
-def overview_tables(settings: Mapping[str, Any]) -> list[str]:
-    """The Parquet files that the landing page is written from: what each model's findings read, each once."""
-    asked = [(model, one) for model in settings["models"] for one in FINDINGS if wanted(one.needs, settings, model)]
-    read = {"planted_truth": ["planted_truth"], "models": ["models", "sizes", "size_regression"]}
-    compared = [_table("comparison", table) for name in between_figures(settings) for table in read.get(name, [])]
-    return list(dict.fromkeys([*(_table(model, table) for model, one in asked for table in one.tables), *compared]))
+def summary_tables(settings: Mapping[str, Any]) -> list[str]:
+    """The Parquet files that the page is made from: what each model's figures, tables and findings read, each once."""
+    paths: list[str] = []
+    for model in settings["models"]:
+        paths += [path for name in figures_of(settings, model) for path in _paths(FIGURES[name], settings, model)]
+        paths += [table_inputs(name, model) for name in tables_of(settings, model)]
+        findings = [one for one in FINDINGS if wanted(one.needs, settings, model)]
+        paths += [_table(model, table) for one in findings for table in one.tables]
+        paths += explorer_tables(settings, model)
+    compared = [path for name in between_figures(settings) for path in between_figure_inputs(name)]
+    compared += [between_table_inputs(name) for name in between_tables(settings)]
+    if "models" in between_figures(settings):  # what the sentences on all models read
+        compared.append(_table("comparison", "size_regression"))
+    return list(dict.fromkeys([*paths, *compared]))
 
 
-def overview_figures(settings: Mapping[str, Any]) -> list[str]:
-    """The figures that the landing page embeds: those that compare models and the key figures of the first model."""
-    first = next(iter(settings["models"]))
-    drawn = figures_of(settings, first)
+def summary_figures(settings: Mapping[str, Any]) -> list[str]:
+    """The figures (SVG) that the page may show: those of every model and those that compare models."""
     between = [f"results/comparison/figures/{name}.svg" for name in between_figures(settings)]
-    return [*between, *(f"results/{first}/figures/{one.figure}.svg" for one in FINDINGS if one.figure in drawn)]
+    models = settings["models"]
+    return [
+        *between,
+        *(f"results/{model}/figures/{name}.svg" for model in models for name in figures_of(settings, model)),
+    ]
+
+
+def summary_entries() -> list[str]:
+    """What the page looks up by name, as `module:name`: what makes findings, takeaways, charts and tables."""
+    figures = [*FIGURES.values(), *BETWEEN_FIGURES.values()]
+    tables = [*TABLES.values(), *BETWEEN_TABLES.values()]
+    names = [one.function for one in FINDINGS]
+    names += [name for one in figures for name in (one.takeaway, one.chart) if name]
+    return list(dict.fromkeys([*names, *(one.drawing for one in tables)]))
+
+
+def explorer_tables(settings: Mapping[str, Any], model: str) -> list[str]:
+    """The Parquet files of a model that the feature explorer shows; none without the analysis gap."""
+    shown = settings["explorer"]["features"] > 0 and "gap" in settings["models"][model]["analyses"]
+    return [_table(model, name) for name in ("explorer", "explorer_features")] if shown else []
 
 
 def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:

@@ -7,7 +7,7 @@ import polars as pl
 
 from isogloss.report.findings.sentences import estimate_in, sign_in
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, listed, number
+from isogloss.report.shared.wording import SIZE_TITLES, listed, number
 
 FEW = 3
 """Up to so many models each is named; of more, the lowest and the highest."""
@@ -20,7 +20,7 @@ def between(tables: Tables, context: Context) -> list[str]:
     sentences: list[str] = []
     asked = tables["models"].drop_nulls("task")
     for (analysis, task), rows in asked.group_by("analysis", "task", maintain_order=True):
-        where = f"{TASK_TITLES[str(task)]}{' (parallel questions)' if analysis == 'latent' else ''}"
+        where = f"{context.task(str(task))}{' (parallel questions)' if analysis == 'latent' else ''}"
         for column, what, factor, unit in _SHOWN:
             sentences.append(_of_models(rows, column, f"{where}, {what}", factor, unit, context))
     for measure in tables["sizes"]["measure"].unique(maintain_order=True):
@@ -59,7 +59,7 @@ def _slopes(regression: pl.DataFrame, context: Context) -> list[str]:
     sentences = []
     for row in fitted:
         verdict = {1: "rises with size", -1: "falls with size", 0: "no evidence that it goes with size"}[sign_in(row)]
-        task = "" if row["task"] is None else f", {TASK_TITLES[row['task']]}"
+        task = "" if row["task"] is None else f", {context.task(row['task'])}"
         slope = estimate_in(row, "slope", context.confidence, "", interval="ci")
         sentences.append(
             f"{SIZE_TITLES[row['measure']]}{task}: slope {slope} on the natural log of the number of parameters over"

@@ -10,7 +10,7 @@ import polars as pl
 from isogloss.report.findings.sentences import estimate, estimate_in, probability, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import transfers
-from isogloss.report.shared.wording import TASK_TITLES, name, number
+from isogloss.report.shared.wording import name, number
 
 VARIANTS = ("without_reference", "with_reference")
 
@@ -113,7 +113,7 @@ def accuracy(tables: Tables, context: Context) -> list[str]:
             continue
         first, last = others[0], others[-1]
         sentences.append(
-            f"{TASK_TITLES[task]}: {name(context.reference)}"
+            f"{context.task(task)}: {name(context.reference)}"
             f" {estimate_in(own[0], 'accuracy', context.confidence, interval='ci', factor=100)};"
             f" {called} languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
             f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is"
@@ -131,7 +131,7 @@ def correlation(tables: Tables, context: Context) -> list[str]:
     }
     sentences: list[str] = []
     for row in tables["gap_accuracy_correlation"].iter_rows(named=True):
-        task = TASK_TITLES[row["task"]]
+        task = context.task(row["task"])
         if row["r"] is None:
             sentences.append(f"{task}: no correlation can be computed (languages: {row['n']}).")
             continue
@@ -173,7 +173,7 @@ def teaching(tables: Tables, context: Context) -> list[str]:
         0: "the interval includes zero, so transfer is not shown",
     }
     return [
-        f"{TASK_TITLES[one.task]}, the {one.languages} other languages pooled: facts taught in {name(reference)} only"
+        f"{context.task(one.task)}, the {one.languages} other languages pooled: facts taught in {name(reference)} only"
         f" are answered rightly in {number(100 * one.reference_only)} % of questions, untaught facts in"
         f" {number(100 * one.untaught)} %, a difference of"
         f" {estimate(100 * one.difference, 100 * one.low, 100 * one.high, context.confidence, 'points')}:"
@@ -191,7 +191,7 @@ def accuracy_change(tables: Tables, context: Context) -> list[str]:
         shown = [row for row in rows if significant(row, context.confidence)]
         up, down = sum(row["difference"] > 0 for row in shown), sum(row["difference"] < 0 for row in shown)
         first, last = (
-            f"{TASK_TITLES[row['task']]} in {name(row['lang'])}"
+            f"{context.task(row['task'])} in {name(row['lang'])}"
             f" {estimate_in(row, 'difference', context.confidence, 'points', interval='difference_ci', factor=100)}"
             for row in (rows[0], rows[-1])
         )

@@ -8,7 +8,7 @@ import polars as pl
 from isogloss.report.findings.sentences import estimate, estimate_in, probability, sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
-from isogloss.report.shared.wording import TASK_TITLES, listed, name, number
+from isogloss.report.shared.wording import listed, name, number
 
 MOST_TIES = 0.01
 """Up to this share of questions, tied answers are not worth a sentence."""
@@ -25,7 +25,7 @@ def answers(tables: Tables, context: Context) -> list[str]:
         above = sum(row["accuracy_low"] > chance for row in rows if row["accuracy_low"] is not None)
         beside = f" {name(context.reference)} {_percent(own[0], 'accuracy', context)}." if own else ""
         sentences.append(
-            f"{TASK_TITLES[str(task)]}: of {len(rows)} languages {name(high['lang'])} is answered best,"
+            f"{context.task(str(task))}: of {len(rows)} languages {name(high['lang'])} is answered best,"
             f" {_percent(high, 'accuracy', context)}, {name(low['lang'])} worst, {_percent(low, 'accuracy', context)}."
             f"{beside} In {above} of {len(rows)} the interval lies above chance ({100 * chance:.3g} %)."
             f"{_ties(rows)}"
@@ -50,15 +50,15 @@ def transfer(tables: Tables, context: Context) -> list[str]:
     for row in tables["transfer_summary"].iter_rows(named=True):
         pairs = tables["transfer"].filter(task=row["task"], lang_a=context.reference)
         sentences.append(
-            f"{TASK_TITLES[row['task']]}, all ordered pairs of {row['n_languages']} languages: consistency ρ ="
+            f"{context.task(row['task'])}, all ordered pairs of {row['n_languages']} languages: consistency ρ ="
             f" {estimate_in(row, 'consistency', context.confidence, '')}, by chance"
             f" {number(row['consistency_chance'], 2)}; of the questions answered rightly in one"
             f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too, by chance"
             f" {_share(row['positive_transfer_chance'])}; of those answered wrongly,"
             f" {_percent(row, 'negative_transfer', context)} have the same wrong answer, by chance"
             f" {_share(row['negative_transfer_chance'])}. Transfer above chance, the second language's accuracy taken"
-            f" out: {_percent(row, 'transfer_above_chance', context)} (a leaning to a letter that both share"
-            " stays in). Chance: languages that are right as often and lean to the same places among the"
+            f" out: {_percent(row, 'transfer_above_chance', context)} (a leaning to a position or wording that both"
+            " share stays in). Chance: languages that are right as often and lean to the same places among the"
             " choices, but have nothing else in common."
             f"{_reach(pairs, context)}"
         )
@@ -97,7 +97,7 @@ def latent(tables: Tables, context: Context) -> list[str]:
                 verdicts.append(f"{what} in {'layer' if len(layers) == 1 else 'layers'} {listed(layers)}")
         lowest, last = min(rows, key=lambda row: row["mean"]), rows[-1]
         sentences.append(
-            f"{TASK_TITLES[str(task)]}, logit lens, mean over {rows[0]['n']} languages: {'; '.join(verdicts)}"
+            f"{context.task(str(task))}, logit lens, mean over {rows[0]['n']} languages: {'; '.join(verdicts)}"
             f" (0-based). The log ratio of native to {reference} answers is lowest in layer {lowest['layer']},"
             f" {_mean(lowest, context, '')} nats a token, and {_mean(last, context, '')} in the last."
         )
@@ -114,7 +114,7 @@ _TARGETS = {
 def correlation(tables: Tables, context: Context) -> list[str]:
     """Per task and target whether languages in which the layers work more natively fare better or worse."""
     return [
-        f"{TASK_TITLES[str(task)]}, languages whose answers the layers prefer to those of the reference (log ratio,"
+        f"{context.task(str(task))}, languages whose answers the layers prefer to those of the reference (log ratio,"
         f" mean over layers): {'; '.join(_correlated(row, context) for row in rows.iter_rows(named=True))}."
         f"{_length(rows)}"
         for (task,), rows in tables["latent_correlation"].group_by("task", maintain_order=True)
@@ -210,7 +210,7 @@ def teaching(tables: Tables, context: Context) -> list[str]:
         if parts:
             only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
             sentences.append(
-                f"{TASK_TITLES[str(task)]}, the planted truth, mean over languages: of the questions right in"
+                f"{context.task(str(task))}, the planted truth, mean over languages: of the questions right in"
                 f" {reference}, so many are right in another language: {listed(parts)}."
                 f"{''.join(_paired(only, never, column, *told, context) for column, told in _COMPARED.items())}"
             )

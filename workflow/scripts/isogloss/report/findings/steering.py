@@ -7,7 +7,7 @@ import polars as pl
 
 from isogloss.report.findings.sentences import estimate_in, probability, sign_in
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import TASK_TITLES, number, signed
+from isogloss.report.shared.wording import number, signed
 
 _GAINS = {1: "a gain", -1: "a loss", 0: "no evidence of a gain"}
 _DIRECTION = {
@@ -29,7 +29,7 @@ def steering(tables: Tables, context: Context) -> list[str]:
     for (task,), rows in means.group_by("task", maintain_order=True):
         by_vector = {row["vector"]: row for row in rows.iter_rows(named=True)}
         own = by_vector.get("own")
-        start = f"{TASK_TITLES[str(task)]}, steering by each language's own vector"
+        start = f"{context.task(str(task))}, steering by each language's own vector"
         if own is None or own["change_judged"] is None:
             reason = own["reason"] if own else "no own vector was run"
             sentences.append(f"{start}: not judged ({reason}).")
@@ -84,7 +84,7 @@ def transfer_layers(tables: Tables, context: Context) -> list[str]:
     for (task,), frame in tables["transfer_layers"].group_by("task", maintain_order=True):
         rows = frame.drop_nulls(["consistency", "consistency_chance"]).sort("layer").to_dicts()
         if not rows:
-            sentences.append(f"{TASK_TITLES[str(task)]}, ranks by layer: no two languages can be compared.")
+            sentences.append(f"{context.task(str(task))}, ranks by layer: no two languages can be compared.")
             continue
         first, last = rows[0], rows[-1]
         top = max(rows, key=lambda row: row["consistency"] - row["consistency_chance"])
@@ -95,7 +95,7 @@ def transfer_layers(tables: Tables, context: Context) -> list[str]:
         ]
         above = estimate_in(top, "transfer_above_chance", context.confidence, "%", factor=100)
         sentences.append(
-            f"{TASK_TITLES[str(task)]}, choices ranked by the lens, mean over all ordered pairs: consistency ρ ="
+            f"{context.task(str(task))}, choices ranked by the lens, mean over all ordered pairs: consistency ρ ="
             f" {'; '.join(ends)}. It is farthest above chance in layer {top['layer']} (0-based;"
             f" {number(top['consistency'], 2)} against {number(top['consistency_chance'], 2)}), where positive transfer"
             f" above chance is {above}."

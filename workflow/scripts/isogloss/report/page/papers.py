@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from isogloss.report.page.markup import bullets, paragraph, safe
 from isogloss.report.shared.wording import name
 
 PAPER_A, PAPER_B, PAPER_C = {"similarity", "gap", "alignment", "benchmarks"}, {"latent"}, {"bilingual"}
@@ -21,33 +20,37 @@ def _has(settings: Mapping[str, Any], trait: str) -> bool:
     return any("bilingual" in model["analyses"] and trait in model["traits"] for model in settings["models"].values())
 
 
-def questions(settings: Mapping[str, Any]) -> list[str]:
-    """The heading, and what each paper asks; of paper C what a study without checkpoints can answer."""
+def questions(settings: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What each paper asks of which a study runs an analysis: the question, the paper's title and its arXiv number."""
     reference = name(settings["languages"]["reference"])
     bilingual = "Which of a model's features are of one language, which of several?"
     if _has(settings, "checkpoints"):
         bilingual = (
-            "While a language model is trained, when do its features come to be of one language, when of several,"
-            " and do the latter help a model that is not yet trained to the end?"
+            "When in training do features come to serve several languages, and do these help an unfinished model?"
         )
-    asked = {
-        "Do a language model's internal features answer less to the same text in a language it has read less"
-        f" of, does that go with fewer right answers, and can it be mended without harm to {reference}? The"
-        " analyses are those of “Uncovering Cross-Linguistic Disparities in LLMs using Sparse"
-        " Autoencoders” (arXiv 2507.18918; paper A below).": PAPER_A,
-        f"Does the model answer the same question alike in every language, do its layers work in {reference}"
-        " or in the language of the question, does that go with what one language knows of another, and can"
-        " activations be moved so that it answers better? The analyses are those of “Language-Specific"
-        " Latent Process Hinders Cross-Lingual Performance” (arXiv 2505.13141; paper B below).": PAPER_B,
-        f"{bilingual} The analyses are those of “How a Bilingual LM Becomes Bilingual: Tracing Internal"
-        " Representations with Sparse Autoencoders” (arXiv 2503.06394; paper C below).": PAPER_C,
-    }
-    if asks(settings, {"causal"}):
-        asked["Do the features that fire for one language carry that language, and only it?"] = {"causal"}
-    return [
-        f"<h1>Where the languages part ways: {safe(settings['study'])}</h1>",
-        *(paragraph(question, "lede") for question, analyses in asked.items() if asks(settings, analyses)),
-    ]
+    papers = (
+        (
+            PAPER_A,
+            "Do a model's features answer less to a language that it has read less of, does that go with fewer right"
+            f" answers, and can it be mended without harm to {reference}?",
+            "Uncovering Cross-Linguistic Disparities in LLMs using Sparse Autoencoders",
+            "2507.18918",
+        ),
+        (
+            PAPER_B,
+            f"Is the same question answered alike in every language, do the layers work in {reference}, and can they be"
+            " steered so that answers improve?",
+            "Language-Specific Latent Process Hinders Cross-Lingual Performance",
+            "2505.13141",
+        ),
+        (
+            PAPER_C,
+            bilingual,
+            "How a Bilingual LM Becomes Bilingual: Tracing Internal Representations with Sparse Autoencoders",
+            "2503.06394",
+        ),
+    )
+    return [(question, title, number) for analyses, question, title, number in papers if asks(settings, analyses)]
 
 
 def _phrase(phrases: Mapping[str, Any]) -> str:
@@ -110,4 +113,4 @@ def caveats(settings: Mapping[str, Any]) -> list[str]:
             "Phrases are machine-translated, and windows often broken sentences: a gap is one of model, translator and"
             " language together. The controls show the gap over the better half of the round trips where there are any."
         )
-    return ["<h2>Caveats</h2>", bullets(items)]
+    return items

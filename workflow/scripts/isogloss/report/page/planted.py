@@ -1,44 +1,55 @@
-"""The landing page's section on what was planted in toy models, and what was measured of it."""
+"""What was planted in models trained here, and what was measured of it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from isogloss.report.findings.planted import contrast, equal_shares, planted, verdicts
-from isogloss.report.page.markup import bullets, paragraph, picture, safe
 from isogloss.report.shared.context import Context, Tables
+from isogloss.report.shared.study import Study
 from isogloss.report.shared.wording import name, number
 
 FEW = 3
 """Up to so many models, accuracy and gap of each stand beside its shares; of more, the verdicts say it all."""
 
 
-def planted_section(
-    tables: Mapping[str, Tables], compared: Tables, pictures: Mapping[str, bytes], settings: Mapping[str, Any]
-) -> list[str]:
-    """The section as HTML; nothing where no model was trained here. `tables` are by model, `compared` of all."""
+class Planted(NamedTuple):
+    """What the page says of it."""
+
+    text: str
+    head: list[str]  # of the table of shares
+    rows: list[list[str]]
+    note: str
+    verdicts: list[str]
+    sentences: list[str]
+
+
+def planted_truth(study: Study) -> Planted | None:
+    """What was planted and what was measured of it; None where no model was trained here."""
+    settings = study.settings
     world, english = settings["world"], name(settings["languages"]["reference"])
-    toys = {model: frames for model, frames in tables.items() if settings["models"][model]["kind"] == "toy"}
+    toys = {model: frames for model, frames in study.tables.items() if settings["models"][model]["kind"] == "toy"}
     if not toys:
-        return []
+        return None
     judged: list[str] = []
-    if "planted_truth" in compared:
+    if "planted_truth" in study.compared:
         headline, confidence = settings["report"]["headline"], settings["statistics"]["confidence"]
-        judged = [bullets(verdicts(compared["planted_truth"], headline, confidence))]
-    return [
-        "<h2>What was planted, and what was measured</h2>",
-        *judged,
-        paragraph(
-            "Each language model and its SAEs were trained here on the shares of languages below; the tokenizer was"
-            f" trained on all languages alike. {_bilingual(world)}In every model alike,"
-            f" {100 * world['english_only']:g} % of the facts are told in {english} only and"
-            f" {100 * world['untaught']:g} % in no language; phrases come from facts told in all languages."
-        ),
-        _shares_table(toys, settings),
-        bullets(_sentences(toys, settings)) if len(toys) <= FEW or not judged else "",
-        picture(pictures, "planted_truth", "What each measure finds of the planted shares"),
-    ]
+        judged = verdicts(study.compared["planted_truth"], headline, confidence)
+    head, rows = _shares(toys, settings)
+    few = len(toys) <= FEW
+    note = f"Accuracy: mean over tasks. Gap: to {english}, mean over layers. Intervals stand in the figures and tables."
+    return Planted(
+        "Each language model and its SAEs were trained here on the shares of languages below; the tokenizer was trained"
+        f" on all languages alike. {_bilingual(world)}In every model alike, {100 * world['english_only']:g} % of the"
+        f" facts are told in {english} only and {100 * world['untaught']:g} % in no language; phrases come from facts"
+        " told in all languages.",
+        head,
+        rows,
+        note if few else "",
+        judged,
+        _sentences(toys, settings) if few or not judged else [],
+    )
 
 
 def _bilingual(world: Mapping[str, Any]) -> str:
@@ -72,26 +83,19 @@ def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[
     return sentences + [contrast(*gaps[model], *gaps[other], reference) for model, other in pairs]
 
 
-def _shares_table(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> str:
+def _shares(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows, one a language, of each model's shares; of few models accuracy and gap beside them."""
     reference = settings["languages"]["reference"]
-    codes = Context("", settings).languages
     head, columns = ["language"], []
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
-        percent = {code: 100 * share for code, share in shares.items()}
-        shown = {"share": percent}
+        shown = {"share": {code: 100 * share for code, share in shares.items()}}
         if len(toys) <= FEW:
             shown |= {"accuracy": _mean_accuracy(tables), "gap": _mean_gap(tables, reference)}
         head += [f"{title}: {label} (%)" for label, values in shown.items() if values]
         columns += [values for values in shown.values() if values]
-    rows = "\n".join(
-        f"<tr><td>{safe(name(code))}</td>{''.join(f'<td>{number(column.get(code))}</td>' for column in columns)}</tr>"
-        for code in codes
-    )
-    titles = "".join(f"<th>{safe(cell)}</th>" for cell in head)
-    note = f"Accuracy: mean over tasks. Gap: to {name(reference)}, mean over layers. Intervals stand in the figures"
-    below = paragraph(f"{note} and tables.") if len(toys) <= FEW else ""
-    return f"<table><thead><tr>{titles}</tr></thead>\n<tbody>{rows}</tbody></table>{below}"
+    codes = Context("", settings).languages
+    return head, [[name(code), *(number(column.get(code)) for column in columns)] for code in codes]
 
 
 def _mean_accuracy(tables: Tables) -> dict[str, float]:

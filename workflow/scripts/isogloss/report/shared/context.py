@@ -7,6 +7,7 @@ import polars as pl
 
 from isogloss.languages import in_order
 from isogloss.report.shared.order import by_script
+from isogloss.report.shared.wording import task_title
 
 Tables = Mapping[str, pl.DataFrame]
 
@@ -41,6 +42,12 @@ class Context:
     def title(self, model: str = "") -> str:
         """How the study calls a model, its own where none is named."""
         return self.settings["models"][model or self.model]["title"]
+
+    def task(self, code: str) -> str:
+        """How figures and sentences on the model call a task: never by a benchmark's bare name in the toy world."""
+        models = self.settings["models"]
+        named = [models[self.model]] if self.model else list(models.values())
+        return task_title(code, all("taught" in model["traits"] for model in named))
 
     def ordered(self, codes: Iterable[str]) -> list[str]:
         """The codes by script and family, the reference first: the same order in every figure, chart and table."""

@@ -49,6 +49,11 @@ VECTOR_TITLES = {
 }
 
 
+def task_title(code: str, toy: bool = False) -> str:
+    """How a task is called; of a `toy` model, whose questions are facts of the toy world in the task's format."""
+    return f"Toy questions ({TASK_TITLES[code]} format)" if toy else TASK_TITLES[code]
+
+
 def name(code: str) -> str:
     """English name of a language."""
     return language(code).name

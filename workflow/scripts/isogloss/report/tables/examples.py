@@ -19,20 +19,6 @@ PART = "◌"  # how the table shows a token that ends within a character (`isogl
 SELECTIONS = {"top": "among the most monosemantic", "median": "about the median of its class"}
 """Why a feature is shown."""
 
-STYLE = """
-nav a{margin-right:16px;color:#0072B2}
-h2{font-size:16px;font-weight:650;margin:26px 0 4px;padding-top:8px;border-top:2px solid #374151}
-.f{margin:10px 0 16px;padding:2px 0 4px 12px;border-left:5px solid}
-.f h3{font-size:14px;font-weight:600;margin:0 0 4px}
-.f h3 span{font-weight:400;color:#4b5563;margin-left:14px;font-variant-numeric:tabular-nums}
-.g{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:4px 26px;max-width:1500px}
-.g h4{font-size:12px;font-weight:600;color:#4b5563;margin:0}
-.c{margin:2px 0;color:#1f2937;font-size:15px;line-height:1.65;white-space:pre-wrap;overflow-wrap:anywhere;unicode-bidi:isolate;
-font-family:system-ui,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans","Noto Sans CJK JP","Noto Sans Devanagari","Noto Sans Malayalam","Noto Sans Arabic",sans-serif}
-.c u{text-decoration-thickness:2px;text-underline-offset:3px}
-.no{color:#6b7280;font-style:italic;margin:2px 0}
-"""  # noqa: E501 (a style sheet)
-
 
 class Checkpoint(NamedTuple):
     """A layer of a checkpoint whose features are shown."""
@@ -59,16 +45,16 @@ def checkpoints(frame: pl.DataFrame) -> list[Checkpoint]:
     return list(seen.values())
 
 
-def body(frame: pl.DataFrame) -> str:
-    """The examples as HTML: no script, every text of the data escaped."""
+def body(frame: pl.DataFrame, prefix: str) -> str:
+    """The examples as HTML: no script, every text of the data escaped; ids begin with `prefix`."""
     if not frame.height:
         return "<p>No feature was active, or bilingual.examples_per_class is 0: there are no examples.</p>"
     links, sections = "", []
     for i, one in enumerate(checkpoints(frame)):
         heading = escape(f"{one.title}: step {one.step:,}, decoder layer {one.layer}")
-        links += f'<a href="#p{i}">{heading}</a>'
-        sections.append("\n".join([f'<h2 id="p{i}">{heading}</h2>', *_features(frame, one)]))
-    return "\n".join([f"<nav>{links}</nav>", *sections])
+        links += f'<a href="#{escape(prefix)}-{i}">{heading}</a>'
+        sections.append("\n".join([f'<h4 id="{escape(prefix)}-{i}">{heading}</h4>', *_features(frame, one)]))
+    return "\n".join([f'<div class="contexts">\n<p class="links">{links}</p>', *sections, "</div>"])
 
 
 def _features(frame: pl.DataFrame, checkpoint: Checkpoint) -> Iterator[str]:
@@ -90,11 +76,11 @@ def _feature(rows: pl.DataFrame, langs: Sequence[str]) -> str:
     chosen = f"<span>{SELECTIONS[first['selection']]}</span>" if first.get("selection") in SELECTIONS else ""
     peak = max((value for values in rows["activations"] for value in values), default=0.0)
     columns = "".join(
-        f"<div><h4>{escape(named(lang))}</h4>{_contexts(rows.filter(lang=lang), peak)}</div>" for lang in langs
+        f"<div><p class='l'>{escape(named(lang))}</p>{_contexts(rows.filter(lang=lang), peak)}</div>" for lang in langs
     )
     return (
-        f'<div class="f" style="border-color:{colour}"><h3>{escape(class_title(code))}: feature {first["feature"]}'
-        f"<span>monosemanticity {number(first['monosemanticity'], 2)}</span>{count}{chosen}</h3>"
+        f'<div class="f" style="border-color:{colour}"><h5>{escape(class_title(code))}: feature {first["feature"]}'
+        f"<span>monosemanticity {number(first['monosemanticity'], 2)}</span>{count}{chosen}</h5>"
         f'<div class="g">{columns}</div></div>'
     )
 
@@ -140,7 +126,6 @@ def _whole(tokens: Sequence[str], activations: Sequence[float]) -> Iterator[tupl
 
 EXAMPLES = Sheet(
     body=body,
-    style=STYLE,
     note="Shade: activation as a share of the largest shown of the feature (hover for it); underlined: the"
     " strongest token of a context. A feature's class is of all its activations, not of these contexts.",
 )

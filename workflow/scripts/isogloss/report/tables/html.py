@@ -1,29 +1,32 @@
-"""Final tables as self-contained HTML pages: no script, no font or style from elsewhere, every text escaped."""
+"""Final tables as HTML: a page of its own for each, and a part of the summary page; every text escaped.
 
-from collections.abc import Mapping
+All that is shown can be read without a script. With table.js a reader sorts, filters and downloads; no script, font or
+style comes from elsewhere.
+"""
+
+from collections.abc import Sequence
 from html import escape
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from isogloss.report.entry import load
-from isogloss.report.tables.sheet import Column, Sheet
+from isogloss.report.tables.downloads import links
+from isogloss.report.tables.sheet import Sheet
+from isogloss.report.tables.view import NONE, Head, View, view
+from isogloss.resources import CAPTIONS
 from isogloss.tables import atomic_path, read_table, table_metadata
 
+ASSETS = ("table.css", "table.js")
+"""Style and script of a page, of the folder of captions."""
+LONG = 36
+"""So many letters of text stand in a line; longer text breaks."""
 STYLE = """
-body{margin:0;padding:24px 28px;background:#fff;color:#1f2937;font:14px/1.45 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
-h1{font-size:19px;font-weight:650;margin:0 0 2px}
-p{margin:0 0 14px;color:#6b7280}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-caption{caption-side:bottom;text-align:left;color:#6b7280;padding-top:10px;font-size:12.5px}
-th{position:sticky;top:0;background:#fff;text-align:left;vertical-align:bottom;font-weight:600;max-width:9em;padding:6px 14px 6px 0;border-bottom:2px solid #374151}
-td{padding:3px 14px 3px 0;white-space:nowrap}
-th.n,td.n{text-align:right}
-td.i{color:#6b7280}
-tr.first td{border-top:1px solid #d1d5db}
-tbody tr:hover td{background:#f3f4f6}
+:root{color-scheme:light}
+body{margin:0;padding:24px 28px;background:#fff;color:#1f2937;font:15px/1.5 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif}
+h1{font-size:20px;font-weight:650;margin:0}
+h1+p{margin:0 0 14px}
+@media(max-width:600px){body{padding:14px}}
 """  # noqa: E501 (a style sheet)
 
 
@@ -35,53 +38,121 @@ def html_table(
     Shows the estimate and its interval side by side; a value that is not defined is a dash.
     """
     source, study = f"results/{model}/tables/{Path(table).name}", str(table_metadata(table).get("study", ""))
-    page = render(read_table(table), load(drawing), heading, title, confidence, source=source, study=study)
+    frame, sheet = read_table(table), load(drawing)
+    page = render(frame, sheet, heading, title, confidence, source=source, study=study, file=Path(table))
     with atomic_path(Path(output)) as aside:
         aside.write_text(page, encoding="utf-8")
 
 
 def render(
-    frame: pl.DataFrame, sheet: Sheet, heading: str, title: str, confidence: float, *, source: str, study: str
+    frame: pl.DataFrame,
+    sheet: Sheet,
+    heading: str,
+    title: str,
+    confidence: float,
+    *,
+    source: str,
+    study: str,
+    file: Path | None = None,
 ) -> str:
-    """The page as text."""
-    columns = tuple(column for column in sheet.columns if column.name in frame.columns)  # kinds of model differ
-    if sheet.body:
-        body = sheet.body(frame)
-    elif sheet.arrange:
-        body = _table(*sheet.arrange(frame), confidence, source, study)
-    else:
-        body = _table(sheet.rows(frame) if sheet.rows else frame, columns, confidence, source, study)
-    note = f"<p>{escape(sheet.note)}</p>\n" if sheet.note else ""
+    """The page as text; `source` is how the Parquet table is called, `file` where it is read from."""
+    style, script = ((CAPTIONS / name).read_text(encoding="utf-8") for name in ASSETS)
+    part = _part(frame, sheet, f"{heading}, {title}", confidence, source, study, file, f"../tables/{Path(source).name}")
     return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(heading)}</title>'
-        f"<style>{STYLE}{sheet.style}</style></head>\n<body>\n<h1>{escape(heading)}</h1>\n<p>{escape(title)}</p>\n"
-        f"{note}{body}\n</body>\n</html>\n"
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(heading)}</title>\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}{style}</style></head>\n'
+        f"<body>\n<main>\n<h1>{escape(heading)}</h1>\n<p>{escape(title)}</p>\n{part}</main>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n"
     )
 
 
-def _table(frame: pl.DataFrame, columns: tuple[Column, ...], confidence: float, source: str, study: str) -> str:
-    """Rows as HTML; an interval's column is left out where the table has none."""
-    head: list[str] = []
-    for column in columns:
-        head.append(f'<th class="{"n" if column.numeric else "t"}">{escape(column.header)}</th>')
-        if column.low in frame.columns:
-            head.append(f'<th class="n">{100 * confidence:g} % interval</th>')
-    lines: list[str] = []
-    for _, rows in groupby(frame.iter_rows(named=True), lambda row: row[columns[0].name]):
-        first, *others = ("".join(_cells(row, column) for column in columns) for row in rows)
-        lines += [f"<tr class='first'>{first}</tr>", *(f"<tr>{cells}</tr>" for cells in others)]
+def fragment(
+    frame: pl.DataFrame,
+    sheet: Sheet,
+    *,
+    name: str,
+    heading: str,
+    title: str,
+    confidence: float,
+    source: str,
+    study: str,
+    file: Path | None = None,
+) -> str:
+    """A table as a part of results/summary.html, whose folds give it a heading.
+
+    `source`: results/{model}/tables/{name}.parquet, which is also where `file`, the file itself, is by default.
+    """
+    heading = f"{heading}, {title}" if title else heading
+    link = source.removeprefix("results/")
+    return _part(frame, sheet, heading or name, confidence, source, study, file or Path(source), link)
+
+
+def _part(
+    frame: pl.DataFrame,
+    sheet: Sheet,
+    label: str,
+    confidence: float,
+    source: str,
+    study: str,
+    file: Path | None,
+    link: str,
+) -> str:
+    """The note, what was left out, the links, and the table in its box."""
+    whole = f"Every column at full precision: {escape(source)} (study {escape(study)})."
+    above = f'<p class="table-note">{escape(sheet.note)}</p>\n' if sheet.note else ""
+    tools = f'<p class="table-tools" data-nosearch>{links(frame, file or Path(source), link)}</p>\n'
+    if sheet.body:
+        main = sheet.body(frame, "-".join(Path(source).with_suffix("").parts[-3::2]))
+    else:
+        rows, columns = sheet.arrange(frame) if sheet.arrange else (frame, sheet.columns)
+        rows = sheet.rows(rows) if sheet.rows else rows
+        there = tuple(column for column in columns if column.name in rows.columns)  # kinds of model differ
+        seen = view(rows, there, confidence)
+        above += _left_out(seen)
+        main = _table(seen, label)
+        whole = f"{len(seen.rows):,} row{'' if len(seen.rows) == 1 else 's'}. {NONE}: not defined. {whole}"
+    return f'<div class="js-table">\n{above}{tools}{main}<p class="table-note">{whole}</p>\n</div>\n'
+
+
+def _left_out(seen: View) -> str:
+    """What is the same in all rows, in a line; what no row has."""
+    same = "; ".join(f"{escape(head)}: <b>{escape(text)}</b>" for head, text in seen.same)
+    parts = [f"In all rows: {same}."] if same else []
+    if seen.undefined:
+        parts.append(f"Not defined in any row: {escape('; '.join(seen.undefined))}.")
+    return f'<p class="table-note">{" ".join(parts)}</p>\n' if parts else ""
+
+
+def _table(seen: View, label: str) -> str:
+    """Rows within a box of their own that scrolls; the first column is that of the rows' heads."""
+    if not seen.rows:
+        return "<p>The table has no rows.</p>\n"
+    kinds = [_kind(_look(head, cells)) for head, *cells in zip(seen.heads, *seen.rows, strict=True)]
+    heads = "".join(
+        f'<th scope="col"{kind}{" data-choices" if head.choices else ""}>{escape(head.text)}</th>'
+        for kind, head in zip(kinds, seen.heads, strict=True)
+    )
+    lines = [_row(row, kinds, row[0] != above[0]) for row, above in zip(seen.rows, [("",), *seen.rows], strict=False)]
     body = "\n".join(lines)
     return (
-        f"<table>\n<caption>{frame.height} rows. A dash: not defined. Every column at full precision: {escape(source)}"
-        f" (study {escape(study)}).</caption>\n<thead><tr>{''.join(head)}</tr></thead>\n<tbody>\n{body}\n</tbody>\n"
-        "</table>"
+        f'<div class="table-box" tabindex="0" role="region" aria-label="Table: {escape(label)}">\n<table>\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
     )
 
 
-def _cells(row: Mapping[str, Any], column: Column) -> str:
-    bounds = (column.low, column.high) if column.low in row else ()
-    shown = ["–" if row[key] is None else escape(column.show(row[key])) for key in (column.name, *bounds)]
-    cell = f'<td class="{"n" if column.numeric else "t"}">{shown[0]}</td>'
-    if not bounds:
-        return cell
-    return f'{cell}<td class="n i">{"–" if row[column.low] is None else f"[{shown[1]}, {shown[2]}]"}</td>'
+def _look(head: Head, cells: Sequence[str]) -> str:
+    """The class of a column's cells: an interval, text, or text so long that it breaks; numbers have none."""
+    if head.interval or head.numeric:
+        return "i" if head.interval else ""
+    return "t l" if max(map(len, cells)) > LONG else "t"
+
+
+def _row(row: Sequence[str], kinds: Sequence[str], first: bool) -> str:
+    """`first`: of the rows with its first value, which a line parts from those above."""
+    head = f'<th scope="row"{kinds[0]}>{escape(row[0])}</th>'
+    cells = "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds[1:], row[1:], strict=True))
+    return f"<tr{_kind('first' if first else '')}>{head}{cells}</tr>"
+
+
+def _kind(name: str) -> str:
+    return f' class="{name}"' if name else ""

@@ -131,6 +131,11 @@ STEERING_SUMMARY = sheet(
     " large by selection; compare it with the controls at the same layer and γ.",
 )  # fmt: skip
 
+
+def _or_mean(code: str) -> str:
+    return "mean over languages" if code == "all" else named(code)
+
+
 _SETTINGS = tuple(
     column
     for end, half in (("first", "first half"), ("second", "second half"))
@@ -140,16 +145,16 @@ _SETTINGS = tuple(
     )
 )
 STEERING_JUDGED = sheet(
-    TASK, text("vector", "vector", VECTOR_TITLES), Column("lang", "language", named, numeric=False), *_SETTINGS,
+    TASK, text("vector", "vector", VECTOR_TITLES), Column("lang", "language", _or_mean, numeric=False), *_SETTINGS,
     Column("change_chosen", "change where it was chosen (points)", SHARE),
     bounded("change_judged", "change in the other half (points)", SHARE),
     bounded("at_own", "change in the own vectors' settings (points)", SHARE),
     bounded("own_less", "own vectors less this one (points)", SHARE),
     whole("n_directions", "random directions"), whole("n_as_large", "of these as large"), probability("p", "p"),
     whole("n_settings", "settings"), LANGUAGES, QUESTIONS, text("reason", "why there is none"),
-    note="Change of accuracy. Each half of the questions chooses layer and γ, the other half judges them. Without a"
-    " language: mean over languages. Intervals: of the mean, Student's over languages; of a language, bootstrap over"
-    " questions.",
+    note="Change of accuracy. Each half of the questions chooses layer and γ, the other half judges them. Intervals: of"
+    " the mean, Student's over languages; of a language, bootstrap over questions.",
+    rows=lambda frame: frame.with_columns(pl.col("lang").fill_null("all")),
 )  # fmt: skip
 
 LATENT_BY_TEACHING = sheet(

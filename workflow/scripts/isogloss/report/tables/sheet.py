@@ -1,12 +1,37 @@
 """What an HTML table shows of a Parquet table: its rows, and its columns under which header, in which unit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from math import floor, log10
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from isogloss.report.shared.wording import TASK_TITLES, named, number, p_value
+from isogloss.report.shared.wording import TASK_TITLES, named, p_value
+
+MOST_DIGITS = 4
+"""So many significant digits a measured number is shown with at most; counts are shown whole."""
+
+
+class Decimals(NamedTuple):
+    """How measured numbers are shown: `factor` times as large, rounded to so many digits after the point."""
+
+    digits: int
+    factor: float = 1.0
+
+    def __call__(self, value: float) -> str:
+        return self.together([value])[0]
+
+    def together(self, values: Sequence[float]) -> list[str]:
+        """Numbers of one precision, as a value and its interval are; at most four significant digits."""
+        scaled = [self.factor * value for value in values]
+        largest = max(map(abs, scaled), default=0.0)
+        before = floor(log10(largest)) + 1 if 0 < largest < float("inf") else 0  # digits before the point
+        places = min(self.digits, MOST_DIGITS - before)
+        return [f"{round(value, places) + 0:,.{max(places, 0)}f}".replace("-", "−") for value in scaled]
+
+
+decimals = Decimals
 
 
 class Column(NamedTuple):
@@ -28,19 +53,13 @@ class Sheet(NamedTuple):
     rows: Callable[[pl.DataFrame], pl.DataFrame] | None = None  # which rows, in which order; all as they are if None
     arrange: Callable[[pl.DataFrame], tuple[pl.DataFrame, tuple[Column, ...]]] | None = None
     """Rows and columns where the columns follow from the data."""
-    body: Callable[[pl.DataFrame], str] | None = None
-    """HTML in place of rows and columns."""
-    style: str = ""  # CSS beside that of every page
+    body: Callable[[pl.DataFrame, str], str] | None = None
+    """HTML in place of rows and columns, its ids beginning with the text given."""
 
 
 def sheet(*columns: Column, note: str = "", rows: Callable[[pl.DataFrame], pl.DataFrame] | None = None) -> Sheet:
     """A `Sheet` of these columns."""
     return Sheet(columns, note, rows)
-
-
-def decimals(digits: int, factor: float = 1.0) -> Callable[[Any], str]:
-    """How numbers of so many digits are shown, `factor` times as large."""
-    return lambda value: number(factor * value, digits)
 
 
 PERCENT, SHARE, FINE = decimals(1), decimals(1, 100), decimals(3)

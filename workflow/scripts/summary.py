@@ -1,10 +1,11 @@
-from isogloss.report.page.overview import overview
+from isogloss.report.page.summary import summary
 from isogloss.stage import stage
 
 with stage(snakemake):
-    overview(
+    summary(
         tables=list(snakemake.input.tables),
         figures=list(snakemake.input.figures),
         settings=snakemake.params.settings,
-        output=snakemake.output[0],
+        output=snakemake.output.page,
+        landing=snakemake.output.landing,
     )
