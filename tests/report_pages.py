@@ -15,7 +15,8 @@ from isogloss.report.entry import Entry
 from isogloss.report.figures.draw import figure
 from isogloss.report.page.summary import summary
 from isogloss.tables import read_table, table_metadata, write_table
-from synthetic import settings, write_results
+from synthetic import metadata, settings, write_results
+from synthetic_explorer import explorer_tables
 
 HOSTILE = (
     '</script><script>window.pwned=1;alert(1)</script><img src=x onerror="window.pwned=1">\' --> ]]> {{ 7*7 }}'
@@ -28,7 +29,7 @@ DEFINED = re.compile(  # columns of floats that always have a value
     r"alpha|gamma.*|learning_rate|accuracy.*|.*chance|stderr|mean_activation|stability.*|nearest.*|ties|fvu|l0|loss"
     r"|same_peak.*|.*correlation.*|kept.*|cosine.*|characters.*|token.*|explained.*|share|pc\d|perplexity|.*activations"
 )
-WHOLE = ("gap_accuracy", "training")  # tables that are not written where something in them is not defined
+WHOLE = ("gap_accuracy", "training", "explorer")  # tables that are not written where something in them is not defined
 Change = Callable[[pl.DataFrame, str], pl.DataFrame]
 
 
@@ -51,11 +52,15 @@ def make_page(
 ) -> Made:
     """The page of a study in an empty folder; `change` makes each table another, by the table's name.
 
-    `drawn` names the figures that are drawn, None for all that the page shows as they are, that is where an entry has no
-    chart; the others are blank.
+    `drawn` names the figures that are drawn, the others are blank; None for all that the page shows as they are, those
+    of entries without a chart.
     """
     with chdir(folder):
         write_results(folder, config, dict.fromkeys(config["models"], 0.0) | {next(iter(config["models"])): 20.0})
+        languages = [*config["languages"]["high_resource"], *config["languages"]["medium_low_resource"]]
+        for model, asked in config["models"].items():
+            for name, frame in explorer_tables(languages, (asked["architecture"]["layers"] - 1) // 2).items():
+                write_table(folder / f"results/{model}/tables/{name}.parquet", frame, metadata())
         if change:
             for path in folder.glob("results/*/tables/*.parquet"):
                 write_table(path, change(read_table(path), path.stem), table_metadata(path))

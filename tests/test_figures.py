@@ -547,6 +547,7 @@ def test_figures_findings_and_tables_do_not_import_one_another():
     below = {
         "shared": {"wanted"},
         "figures": {"shared", "wanted", "entry"},
+        "charts": {"shared", "figures"},
         "findings": {"shared"},
         "takeaways": {"shared", "findings", "entry", "wanted"},
         "tables": {"shared", "entry"},

@@ -314,18 +314,18 @@ def test_correlation_table_shows_stars_and_corrected_p(ten):
 def test_sentences_tell_spread_and_transfer_of_the_tables(ten):
     (sentence,) = findings.answers(ten, CONTEXT)
     lowest = ten["answers"].sort("accuracy").row(0, named=True)
-    assert "of 10 languages English is answered best, 80.0 % (95 % interval 75.5 to 84.5 %)" in sentence
+    assert "of 10 languages English is answered best, 80.0 % [75.5, 84.5]" in sentence
     assert f"worst, {100 * lowest['accuracy']:.1f} %" in sentence
     (reached,) = findings.transfer(ten, CONTEXT)
-    assert "all ordered pairs of 10 languages: consistency ρ =" in reached
+    assert "all ordered pairs of 10 languages: two languages rank the choices with a consistency of ρ =" in reached
     assert "Of the questions right in English, so many are right in another language: from Hindi" in reached
 
 
 @pytest.mark.parametrize(
     ("shift", "verdict"),
     [
-        (-5.0, "English answers are the more probable ones in layers 1, 5, 9 and 13 (0-based)"),
-        (5.0, "native answers are the more probable ones in layers 1, 5, 9 and 13 (0-based)"),
+        (-5.0, "English answers are the more probable ones in layers 1, 5, 9 and 13."),
+        (5.0, "native answers are the more probable ones in layers 1, 5, 9 and 13."),
     ],
 )
 def test_latent_language_follows_the_interval_of_the_mean(ten, shift, verdict):
@@ -343,9 +343,10 @@ def test_latent_language_follows_the_interval_of_the_mean(ten, shift, verdict):
             0.05,
             (
                 "accuracy changes by 5.0 points",
-                "languages: a gain. On the questions that chose it seems 7.0 points.",
-                "20 random directions",
-                "1 of them gain as much as the own vectors or more (p = 0.095)",
+                "languages: a gain. The best of",
+                "on the questions that chose, the change seems 7.0 points.",
+                "Of 20 random directions",
+                "1 gain as much as the own vectors or more (p = 0.095)",
                 "more than a push of that length does",
                 "more than another language's vector does",
             ),
@@ -399,7 +400,7 @@ def test_sentences_say_ties_and_what_follows_length(ten):
     none = ten["answers"].with_columns(ties=pl.lit(0.01))
     assert "tied" not in findings.answers({"answers": none}, CONTEXT)[0]
     (sentence,) = findings.correlation(ten, CONTEXT)
-    assert "by token (the paper's) r = −0.70, −0.35 with the token ratio taken out (p = 0.300" in sentence
+    assert "by token (the paper's) r = −0.70, with the number of tokens taken out −0.35 (p = 0.300" in sentence
     assert "Of the three, that by token (the paper's) (r = 0.80) and by character (r = 0.80) goes with" in sentence
 
 
@@ -410,7 +411,7 @@ def test_planted_transfer_is_measured_against_untaught_facts(ten):
     alike = ten["latent_by_teaching"].with_columns(pl.lit(0.1).alias("steered_accuracy_change"))
     assert "no evidence that steering brings out" in findings.teaching({"latent_by_teaching": alike}, CONTEXT)[0]
     flat = ten["latent_by_teaching"].with_columns(positive_transfer=pl.lit(0.4))
-    assert "transfer of facts taught in the reference only" in sentence.lower()
+    assert "facts taught in the reference only less facts never taught" in sentence.lower()
     assert "0.0 points" in findings.teaching({"latent_by_teaching": flat}, CONTEXT)[0]
 
 

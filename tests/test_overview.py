@@ -66,21 +66,21 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     for row in (rows[0], rows[-1]):
         assert (
             f"({row['layer']}) the gap between the groups, with English as high-resource, is"
-            f" {row['gap_pct']:.1f} % (95 % interval {row['ci_low']:.1f} to {row['ci_high']:.1f} %):"
+            f" {row['gap_pct']:.1f} % [{row['ci_low']:.1f}, {row['ci_high']:.1f}]:"
             " medium-to-low-resource languages activate the features less"
         ) in text
     largest = tables["language_gap_summary"].sort("mean_gap_pct").row(-1, named=True)
     assert f"mean over layers: Hindi, {largest['mean_gap_pct']:.1f} %" in text
     english = tables["accuracy"].row(0, named=True)
-    assert f"Toy questions (ARC-Challenge format): English {100 * english['accuracy']:.1f} %" in text
-    assert (
-        "English retains 96.0 % (95 % interval 93.0 to 98.5 %) on held-out features, 94.0 % (95 % interval 92.5 to"
-        " 95.5 %) on all."
-    ) in text
+    asked = (
+        f"Toy questions (ARC-Challenge format), 10 examples in the prompt, {english['n']} questions a language: English"
+    )
+    assert f"{asked} {100 * english['accuracy']:.1f} %" in text
+    assert ("English retains 96.0 % [93.0, 98.5] on held-out features, 94.0 % [92.5, 95.5] on all.") in text
     assert "all-l2 (target layer 2): gain of 12 features held out of training: from" in text
     assert "In-sample, all 50 features: from" in text
     assert (
-        "r = −0.90 (95 % interval −0.98 to −0.60) over 9 languages (p = 0.002 over 10,000 random orders of them;"
+        "r = −0.90 [−0.98, −0.60] over 9 languages (p = 0.002 over 10,000 random orders of them;"
         " Spearman's ρ −0.85, p = 0.004): languages with a larger gap are the less"
     ) in text
     section = text
@@ -88,7 +88,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert "148 duplicates dropped, 3,200 phrases kept" in text
     assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
     assert "of Skewed shares is, with English left out, larger in 4, smaller in 0 and not told apart in 0 of 4" in text
-    assert "This report is led by retrieval (similarity.retrieval; report.headline), which was not measured" in text
+    assert "The measure that leads this report is retrieval, which was not measured" in text
     assert re.search(r"Of \d internal measures \d follow the planted shares: gap \(paper A\), gap at equal", text)
     assert "With one seed none can pass the planted-truth test (make planted has three)." in text
     assert "20 % of the facts are told in English only and 10 % in no language" in text
@@ -97,18 +97,15 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
     assert drawn <= set(re.findall(r'id="figure-(\w+)"', html))
     assert re.search(r'id="table-group_gap-equal"', html)
     assert (
-        "Beyond tokens and script, 1 of 8 instruments predicts accuracy over 9 languages: centred cosine, partial r ="
-        " 0.90 (95 % interval 0.50 to 0.98), p = 0.010 after correction over 8 tests, R² of languages left out from"
-        " 0.50 to 0.75."
+        "Beyond tokens and script, 1 of 8 measures predicts accuracy over 9 languages: centred cosine, r with these"
+        " taken out = 0.90 [0.50, 0.98], p = 0.010 after correction over 8 tests, R² in languages left out of the fit"
+        " from 0.50 to 0.75."
     ) in text
     assert (
         "Not held against accuracy: share of mixed features (paper C) (needs 6 languages beside the reference" in text
     )
     assert text.index("What joins the three") < text.index("Between models") < text.index("What was dropped")
-    assert (
-        "Toy questions (HellaSwag format), accuracy: Skewed shares 50.0 % (95 % interval 45.0 to 55.0 %) and Equal shares 52.0 %"
-        in text
-    )
+    assert "Toy questions (HellaSwag format), accuracy: Skewed shares 50.0 % [45.0, 55.0]" in text
     assert "models of 1 size were measured, a slope needs three" in text
 
 
@@ -117,7 +114,7 @@ def test_analyses_that_were_not_run_have_no_findings(tmp_path, monkeypatch):
     html = Path("results/summary.html").read_text()
     assert {"group_gap-equal", "similarity-skewed"} <= set(re.findall(r'id="table-([\w-]+)"', html))
     assert not {"similarity-equal", "alignment_gain-equal"} & set(re.findall(r'id="table-([\w-]+)"', html))
-    assert text.count("mean reciprocal rank of the English text among") == 1
+    assert text.count("a translation always picks out its English text among") == 1
 
 
 @pytest.mark.parametrize(
@@ -138,14 +135,14 @@ def test_direction_follows_the_data(gap, verdict, counted):
 def test_the_gap_chosen_both_ways_comes_first_and_says_what_the_papers_gap_is_worth(tmp_path, monkeypatch, tables):
     text = plain(written(tmp_path, monkeypatch, {"skewed": 20.0, "equal": 0.0}))
     section = text
-    assert section.index("Features and texts chosen in English") < section.index("the gap between the groups")
+    assert section.index("When English chooses features and texts") < section.index("the gap between the groups")
     summary = tables["reciprocal_gap_summary"].sort("gap_from_reference_pct")
     low, high = summary.row(0, named=True), summary.row(-1, named=True)
     assert (
-        "the other languages fire the features more weakly by"
+        "the other languages fire these features more weakly by"
         f" {low['gap_from_reference_pct']:.1f} % ({language(low['lang']).name}) to"
         f" {high['gap_from_reference_pct']:.1f} %"
-        f" ({language(high['lang']).name}). Chosen in each of these: English fires them more weakly by"
+        f" ({language(high['lang']).name}). When each of these chooses, English fires them more weakly by"
     ) in text
     assert "So the gap follows the language that chose" in text
     assert "0 of 9 languages are weaker than English, 0 stronger and 9 not told apart by their intervals" in text
@@ -171,7 +168,7 @@ def test_sentences_on_both_choices_follow_the_intervals(tables):
     assert "So in no language does the gap follow" in sentences(gap_from_lang_ci_low=pl.lit(-1.0))
     none = pl.lit(None, pl.Float64)
     assert "what a perfect translation would lose is not known; a language" in sentences(ceiling_pct=none)
-    assert "By SAE codes" not in sentences(code_retrieval=none)
+    assert "SAE codes" not in sentences(code_retrieval=none)
     assert "no more than another text does" not in sentences()
     translated = Context("skewed", CONFIG | {"translation": {"backend": "nllb"}})
     assert "among 1,000 (that English chose)" in " ".join(reciprocal_gap(tables, translated))
@@ -191,7 +188,7 @@ def test_equal_shares_are_judged_without_the_reference_first():
 
 @pytest.mark.parametrize(
     ("known", "verdict"),
-    [(0.60, ": transfer is shown"), (0.20, "so transfer is not shown"), (0.02, "worse than untaught facts")],
+    [(0.60, ": transfer is shown"), (0.20, "so transfer is not shown"), (0.02, "worse than facts never taught")],
 )
 def test_transfer_verdict_follows_the_interval_against_untaught_facts(known, verdict):
     rows = [
@@ -263,11 +260,11 @@ def test_verdicts_lead_with_the_headline_and_count_the_measures():
         language_gap__mean_activation={"verdict": None, "reason": "no interval where nothing was planted"},
         accuracy__accuracy={"verdict": None, "reason": "behaviour, not an internal measure: not judged"},
     )
-    first, second, *others = verdicts(truth, "similarity.retrieval", 0.95)
+    first, second, *others = verdicts(truth, "similarity.retrieval")
     assert first == (
-        "This report is led by retrieval (similarity.retrieval; report.headline): it passes the planted-truth test."
-        " Its slope on the log of the planted share is 0.20 (95 % interval 0.10 to 0.30), 0.01 (95 % interval −0.10 to"
-        " 0.10) where nothing was planted; Spearman's ρ with the share is 0.80, over 9 languages and 3 seeds."
+        "The measure that leads this report is retrieval: it passes the planted-truth test."
+        " Its slope on the log of the planted share is 0.20 [0.10, 0.30], 0.01 [−0.10, 0.10]"
+        " where nothing was planted; its rank correlation with the share is 0.80, over 9 languages and 3 seeds."
     )
     assert second.startswith(
         "Of 5 internal measures 1 passes the planted-truth test: retrieval; the papers' gap does not (rises where it"
@@ -282,18 +279,16 @@ def test_verdicts_lead_with_the_headline_and_count_the_measures():
 
 def test_verdicts_where_the_headline_fails_is_not_judged_or_was_not_measured():
     fails = judged(similarity__retrieval={"verdict": "fails", "reason": "the interval of the slope includes zero"})
-    text = " ".join(verdicts(fails, "similarity.retrieval", 0.95))
+    text = " ".join(verdicts(fails, "similarity.retrieval"))
     assert "it fails the planted-truth test (the interval of the slope includes zero)" in text
     assert "Of 1 internal measures none passes the planted-truth test; the papers' gap was not measured" in text
     nothing = {"verdict": None, "reason": "no interval where nothing was planted"}
     nothing |= dict.fromkeys(("slope", "ci_low", "ci_high", "null_slope", "null_ci_low", "null_ci_high", "rho"))
-    text = " ".join(verdicts(judged(language_gap_summary__mean_gap_pct=nothing), "similarity.retrieval", 0.95))
-    assert "retrieval (similarity.retrieval; report.headline), which was not measured in a model" in text
+    text = " ".join(verdicts(judged(language_gap_summary__mean_gap_pct=nothing), "similarity.retrieval"))
+    assert "leads this report is retrieval, which was not measured in a model" in text
     assert "the papers’ gap cannot be judged (no interval where nothing was planted)" in text
     best = judged(similarity__retrieval={"layer": 2})
-    assert "Retrieval at the layer that is best in the equal worlds, 2, passes." in verdicts(
-        best, "similarity.cosine", 0.95
-    )
+    assert "Retrieval at the layer that is best in the equal worlds, 2, passes." in verdicts(best, "similarity.cosine")
 
 
 def test_a_study_without_checkpoints_is_said_nothing_of_training(tmp_path, monkeypatch):
@@ -379,7 +374,11 @@ ENDS = (("", 0), ("_low", -1), ("_high", 1))
 @pytest.mark.parametrize(
     ("shares", "half", "verdict"),
     [
-        ((0.6, 0.1, 0.3), 0.02, "it fell, the intervals do not overlap. In between it is lowest with 10.0 % (95 %"),
+        (
+            (0.6, 0.1, 0.3),
+            0.02,
+            "it fell, the intervals do not overlap. In between it is lowest with 10.0 % [8.0, 12.0]",
+        ),
         ((0.2, 0.3, 0.5), 0.02, "it rose, the intervals do not overlap."),
         ((0.3, 0.32, 0.31), 0.02, "the intervals overlap, so no change is shown."),
         ((0.3,), 0.02, "the only one measured"),
@@ -388,19 +387,20 @@ ENDS = (("", 0), ("_low", -1), ("_high", 1))
 def test_course_of_the_mixed_share_follows_its_intervals(shares, half, verdict):
     mixed, mono, published, counted = bilingual.selectivity({"selectivity": course(shares, half)}, CONTEXT)
     assert verdict in mixed
-    assert (
-        f"in the middle layer (3, 0-based) {'is' if len(shares) == 1 else 'goes from'} {100 * shares[0]:.1f} %" in mixed
+    assert f"in the middle layer (3) {'is' if len(shares) == 1 else 'goes from'} {100 * shares[0]:.1f} %" in mixed
+    assert mono.startswith(
+        "Monosemanticity (how far a feature has one meaning, 0 to 1) beyond chance, of all features,"
     )
-    assert mono.startswith("Monosemanticity of all features, less what they have with the rows of the embedding")
-    assert "0.1, which 62.0 % of random pairs of tokens exceed" in published
+    assert "above a similarity of 0.1, which 62.0 % of random pairs exceed" in published
     assert published.endswith("more than chance.")
-    assert "with at least 10 counted activations, mixed are" in counted
+    assert "with at least 10 counted activations," in counted
+    assert "] are mixed; by all firings" in counted
 
 
 def test_what_is_below_its_null_is_called_so_and_what_is_undefined_has_its_reason():
     frame = course((0.3,)).with_columns(pl.col("^monosemanticity_excess.*$") - 0.5)
     published = bilingual.selectivity({"selectivity": frame}, CONTEXT)[2]
-    assert "a difference of −0.20 (95 % interval −0.22 to −0.18), less than chance." in published
+    assert "a difference of −0.20 [−0.22, −0.18], less than chance." in published
     nothing = frame.with_columns(pl.lit(None, pl.Float64).alias("monosemanticity_excess"))
     nothing = nothing.with_columns(pl.lit(None, pl.Float64).alias("monosemanticity_calibrated_excess"))
     _, mono, *rest = bilingual.selectivity({"selectivity": nothing}, CONTEXT)
@@ -411,13 +411,13 @@ def test_what_is_below_its_null_is_called_so_and_what_is_undefined_has_its_reaso
 def test_a_model_without_checkpoints_has_no_step():
     final = course((0.3,)).with_columns(step=pl.lit(0))
     mixed, *_ = bilingual.selectivity({"selectivity": final}, CONTEXT)
-    assert "is 30.0 % (95 % interval 28.0 to 32.0 %) in the finished model." in mixed
+    assert "is 30.0 % [28.0, 32.0] in the finished model." in mixed
 
 
 @pytest.mark.parametrize(
     ("shift", "verdict", "control"),
     [
-        (0.0, "falls most with mixed features, −0.35 (95 % interval −0.41 to −0.29); next English", "lower than with"),
+        (0.0, "falls most with mixed features, −0.35 [−0.41, −0.29]; next English", "lower than with"),
         (
             0.32,
             "none lowers the perplexity of all documents by its interval; the lowest change is mixed",
@@ -499,7 +499,7 @@ def test_similarity_says_what_the_plain_cosine_is_worth(tables, unrelated):
     frame = tables["similarity"].with_columns(cosine=0.98, cosine_shuffled=unrelated)
     text = " ".join(similarity.similarity({"similarity": frame}, CONTEXT))
     assert ("In 4 of 4 layers all residuals point one way" in text) == (unrelated == 0.97)
-    assert "mean reciprocal rank of the English text among 250 by centred cosine" in text
+    assert "picks out its English text among 250; mean reciprocal rank by centred cosine" in text
     assert text.endswith("chance is 0.024.")
     undefined = frame.with_columns(retrieval=pl.lit(None, pl.Float64))
     assert "Retrieval is not defined" in similarity.similarity({"similarity": undefined}, CONTEXT)[-1]

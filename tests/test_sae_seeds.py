@@ -163,12 +163,10 @@ def test_stage_has_a_row_for_each_seed_and_each_two(trained: dict[int, Path], tm
 def test_the_report_says_what_the_table_says():
     (sentence,) = found(bilingual_tables(("en", "es"), 4), Context("skewed", settings()))
     assert sentence == (
-        "Of SAEs that differ in the seed alone (layer 1, 0-based, of the finished model), mixed are 40.0 % (95 %"
-        " interval 38.0 to 42.0 %) with seed 0, 45.0 % (95 % interval 43.0 to 47.0 %) with seed 1 and 50.0 % (95 %"
-        " interval 48.0 to 52.0 %) with seed 2 of the features. The features themselves come again, as mutually nearest"
-        " decoder rows with a cosine above 0.7, in 10.0 % (95 % interval 8.0 to 12.0 %) for seeds 0 and 1, 20.0 % (95 %"
-        " interval 18.0 to 22.0 %) for seeds 0 and 2 and 30.0 % (95 % interval 28.0 to 32.0 %) for seeds 1 and 2; with"
-        " the rows of one turned at random in 1.0 %."
+        "Of SAEs that differ in the seed alone (layer 1 of the finished model), mixed are 40.0 % [38.0, 42.0] with seed"
+        " 0, 45.0 % [43.0, 47.0] with seed 1 and 50.0 % [48.0, 52.0] with seed 2 of the features. The features"
+        " themselves come again (mutually nearest decoder rows with a cosine above 0.7) in 10.0 % [8.0, 12.0] for seeds"
+        " 0 and 1, 20.0 % [18.0, 22.0] for seeds 0 and 2 and 30.0 % [28.0, 32.0] for seeds 1 and 2; by chance in 1.0 %."
     )
 
 

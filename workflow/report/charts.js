@@ -12,7 +12,8 @@
 
   // Colours
 
-  const LIGHT = { ink: "#222222", faint: "#595959", paper: "#ffffff", rule: "#e2e2e2" };
+  const INK = "#222222"; // of lines in the specifications
+  const LIGHT = { ink: INK, faint: "#595959", paper: "#ffffff", rule: "#e2e2e2" };
 
   const palette = () => {
     if (printing) return LIGHT;
@@ -34,7 +35,7 @@
   };
   const isHex = (text) => /^#([0-9a-f]{3}|[0-9a-f]{6})$/i.test(text);
 
-  // A colour that is too dark for a dark page, mixed with white until its contrast is 3 : 1 (WCAG 2.2, 1.4.11).
+  // A colour that is too dark for a dark page, mixed with white until its contrast is 4 : 1.
   const legible = (hex, paper) => {
     if (!isHex(paper)) return hex;
     const ground = luminance(channels(paper));
@@ -42,7 +43,7 @@
     const own = channels(hex);
     for (let white = 0; white <= 1; white += 0.1) {
       const mixed = own.map((one) => Math.round(one + (255 - one) * white));
-      if ((luminance(mixed) + 0.05) / (ground + 0.05) >= 3) {
+      if ((luminance(mixed) + 0.05) / (ground + 0.05) >= 4) {
         return "#" + mixed.map((one) => one.toString(16).padStart(2, "0")).join("");
       }
     }
@@ -51,6 +52,7 @@
 
   // A specification's colours for the page's ground; rows of data are left alone.
   const recoloured = (part, paper) => {
+    if (part === INK) return palette().ink;
     if (typeof part === "string") return isHex(part) ? legible(part, paper) : part;
     if (Array.isArray(part)) return part.map((one) => recoloured(one, paper));
     if (!part || typeof part !== "object") return part;
@@ -88,6 +90,7 @@
 
   // Drawing
 
+  const PRINTED = 680; // width on A4, in pixels of CSS
   const LEAST = 270; // width of a panel
   const LETTER = 6.6; // width of one in a title
 
@@ -185,7 +188,7 @@
   };
 
   const draw = async (chart) => {
-    const width = Math.floor(chart.host.clientWidth);
+    const width = Math.floor(printing ? Math.min(PRINTED, chart.host.clientWidth) : chart.host.clientWidth);
     if (width < 40) return; // within a fold that is closed
     const state = `${width} ${printing} ${palette().paper}`;
     if (chart.state === state) return;

@@ -39,7 +39,10 @@
   const four = (value) => (missing(value) ? "\u2013" : minus(String(Number(value.toPrecision(4)))));
   const nameOf = (code, data) => (data.languages[code] ? data.languages[code].name : code);
   const className = (code, data) => (missing(code) ? "\u2013" : nameOf(code, data));
-  const shown = (token) => (token.trim() ? token.trim() : "space");
+  const shown = (token) => {
+    const letters = [...token.trim()];
+    return letters.length > 40 ? `${letters.slice(0, 40).join("")}\u2026` : letters.join("") || "space";
+  };
 
   /* Languages in the page's order, the one that comes first ahead. */
   function ordered(codes, data, first) {
@@ -168,7 +171,7 @@
     const box = (series, bin, left, kind, label) => make("svg:rect", {
       class: kind, x: (bin * step + left).toFixed(1), y: (height - place(series[bin])).toFixed(1),
       width: (step / 2 - 2).toFixed(1), height: place(series[bin]).toFixed(1),
-    }, make("svg:title", {}, `${label}: ${four(series[bin])} texts`));
+    }, make("svg:title", {}, `${label}: ${four(series[bin])} ${series[bin] === 1 ? "text" : "texts"}`));
     const name = nameOf(data.reference, data);
     const words = `Parallel texts by their strongest activation, of ${feature.n}: ${name} ${total(home)} above zero`
       + (others.length ? `, the other languages ${four(total(mean))} on average.` : ".");
@@ -184,7 +187,7 @@
         make("svg:line", { x1: 0, x2: width, y1: height, y2: height }),
         make("svg:text", { x: 0, y: height + 14 }, "0"),
         make("svg:text", { x: width, y: height + 14, "text-anchor": "end" }, four(feature.mx)),
-        make("svg:text", { x: width, y: -6, "text-anchor": "end" }, `highest bar: ${four(most)} texts`)),
+        make("svg:text", { x: width, y: -6, "text-anchor": "end" }, `highest bar: ${four(most)} ${most === 1 ? "text" : "texts"}`)),
       make("p", { class: "note" }, `Filled: ${name}.`, others.length ? " Outlined: mean of the other languages." : ""),
     ];
   }

@@ -5,7 +5,6 @@
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, TABLES
 
-
 TABLE_ASSETS = [text_digest(CAPTIONS / name) for name in ("table.css", "table.js")]
 
 
@@ -82,6 +81,7 @@ for name, entry in TABLES.items():
             assets=TABLE_ASSETS,
             heading=entry.title,
             title=model_setting("title"),
+            toy=lambda wildcards: wildcards.model in TOYS,
             confidence=STUDY.statistics.confidence,
         message:
             f"Typeset {entry.title} of {{wildcards.model}}"
@@ -152,6 +152,7 @@ for name, entry in BETWEEN_TABLES.items():
             assets=TABLE_ASSETS,
             heading=entry.title,
             title="All models compared",
+            toy=len(TOYS) == len(STUDY.models),
             confidence=STUDY.statistics.confidence,
         message:
             f"Typeset {entry.title}"

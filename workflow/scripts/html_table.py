@@ -10,4 +10,5 @@ with stage(snakemake):
         model=snakemake.wildcards.get("model", "comparison"),
         title=snakemake.params.title,
         confidence=snakemake.params.confidence,
+        toy=snakemake.params.toy,
     )

@@ -4,6 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from isogloss.report.page.frames import add_script
 from isogloss.report.page.inert import write_inert
 from isogloss.resources import CAPTIONS
 
@@ -31,4 +32,5 @@ with tempfile.TemporaryDirectory() as scratch, Path(snakemake.log[0]).open("w") 
     command += ["--report-stylesheet", str(CAPTIONS / "style.css"), "--nolock"]
     if code := subprocess.run(command, stdout=log, stderr=log).returncode:
         sys.exit(code)
+    add_script(made, CAPTIONS / "frames.js")
     write_inert(made, Path(snakemake.output[0]))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 LARGEST, SMALLEST, ONE_LANGUAGE, MONOSEMANTIC = "largest_gap", "smallest_gap", "one_language", "monosemantic"
 SEVERAL = "several"  # the class of a feature that no language has more than half of the firings of
 _HALF = 0.5
-_MINIMUM = 10  # texts, over all languages, that a feature must fire in for its shares to mean something
+_MINIMUM = 10  # texts, over all languages, that a feature must fire in not to be rare
 
 
 class Candidates(NamedTuple):
@@ -38,17 +38,19 @@ class Candidates(NamedTuple):
 def choose(candidates: Candidates, most: int) -> dict[int, list[str]]:
     """The features to show, by number, and the lists that each is in; at most `most` a list.
 
-    - largest_gap, smallest_gap: by the gap; of equal ones the lower number;
+    A feature is rare that fires in fewer than 10 texts, all languages together: a text or two decide what it seems.
+
+    - largest_gap, smallest_gap: by the gap, rare features after all others; of equal ones the lower number;
     - one_language: the features with the largest share of their firings in one language, one a language in turn, the
-      language with the largest share first, so that the list is not of the strongest language alone; features that
-      fire in fewer than 10 texts, all languages together, are left out;
-    - monosemantic: by the excess of monosemanticity, descending.
+      language with the largest share first, so that the list is not of the strongest language alone; no rare ones;
+    - monosemantic: by the excess of monosemanticity, descending, rare features after all others.
     """
+    rare = candidates.fired.sum(axis=1) < _MINIMUM
     lists = {
-        LARGEST: _first(-candidates.gap, most),
-        SMALLEST: _first(candidates.gap, most),
-        ONE_LANGUAGE: _one_language(candidates, most),
-        MONOSEMANTIC: _first(-candidates.excess, most),
+        LARGEST: _first(-candidates.gap, rare, most),
+        SMALLEST: _first(candidates.gap, rare, most),
+        ONE_LANGUAGE: _one_language(candidates, np.flatnonzero(~rare), most),
+        MONOSEMANTIC: _first(-candidates.excess, rare, most),
     }
     chosen: dict[int, list[str]] = {}
     for name, rows in lists.items():
@@ -57,14 +59,13 @@ def choose(candidates: Candidates, most: int) -> dict[int, list[str]]:
     return chosen
 
 
-def _first(key: Float[np.ndarray, " features"], most: int) -> list[int]:
-    """Rows by ascending key, those without one left out."""
+def _first(key: Float[np.ndarray, " features"], rare: Bool[np.ndarray, " features"], most: int) -> list[int]:
+    """Rows by ascending key, rare ones last, those without a key left out."""
     rows = np.flatnonzero(~np.isnan(key))
-    return rows[np.argsort(key[rows], kind="stable")][:most].tolist()
+    return rows[np.lexsort((rows, key[rows], rare[rows]))][:most].tolist()
 
 
-def _one_language(candidates: Candidates, most: int) -> list[int]:
-    rows = np.flatnonzero(candidates.fired.sum(axis=1) >= _MINIMUM)
+def _one_language(candidates: Candidates, rows: Int[np.ndarray, " common"], most: int) -> list[int]:
     shares = candidates.shares[rows]
     own = [rows[of] for of in (shares.argmax(axis=1) == lang for lang in range(shares.shape[1]))]
     largest = candidates.shares.max(axis=1, initial=0)

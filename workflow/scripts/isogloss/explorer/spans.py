@@ -46,6 +46,8 @@ def measured_spans(spans: Sequence[Span], *, lm: str, sae: str, compute: Compute
     and activations of all spans, and 2**24 numbers of an encoding. Raises `IsoglossError` for a missing or unfitting
     SAE (`sae`/layer_{l}), a text longer than the model reads, and a NaN, naming layer, language and feature.
     """
+    if not spans:
+        return
     layers = sorted({span.layer for span in spans})
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
     tokenizer = load_tokenizer(lm)

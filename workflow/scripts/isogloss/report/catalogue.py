@@ -6,6 +6,20 @@ Snakefile, so this imports nothing heavy.
 
 from isogloss.report.entry import Entry, Finding, Needs
 
+_CHARTED = {
+    "benchmarks": ("accuracy", "accuracy_change", "alignment_gain", "answers", "gap_accuracy_correlation"),
+    "bilingual": ("ablation", "intervention", "selectivity", "selectivity_layers", "span_length"),
+    "comparison": ("joined_correlations", "models", "planted_truth"),
+    "disparity": (
+        "group_gap", "language_gap", "reciprocal_gap", "retrieval", "similarity", "similarity_pairs",
+    ),
+    "latent": (
+        "consistency", "latent", "latent_accuracy", "projection", "steering_judged", "transfer", "transfer_layers",
+    ),
+}  # fmt: skip
+CHARTS = {name: f"isogloss.report.charts.{module}:{name}" for module, names in _CHARTED.items() for name in names}
+"""The function of a figure's interactive chart, by the figure's name."""
+
 
 def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:
     """Entries by name, drawn by the modules of a room; one that gives no tables is made from that of its own name."""
@@ -14,6 +28,7 @@ def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:
             drawing=f"isogloss.report.{room}.{one.drawing}",
             tables=one.tables or (one.name,),
             takeaway=one.takeaway and f"isogloss.report.takeaways.{one.takeaway}",
+            chart=CHARTS.get(one.name, "") if room == "figures" else "",
         )
         for one in entries
     }
@@ -194,7 +209,9 @@ MODELS = Entry(
     "isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"),
     takeaway="isogloss.report.takeaways.between:models",
 )  # fmt: skip
-BETWEEN_FIGURES = {one.name: one for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)}
+BETWEEN_FIGURES = {
+    one.name: one._replace(chart=CHARTS.get(one.name, "")) for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)
+}
 BETWEEN_TABLES = {
     one.name: one._replace(tables=one.tables or (one.name,))
     for one in (

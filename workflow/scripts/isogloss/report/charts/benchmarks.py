@@ -106,9 +106,10 @@ def _with_r(title: str, task: str, notes: Mapping[tuple[str, str], str], context
 
 def _cloud(frame: pl.DataFrame, of_model: Key, of_script: Key, tips: list[alt.Tooltip]) -> Chart:
     """Points with the languages' codes, and a line through those of each model."""
-    x = alt.X("mean_gap_pct", type="quantitative", title="mean gap over layers (%)", scale=alt.Scale(zero=False))
+    near = alt.Scale(zero=False, padding=12)
+    x = alt.X("mean_gap_pct", type="quantitative", title="mean gap over layers (%)", scale=near)
     axis = alt.Axis(format="~%", title="accuracy")
-    y = alt.Y("accuracy", type="quantitative", axis=axis, scale=alt.Scale(zero=False))
+    y = alt.Y("accuracy", type="quantitative", axis=axis, scale=near)
     base = titled(source(frame))
     points = base.mark_point(filled=True, size=75).encode(
         x=x, y=y, opacity=fading(), tooltip=tips, **of_model.encodings("color"), **of_script.encodings("shape")

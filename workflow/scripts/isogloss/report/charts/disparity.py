@@ -1,5 +1,7 @@
 """Interactive charts of paper A's similarity and gap (secs 2.2 and 2.5): by layer, a panel a model or language."""
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -23,6 +25,9 @@ from isogloss.report.charts.panels import arranged, finish, layer_slider, model_
 from isogloss.report.figures.style import DASHES, FAINT, INK, PALETTE, Look
 from isogloss.report.shared.wording import VARIANT_TITLES, name
 
+MOST_OVERLAID = 3
+"""Up to so many models, lines with bands share a panel."""
+
 _LAYER_TIP = alt.Tooltip("layer", type="quantitative", title="layer", format="d")
 
 
@@ -30,7 +35,8 @@ def similarity(tables: Models, contexts: Contexts) -> Chart | None:
     """Cosine of each language with the reference by layer (paper A, Fig. 1); shuffled pairs in the tooltip."""
     more = [alt.Tooltip("cosine_shuffled", type="quantitative", title="cosine of shuffled pairs", format=".4~r")]
     measure = Measure("cosine", "cosine similarity to the reference", "ci")
-    return _of_languages(tables, contexts, "similarity", measure, more, "n", "texts")
+    near: dict[str, Any] = {"scale": alt.Scale(zero=False)}
+    return _of_languages(tables, contexts, "similarity", measure, more, "n", "texts", **near)
 
 
 def retrieval(tables: Models, contexts: Contexts) -> Chart | None:
@@ -56,6 +62,7 @@ def _of_languages(
     counted: str,
     chance: str = "",
     zero: bool = False,
+    **y: Any,
 ) -> Chart | None:
     context = next(iter(contexts.values()))
     columns = [*measure.columns, *(str(tip.shorthand) for tip in more), count]
@@ -67,7 +74,7 @@ def _of_languages(
     there = [tip for tip in more if str(tip.shorthand) in frame.columns]
     counts = [count_tip(count, f"{counted} (n)")] if count in frame.columns else []
     tips = [model_tip(), language_tip(), _LAYER_TIP, *measure.tips(), *there, *counts]
-    chart = curves(shown.frame, by_layer(frame["layer"]), measure, [languages(codes, context)], tips, zero=zero)
+    chart = curves(shown.frame, by_layer(frame["layer"]), measure, [languages(codes, context)], tips, zero=zero, **y)
     if chance and chance in frame.columns and (by_chance := frame[chance].mean()) is not None:
         look = {"color": FAINT, "strokeDash": [4, 3], "strokeWidth": 1.4}
         chart = alt.layer(level(chart, "y", float(by_chance), **look), chart)  # pyright: ignore[reportArgumentType]
@@ -85,7 +92,8 @@ def group_gap(tables: Models, contexts: Contexts) -> Chart | None:
     variants = values(titles, "reference", "shape", "strokeDash")
     variant = alt.Tooltip("what", type="nominal", title="reference")
     tips = [model_tip(), variant, _LAYER_TIP, *measure.tips(), count_tip("n_features", "features (n)")]
-    shown = panels(frame, contexts)
+    many = frame["model"].n_unique() > MOST_OVERLAID
+    shown = panels(frame, contexts, *(["model"] if many else []))
     keys = [models({one: contexts[one] for one in frame["model"].unique(maintain_order=True)}, "color"), variants]
     chart = curves(shown.frame, by_layer(frame["layer"]), measure, keys, tips, zero=True)
     return finish(arranged(chart, shown, 320), contexts, shown)

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from isogloss.report.charts.base import Chart, Key, Measure, fading, source, titled
+from isogloss.report.charts.base import LAYER, Chart, Key, Measure, fading, source, titled
 from isogloss.report.figures.style import FAINT, INK
 
 _WORDS = ("Language", "Model", "Row", "Column", "interval")
@@ -115,9 +115,11 @@ def row_height(rows: int, series: int) -> int:
 
 def by_layer(layers: Sequence[int] | pl.Series) -> alt.X:
     """The axis of decoder layers, with a little room beside the first and the last."""
-    low, high = min(layers, default=0), max(layers, default=0)
-    axis = alt.Axis(title="decoder layer (0-based)", format="d", tickMinStep=1, grid=False)
-    return alt.X("layer", type="quantitative", axis=axis, scale=alt.Scale(domain=[low - 0.3, high + 0.3], nice=False))
+    present = sorted(set(layers)) or [0]
+    room = max(0.3, 0.03 * (present[-1] - present[0]))
+    scale = alt.Scale(domain=[present[0] - room, present[-1] + room], nice=False)
+    axis = alt.Axis(title=LAYER, format="d", values=present, labelOverlap="greedy", grid=False)
+    return alt.X("layer", type="quantitative", axis=axis, scale=scale)
 
 
 def by_step(steps: Sequence[int] | pl.Series) -> alt.X:

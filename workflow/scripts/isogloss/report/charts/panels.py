@@ -19,7 +19,12 @@ class Panels(NamedTuple):
 
 
 def panels(frame: pl.DataFrame, contexts: Contexts, *by: str, titles: Mapping[str, str] | None = None) -> Panels:
-    """A panel for each combination of the columns `by`, in the order of the rows; `titles` calls values by name."""
+    """A panel for each combination of the columns `by`, in the order of the rows; `titles` calls values by name.
+
+    A single model is named, too.
+    """
+    if "model" not in by and frame["model"].n_unique() == 1:  # no legend names it
+        by = ("model", *by)
     if not by:
         return Panels(frame.with_columns(panel=pl.lit(0)), [""])
     keys = frame.select(by).unique(maintain_order=True).with_row_index("panel")

@@ -5,7 +5,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import headed, percent_axis, task_panels
+from isogloss.report.figures.axes import headed, percent_axis, task_heading, task_panels
 from isogloss.report.figures.benchmarks import tasks_in_order
 from isogloss.report.figures.labels import label_points
 from isogloss.report.figures.marks import spot, strength, trend
@@ -13,7 +13,7 @@ from isogloss.report.figures.scripts import script_legend, script_looks
 from isogloss.report.figures.style import canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.within import Within, within_scripts, worlds
-from isogloss.report.shared.wording import TASK_TITLES, number
+from isogloss.report.shared.wording import number
 
 MOST_NAMED = 40
 """Up to so many languages, the points are named."""
@@ -28,12 +28,12 @@ def gap_accuracy_correlation(tables: Tables, context: Context) -> Figure:
     """Mean gap of each language against its accuracy, a panel a task, with Pearson's r overall and within scripts."""
     correlation = tables["gap_accuracy_correlation"]
     tasks = tasks_in_order(correlation, context)
-    figure, panels = task_panels(tables["gap_accuracy"], tasks, height=4.4, sharex=True, sharey=True)
+    figure, panels = task_panels(tables["gap_accuracy"], context, tasks, height=4.4, sharex=True, sharey=True)
     for (panel, rows), task in zip(panels, tasks, strict=True):
         note = strength(correlation.filter(task=task).row(0, named=True), "ci")
         inside = within_scripts(rows, "mean_gap_pct", "accuracy")
-        headed(panel, TASK_TITLES[task], f"{note}\n{_inside(inside)}")
-        panel.set_title(TASK_TITLES[task], pad=30)
+        headed(panel, "", f"{note}\n{_inside(inside)}")
+        panel.set_title(task_heading(task, context, len(tasks)), pad=30)
         _points(panel, rows.select("lang", gap="mean_gap_pct", accuracy=100 * pl.col("accuracy")), context)
     return _finished(figure, [(panel, _named(rows)) for panel, rows in panels], context)
 

@@ -16,19 +16,19 @@ def alignment(tables: Tables, context: Context) -> list[str]:
 
 
 def _run(frame: pl.DataFrame, run: str, context: Context) -> str:
-    settings, confidence = context.runs[run], context.confidence
+    settings = context.runs[run]
     layer, aligned = settings["target_layer"], pl.col("lang").is_in(settings["languages"])
     loss = f", inactive: {settings['inactive']}" if settings["inactive"] else ""
     rows = frame.filter(aligned, run=run, layer=layer)
     where = f"{run} (target layer {layer}{loss})"
     if not len(rows.drop_nulls("gain_pct")):
         return f"{where}: no gain is defined: nothing was active there before."
-    held = _gains(rows, "gain_held_out_pct", "held_out_ci", confidence, _CARRIES_OVER)
+    held = _gains(rows, "gain_held_out_pct", "held_out_ci", _CARRIES_OVER)
     apart = int(rows["n_features_held_out"].max() or 0)  # type: ignore[arg-type]
     unseen = f"gain of {apart} features held out of training: {held}" if held else "no gain of held-out features"
     return (
         f"{where}: {unseen}. In-sample, all {rows['n_features'].max()} features:"
-        f" {_gains(rows, 'gain_pct', 'ci', confidence)}. {_retention(rows.row(0, named=True), context)}"
+        f" {_gains(rows, 'gain_pct', 'ci')}. {_retention(rows.row(0, named=True), context)}"
     )
 
 
@@ -39,14 +39,12 @@ _CARRIES_OVER = {
 }
 
 
-def _gains(
-    rows: pl.DataFrame, column: str, interval: str, confidence: float, verdicts: Mapping[int, str] | None = None
-) -> str:
+def _gains(rows: pl.DataFrame, column: str, interval: str, verdicts: Mapping[int, str] | None = None) -> str:
     """The smallest and the largest gain of a run's languages, and what their intervals show; nothing without any."""
     defined = rows.drop_nulls(column).sort(column).to_dicts()
     if not defined:
         return ""
-    first, last = (of_language(row, column, confidence, interval=interval) for row in (defined[0], defined[-1]))
+    first, last = (of_language(row, column, interval=interval) for row in (defined[0], defined[-1]))
     signs = [sign_in(row, interval) for row in defined]
     if len(signs) == 1:
         return f"{last}{(verdicts or {}).get(signs[0], '')}"
@@ -58,7 +56,7 @@ def _gains(
 
 def _retention(row: Mapping[str, Any], context: Context) -> str:
     """What the reference keeps, on held-out features and on all."""
-    reference, confidence = name(context.reference), context.confidence
-    held = estimate_in(row, "retention_held_out_pct", confidence, interval="retention_held_out_ci")
-    every = estimate_in(row, "retention_pct", confidence, interval="retention_ci")
+    reference = name(context.reference)
+    held = estimate_in(row, "retention_held_out_pct", interval="retention_held_out_ci")
+    every = estimate_in(row, "retention_pct", interval="retention_ci")
     return f"{reference} retains {held} on held-out features, {every} on all."

@@ -39,7 +39,7 @@ def _of_models(
         return ""
 
     def of_model(row: Mapping[str, Any]) -> str:
-        shown = estimate_in(row, column, context.confidence, unit, factor=factor)
+        shown = estimate_in(row, column, unit, factor=factor)
         return f"{context.title(row['model'])} {shown}"
 
     if len(defined) <= FEW:
@@ -60,7 +60,7 @@ def _slopes(regression: pl.DataFrame, context: Context) -> list[str]:
     for row in fitted:
         verdict = {1: "rises with size", -1: "falls with size", 0: "no evidence that it goes with size"}[sign_in(row)]
         task = "" if row["task"] is None else f", {context.task(row['task'])}"
-        slope = estimate_in(row, "slope", context.confidence, "", interval="ci")
+        slope = estimate_in(row, "slope", "", interval="ci")
         sentences.append(
             f"{SIZE_TITLES[row['measure']]}{task}: slope {slope} on the natural log of the number of parameters over"
             f" {number(row['n_models'], 0)} models: {verdict}."

@@ -21,12 +21,19 @@ def selectivity(tables: Tables, context: Context) -> list[str]:
     layer = middle(frame["layer"])
     rows = frame.filter(layer=layer).sort("step")
     courses = [
-        f"{what} in the middle layer ({layer}, 0-based)"
-        f"{_course(rows.filter(pl.col('class') == code), column, factor, context.confidence, unit, why)}"
+        f"{what} in the middle layer ({layer})"
+        f"{_course(rows.filter(pl.col('class') == code), column, factor, unit, why)}"
         for what, code, column, factor, unit, why in (
-            ("The share of mixed features", "mixed", "share", 100, "%", "every feature is silent"),
             (
-                "Monosemanticity of all features, less what they have with the rows of the embedding exchanged,",
+                "The share of mixed features, those of no language alone,",
+                "mixed",
+                "share",
+                100,
+                "%",
+                "every feature is silent",
+            ),
+            (
+                "Monosemanticity (how far a feature has one meaning, 0 to 1) beyond chance, of all features,",
                 *("all", "monosemanticity_calibrated_excess", 1, "", "no feature has two tokens"),
             ),
         )
@@ -41,12 +48,13 @@ def _published(row: Mapping[str, Any], context: Context) -> list[str]:
     if row["monosemanticity_excess"] is None or row["random_pairs_above_similarity"] is None:
         return []
     verdict = {1: "more than chance", -1: "less than chance", 0: "not told apart from chance"}
-    excess = estimate_in(row, "monosemanticity_excess", context.confidence, "")
+    excess = estimate_in(row, "monosemanticity_excess", "")
     return [
-        f"At the paper's similarity, {context.settings['bilingual']['similarity']:g}, which"
-        f" {number(100 * row['random_pairs_above_similarity'], 1)} % of random pairs of tokens exceed, features of two"
-        f" tokens or more have {number(row['monosemanticity_several'], 2)}, and"
-        f" {number(row['monosemanticity_null'], 2)} with the rows exchanged: a difference of {excess},"
+        f"The paper counts tokens as one meaning above a similarity of {context.settings['bilingual']['similarity']:g},"
+        f" which {number(100 * row['random_pairs_above_similarity'], 1)} % of random pairs"
+        f" exceed. So measured, features of two tokens or more have a monosemanticity of"
+        f" {number(row['monosemanticity_several'], 2)}, and"
+        f" {number(row['monosemanticity_null'], 2)} where meanings are dealt at random: a difference of {excess},"
         f" {verdict[sign_in(row, 'monosemanticity_excess')]}."
     ]
 
@@ -55,29 +63,27 @@ def _other_counts(every: Mapping[str, Any], mixed: Mapping[str, Any], context: C
     """The mixed share of features that are counted often enough, and by all firings."""
     if mixed["share_firings"] is None:
         return []
-    counted, firings = (
-        estimate_in(mixed, column, context.confidence, "%", factor=100) for column in ("share_counted", "share_firings")
-    )
-    agree = estimate_in(every, "agreement", context.confidence, "%", factor=100)
+    counted, firings = (estimate_in(mixed, column, "%", factor=100) for column in ("share_counted", "share_firings"))
+    agree = estimate_in(every, "agreement", "%", factor=100)
     return [
         f"Of the features with at least {context.settings['bilingual']['minimum_activations']} counted activations,"
-        f" mixed are {counted}; by all firings of a feature, not its strongest alone, {firings}. Both ways agree on"
+        f" {counted} are mixed; by all firings of a feature, not its strongest alone, {firings}. Both ways agree on"
         f" {agree} of the features."
     ]
 
 
-def _course(rows: pl.DataFrame, column: str, factor: float, confidence: float, unit: str, why: str) -> str:
+def _course(rows: pl.DataFrame, column: str, factor: float, unit: str, why: str) -> str:
     """From the first to the last step, whether their intervals overlap, the extreme between; or `why` there is none."""
     defined = rows.drop_nulls(column).to_dicts()
     if not defined:
         return f" is not defined at any step: {why}."
 
     def at_step(row: Mapping[str, Any]) -> str:
-        return f"{estimate_in(row, column, confidence, unit, factor=factor)} at step {row['step']:,}"
+        return f"{estimate_in(row, column, unit, factor=factor)} at step {row['step']:,}"
 
     first, last = defined[0], defined[-1]
     if len(rows) == 1 and not first["step"]:  # a model without checkpoints
-        return f" is {estimate_in(first, column, confidence, unit, factor=factor)} in the finished model."
+        return f" is {estimate_in(first, column, unit, factor=factor)} in the finished model."
     if len(defined) == 1:
         return f" is {at_step(first)}, the only one measured."
     verdict = {
@@ -100,29 +106,27 @@ def _shift(first: Mapping[str, Any], last: Mapping[str, Any], column: str) -> in
     return int(low_last > high) - int(high_last < low)
 
 
-def sae_seeds(tables: Tables, context: Context) -> list[str]:
+def sae_seeds(tables: Tables, _: Context) -> list[str]:
     """The mixed share under each seed of the middle layer's SAE, and how many of its features come again in another."""
     frame = tables["sae_seeds"]
     shares = [
-        f"{estimate_in(row, 'mixed_share', context.confidence, '%', factor=100)} with seed {row['seed_a']}"
+        f"{estimate_in(row, 'mixed_share', '%', factor=100)} with seed {row['seed_a']}"
         for row in frame.filter(pl.col("seed_b").is_null()).sort("seed_a").to_dicts()
     ]
     pairs = [
-        f"{estimate_in(row, 'stability', context.confidence, '%', factor=100)} for seeds {row['seed_a']} and"
-        f" {row['seed_b']}"
+        f"{estimate_in(row, 'stability', '%', factor=100)} for seeds {row['seed_a']} and {row['seed_b']}"
         for row in frame.filter(pl.col("seed_b").is_not_null()).sort("seed_a", "seed_b").to_dicts()
     ]
     chance = frame["stability_chance"].drop_nulls().mean()
     assert isinstance(chance, float)
     return [
-        f"Of SAEs that differ in the seed alone (layer {frame['layer'][0]}, 0-based, of the finished model), mixed are"
-        f" {listed(shares)} of the features. The features themselves come again, as mutually nearest decoder rows with"
-        f" a cosine above 0.7, in {listed(pairs)}; with the rows of one turned at random in"
-        f" {number(100 * chance, 1)} %."
+        f"Of SAEs that differ in the seed alone (layer {frame['layer'][0]} of the finished model), mixed are"
+        f" {listed(shares)} of the features. The features themselves come again (mutually nearest decoder rows with"
+        f" a cosine above 0.7) in {listed(pairs)}; by chance in {number(100 * chance, 1)} %."
     ]
 
 
-def intervention(tables: Tables, context: Context) -> list[str]:
+def intervention(tables: Tables, _: Context) -> list[str]:
     """Which injected class lowers perplexity most, over all documents, and whether it beats random features.
 
     Of the middle strength and number of features; then, in how many settings each class beats them.
@@ -135,8 +139,7 @@ def intervention(tables: Tables, context: Context) -> list[str]:
     alpha, n = alphas[len(alphas) // 2], counts[len(counts) // 2]
     first, *others = rows.filter(alpha=alpha, n_features=n).sort("change", "class").to_dicts()
     changes = [
-        f"{class_phrase(row['class'])}, {estimate_in(row, 'change', context.confidence, '', interval='ci')}"
-        for row in (first, *others)
+        f"{class_phrase(row['class'])}, {estimate_in(row, 'change', '', interval='ci')}" for row in (first, *others)
     ]
     where = f"Of the classes injected into step {first['step']:,} (α = {alpha:g}, N = {n:,})"
     if sign_in(first) < 0:
@@ -147,15 +150,15 @@ def intervention(tables: Tables, context: Context) -> list[str]:
         change = (
             f"{where}, none lowers the perplexity of all documents by its interval; the lowest change is {changes[0]}."
         )
-    against = _against_matched(rows.filter(pl.col("class") == "mixed", alpha=alpha, n_features=n), context.confidence)
+    against = _against_matched(rows.filter(pl.col("class") == "mixed", alpha=alpha, n_features=n))
     return [
-        f"{change}{_against_random(first, context.confidence)}",
+        f"{change}{_against_random(first)}",
         *against,
         *_settings(rows, len(alphas) * len(counts)),
     ]
 
 
-def _against_random(row: Mapping[str, Any], confidence: float) -> str:
+def _against_random(row: Mapping[str, Any]) -> str:
     if row["beyond_random"] is None:
         return ""
     verdict = {
@@ -163,10 +166,10 @@ def _against_random(row: Mapping[str, Any], confidence: float) -> str:
         -1: "lower than with as many random features",
         0: "no difference from as many random features is shown",
     }[sign_in(row, "beyond_random")]
-    return f" Against random features: {estimate_in(row, 'beyond_random', confidence, '')}, {verdict}."
+    return f" Against random features: {estimate_in(row, 'beyond_random', '')}, {verdict}."
 
 
-def _against_matched(mixed: pl.DataFrame, confidence: float) -> list[str]:
+def _against_matched(mixed: pl.DataFrame) -> list[str]:
     """Mixed features at the dose of their control, by both intervals: over documents, and over draws of features."""
     if mixed.is_empty() or (row := mixed.row(0, named=True))["beyond_matched"] is None:
         return []
@@ -174,10 +177,10 @@ def _against_matched(mixed: pl.DataFrame, confidence: float) -> list[str]:
     verdict = {1: "mixed features help less", -1: "mixed features help more"}.get(
         signs.pop() if len(signs) == 1 else 0, "no difference is shown"
     )
-    draws = estimate_in(row, "beyond_matched", confidence, "", interval="beyond_matched_draws")
+    draws = estimate_in(row, "beyond_matched", "", interval="beyond_matched_draws")
     return [
-        "At the same dose, features that fire as often and vectors as long, the perplexity with mixed features less"
-        f" that with others is {estimate_in(row, 'beyond_matched', confidence, '')} over documents and {draws}"
+        "At the same dose (features that fire as often, vectors as long) the perplexity with mixed features less"
+        f" that with others is {estimate_in(row, 'beyond_matched', '')} over documents and {draws}"
         f" over draws of features: {verdict}."
     ]
 

@@ -11,13 +11,14 @@ from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import listed, name, number
 
 
-def ablation(tables: Tables, context: Context) -> list[str]:
+def ablation(tables: Tables, _: Context) -> list[str]:
     """What a language's features do to its own loss and to that of others, by each method, and how much is removed."""
     summary, frame = tables["ablation_summary"], tables["ablation"]
     layer, n_texts = summary["layer"][0], summary["n_texts"][0]
     sentences = [
-        f"What is ablated, after layer {layer} (0-based), are the features that fire for one language, chosen on other"
-        f" texts than the {n_texts:,} whose loss is measured. Changes are in nats a token."
+        f"The features that fire for one language are switched off (ablated) after layer {layer}. They were chosen on"
+        f" other texts than the {n_texts:,} whose loss is measured. Changes of loss are in nats a token: above zero,"
+        " the model predicts worse."
     ]
     for row in summary.filter(pl.col("ablated").is_null()).iter_rows(named=True):
         by = f"Features by {METHOD_TITLES[row['method']]}"
@@ -28,8 +29,8 @@ def ablation(tables: Tables, context: Context) -> list[str]:
         sentences.append(
             f"{by}: the loss in their own language changes by {number(row['own'], 2)}, in the others by"
             f" {number(row['others'], 2)} (mean over {row['n_languages']} languages); the difference is"
-            f" {estimate_in(row, 'difference', context.confidence, '', interval='ci')},"
-            f" {_verdict(row, 'ci')}.{_against_random(row, context)}{_by_language(mine)}"
+            f" {estimate_in(row, 'difference', '', interval='ci')},"
+            f" {_verdict(row, 'ci')}.{_against_random(row)}{_by_language(mine)}"
             f"{_removed(frame, row['method'])}"
         )
     return sentences
@@ -43,12 +44,12 @@ def _verdict(row: Mapping[str, Any], interval: str) -> str:
     }[sign_in(row, interval)]
 
 
-def _against_random(row: Mapping[str, Any], context: Context) -> str:
+def _against_random(row: Mapping[str, Any]) -> str:
     if row["beyond_random"] is None:
         return ""
-    beyond = estimate_in(row, "beyond_random", context.confidence, "")
+    beyond = estimate_in(row, "beyond_random", "")
     return (
-        f" Random features that fire as often change it by {number(row['own_random'], 2)} and"
+        f" Random features that fire as often change the two by {number(row['own_random'], 2)} and"
         f" {number(row['others_random'], 2)}; beyond them the difference is {beyond}."
     )
 
@@ -60,7 +61,7 @@ def _by_language(rows: pl.DataFrame) -> str:
     without = [name(code) for code in rows.filter(pl.col("difference").is_null())["ablated"]]
     none = f" No features: {listed(without)}." if without else ""
     return (
-        f" By its own interval over texts it is above that of random ones in {above.height} of {measured.height}"
+        f" By its own interval it is above that of random ones in {above.height} of {measured.height}"
         f" languages; least in {name(least['ablated'])}, {number(least['difference'], 2)}.{none}"
     )
 
@@ -77,7 +78,7 @@ def _removed(frame: pl.DataFrame, method: str) -> str:
     if random is None:
         return ""
     return (
-        f" What is subtracted has {number(own, 0)} % of the stream's norm in the own language and"  # type: ignore[arg-type]
-        f" {number(others, 0)} % in the others; random features' has {number(random, 0)} % in the own:"  # type: ignore[arg-type]
-        " part of what the language's features do beyond them may be that dose."
+        f" The dose: what is taken away has {number(own, 0)} % of the state's norm in the own language and"  # type: ignore[arg-type]
+        f" {number(others, 0)} % in the others, of random features {number(random, 0)} % in the own; part of what the"  # type: ignore[arg-type]
+        " language's features do beyond random ones may be that."
     )

@@ -30,7 +30,7 @@ def group_gap(tables: Tables, context: Context) -> list[str]:
     ends = [("first", defined[0]), ("last", defined[-1])] if len(defined) > 1 else [("only", defined[0])]
     sentences = [
         f"In the {which} layer ({row['layer']}) the gap between the groups, {variant_phrase(variant, reference)}, is "
-        f"{estimate_in(row, 'gap_pct', context.confidence, interval='ci')}: {verdict[sign_in(row)]}."
+        f"{estimate_in(row, 'gap_pct', interval='ci')}: {verdict[sign_in(row)]}."
         for which, row in ends
     ]
     without, with_reference = (f"{counted_signs(frame, which, reference)}." for which in VARIANTS)
@@ -42,8 +42,8 @@ def _of_these_languages(context: Context) -> str:
     groups = [context.settings["languages"][group] for group in ("high_resource", "medium_low_resource")]
     high, low = (sum(lang != context.reference for lang in group) for group in groups)
     return (
-        f"These intervals draw features and phrases again, not languages: they hold for these {high} high- and {low}"
-        " medium-to-low-resource languages. What holds for such languages at large is the test over ways to split them."
+        f"These intervals hold for these {high} high- and {low} medium-to-low-resource languages. What holds for such"
+        " languages at large is the test over ways to split them."
     )
 
 
@@ -55,7 +55,7 @@ def variant_phrase(variant: str, reference: str) -> str:
 def selection(reference: str) -> str:
     """Why the variant with the reference is too large."""
     return (
-        f"This variant is inflated by selection: {name(reference)} phrases are the features' top activators, their"
+        f"This variant is inflated by selection: {name(reference)} phrases are those that fire the features most, their"
         " translations are not."
     )
 
@@ -75,9 +75,7 @@ def language_gaps(tables: Tables, context: Context) -> list[str]:
     rows = frame.drop_nulls("mean_gap_pct").sort("mean_gap_pct").to_dicts()
     if not rows:
         return ["No language has a gap."]
-    gaps = [
-        f"{name(row['lang'])}, {estimate_in(row, 'mean_gap_pct', context.confidence, interval='ci')}" for row in rows
-    ]
+    gaps = [f"{name(row['lang'])}, {estimate_in(row, 'mean_gap_pct', interval='ci')}" for row in rows]
     smallest = f" Smallest: {gaps[0]}." if len(gaps) > 3 else ""
     return [f"Largest gaps to {name(context.reference)}, mean over layers: {'; '.join(gaps[:-4:-1])}.{smallest}"]
 
@@ -90,11 +88,12 @@ def controls(tables: Tables, context: Context) -> list[str]:
     ratio = rows.group_by("lang", maintain_order=True).agg(pl.col("token_ratio").mean()).sort("token_ratio")
     low, high = ratio.row(0, named=True), ratio.row(-1, named=True)
     return [
-        f"Mean over languages and layers: gap {gap} %; where texts have as many tokens as in {reference},"
-        f" {equal_tokens} %; with the feature of another phrase {shuffled} % and with a random feature {random} %,"
-        " both in percent of the own-feature mean.",
-        f"Tokens per phrase, as a multiple of {reference}: from {number(low['token_ratio'], 2)} ({name(low['lang'])})"
-        f" to {number(high['token_ratio'], 2)} ({name(high['lang'])}).",
+        f"The gap, mean over languages and layers, is {gap} %. With the feature of another phrase it is {shuffled} %,"
+        f" with a random feature {random} %, both in percent of the own feature's mean: the nearer to zero, the"
+        f" more the gap belongs to the features that the texts are about. Where texts have as many"
+        f" tokens as in {reference} it is {equal_tokens} %.",
+        f"A phrase has from {number(low['token_ratio'], 2)} ({name(low['lang'])}) to {number(high['token_ratio'], 2)}"
+        f" ({name(high['lang'])}) times as many tokens as in {reference}.",
     ]
 
 
@@ -113,13 +112,21 @@ def accuracy(tables: Tables, context: Context) -> list[str]:
             continue
         first, last = others[0], others[-1]
         sentences.append(
-            f"{context.task(task)}: {name(context.reference)}"
-            f" {estimate_in(own[0], 'accuracy', context.confidence, interval='ci', factor=100)};"
+            f"{context.task(task)}{_setting(task, own[0], context)}: {name(context.reference)}"
+            f" {estimate_in(own[0], 'accuracy', interval='ci', factor=100)} right;"
             f" {called} languages from {number(100 * first['accuracy'])} % ({name(first['lang'])}) to"
             f" {number(100 * last['accuracy'])} % ({name(last['lang'])}); chance is"
             f" {number(100 * float(np.average(rows['chance'], weights=rows['n'])))} %."
         )
     return sentences
+
+
+def _setting(task: str, row: Mapping[str, Any], context: Context) -> str:
+    """How many examples the prompt has and of how many questions a row is: paper B asks the same tasks otherwise."""
+    settings = context.settings["benchmarks"]["tasks"].get(task)
+    shots = settings["shots"] if settings else 0
+    examples = f", {shots or 'no'} example{'' if shots == 1 else 's'} in the prompt" if settings else ""
+    return f"{examples}, {row['n']:,} questions a language"
 
 
 def correlation(tables: Tables, context: Context) -> list[str]:
@@ -135,7 +142,7 @@ def correlation(tables: Tables, context: Context) -> list[str]:
         if row["r"] is None:
             sentences.append(f"{task}: no correlation can be computed (languages: {row['n']}).")
             continue
-        side, r = sign_in(row), estimate_in(row, "r", context.confidence, "", interval="ci")
+        side, r = sign_in(row), estimate_in(row, "r", "", interval="ci")
         doubtful = side and not significant(row, context.confidence)
         over = f"{row['family_size']} task{'s' if row['family_size'] > 1 else ''}"
         shown = f"{verdict[side]}{f', which does not outlast the correction over {over}' if doubtful else ''}"
@@ -169,14 +176,14 @@ def teaching(tables: Tables, context: Context) -> list[str]:
         ]
     verdict = {
         1: "transfer is shown",
-        -1: "they are answered worse than untaught facts, so transfer is not shown",
+        -1: "they are answered worse than facts never taught, so transfer is not shown",
         0: "the interval includes zero, so transfer is not shown",
     }
     return [
         f"{context.task(one.task)}, the {one.languages} other languages pooled: facts taught in {name(reference)} only"
-        f" are answered rightly in {number(100 * one.reference_only)} % of questions, untaught facts in"
+        f" are answered rightly in {number(100 * one.reference_only)} % of questions, facts never taught in"
         f" {number(100 * one.untaught)} %, a difference of"
-        f" {estimate(100 * one.difference, 100 * one.low, 100 * one.high, context.confidence, 'points')}:"
+        f" {estimate(100 * one.difference, 100 * one.low, 100 * one.high, 'points')}:"
         f" {verdict[sign(one.low, one.high)]}."
         for one in pooled
     ]
@@ -192,7 +199,7 @@ def accuracy_change(tables: Tables, context: Context) -> list[str]:
         up, down = sum(row["difference"] > 0 for row in shown), sum(row["difference"] < 0 for row in shown)
         first, last = (
             f"{context.task(row['task'])} in {name(row['lang'])}"
-            f" {estimate_in(row, 'difference', context.confidence, 'points', interval='difference_ci', factor=100)}"
+            f" {estimate_in(row, 'difference', 'points', interval='difference_ci', factor=100)}"
             for row in (rows[0], rows[-1])
         )
         sentences.append(
@@ -218,7 +225,7 @@ def saes(tables: Tables, _: Context) -> list[str]:
     quality = tables["sae_quality"]
     worst = quality.sort("fvu").row(-1, named=True)
     return [
-        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features are dead; the SAEs leave"
+        f"{quality['dead_features'].sum():,} of {quality['features'].sum():,} SAE features never fire; the SAEs leave"
         f" at most {number(100 * worst['fvu'])} % of the variance unexplained (layer {worst['layer']})."
     ]
 

@@ -41,7 +41,7 @@ def _ways(row: Mapping[str, Any]) -> str:
 def _whole(row: Mapping[str, Any], title: str, context: Context) -> str:
     """The difference, and what its p shows."""
     alpha = 1 - context.confidence
-    difference = estimate_in(row, "difference", context.confidence, UNITS.get(row["measure"], ""), interval="ci")
+    difference = estimate_in(row, "difference", UNITS.get(row["measure"], ""), interval="ci")
     if row["smallest_p"] >= alpha:
         verdict = f"so few languages allow no p below {p_value(row['smallest_p'])}, so nothing could be shown"
     elif row["p"] >= alpha:
@@ -52,7 +52,7 @@ def _whole(row: Mapping[str, Any], title: str, context: Context) -> str:
         verdict = f"it is {'higher' if row['difference'] > 0 else 'lower'} in such medium-to-low-resource languages"
     return (
         f"the medium-to-low-resource languages' {title.lower()}, mean over layers, differs from the others' by"
-        f" {difference}, languages drawn again: {verdict}."
+        f" {difference}: {verdict}."
     )
 
 

@@ -23,7 +23,7 @@ def joined(tables: Tables, context: Context) -> list[str]:
     untested = [row for row in rows if row["partial_r"] is None]
     if not tested:
         return [
-            "Which instrument predicts accuracy beyond tokens and script cannot be said here"
+            "Which measure predicts accuracy beyond tokens and script cannot be said here"
             f" ({'; '.join(_by_reason(untested))})."
         ]
     sentences = [_answer(tested, context), _plain(tested, context), _few(tested)]
@@ -38,22 +38,22 @@ def _answer(rows: Sequence[Mapping[str, Any]], context: Context) -> str:
     languages = f"over {ranked[0]['partial_n']} languages"
     if not predicting:
         return (
-            f"No instrument is shown to predict accuracy beyond tokens and script {languages}. The nearest:"
-            f" {_evidence(ranked[0], context)}."
+            f"No measure is shown to predict accuracy beyond tokens and script {languages}. The nearest:"
+            f" {_evidence(ranked[0])}."
         )
-    counted = f"{len(predicting)} of {len(rows)} instruments predict{'s' if len(predicting) == 1 else ''}"
-    evidence = "; ".join(_evidence(row, context) for row in predicting)
+    counted = f"{len(predicting)} of {len(rows)} measures predict{'s' if len(predicting) == 1 else ''}"
+    evidence = "; ".join(_evidence(row) for row in predicting)
     return f"Beyond tokens and script, {counted} accuracy {languages}: {evidence}."
 
 
-def _evidence(row: Mapping[str, Any], context: Context) -> str:
-    partial = estimate_in(row, "partial_r", context.confidence, "", interval="partial_ci")
+def _evidence(row: Mapping[str, Any]) -> str:
+    partial = estimate_in(row, "partial_r", "", interval="partial_ci")
     tests = f"{probability(row['partial_p_adjusted'])} after correction over {row['partial_family_size']} tests"
     left_out = ""
     if row["r2_left_out"] is not None:
         before, after = (number(row[name], 2) for name in ("r2_left_out_controls", "r2_left_out"))
-        left_out = f", R² of languages left out from {before} to {after}"
-    return f"{_TITLES[row['instrument']]}, partial r = {partial}, {tests}{left_out}"
+        left_out = f", R² in languages left out of the fit from {before} to {after}"
+    return f"{_TITLES[row['instrument']]}, r with these taken out = {partial}, {tests}{left_out}"
 
 
 def _plain(rows: Sequence[Mapping[str, Any]], context: Context) -> str:
@@ -65,11 +65,11 @@ def _plain(rows: Sequence[Mapping[str, Any]], context: Context) -> str:
     if alone["r2_controls"] is not None:
         controls = (
             f" Tokens and script alone have an R² of {number(alone['r2_controls'], 2)}"
-            f" ({number(alone['r2_left_out_controls'], 2)} of languages left out)."
+            f" ({number(alone['r2_left_out_controls'], 2)} in languages left out of the fit)."
         )
     counted = f"{len(going)} of {len(rows)}" if going else f"none of {len(rows)}"
     named = f": {listed(going)}" if going else ""
-    return f"With nothing taken out, {counted} instruments go with accuracy after correction{named}.{controls}"
+    return f"With nothing taken out, {counted} measures go with accuracy after correction{named}.{controls}"
 
 
 def _few(rows: Sequence[Mapping[str, Any]]) -> str:

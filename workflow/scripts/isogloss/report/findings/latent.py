@@ -23,11 +23,12 @@ def answers(tables: Tables, context: Context) -> list[str]:
         own = [row for row in rows if row["lang"] == context.reference and row is not high]
         chance = low["chance"]
         above = sum(row["accuracy_low"] > chance for row in rows if row["accuracy_low"] is not None)
-        beside = f" {name(context.reference)} {_percent(own[0], 'accuracy', context)}." if own else ""
+        beside = f" {name(context.reference)} {_percent(own[0], 'accuracy')}." if own else ""
         sentences.append(
-            f"{context.task(str(task))}: of {len(rows)} languages {name(high['lang'])} is answered best,"
-            f" {_percent(high, 'accuracy', context)}, {name(low['lang'])} worst, {_percent(low, 'accuracy', context)}."
-            f"{beside} In {above} of {len(rows)} the interval lies above chance ({100 * chance:.3g} %)."
+            f"{context.task(str(task))}, {high['n']:,} questions that are the same in every language, no example in"
+            f" the prompt: of {len(rows)} languages {name(high['lang'])} is answered best,"
+            f" {_percent(high, 'accuracy')} right, {name(low['lang'])} worst, {_percent(low, 'accuracy')}.{beside}"
+            f" In {above} of {len(rows)} the interval lies above chance ({100 * chance:.3g} %)."
             f"{_ties(rows)}"
         )
     return sentences
@@ -50,17 +51,15 @@ def transfer(tables: Tables, context: Context) -> list[str]:
     for row in tables["transfer_summary"].iter_rows(named=True):
         pairs = tables["transfer"].filter(task=row["task"], lang_a=context.reference)
         sentences.append(
-            f"{context.task(row['task'])}, all ordered pairs of {row['n_languages']} languages: consistency ρ ="
-            f" {estimate_in(row, 'consistency', context.confidence, '')}, by chance"
-            f" {number(row['consistency_chance'], 2)}; of the questions answered rightly in one"
-            f" language, {_percent(row, 'positive_transfer', context)} are right in the other, too, by chance"
-            f" {_share(row['positive_transfer_chance'])}; of those answered wrongly,"
-            f" {_percent(row, 'negative_transfer', context)} have the same wrong answer, by chance"
-            f" {_share(row['negative_transfer_chance'])}. Transfer above chance, the second language's accuracy taken"
-            f" out: {_percent(row, 'transfer_above_chance', context)} (a leaning to a position or wording that both"
-            " share stays in). Chance: languages that are right as often and lean to the same places among the"
-            " choices, but have nothing else in common."
-            f"{_reach(pairs, context)}"
+            f"{context.task(row['task'])}, all ordered pairs of {row['n_languages']} languages: two languages rank the"
+            f" choices with a consistency of ρ = {estimate_in(row, 'consistency', '')} (1: alike; by chance"
+            f" {number(row['consistency_chance'], 2)}). Of the questions right in one language"
+            f" {_percent(row, 'positive_transfer')} are right in the other, too (by chance"
+            f" {_share(row['positive_transfer_chance'])}); of those wrong {_percent(row, 'negative_transfer')} have the"
+            f" same wrong answer (by chance {_share(row['negative_transfer_chance'])}). With the second language's"
+            f" accuracy taken out, {_percent(row, 'transfer_above_chance')} transfer; a leaning to a position or"
+            " wording that both share stays in. By chance: languages that are right as often and lean to the same"
+            f" places among the choices, but have nothing else in common.{_reach(pairs, context)}"
         )
     return sentences
 
@@ -69,7 +68,7 @@ def _reach(pairs: pl.DataFrame, context: Context) -> str:
     rows = pairs.drop_nulls("positive_transfer").sort("positive_transfer").to_dicts()
     if not rows:
         return ""
-    ends = [f"{name(row['lang_b'])} {_percent(row, 'positive_transfer', context)}" for row in (rows[0], rows[-1])]
+    ends = [f"{name(row['lang_b'])} {_percent(row, 'positive_transfer')}" for row in (rows[0], rows[-1])]
     alike = sorted(row["consistency"] for row in rows if row["consistency"] is not None)
     ranks = f"; consistency with it runs from ρ = {number(alike[0], 2)} to {number(alike[-1], 2)}" if alike else ""
     span = f"from {ends[0]} to {ends[1]}" if len(rows) > 1 else ends[0]
@@ -97,9 +96,9 @@ def latent(tables: Tables, context: Context) -> list[str]:
                 verdicts.append(f"{what} in {'layer' if len(layers) == 1 else 'layers'} {listed(layers)}")
         lowest, last = min(rows, key=lambda row: row["mean"]), rows[-1]
         sentences.append(
-            f"{context.task(str(task))}, logit lens, mean over {rows[0]['n']} languages: {'; '.join(verdicts)}"
-            f" (0-based). The log ratio of native to {reference} answers is lowest in layer {lowest['layer']},"
-            f" {_mean(lowest, context, '')} nats a token, and {_mean(last, context, '')} in the last."
+            f"{context.task(str(task))}, each layer read as if it were the last (logit lens), mean over {rows[0]['n']}"
+            f" languages: {'; '.join(verdicts)}. The log ratio of native to {reference} answers is lowest in layer"
+            f" {lowest['layer']}, {_mean(lowest, '')} nats a token, and {_mean(last, '')} in the last."
         )
     return sentences
 
@@ -114,9 +113,8 @@ _TARGETS = {
 def correlation(tables: Tables, context: Context) -> list[str]:
     """Per task and target whether languages in which the layers work more natively fare better or worse."""
     return [
-        f"{context.task(str(task))}, languages whose answers the layers prefer to those of the reference (log ratio,"
-        f" mean over layers): {'; '.join(_correlated(row, context) for row in rows.iter_rows(named=True))}."
-        f"{_length(rows)}"
+        f"{context.task(str(task))}, languages whose own answers the layers prefer (log ratio, mean over layers):"
+        f" {'; '.join(_correlated(row, context) for row in rows.iter_rows(named=True))}.{_length(rows)}"
         for (task,), rows in tables["latent_correlation"].group_by("task", maintain_order=True)
     ]
 
@@ -129,7 +127,7 @@ def _correlated(row: Mapping[str, Any], context: Context) -> str:
     verdict = "no evidence of a relation" if not side else f"they {more if side > 0 else less}"
     if side and not significant(row, context.confidence):
         verdict += f", which does not outlast the correction over tasks and targets ({row['family_size']} tests)"
-    return f"with {what} r = {estimate_in(row, 'r', context.confidence, '')}, {verdict}"
+    return f"with {what} r = {estimate_in(row, 'r', '')}, {verdict}"
 
 
 _NORMALISED = {"": "by token (the paper's)", "total_": "not normalised", "character_": "by character"}
@@ -142,15 +140,15 @@ def _length(rows: pl.DataFrame) -> str:
     if row is None or row["length_r"] is None:
         return " Whether the log ratio follows the length of the texts cannot be said of so few languages."
     parts = [
-        f"{label} r = {number(row[f'{prefix}r'], 2)}, {number(row[f'{prefix}partial_r'], 2)} with the token ratio taken"
-        f" out{_permuted(row[f'{prefix}partial_p'])}"
+        f"{label} r = {number(row[f'{prefix}r'], 2)}, with the number of tokens taken out"
+        f" {number(row[f'{prefix}partial_r'], 2)}{_permuted(row[f'{prefix}partial_p'])}"
         for prefix, label in _NORMALISED.items()
     ]
     length = {label: row[f"{prefix}length_r"] for prefix, label in _NORMALISED.items()}
     follows = [f"{label} (r = {number(r, 2)})" for label, r in length.items() if r is not None and abs(r) >= _FOLLOWS]
     which = f"Of the three, that {listed(follows)} goes" if follows else "None of the three goes"
     return (
-        f" Log ratio against accuracy, three ways: {'; '.join(parts)}. {which} with how many more tokens a language's"
+        f" With accuracy, three ways to count: {'; '.join(parts)}. {which} with how many more tokens a language's"
         " texts have than the reference's."
     )
 
@@ -170,7 +168,7 @@ def _paired(
         difference=pl.col(column) - pl.col(f"{column}_second"), all=pl.lit(0)
     )
     return "".join(
-        f" {what}: {_mean(mean, context, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
+        f" {what}: {_mean(mean, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
         for mean in over_languages(both, "difference", context.confidence, by=["all"]).iter_rows(named=True)
     )
 
@@ -179,14 +177,14 @@ def _paired(
 # the sign of the difference's interval.
 _COMPARED = {
     "positive_transfer": (
-        "Transfer of facts taught in the reference only less that of untaught ones",
-        {1: "transfer is shown", -1: "less than of untaught facts", 0: "no evidence of transfer"},
+        "Facts taught in the reference only less facts never taught",
+        {1: "transfer is shown", -1: "less than of facts never taught", 0: "no evidence of transfer"},
     ),
     "steered_accuracy_change": (
-        "What steering adds on facts taught in the reference only less on untaught ones",
+        "What steering adds to facts taught in the reference only less what it adds to facts never taught",
         {
             1: "steering brings out what the reference knows",
-            -1: "less than on untaught facts",
+            -1: "less than on facts never taught",
             0: "no evidence that steering brings out what the reference knows",
         },
     ),
@@ -203,29 +201,29 @@ def teaching(tables: Tables, context: Context) -> list[str]:
         means = over_languages(rows, "positive_transfer", context.confidence, by=["taught"]).to_dicts()
         by_class = {mean["taught"]: mean for mean in means}
         parts = [
-            f"{_mean(by_class[taught], context, '%', 100)} where the fact was taught in {languages}"
+            f"{_mean(by_class[taught], '%', 100)} where the fact was taught in {languages}"
             for taught, languages in where.items()
             if taught in by_class
         ]
         if parts:
             only, never = (rows.filter(taught=taught) for taught in ("reference", "none"))
             sentences.append(
-                f"{context.task(str(task))}, the planted truth, mean over languages: of the questions right in"
-                f" {reference}, so many are right in another language: {listed(parts)}."
+                f"{context.task(str(task))}, mean over languages: of the questions right in {reference}, so"
+                f" many are right in another language: {listed(parts)}."
                 f"{''.join(_paired(only, never, column, *told, context) for column, told in _COMPARED.items())}"
             )
     return sentences
 
 
-def _mean(row: Mapping[str, Any], context: Context, unit: str, factor: float = 1) -> str:
+def _mean(row: Mapping[str, Any], unit: str, factor: float = 1) -> str:
     """A mean over languages, a row of `over_languages`."""
     low, high = (None if row[end] is None else factor * row[end] for end in ("low", "high"))
-    return estimate(factor * row["mean"], low, high, context.confidence, unit)
+    return estimate(factor * row["mean"], low, high, unit)
 
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{number(100 * value)} %"
 
 
-def _percent(row: Mapping[str, Any], column: str, context: Context, unit: str = "%") -> str:
-    return estimate_in(row, column, context.confidence, unit, factor=100)
+def _percent(row: Mapping[str, Any], column: str) -> str:
+    return estimate_in(row, column, "%", factor=100)

@@ -33,7 +33,7 @@ def planted(
     result = pearsonr(logs.to_numpy(), values)
     low, high = (float(bound) for bound in result.confidence_interval(confidence))
     trend = {1: "rises with", -1: "falls with", 0: "shows no trend with"}[sign(low, high)]
-    strength = estimate(float(result.statistic), low, high, confidence, "")  # pyright: ignore[reportAttributeAccessIssue]
+    strength = estimate(float(result.statistic), low, high, "")  # pyright: ignore[reportAttributeAccessIssue]
     return f"{title}: {what} {trend} the planted share (log scale), r = {strength} over {len(codes)} languages."
 
 
@@ -64,10 +64,10 @@ def contrast(first: str, gap: pl.DataFrame, second: str, other: pl.DataFrame, re
     )
 
 
-def verdicts(truth: pl.DataFrame, headline: str, confidence: float) -> list[str]:
+def verdicts(truth: pl.DataFrame, headline: str) -> list[str]:
     """What the table planted_truth says of the measure that leads the report, and of all others."""
     rows = [row for row in truth.iter_rows(named=True) if row["layer"] is None and _BY_NAME[row["measure"]].judged]
-    sentences = [_leading(truth, headline, confidence), _counted(rows)]
+    sentences = [_leading(truth, headline), _counted(rows)]
     for verdict, start in (("fails", "Fail"), (None, "Cannot be judged")):
         reasons: dict[str, list[str]] = {}
         for row in rows:
@@ -85,7 +85,7 @@ def verdicts(truth: pl.DataFrame, headline: str, confidence: float) -> list[str]
 
 def _counted(rows: list[dict[str, Any]]) -> str:
     """How many measures pass and whether the papers' gap does; of one seed, how many might."""
-    rule = "A measure passes if it follows the planted shares and finds nothing where nothing was planted."
+    rule = "A measure passes if it follows the planted shares and shows nothing where nothing was planted."
     following = [_titled(row) for row in rows if row["reason"] == ONE_SEED]
     if following or all(row["n_seeds"] == 1 for row in rows):
         named = f": {listed(following)}" if following else ""
@@ -110,17 +110,17 @@ def _because(row: Mapping[str, Any]) -> str:
     return f" ({row['reason']})" if row["reason"] else ""
 
 
-def _leading(truth: pl.DataFrame, headline: str, confidence: float) -> str:
+def _leading(truth: pl.DataFrame, headline: str) -> str:
     """What the measure that the study names to lead the report is worth."""
-    leads = f"This report is led by {_titled({'measure': headline})} ({headline}; report.headline)"
+    leads = f"The measure that leads this report is {_titled({'measure': headline})}"
     rows = truth.filter(pl.col("measure") == headline, pl.col("layer").is_null())
     if not rows.height:
         return f"{leads}, which was not measured in a model with planted shares and in its control."
     row = rows.row(0, named=True)
     said = {"passes": "it passes the planted-truth test", "fails": "it fails the planted-truth test"}
-    slope = estimate_in(row, "slope", confidence, "", interval="ci")
-    null = f", {estimate_in(row, 'null_slope', confidence, '', interval='null_ci')} where nothing was planted"
-    rho = "" if row["rho"] is None else f"; Spearman's ρ with the share is {number(row['rho'], 2)}"
+    slope = estimate_in(row, "slope", "", interval="ci")
+    null = f", {estimate_in(row, 'null_slope', '', interval='null_ci')} where nothing was planted"
+    rho = "" if row["rho"] is None else f"; its rank correlation with the share is {number(row['rho'], 2)}"
     return (
         f"{leads}: {said.get(row['verdict'], 'it cannot be judged here')}{_because(row)}. Its slope on the log of the"
         f" planted share is {slope}{null if row['null_slope'] is not None else ''}{rho}, over {row['n_languages']}"

@@ -44,8 +44,8 @@ def _both_ways(rows: Sequence[Mapping[str, Any]], context: Context) -> list[str]
     }
     counted = f"in {len(follows)} of {len(rows)} languages the gap follows the one that chose"
     return [
-        f"Features and texts chosen in {reference}: the other languages fire the features more weakly by"
-        f" {_range(rows, 'gap_from_reference_pct')}. Chosen in each of these: {reference} fires them more weakly by"
+        f"When {reference} chooses features and texts, the other languages fire these features more weakly by"
+        f" {_range(rows, 'gap_from_reference_pct')}. When each of these chooses, {reference} fires them more weakly by"
         f" {_range(rows, 'gap_from_lang_pct')}. So {verdict.get(len(follows), counted)} (means over layers)."
     ]
 
@@ -54,9 +54,7 @@ def _symmetric(rows: Sequence[Mapping[str, Any]], context: Context) -> str:
     """What is left once both choose: of few languages each, else the ends."""
     signs = [sign_in(row, "symmetric_gap_ci") for row in rows]
     shown = rows if len(rows) <= MOST else [rows[0], rows[-1]]
-    each = "; ".join(
-        of_language(row, "symmetric_gap_pct", context.confidence, interval="symmetric_gap_ci") for row in shown
-    )
+    each = "; ".join(of_language(row, "symmetric_gap_pct", interval="symmetric_gap_ci") for row in shown)
     between = "" if len(rows) <= MOST else "from the weakest to the strongest "
     return (
         f"Without the choice (the symmetric gap: half the difference of the two) {signs.count(1)} of {len(rows)}"
@@ -117,9 +115,7 @@ def _retrieval(means: pl.DataFrame, frame: pl.DataFrame, context: Context) -> li
     if not defined:
         return []
     ends = [defined[0], defined[-1]][: len(defined)]
-    languages = " to ".join(
-        of_language(row, "code_retrieval", context.confidence, "", interval="code_retrieval_ci") for row in ends
-    )
+    languages = " to ".join(of_language(row, "code_retrieval", "", interval="code_retrieval_ci") for row in ends)
     chance = frame["code_retrieval_chance"][0]
     chose = (
         "that no language chose"
@@ -127,6 +123,7 @@ def _retrieval(means: pl.DataFrame, frame: pl.DataFrame, context: Context) -> li
         else (f"that {name(context.settings['phrases']['language'] or context.reference)} chose")
     )
     return [
-        f"By SAE codes, the {name(context.reference)} text among {frame['n_texts'][0]:,} ({chose}) is found from its"
-        f" translation with a mean reciprocal rank of {languages}, mean over layers; chance is {number(chance, 3)}."
+        f"By the features alone (SAE codes), a translation picks out its {name(context.reference)} text among"
+        f" {frame['n_texts'][0]:,} ({chose}) with a mean reciprocal rank of {languages}, mean over layers; 1 is always,"
+        f" chance is {number(chance, 3)}."
     ]

@@ -6,31 +6,28 @@ from typing import Any
 from isogloss.report.shared.wording import name, number, p_value
 
 
-def estimate(value: float, low: float | None, high: float | None, confidence: float, unit: str = "%") -> str:
-    """`24.0 % (95 % interval 21.0 to 27.3 %)`."""
+def estimate(value: float, low: float | None, high: float | None, unit: str = "%") -> str:
+    """`24.0 % [21.0, 27.3]`: an estimate and its interval, whose coverage the page says once."""
     digits = 2 if not unit else 1
     unit = f" {unit}" if unit else ""
     if low is None or high is None:
         return f"{number(value, digits)}{unit} (no interval)"
-    bounds = f"{number(low, digits)} to {number(high, digits)}"
-    return f"{number(value, digits)}{unit} ({100 * confidence:g} % interval {bounds}{unit})"
+    return f"{number(value, digits)}{unit} [{number(low, digits)}, {number(high, digits)}]"
 
 
-def estimate_in(
-    row: Mapping[str, Any], column: str, confidence: float, unit: str = "%", *, interval: str = "", factor: float = 1
-) -> str:
+def estimate_in(row: Mapping[str, Any], column: str, unit: str = "%", *, interval: str = "", factor: float = 1) -> str:
     """`estimate` of a column of a row, `factor` times as large; a dash where it is not defined.
 
     Its interval is in the columns {interval}_low and {interval}_high, those of the column's own name by default.
     """
     columns = (column, f"{interval or column}_low", f"{interval or column}_high")
     value, low, high = (None if row[one] is None else factor * row[one] for one in columns)
-    return "–" if value is None else estimate(value, low, high, confidence, unit)
+    return "–" if value is None else estimate(value, low, high, unit)
 
 
-def of_language(row: Mapping[str, Any], column: str, confidence: float, unit: str = "%", **where: Any) -> str:
-    """`Hindi 24.0 % (95 % interval 21.0 to 27.3 %)`: `estimate_in` of a row, after its language."""
-    return f"{name(row['lang'])} {estimate_in(row, column, confidence, unit, **where)}"
+def of_language(row: Mapping[str, Any], column: str, unit: str = "%", **where: Any) -> str:
+    """`Hindi 24.0 % [21.0, 27.3]`: `estimate_in` of a row, after its language."""
+    return f"{name(row['lang'])} {estimate_in(row, column, unit, **where)}"
 
 
 def probability(value: float) -> str:

@@ -15,10 +15,12 @@ def similarity(tables: Tables, context: Context) -> list[str]:
     rows = tables["similarity"].filter(pl.col("lang") != context.reference).sort("cosine")
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
     shuffled = rows["cosine_shuffled"].drop_nulls()
-    beside = f" Shuffled pairs reach {number(float(shuffled.max()), 2)} at most." if len(shuffled) else ""  # type: ignore[arg-type]
+    most = number(float(shuffled.max()), 2) if len(shuffled) else ""  # type: ignore[arg-type]
+    beside = f" Texts that are no translations of each other reach {most} at most." if most else ""
     return [
-        f"The mean cosine to {name(context.reference)} runs from {number(low['cosine'], 2)} ({name(low['lang'])}, layer"
-        f" {low['layer']}) to {number(high['cosine'], 2)} ({name(high['lang'])}, layer {high['layer']}).{beside}",
+        f"The mean cosine to {name(context.reference)} (1: the same direction) runs from {number(low['cosine'], 2)}"
+        f" ({name(low['lang'])}, layer {low['layer']}) to {number(high['cosine'], 2)} ({name(high['lang'])}, layer"
+        f" {high['layer']}).{beside}",
         *_one_way(rows),
         *_retrieval(rows, context),
     ]
@@ -45,11 +47,9 @@ def _retrieval(rows: pl.DataFrame, context: Context) -> list[str]:
         return ["Retrieval is not defined: once centred, nothing is left of some residuals in every layer."]
     best = rows.filter(layer=means["layer"][-1]).drop_nulls("retrieval").sort("retrieval")
     ends = [best.row(-1, named=True), best.row(0, named=True)][: len(best)]
-    languages = " to ".join(
-        of_language(row, "retrieval", context.confidence, "", interval="retrieval_ci") for row in ends
-    )
+    languages = " to ".join(of_language(row, "retrieval", "", interval="retrieval_ci") for row in ends)
     return [
-        f"Retrieval (mean reciprocal rank of the {name(context.reference)} text among {ends[0]['retrieval_n']} by"
-        f" centred cosine) is highest in layer {ends[0]['layer']}: {languages}; chance is"
-        f" {number(ends[0]['retrieval_chance'], 3)}."
+        f"Retrieval (1 if a translation always picks out its {name(context.reference)} text among"
+        f" {ends[0]['retrieval_n']}; mean reciprocal rank by centred cosine) is highest in layer"
+        f" {ends[0]['layer']}: {languages}; chance is {number(ends[0]['retrieval_chance'], 3)}."
     ]

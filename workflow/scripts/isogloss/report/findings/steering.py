@@ -37,45 +37,42 @@ def steering(tables: Tables, context: Context) -> list[str]:
         where = [f"layer {own[f'layer_{end}']}, γ = {signed(own[f'gamma_{end}'])}" for end in ("first", "second")]
         settings = where[0] if where[0] == where[1] else f"{where[0]} by one half, {where[1]} by the other"
         sentences.append(
-            f"{start}, of {own['n_settings']} settings of layer (0-based) and γ the best chosen on one half of the"
-            f" questions and judged on the other, both ways ({settings}): accuracy changes by"
-            f" {_points(own, 'change_judged', context)}, mean over {own['n_languages']} languages:"
-            f" {_GAINS[sign_in(own, 'change_judged')]}. On the questions that chose it seems"
-            f" {number(100 * own['change_chosen'])} points."
-            f"{_random(by_vector, context)}{_other(by_vector.get('other'), context)}"
+            f"{start}: accuracy changes by {_points(own, 'change_judged')}, mean over {own['n_languages']} languages:"
+            f" {_GAINS[sign_in(own, 'change_judged')]}. The best of {own['n_settings']} settings of layer and strength"
+            f" γ was chosen on one half of the questions and judged on the other, both ways ({settings}); on the"
+            f" questions that chose, the change seems {number(100 * own['change_chosen'])} points."
+            f"{_random(by_vector)}{_other(by_vector.get('other'))}"
         )
     return sentences
 
 
-def _random(by_vector: Mapping[str, Mapping[str, Any]], context: Context) -> str:
+def _random(by_vector: Mapping[str, Mapping[str, Any]]) -> str:
     """One random direction chosen and judged likewise; and many where the own vectors are judged."""
     text = ""
     if single := by_vector.get("random"):
         text = (
-            f" A random direction, chosen and judged likewise: {number(100 * single['change_chosen'])} and"
-            f" {_points(single, 'change_judged', context)}."
+            f" A random direction, chosen and judged likewise, changes it by {_points(single, 'change_judged')} (seems"
+            f" {number(100 * single['change_chosen'])})."
         )
     if (many := by_vector.get("directions")) is None:
         return text or " No random control was run."
     return (
-        f"{text} {many['n_directions']} random directions of the same length in the same settings, on {many['n']}"
-        f" questions: {many['n_as_large']} of them gain as much as the own vectors or more ({probability(many['p'])});"
-        f" own vectors less their mean: {_points(many, 'own_less', context)},"
-        f" {_DIRECTION[sign_in(many, 'own_less')]}."
+        f"{text} Of {many['n_directions']} random directions of the same length in the same settings, on {many['n']}"
+        f" questions, {many['n_as_large']} gain as much as the own vectors or more ({probability(many['p'])}); own"
+        f" vectors less their mean: {_points(many, 'own_less')}, {_DIRECTION[sign_in(many, 'own_less')]}."
     )
 
 
-def _other(row: Mapping[str, Any] | None, context: Context) -> str:
+def _other(row: Mapping[str, Any] | None) -> str:
     if row is None or row["own_less"] is None:
         return ""
     return (
-        f" Own vectors less the next language's there: {_points(row, 'own_less', context)},"
-        f" {_OTHER[sign_in(row, 'own_less')]}."
+        f" Own vectors less the next language's there: {_points(row, 'own_less')}, {_OTHER[sign_in(row, 'own_less')]}."
     )
 
 
-def _points(row: Mapping[str, Any], column: str, context: Context) -> str:
-    return estimate_in(row, column, context.confidence, "points", factor=100)
+def _points(row: Mapping[str, Any], column: str) -> str:
+    return estimate_in(row, column, "points", factor=100)
 
 
 def transfer_layers(tables: Tables, context: Context) -> list[str]:
@@ -89,15 +86,15 @@ def transfer_layers(tables: Tables, context: Context) -> list[str]:
         first, last = rows[0], rows[-1]
         top = max(rows, key=lambda row: row["consistency"] - row["consistency_chance"])
         ends = [
-            f"{estimate_in(row, 'consistency', context.confidence, '')} in layer {row['layer']}, by chance"
+            f"{estimate_in(row, 'consistency', '')} in layer {row['layer']}, by chance"
             f" {number(row['consistency_chance'], 2)}"
             for row in ([first, last] if len(rows) > 1 else [last])
         ]
-        above = estimate_in(top, "transfer_above_chance", context.confidence, "%", factor=100)
+        above = estimate_in(top, "transfer_above_chance", "%", factor=100)
         sentences.append(
-            f"{context.task(str(task))}, choices ranked by the lens, mean over all ordered pairs: consistency ρ ="
-            f" {'; '.join(ends)}. It is farthest above chance in layer {top['layer']} (0-based;"
-            f" {number(top['consistency'], 2)} against {number(top['consistency_chance'], 2)}), where positive transfer"
-            f" above chance is {above}."
+            f"{context.task(str(task))}, choices ranked by what each layer prefers, mean over all ordered pairs:"
+            f" consistency ρ = {'; '.join(ends)}. It is farthest above chance in layer {top['layer']}"
+            f" ({number(top['consistency'], 2)} against {number(top['consistency_chance'], 2)}), where positive"
+            f" transfer above chance is {above}."
         )
     return sentences

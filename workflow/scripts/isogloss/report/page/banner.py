@@ -31,11 +31,10 @@ def banner(study: Study) -> Banner:
     one = len(models) == 1
     shown = listed(titles) if len(titles) <= 3 else f"{listed(titles[:2])} and {len(titles) - 2} more"
     texts = {
-        "synthetic": f"Small language model{'' if one else 's'} trained here on invented documents about real facts,"
-        f" with known shares of {named}. Nothing here is about a published model; questions are facts of this world,"
-        " not the benchmarks whose formats they have.",
+        "synthetic": f"Small language model{'' if one else 's'} ({shown}) trained here on documents made for it, with"
+        f" known shares of {len(languages)} languages. Nothing here is about a published model; questions are facts of"
+        " this world, not the benchmarks.",
         "real": f"{shown}, measured in {named}. How much of each language it was trained on is not known.",
         "both": f"{shown}, measured in {named}. {len(toys)} of {len(models)} were trained here on invented documents.",
     }
-    text = texts[kind] + (f" Models: {shown}." if kind == "synthetic" else "")
-    return Banner(kind, _TITLES[kind], text)
+    return Banner(kind, _TITLES[kind], texts[kind])

@@ -30,7 +30,7 @@ or move over a text with the arrow keys, to read the number.</p>
 <ul>
 <li><b>Gap</b>: how much weaker the feature's phrases fire it in the mean of all other languages than in {home}, in
 percent. The lists of largest and smallest gaps are the extremes of many features: part of what sets them apart is
-chance.</li>
+chance. Features that fire in fewer than ten texts come last.</li>
 <li><b>Class</b>: the language with more than half of the feature's firings in the same texts of every language, or
 "several"; <b>share</b>: the largest share that one language has. The list "One language" takes the languages
 in turn.</li>
@@ -131,11 +131,12 @@ def _four(value: float | None) -> str:
 
 def text_html(span: Sequence[Any], texts: Sequence[Sequence[str]], code: str, largest: float) -> str:
     """A text with its tokens shaded, as explorer.js builds it: no space between tokens, so that letters stay joined."""
-    of, before, after, _, fired = span
-    tokens, values = texts[of], dict(zip(fired[::2], fired[1::2], strict=True))
+    of: int = span[0]
+    before, after, fired = span[1], span[2], span[4]
+    values: dict[int, float] = dict(zip(fired[::2], fired[1::2], strict=True))
     strongest = max(values.values(), default=0.0)
     parts = []
-    for at, token in enumerate(tokens):
+    for at, token in enumerate(texts[of]):
         value = values.get(at, 0.0)
         if value <= 0 or not largest:
             parts.append(str(escape(token)))

@@ -40,7 +40,7 @@ def version_words(version: Version, home: str) -> str:
     """One line under a translation."""
     parts = [f"{number(version.tokens, 1)} × the tokens"]
     if not version.fires:
-        return f"{parts[0]}; does not fire"
+        return _kept_together(f"{parts[0]}; does not fire")
     if version.kept is not None:
         parts.append(f"{number(100 * version.kept, 0)} % of the activation in {name(home)}")
     where = "also stands" if version.copied else "is not"

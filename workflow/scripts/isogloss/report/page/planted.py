@@ -34,11 +34,10 @@ def planted_truth(study: Study) -> Planted | None:
         return None
     judged: list[str] = []
     if "planted_truth" in study.compared:
-        headline, confidence = settings["report"]["headline"], settings["statistics"]["confidence"]
-        judged = verdicts(study.compared["planted_truth"], headline, confidence)
+        judged = verdicts(study.compared["planted_truth"], settings["report"]["headline"])
     head, rows = _shares(toys, settings)
     few = len(toys) <= FEW
-    note = f"Accuracy: mean over tasks. Gap: to {english}, mean over layers. Intervals stand in the figures and tables."
+    note = f"Accuracy: mean over the tasks that all these models have. Gap: to {english}, mean over layers."
     return Planted(
         "Each language model and its SAEs were trained here on the shares of languages below; the tokenizer was trained"
         f" on all languages alike. {_bilingual(world)}In every model alike, {100 * world['english_only']:g} % of the"
@@ -67,10 +66,11 @@ def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[
     confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
     sentences: list[str] = []
     gaps: dict[str, tuple[str, pl.DataFrame]] = {}
+    tasks = _common_tasks(toys)
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
         gap = {f"mean gap to {name(reference)}": _mean_gap(tables, reference)}
-        measured = {"mean accuracy": _mean_accuracy(tables)} | gap
+        measured = {"mean accuracy": _mean_accuracy(tables, tasks)} | gap
         sentences += [planted(title, shares, values, what, confidence) for what, values in measured.items() if values]
         if "group_gap" in tables:
             gaps[model] = (title, tables["group_gap"])
@@ -86,23 +86,34 @@ def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[
 def _shares(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Head and rows, one a language, of each model's shares; of few models accuracy and gap beside them."""
     reference = settings["languages"]["reference"]
-    head, columns = ["language"], []
+    head, columns, tasks = ["language"], [], _common_tasks(toys)
     for model, tables in toys.items():
         title, shares = settings["models"][model]["title"], settings["models"][model]["shares"]
         shown = {"share": {code: 100 * share for code, share in shares.items()}}
         if len(toys) <= FEW:
-            shown |= {"accuracy": _mean_accuracy(tables), "gap": _mean_gap(tables, reference)}
+            shown |= {"accuracy": _mean_accuracy(tables, tasks), "gap": _mean_gap(tables, reference)}
         head += [f"{title}: {label} (%)" for label, values in shown.items() if values]
         columns += [values for values in shown.values() if values]
     codes = Context("", settings).languages
     return head, [[name(code), *(number(column.get(code)) for column in columns)] for code in codes]
 
 
-def _mean_accuracy(tables: Tables) -> dict[str, float]:
-    """Mean over tasks by language, in percent; of paper B's answers where the benchmarks were not run."""
-    if "accuracy" not in tables and "answers" not in tables:
+def _accuracies(tables: Tables) -> pl.DataFrame | None:
+    """The base model's accuracy by task; of paper B's answers where the benchmarks were not run."""
+    return tables["accuracy"].filter(adapter="base") if "accuracy" in tables else tables.get("answers")
+
+
+def _common_tasks(toys: Mapping[str, Tables]) -> set[str]:
+    """The tasks of all models that have any: means over other tasks could not be compared."""
+    asked = [set(frame["task"]) for tables in toys.values() if (frame := _accuracies(tables)) is not None]
+    return set[str].intersection(*asked) if asked else set()
+
+
+def _mean_accuracy(tables: Tables, tasks: set[str]) -> dict[str, float]:
+    """Mean over these tasks by language, in percent; nothing where there is none."""
+    if (frame := _accuracies(tables)) is None:
         return {}
-    base = tables["accuracy"].filter(adapter="base") if "accuracy" in tables else tables["answers"]
+    base = frame.filter(pl.col("task").is_in(list(tasks)))
     return dict(base.group_by("lang", maintain_order=True).agg((100 * pl.col("accuracy")).mean()).iter_rows())
 
 

@@ -60,6 +60,7 @@ def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Ma
         confidence=100 * study.settings["statistics"]["confidence"],
         key_figures=key_figures(made),
         sections=made,
+        figures={figure.name for section in made for figure in section.figures},
         planted=planted_truth(study),
         explorer=Markup(explorer_section(whole, study.settings)),
         dropped=dropped(study),

@@ -1,11 +1,15 @@
 """A row of the scorecard: a question, what a paper claims, what this study shows, and whether its control passed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import polars as pl
+
+from isogloss.report.findings.sentences import sign
+from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import number
 
-PASSED, FAILED, NONE, OPEN = "Passed", "Failed", "No control", "Undecided"
+PASSED, FAILED, PARTLY, NONE, OPEN = "Passed", "Failed", "Partly", "No control", "Undecided"
 """Whether a control passed, in words."""
 
 
@@ -16,9 +20,9 @@ class Measured(NamedTuple):
     value: float | None
     low: float | None = None
     high: float | None = None
+    n: str = ""  # "9 languages"
     unit: str = ""  # "%" | "points" | ""
     digits: int = 1
-    n: str = ""  # "9 languages"
 
     @property
     def text(self) -> str:
@@ -30,28 +34,54 @@ class Measured(NamedTuple):
         interval = f"{number(self.low, self.digits)} to {number(self.high, self.digits)}" if has else "no interval"
         return f"{number(self.value, self.digits)}{unit} ({'; '.join(filter(None, [interval, self.n]))})"
 
+    @property
+    def sign(self) -> int:
+        """1 for an interval above zero, -1 for one below, 0 for one that includes it or is not defined."""
+        return sign(self.low, self.high)
+
 
 class Control(NamedTuple):
-    """What would show the result to be an artefact, and whether it did."""
+    """What would show the result to be an artefact, and whether it did not."""
 
-    verdict: str  # PASSED | FAILED | NONE | OPEN
+    verdict: str  # PASSED | FAILED | PARTLY | NONE | OPEN
     text: str = ""
 
 
 class Row(NamedTuple):
-    """A row; where `here` is empty `missing` says why."""
+    """A row of the scorecard."""
 
     name: str
     question: str
-    claim: str
+    claim: str  # of the paper that asks it
+    says: str  # the answer in a few words
     here: Sequence[Measured]
     control: Control
     figure: str  # name of the entry that has the evidence
-    missing: str = ""
-    says: str = ""  # the answer in few words
 
 
-def row_numbers(row: Any, column: str, interval: str = "", factor: float = 1) -> tuple[float | None, ...]:
-    """A table row's value, low and high, `factor` times as large; its interval is in {interval}_low and _high."""
+def measured(
+    row: Mapping[str, Any], column: str, label: str, interval: str = "", factor: float = 1, **more: Any
+) -> Measured:
+    """A table's row's value, `factor` times as large; its interval is in {interval}_low and {interval}_high."""
     columns = (column, f"{interval or column}_low", f"{interval or column}_high")
-    return tuple(None if row[one] is None else factor * row[one] for one in columns)
+    value, low, high = (None if row[one] is None else factor * row[one] for one in columns)
+    return Measured(label, value, low, high, **more)
+
+
+def mean_over_languages(frame: pl.DataFrame, column: str, label: str, confidence: float, **more: Any) -> Measured:
+    """Mean of a column over the rows (one a language) with Student's interval over them; undefined without a row."""
+    rows = over_languages(frame.with_columns(every=pl.lit(0)), column, confidence, by=["every"]).to_dicts()
+    if not rows:
+        return Measured(label, None, n=counted(0, "language"))
+    row = rows[0]
+    return Measured(label, row["mean"], row["low"], row["high"], counted(row["n"], "language"), **more)
+
+
+def counted(n: int, what: str) -> str:
+    """`1 language`, `9 languages`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def shown(found: int, expected: int = 1) -> str:
+    """What the sign of an interval says of an expected one."""
+    return {expected: "Shown", -expected: "The reverse is shown"}.get(found, "Not shown")

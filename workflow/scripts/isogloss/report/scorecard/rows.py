@@ -1,9 +1,24 @@
 """The scorecard: at most ten rows, good and bad results alike."""
 
+from isogloss.report.scorecard.disparity import alignment, correlation, gap, planted, retrieval
+from isogloss.report.scorecard.features import ablation, injection, mixed
+from isogloss.report.scorecard.latent import log_ratio, steering, transfer
 from isogloss.report.scorecard.row import Row
 from isogloss.report.shared.study import Study
 
-ROWS = ()
+ROWS = (
+    planted,
+    retrieval,  # where nothing was planted
+    gap,
+    correlation,
+    alignment,
+    transfer,
+    log_ratio,
+    steering,
+    mixed,
+    injection,
+    ablation,
+)
 """The functions of a study that make a row, or None where the study has nothing to make it of."""
 
 

@@ -7,12 +7,13 @@ style comes from elsewhere.
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 import polars as pl
 
 from isogloss.report.entry import load
 from isogloss.report.tables.downloads import links
-from isogloss.report.tables.sheet import Sheet
+from isogloss.report.tables.sheet import TASK, TOY_TASK, Sheet
 from isogloss.report.tables.view import NONE, Head, View, view
 from isogloss.resources import CAPTIONS
 from isogloss.tables import atomic_path, read_table, table_metadata
@@ -30,16 +31,27 @@ h1+p{margin:0 0 14px}
 """  # noqa: E501 (a style sheet)
 
 
+class Origin(NamedTuple):
+    """Where a table is from."""
+
+    source: str  # how its Parquet file is called: results/{model}/tables/{name}.parquet
+    study: str
+    file: Path  # where the Parquet file is read from
+    link: str  # where it stands from the page
+    toy: bool  # whether its questions are the toy world's, in the format of the tasks whose names they bear
+
+
 def html_table(
-    *, table: str, output: str, drawing: str, heading: str, model: str, title: str, confidence: float
+    *, table: str, output: str, drawing: str, heading: str, model: str, title: str, confidence: float, toy: bool = False
 ) -> None:
     """Write a model's table as a page; `drawing` names its `Sheet`, `title` is how the study calls the model.
 
-    Shows the estimate and its interval side by side; a value that is not defined is a dash.
+    A `toy` model's questions are not those of the tasks whose names they bear, which the page says. Shows
+    the estimate and its interval side by side; a value that is not defined is a dash.
     """
     source, study = f"results/{model}/tables/{Path(table).name}", str(table_metadata(table).get("study", ""))
     frame, sheet = read_table(table), load(drawing)
-    page = render(frame, sheet, heading, title, confidence, source=source, study=study, file=Path(table))
+    page = render(frame, sheet, heading, title, confidence, source=source, study=study, file=Path(table), toy=toy)
     with atomic_path(Path(output)) as aside:
         aside.write_text(page, encoding="utf-8")
 
@@ -54,10 +66,12 @@ def render(
     source: str,
     study: str,
     file: Path | None = None,
+    toy: bool = False,
 ) -> str:
     """The page as text; `source` is how the Parquet table is called, `file` where it is read from."""
     style, script = ((CAPTIONS / name).read_text(encoding="utf-8") for name in ASSETS)
-    part = _part(frame, sheet, f"{heading}, {title}", confidence, source, study, file, f"../tables/{Path(source).name}")
+    origin = Origin(source, study, file or Path(source), f"../tables/{Path(source).name}", toy)
+    part = _part(frame, sheet, f"{heading}, {title}", confidence, origin)
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(heading)}</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{STYLE}{style}</style></head>\n'
@@ -77,36 +91,29 @@ def fragment(
     source: str,
     study: str,
     file: Path | None = None,
+    toy: bool = False,
 ) -> str:
     """A table as a part of results/summary.html, whose folds give it a heading.
 
     `source`: results/{model}/tables/{name}.parquet, which is also where `file`, the file itself, is by default.
     """
     heading = f"{heading}, {title}" if title else heading
-    link = source.removeprefix("results/")
-    return _part(frame, sheet, heading or name, confidence, source, study, file or Path(source), link)
+    origin = Origin(source, study, file or Path(source), source.removeprefix("results/"), toy)
+    return _part(frame, sheet, heading or name, confidence, origin)
 
 
-def _part(
-    frame: pl.DataFrame,
-    sheet: Sheet,
-    label: str,
-    confidence: float,
-    source: str,
-    study: str,
-    file: Path | None,
-    link: str,
-) -> str:
+def _part(frame: pl.DataFrame, sheet: Sheet, label: str, confidence: float, origin: Origin) -> str:
     """The note, what was left out, the links, and the table in its box."""
-    whole = f"Every column at full precision: {escape(source)} (study {escape(study)})."
+    whole = f"Every column at full precision: {escape(origin.source)} (study {escape(origin.study)})."
     above = f'<p class="table-note">{escape(sheet.note)}</p>\n' if sheet.note else ""
-    tools = f'<p class="table-tools" data-nosearch>{links(frame, file or Path(source), link)}</p>\n'
+    tools = f'<p class="table-tools" data-nosearch>{links(frame, origin.file, origin.link)}</p>\n'
     if sheet.body:
-        main = sheet.body(frame, "-".join(Path(source).with_suffix("").parts[-3::2]))
+        main = sheet.body(frame, "-".join(Path(origin.source).with_suffix("").parts[-3::2]))
     else:
         rows, columns = sheet.arrange(frame) if sheet.arrange else (frame, sheet.columns)
         rows = sheet.rows(rows) if sheet.rows else rows
-        there = tuple(column for column in columns if column.name in rows.columns)  # kinds of model differ
+        there = [column for column in columns if column.name in rows.columns]  # kinds of model differ
+        there = [TOY_TASK if origin.toy and column is TASK else column for column in there]
         seen = view(rows, there, confidence)
         above += _left_out(seen)
         main = _table(seen, label)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from isogloss.report.shared.wording import TASK_TITLES, named, p_value
+from isogloss.report.shared.wording import TASK_TITLES, named, p_value, task_title
 
 MOST_DIGITS = 4
 """So many significant digits a measured number is shown with at most; counts are shown whole."""
@@ -84,6 +84,8 @@ def bounded(name: str, header: str, show: Callable[[Any], str], interval: str = 
 
 LAYER, LANG = whole("layer", "decoder layer (0‑based)"), language("lang", "language")
 TASK = text("task", "task", TASK_TITLES)
+TOY_TASK = Column("task", "task", lambda code: task_title(code, toy=True), numeric=False)
+"""In place of `TASK` where the questions are the toy world's."""
 LANGUAGES, QUESTIONS = whole("n_languages", "languages"), whole("n", "questions")
 N_FEATURES, N_PHRASES = whole("n_features", "features"), whole("n_phrases", "phrases")
 _TAUGHT_IN = {"all": "every language", "reference": "reference only", "none": "no language"}

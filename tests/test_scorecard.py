@@ -1,0 +1,272 @@
+"""The scorecard: every number is a table's, read here again by hand; verdicts follow the intervals."""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import t
+
+from isogloss.report import wanted
+from isogloss.report.scorecard.row import FAILED, NONE, OPEN, PARTLY, PASSED, Measured, Row
+from isogloss.report.scorecard.rows import ROWS, scorecard
+from isogloss.report.shared.study import Study, read_study
+from synthetic import settings, write_results
+
+CONFIG = settings()
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    folder = tmp_path_factory.mktemp("scored")
+    write_results(folder, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    return read_study([str(folder / path) for path in wanted.summary_tables(CONFIG)], CONFIG)
+
+
+def rows(study: Study) -> dict[str, Row]:
+    return {row.name: row for row in scorecard(study)}
+
+
+def changed(study: Study, model: str, **tables: pl.DataFrame | None) -> Study:
+    """The study with other tables of a model, or without (None)."""
+    frames = {**study.tables[model], **tables}
+    kept = {name: frame for name, frame in frames.items() if frame is not None}
+    return study._replace(tables={**study.tables, model: kept})
+
+
+def alone(study: Study) -> Study:
+    """The study with its first model only."""
+    config = {**CONFIG, "models": {"skewed": {**CONFIG["models"]["skewed"], "control": None}}}
+    return study._replace(settings=config, tables={"skewed": study.tables["skewed"]}, compared={})
+
+
+def student(values: list[float]) -> tuple[float, float, float]:
+    """Mean and 95 % Student's interval, written out."""
+    mean, half = float(np.mean(values)), t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return mean, mean - half, mean + half
+
+
+def same(one: Measured, value: float, low: float | None, high: float | None) -> None:
+    for shown, expected in zip(one[1:4], (value, low, high), strict=True):
+        assert shown == (None if expected is None else pytest.approx(expected))
+
+
+def test_at_most_ten_rows_each_with_question_claim_answer_and_control(study):
+    made = scorecard(study)
+    assert 8 <= len(made) <= 10
+    assert len({row.name for row in made}) == len(made)
+    for row in made:
+        assert row.question.endswith("?")
+        assert row.claim
+        assert row.says
+        assert row.control.verdict in {PASSED, FAILED, PARTLY, NONE, OPEN}
+        assert row.figure in set(wanted.figures_of(CONFIG, "skewed")) | set(wanted.between_figures(CONFIG))
+    assert len(ROWS) == 11  # retrieval gives way to the planted truth, which judges it
+
+
+def test_planted_row_counts_verdicts_and_has_the_headlines_slope(study):
+    truth = study.compared["planted_truth"].filter(pl.col("layer").is_null()).to_dicts()
+    judged = [row for row in truth if row["measure"] != "accuracy.accuracy"]
+    following = [row for row in judged if row["verdict"] is None and (row["reason"] or "").startswith("follows")]
+    row = rows(study)["planted"]
+    assert row.says == f"{len(following)} of {len(judged)} follow the shares"
+    assert row.control.verdict == OPEN
+    assert row.here == []  # synthetic retrieval was not measured in the equal world
+
+    def judged_by(**values: Any) -> Row:
+        one = {
+            "measure": "similarity.retrieval", "layer": None, "slope": 0.2, "ci_low": 0.1, "ci_high": 0.3,
+            "null_slope": 0.01, "null_ci_low": -0.1, "null_ci_high": 0.1, "n_languages": 9, "n_seeds": 3,
+            "verdict": "passes", "reason": None,
+        }  # fmt: skip
+        frame = pl.DataFrame([one | values], schema_overrides={"layer": pl.Int32})
+        return rows(study._replace(compared={"planted_truth": frame}))["planted"]
+
+    row = judged_by()
+    assert row.says == "1 of 1 measures pass"
+    same(row.here[0], 0.2, 0.1, 0.3)
+    assert row.here[0].text == "0.200 (0.100 to 0.300; 9 languages, 3 seeds)"
+    assert row.control.verdict == PASSED
+    assert judged_by(null_ci_low=0.005).control.verdict == FAILED
+    assert judged_by(null_slope=None, null_ci_low=None, null_ci_high=None).control.verdict == NONE
+
+
+def test_gap_row_has_both_choices_and_the_equal_world(study):
+    row = rows(study)["gap"]
+    frames = {model: study.tables[model]["reciprocal_gap_summary"] for model in ("skewed", "equal")}
+    for one, model, column in zip(
+        row.here,
+        ("skewed", "skewed", "equal"),
+        ("gap_from_reference_pct", "symmetric_gap_pct", "gap_from_reference_pct"),
+        strict=True,
+    ):
+        same(one, *student(frames[model][column].to_list()))
+    assert row.here[0].n == "9 languages"
+    assert "chosen in both: 0 of 9" in row.says
+    assert row.control.verdict == (FAILED if row.here[2].sign == 1 else PASSED)
+    without = rows(alone(study))["gap"]
+    assert len(without.here) == 2
+    kept = without.here[1].sign == 1
+    texts = {True: (PASSED, "stays when both languages choose"), False: (FAILED, "gone when both languages choose")}
+    assert without.control == texts[kept]
+    either = frames["skewed"].with_columns(symmetric_gap_pct=pl.Series([-5.0, 5.0] * 5)[: frames["skewed"].height])
+    assert rows(alone(changed(study, "skewed", reciprocal_gap_summary=either)))["gap"].control == texts[False]
+    above = frames["skewed"].with_columns(symmetric_gap_pct=pl.int_range(pl.len()) * 0.1 + 5.0)
+    assert rows(alone(changed(study, "skewed", reciprocal_gap_summary=above)))["gap"].control == texts[True]
+
+
+def test_retrieval_row_is_of_the_best_layer_beside_chance(study):
+    single = alone(study)
+    row = rows(single)["retrieval"]
+    others = study.tables["skewed"]["similarity"].filter(pl.col("lang") != "en")
+    means = {layer: frame["retrieval"].mean() for (layer,), frame in others.group_by("layer")}
+    best = max(means, key=lambda layer: (means[layer], layer))
+    same(row.here[0], *student(others.filter(layer=best)["retrieval"].to_list()))
+    assert row.here[0].label == f"Layer {best}"
+    chance = others["retrieval_chance"][0]
+    assert row.control == (PASSED if (row.here[0].low or 0) > chance else OPEN, f"chance is {chance:.3f}")
+    none = study.tables["skewed"]["similarity"].with_columns(retrieval=pl.lit(None, pl.Float64))
+    assert rows(changed(single, "skewed", similarity=none))["retrieval"].says == "Not defined"
+
+
+def test_correlation_row_holds_both_worlds_against_each_other(study):
+    frame = study.tables["skewed"]["gap_accuracy_correlation"].sort("r")
+    null = frame.with_columns(r=pl.lit(-0.1), ci_low=pl.lit(-0.7), ci_high=pl.lit(0.6))
+    row = rows(changed(study, "equal", gap_accuracy_correlation=null))["correlation"]
+    for one, expected in zip(row.here[:2], (frame.row(0, named=True), frame.row(-1, named=True)), strict=True):
+        same(one, expected["r"], expected["ci_low"], expected["ci_high"])
+        assert one.n == f"{expected['n']} languages"
+    same(row.here[2], -0.1, -0.7, 0.6)
+    assert row.control == (PASSED, "equal shares do not")
+    fails = changed(study, "equal", gap_accuracy_correlation=null.with_columns(ci_high=pl.lit(-0.01)))
+    assert rows(fails)["correlation"].control == (FAILED, "equal shares show it")
+    joined = study.tables["skewed"]["joined_correlations"].filter(instrument="gap_pct").row(0, named=True)
+    single = rows(alone(study))["correlation"]
+    assert single.control.text == f"given tokens and script r is {joined['partial_r']:.2f}".replace("-", "−")
+    assert rows(changed(alone(study), "skewed", joined_correlations=None))["correlation"].control.verdict == NONE
+
+
+@pytest.mark.parametrize(("shift", "verdict", "says"), [(0, PASSED, "Shown"), (-200, FAILED, "The reverse is shown")])
+def test_alignment_row_leads_with_held_out_features(study, shift, verdict, says):
+    held = pl.col("gain_held_out_pct", "held_out_ci_low", "held_out_ci_high") + shift
+    frame = study.tables["skewed"]["alignment_gain"].with_columns(held)
+    row = rows(changed(study, "skewed", alignment_gain=frame))["alignment"]
+    run = frame.filter(pl.col("lang") != "en", run="all-l2", layer=2)
+    trained, kept_out, keeps = row.here
+    same(trained, *student(run["gain_pct"].to_list()))
+    same(kept_out, *student(run["gain_held_out_pct"].to_list()))
+    assert kept_out.n == f"{run['n_features_held_out'].max()} features"
+    first = run.row(0, named=True)
+    ends = [first[f"retention_held_out_ci_{end}"] for end in ("low", "high")]
+    same(keeps, first["retention_held_out_pct"], *ends)
+    assert row.control.verdict == verdict
+    assert row.says == says
+
+
+def test_alignment_of_one_language_has_its_own_interval(study):
+    config = {**CONFIG, "alignment": {**CONFIG["alignment"], "runs": {"ml-l0": CONFIG["alignment"]["runs"]["ml-l0"]}}}
+    row = rows(study._replace(settings=config))["alignment"]
+    frame = study.tables["skewed"]["alignment_gain"].filter(run="ml-l0", layer=0, lang="ml")
+    expected = frame.row(0, named=True)
+    same(row.here[1], *(expected[name] for name in ("gain_held_out_pct", "held_out_ci_low", "held_out_ci_high")))
+    assert row.figure == "alignment_gain_layers"
+
+
+def test_transfer_row_is_held_against_chance(study):
+    expected = study.tables["skewed"]["transfer_summary"].row(0, named=True)
+    row = rows(study)["transfer"]
+    same(row.here[0], *(100 * expected[f"transfer_above_chance{end}"] for end in ("", "_low", "_high")))
+    same(row.here[1], *(expected[f"consistency{end}"] for end in ("", "_low", "_high")))
+    frame = study.tables["skewed"]["transfer_summary"]
+    for low, high, verdict in ((0.1, 0.3, PASSED), (-0.1, 0.3, OPEN), (-0.3, -0.1, FAILED)):
+        ends = {"transfer_above_chance_low": pl.lit(low), "transfer_above_chance_high": pl.lit(high)}
+        made = rows(changed(study, "skewed", transfer_summary=frame.with_columns(**ends)))["transfer"]
+        assert made.control.verdict == verdict
+
+
+def test_log_ratio_row_takes_the_length_out(study):
+    frame = study.tables["skewed"]["latent_correlation"]
+    expected = frame.filter(target="accuracy").row(0, named=True)
+    row = rows(study)["log_ratio"]
+    same(row.here[0], expected["r"], expected["r_low"], expected["r_high"])
+    negative = frame.with_columns(
+        r=pl.lit(-0.8), r_low=pl.lit(-0.9), r_high=pl.lit(-0.5), partial_r=pl.lit(-0.7), partial_p=pl.lit(0.01)
+    )
+
+    def control(**values: Any) -> tuple[str, str]:
+        made = negative.with_columns(**{name: pl.lit(value, pl.Float64) for name, value in values.items()})
+        return rows(changed(study, "skewed", latent_correlation=made))["log_ratio"].control
+
+    assert control() == (PASSED, "r given length is −0.70")
+    assert control(partial_p=0.2)[0] == FAILED
+    assert control(partial_r=0.7)[0] == FAILED
+    assert control(r_high=0.1)[0] == OPEN
+    assert control(partial_r=None)[0] == NONE
+
+
+def test_steering_row_is_judged_on_other_questions_and_against_random_directions(study):
+    frame = study.tables["skewed"]["steering_judged"]
+    first = frame["task"][0]
+    means = {row["vector"]: row for row in frame.filter(pl.col("lang").is_null(), task=first).to_dicts()}
+    row = rows(study)["steering"]
+    same(row.here[0], *(100 * means["own"][f"change_judged{end}"] for end in ("", "_low", "_high")))
+    random = means["directions"]
+    same(row.here[1], *(100 * random[f"own_less{end}"] for end in ("", "_low", "_high")))
+    assert row.control.verdict == (PASSED if random["own_less_low"] > 0 else FAILED)
+    none = rows(changed(study, "skewed", steering_judged=frame.filter(vector="own")))["steering"]
+    assert none.control.verdict == NONE
+
+
+def test_mixed_row_goes_from_the_first_to_the_last_step(study):
+    frame = study.tables["skewed"]["selectivity"].filter(pl.col("class") == "mixed", layer=1).sort("step")
+    row = rows(study)["mixed"]
+    for one, expected in zip(row.here, (frame.row(0, named=True), frame.row(-1, named=True)), strict=True):
+        same(one, *(100 * expected[name] for name in ("share", "share_low", "share_high")))
+    shares = study.tables["skewed"]["sae_seeds"].filter(pl.col("seed_b").is_null())["mixed_share"].to_list()
+    larger = abs(frame["share"][-1] - frame["share"][0]) > max(shares) - min(shares)
+    assert row.control.verdict == (PASSED if larger else FAILED)
+    assert row.control.text == f"SAE seeds: {100 * min(shares):.1f} to {100 * max(shares):.1f} %"
+    assert rows(changed(study, "skewed", sae_seeds=None))["mixed"].control == (NONE, "one SAE seed")
+    last = study.tables["skewed"]["selectivity"].filter(step=frame["step"].max())
+    finished = rows(changed(study, "skewed", selectivity=last))["mixed"]
+    assert finished.says == "Measured at the end only"
+    assert len(finished.here) == 1
+
+
+def test_injection_row_is_held_against_matched_features(study):
+    frame = study.tables["skewed"]["intervention_summary"]
+    every = frame.filter(pl.col("class") == "mixed", lang="all").drop_nulls("change")
+    alpha, n = (sorted(set(every[name]))[len(set(every[name])) // 2] for name in ("alpha", "n_features"))
+    expected = every.filter(alpha=alpha, n_features=n).row(0, named=True)
+    row = rows(study)["injection"]
+    same(row.here[0], expected["change"], expected["ci_low"], expected["ci_high"])
+    if expected["beyond_matched"] is not None:
+        same(row.here[1], *(expected[f"beyond_matched{end}"] for end in ("", "_low", "_high")))
+    better = frame.with_columns(
+        beyond_matched=pl.lit(-2.0), beyond_matched_low=pl.lit(-3.0), beyond_matched_high=pl.lit(-1.0)
+    )
+    assert rows(changed(study, "skewed", intervention_summary=better))["injection"].control.verdict == PASSED
+    crossing = better.with_columns(beyond_matched_high=pl.lit(1.0))
+    assert rows(changed(study, "skewed", intervention_summary=crossing))["injection"].control.verdict == FAILED
+
+
+def test_ablation_row_has_every_method_and_counts_those_beyond_random(study):
+    frame = study.tables["skewed"]["ablation_summary"]
+    means = frame.filter(pl.col("ablated").is_null()).drop_nulls("difference").to_dicts()
+    row = rows(study)["ablation"]
+    for one, expected in zip(row.here, means, strict=True):
+        same(one, expected["difference"], expected["ci_low"], expected["ci_high"])
+    beyond = sum((one["beyond_random_low"] or 0) > 0 for one in means)
+    assert row.control.verdict == {0: FAILED, len(means): PASSED}.get(beyond, PARTLY)
+    assert row.control.text == f"{beyond} of {len(means)} beat random features"
+
+
+def test_a_study_of_nothing_has_no_rows_and_one_of_one_language_no_interval(study):
+    assert scorecard(study._replace(tables={"skewed": {}, "equal": {}}, compared={})) == []
+    one = study.tables["skewed"]["reciprocal_gap_summary"].filter(lang="hi")
+    row = rows(alone(changed(study, "skewed", reciprocal_gap_summary=one)))["gap"]
+    assert row.here[0].text.endswith("% (no interval; 1 language)")
+    assert row.here[0].value == one["gap_from_reference_pct"][0]
+    undefined = one.with_columns(pl.lit(None, pl.Float64).alias("gap_from_reference_pct"))
+    row = rows(alone(changed(study, "skewed", reciprocal_gap_summary=undefined)))["gap"]
+    assert row.here[0].text == "not defined (0 languages)"
