@@ -20,7 +20,7 @@ from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
 from isogloss.report.figures.style import INK, canvas
 from isogloss.report.shared.answered import FEW, with_counts
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import TASK_TITLES, number
+from isogloss.report.shared.wording import number
 
 MOST_WRITTEN = 12
 """Up to so many languages, the cells of a matrix have room for their numbers."""
@@ -80,7 +80,7 @@ def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
         image = _matrix(panel, rows, codes[task], shown, norm)
         n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
         few = _hatch(panel, rows, codes[task])
-        headed(panel, TASK_TITLES[task], "; ".join(part for part in (n, _beside_chance(rows, shown), few) if part))
+        headed(panel, context.task(task), "; ".join(part for part in (n, _beside_chance(rows, shown), few) if part))
         panel.set_ylabel(shown.rows)
         panel.set_xlabel(shown.columns)
     if image is not None:

@@ -28,7 +28,6 @@ from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.leanings import leanings
 from isogloss.report.shared.means import over_languages
-from isogloss.report.shared.wording import TASK_TITLES
 
 MOST_NAMED = 16
 """Up to so many lines or points are named; of more, those at the ends."""
@@ -55,7 +54,7 @@ def latent(tables: Tables, context: Context) -> Figure:
     looks = point_looks(frame["lang"], context)
     panels = [(axes[0, at], axes[1, at], frame.filter(task=task)) for at, task in enumerate(tasks)]
     for (panel, below, rows), task in zip(panels, tasks, strict=True):
-        panel.set_title(TASK_TITLES[task])
+        panel.set_title(context.task(task))
         many = rows["lang"].n_unique() > MOST_NAMED
         thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 1, "markersize": 4}
         for code, look in looks.items():
@@ -136,7 +135,7 @@ def latent_accuracy(tables: Tables, context: Context) -> Figure:
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
     if not frame.height:
         return in_words("No language beside the reference was asked.")
-    figure, panels = task_panels(frame, height=4.0, sharey=True)
+    figure, panels = task_panels(frame, context, height=4.0, sharey=True)
     for panel, rows in panels:
         for column, look in _ANSWERS.items():
             _mean(panel, rows, column, context.confidence, look, 100)
@@ -160,11 +159,8 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
     for line, task in zip(axes, tasks, strict=False):
         for panel, (target, (label, factor)) in zip(line, TARGETS.items(), strict=True):
             row = next(correlations.filter(task=task, target=target).iter_rows(named=True), None)
-            headed(
-                panel,
-                TASK_TITLES[task] if panel is line[0] else "",
-                strength(row, "r", row["stars"] or "") if row else "",
-            )
+            first = panel is line[0] and len(tasks) > 1
+            headed(panel, context.task(task) if first else "", strength(row, "r", row["stars"] or "") if row else "")
             rows = points.filter(task=task).drop_nulls(["log_ratio", target])
             rows = rows.with_columns(pl.col(target) * factor)
             x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()

@@ -17,7 +17,7 @@ from isogloss.report.shared.answered import FEW
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.taught import MEASURES, TAUGHT, questions
-from isogloss.report.shared.wording import TASK_TITLES, signed
+from isogloss.report.shared.wording import signed
 
 _LOOKS = {"all": ("o", PALETTE[0]), "reference": ("s", PALETTE[1]), "none": ("D", "#6b6b6b")}
 _LANGUAGE: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 5, "color": FAINT, "zorder": 2}
@@ -44,7 +44,7 @@ def latent_by_teaching(tables: Tables, context: Context) -> Figure:
         panels = list(axes[block * down : (block + 1) * down].flat)
         for i, (panel, column) in enumerate(zip(panels, shown, strict=False)):
             _panel(panel, frame.filter(task=task), column, context, labelled=not i % across)
-        headed(panels[0], TASK_TITLES[task] if len(tasks) > 1 else "")
+        headed(panels[0], context.task(task) if len(tasks) > 1 else "")
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
     steered = frame.drop_nulls(["steered_accuracy_change", "layer", "gamma"]) if "layer" in frame.columns else frame[:0]

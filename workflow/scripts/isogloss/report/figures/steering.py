@@ -15,7 +15,7 @@ from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.style import FAINT, PALETTE, SHAPES, Look, canvas, depth_colours, spaced
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.steered import MEASURES, beyond_random, controlled, judged_by_language, strongest
-from isogloss.report.shared.wording import TASK_TITLES, signed
+from isogloss.report.shared.wording import signed
 
 MOST_TICKS = 5  # of γ; more are left to matplotlib
 MOST_LAYERS = 4
@@ -33,7 +33,7 @@ def steering(tables: Tables, context: Context) -> Figure:
         return in_words(_NONE)
     layers = spaced(sorted(set(frame.filter(vector="own")["layer"])), MOST_LAYERS)
     colours = depth_colours(layers)
-    figure, panels = _grid(frame)
+    figure, panels = _grid(frame, context)
     for panel, task, measure in panels:
         changes = _changes(frame, task, measure, context)
         gammas = np.unique([0.0, *changes["gamma"]])
@@ -56,7 +56,7 @@ def steering_layers(tables: Tables, context: Context) -> Figure:
     if not frame.filter(vector="own").height:
         return in_words(_NONE)
     shown = strongest(frame.filter(vector="own")["gamma"], context.settings["latent"]["steering"]["gamma_shown"])
-    figure, panels = _grid(frame)
+    figure, panels = _grid(frame, context)
     for panel, task, measure in panels:
         changes = _changes(frame, task, measure, context)
         for i, gamma in enumerate(shown):
@@ -75,7 +75,7 @@ def steering_layers(tables: Tables, context: Context) -> Figure:
     return figure
 
 
-def _grid(frame: pl.DataFrame) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+def _grid(frame: pl.DataFrame, context: Context) -> tuple[Figure, list[tuple[Axes, str, str]]]:
     """A row of panels a task, one a measure, with zero marked; each panel with its task and measure."""
     tasks = tasks_of(frame)
     figure, axes = canvas(max(1, len(tasks)), len(MEASURES), height=1.0 + 2.5 * max(1, len(tasks)), sharex=True)
@@ -84,14 +84,14 @@ def _grid(frame: pl.DataFrame) -> tuple[Figure, list[tuple[Axes, str, str]]]:
         panel.set_ylabel(f"{what} ({unit})", fontsize=8.5)
         panel.set_title(title.capitalize(), fontsize="small", fontweight="normal")
         zero_line(panel)
-    return figure, list(_titled(axes, tasks))
+    return figure, list(_titled(axes, tasks, context))
 
 
-def _titled(axes: np.ndarray, tasks: list[str]) -> Iterator[tuple[Axes, str, str]]:
+def _titled(axes: np.ndarray, tasks: list[str], context: Context) -> Iterator[tuple[Axes, str, str]]:
     for line, task in zip(axes, tasks, strict=False):
         for panel, (measure, (title, _, _)) in zip(line, MEASURES.items(), strict=True):
-            if panel is line[0]:
-                headed(panel, TASK_TITLES[task], title.capitalize())
+            if panel is line[0] and len(tasks) > 1:
+                headed(panel, context.task(task), title.capitalize())
             yield panel, task, measure
 
 

@@ -18,7 +18,7 @@ _MARKS = {
 }
 
 
-def steering_judged(tables: Tables, _context: Context) -> Figure:
+def steering_judged(tables: Tables, context: Context) -> Figure:
     """Change of accuracy by vector, mean over languages: chosen, judged, and judged in the own vectors' settings."""
     frame = tables["steering_judged"].filter(pl.col("lang").is_null())
     if not frame.height:
@@ -26,7 +26,7 @@ def steering_judged(tables: Tables, _context: Context) -> Figure:
     vectors = [vector for vector in VECTOR_TITLES if vector in set(frame["vector"])]
     tasks = tasks_of(frame)
     height = 1.5 + 0.42 * max(3, len(vectors))
-    figure, panels = task_panels(frame, tasks, height=height, sharey=True)
+    figure, panels = task_panels(frame, context, tasks, height=height, sharey=True)
     for panel, rows in panels:
         for at, vector in enumerate(vectors):
             row = next(rows.filter(vector=vector).iter_rows(named=True), {})

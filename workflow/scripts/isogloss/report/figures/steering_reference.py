@@ -13,7 +13,7 @@ from isogloss.report.figures.scripts import script_legend
 from isogloss.report.figures.style import canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.steered import shown_setting
-from isogloss.report.shared.wording import TASK_TITLES, signed
+from isogloss.report.shared.wording import signed
 
 CHANGES = {
     "accuracy_change": ("change of accuracy (points)", 100),
@@ -58,7 +58,7 @@ def steering_reference(tables: Tables, context: Context) -> Figure:
             panel.locator_params(axis="x", nbins=4)
             if MOST_OWN < own.height <= MOST_NAMED:
                 named.append((panel, points))
-        headed(line[0], TASK_TITLES[task], f"layer {setting[0]}, γ = {signed(setting[1])}")
+        headed(line[0], context.task(task), f"layer {setting[0]}, γ = {signed(setting[1])}")
     script_legend(figure, looks)
     figure.draw_without_rendering()  # the layout must stand before labels can be kept apart
     for panel, points in named:
