@@ -32,6 +32,7 @@ MEASUREMENTS = (
     "causal",
     "latent",
     "disparity",
+    "explorer",
     "benchmarks",
     "stats",
 )

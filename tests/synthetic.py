@@ -523,6 +523,8 @@ def bilingual_tables(
                         "monosemanticity": m,
                         "monosemanticity_low": None if m is None else m - 0.02,
                         "monosemanticity_high": None if m is None else m + 0.02,
+                        **_bounded("monosemanticity_calibrated", None if m is None else 0.2 * m + 0.1),
+                        "monosemanticity_calibrated_null": None if m is None else 0.1,
                         **_bounded("monosemanticity_calibrated_excess", None if m is None else 0.2 * m),
                         **_bounded("monosemanticity_excess", None if m is None else 0.5 * m - 0.1),
                         **{f"monosemanticity_{name}": None if m is None else m for name in ("several", "null")},

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from isogloss.languages import in_order, language_table
+from isogloss.languages import in_order, language
 
 ENDS = (("", 0), ("_low", -1), ("_high", 1))
 
@@ -49,7 +49,7 @@ def latent_tables(
 def _process(
     task: str, codes: list[str], near: dict[str, float], layers: Sequence[int], rng: np.random.Generator
 ) -> dict[str, list[dict[str, Any]]]:
-    key, n, table = {"task": task}, {"n": 400}, language_table()
+    key, n, spoken = {"task": task}, {"n": 400}, {code: language(code) for code in codes}
     accuracy = {code: 0.3 + 0.5 * near[code] for code in codes}
     guessed = {**n, "chance": 0.25}
     answers = [
@@ -59,7 +59,7 @@ def _process(
     pairs = []
     for a, b in product(codes, codes):
         if a != b:
-            alike = 0.12 * (table[a].script == table[b].script) + 0.08 * (table[a].family == table[b].family)
+            alike = 0.12 * (spoken[a].script == spoken[b].script) + 0.08 * (spoken[a].family == spoken[b].family)
             transfer = 0.25 + 0.45 * near[b] + alike
             pairs.append(
                 {**key, "lang_a": a, "lang_b": b}
@@ -187,14 +187,14 @@ def _judged(
 
 
 def _projection(task: str, codes: list[str], layers: Sequence[int], rng: np.random.Generator) -> list[dict[str, Any]]:
-    scripts = list(dict.fromkeys(language_table()[code].script for code in codes))
+    scripts = list(dict.fromkeys(language(code).script for code in codes))
     return [
         {
             "task": task,
             "layer": layer,
             "lang": code,
             "question": f"q{question}",
-            "pc1": 2 * scripts.index(language_table()[code].script) * (1 - order / len(layers)) + float(rng.normal()),
+            "pc1": 2 * scripts.index(language(code).script) * (1 - order / len(layers)) + float(rng.normal()),
             "pc2": 1.5 * codes.index(code) / len(codes) + float(rng.normal()),
             "explained_1": 0.4,
             "explained_2": 0.15,

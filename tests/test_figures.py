@@ -16,7 +16,6 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from isogloss.joined.measures import MEASURES
-from isogloss.languages import in_order, language_table
 from isogloss.report import wanted
 from isogloss.report.catalogue import (
     BETWEEN_FIGURES,
@@ -24,19 +23,26 @@ from isogloss.report.catalogue import (
     FIGURES,
     FINDINGS,
     MODELS,
+    PLANTED_LANGUAGES,
     PLANTED_TRUTH,
     TABLES,
+    WORLDS,
 )
 from isogloss.report.entry import load
 from isogloss.report.figures.draw import figure
+from isogloss.report.figures.style import INK
+from isogloss.report.shared import palette
 from isogloss.report.shared.context import Context
-from isogloss.report.shared.teaching import transfers
+from isogloss.report.shared.palette import COLOURS, colour
+from isogloss.report.shared.teaching import pooled, transfers
+from isogloss.report.shared.within import within_scripts
 from isogloss.tables import write_table
 from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, settings, write_results
 from synthetic_joined import models_tables
 
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = settings()
+CONTEXT = Context("skewed", wanted.figure_settings(CONFIG))
 DRAWINGS = {**FIGURES, **BETWEEN_FIGURES}
 
 
@@ -87,17 +93,17 @@ def test_draws_with_labelled_axes(name):
         "reciprocal_gap": ["decoder layer (0-based)"],
         "group_gap": ["decoder layer (0-based)", "activation gap between the groups (%)"],
         "group_activation": ["mean activation (SAE units)"],
-        "language_gap": ["gap to the reference (%)"],
-        "activation_controls": ["gap, mean over layers (%)", "tokens / reference's tokens"],
+        "language_gap": ["gap to English (%)", "tokens /\nEnglish's tokens"],
+        "activation_controls": ["gap, mean over layers (%)", "tokens / English's tokens"],
         "accuracy": ["accuracy (%)"],
         "accuracy_by_teaching": ["accuracy (%)"],
         "gap_accuracy_correlation": ["mean gap over layers (%)", "accuracy (%)"],
-        "alignment_gain": ["activation gain (%)", "mean activation, all features (SAE units)"],
-        "alignment_gain_layers": ["target layer (decoder layer, 0-based)", "retention of the reference (%)"],
+        "alignment_gain": ["gain of held-out features (%)", "mean activation, all features\n(SAE units)"],
+        "alignment_gain_layers": ["target layer\n(decoder layer, 0-based)", "retention of the reference (%)"],
         "alignment_loss": ["optimiser step", "loss\n(squared SAE units)", "pairs with the feature off (%)"],
         "selectivity": [
             "training step (log scale)",
-            "share of the features that are not silent (%)",
+            "share of the features\nthat are not silent (%)",
             "monosemanticity (0 to 1)",
             "monosemanticity less its null",
         ],
@@ -107,16 +113,20 @@ def test_draws_with_labelled_axes(name):
         "learning_rates": ["learning rate of the SAE", "validation loss (squared error a token)"],
         "sae_training": ["variance unexplained (%)", "active features a token (L0)", "dead features (%)"],
         "answers": ["accuracy (%)"],
-        "transfer": ["from", "to", "right in the row's language,\nright in the column's, too (%)"],
+        "transfer": [
+            "from (n questions right in it)",
+            "to",
+            "right in the row's language,\nright in the column's, too (%)",
+        ],
         "consistency": ["language", "consistency (Spearman's ρ of the choices' ranks)"],
         "latent": ["decoder layer (0-based)", "log ratio of answers (nats a token)\n← reference      native →"],
         "latent_accuracy": ["decoder layer (0-based)", "accuracy, mean over languages (%)"],
         "latent_correlation": ["mean log ratio over\nlayers (nats a token)", "accuracy (%)"],
         "projection": ["component 1 (40 %)", "component 2 (15 %)"],
-        "steering": ["γ (above 0: towards the reference)", "accuracy:\nchange (points)"],
-        "steering_layers": ["layer steered (0-based)", "consistency:\nchange (ρ)"],
-        "steering_languages": ["change of accuracy (points)"],
-        "steering_reference": ["accuracy without steering (%)", "consistency with\nthe reference: change (ρ)"],
+        "steering": ["γ (above 0: towards\nthe reference)", "own less random (points)"],
+        "steering_layers": ["layer steered (0-based)", "own less random (ρ)"],
+        "steering_languages": ["own vector less random directions:\nchange of accuracy (points)"],
+        "steering_reference": ["accuracy without\nsteering (%)", "change of consistency\nwith the reference (ρ)"],
         "latent_by_teaching": ["accuracy (%)", "log ratio, native to\nreference (nats a token)"],
         "joined_correlations": ["r with accuracy over languages", "R² of languages left out of the fit"],
         "training": ["training tokens (millions)", "cross-entropy (nats a token)", "share of the training tokens (%)"],
@@ -135,21 +145,40 @@ def test_draws_many_layers_and_few_languages(layers, languages):
         draw(name, config)
 
 
-def test_writes_a_deterministic_svg_without_text_elements(tmp_path):
-    table = tmp_path / "results/skewed/tables/group_gap.parquet"
-    write_table(table, make_tables(CONFIG, "skewed")["group_gap"])
-    for output in ("a.svg", "b.svg"):
-        figure(
-            tables=[str(table)],
-            output=str(tmp_path / output),
-            drawing=FIGURES["group_gap"].drawing,
-            model="skewed",
-            settings=wanted.figure_settings(CONFIG),
-        )
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    tags = {element.tag.split("}")[1] for element in ElementTree.parse(tmp_path / "a.svg").iter()}
-    assert "path" in tags
-    assert "text" not in tags
+def written(folder: Path, stem: str, name: str = "group_gap", **more: str) -> tuple[Path, Path]:
+    """A figure's SVG and PNG as the stage writes them."""
+    table = folder / f"results/skewed/tables/{name}.parquet"
+    if not table.is_file():
+        write_table(table, make_tables(CONFIG, "skewed")[name])
+    svg, png = folder / f"{stem}.svg", folder / f"{stem}.png"
+    entry = FIGURES[name]
+    said = {"drawing": entry.drawing, "title": entry.title, "takeaway": entry.takeaway, **more}
+    config = wanted.figure_settings(CONFIG)
+    figure(tables=[str(table)], output=str(svg), picture=str(png), model="skewed", settings=config, **said)
+    return svg, png
+
+
+def texts(svg: Path) -> list[str]:
+    return [element.text or "" for element in ElementTree.parse(svg).iter() if element.tag.endswith("}text")]
+
+
+def test_writes_svg_and_png_with_text_as_text_and_the_same_bits(tmp_path):
+    first, second = (written(tmp_path, stem) for stem in ("a", "b"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    shown = texts(first[0])
+    assert shown[0] not in ("", shown[-1])
+    assert {"Gap between groups", "decoder layer (0-based)"} <= set(shown)
+    assert "sans-serif" in first[0].read_text()
+    assert first[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_title_with_markup_dollars_or_no_end_stays_text(tmp_path):
+    hostile = "<script>alert(1)</script> $\\frac{1}$ " + "long " * 2000
+    shown = texts(written(tmp_path, "a", title=hostile)[0])
+    assert any("<script>alert(1)</script>" in text for text in shown)
+    assert any("$\\frac{1}$" in text for text in shown)
+    assert sum(map(len, shown)) < 1500
+    assert any(text.endswith("…") for text in shown)
 
 
 DRAW_ALL = """
@@ -164,8 +193,9 @@ config = settings()
 inputs = {(entry, "skewed"): wanted.figure_inputs(config, name, "skewed") for name, entry in FIGURES.items()}
 inputs |= {(entry, ""): wanted.between_figure_inputs(name) for name, entry in BETWEEN_FIGURES.items()}
 for (entry, model), tables in inputs.items():
-    figure(tables=tables, output=str(Path(sys.argv[1], f"{entry.name}.svg")), drawing=entry.drawing, model=model,
-           settings=wanted.figure_settings(config))
+    svg = Path(sys.argv[1], f"{entry.name}.svg")
+    figure(tables=tables, output=str(svg), picture=str(svg.with_suffix(".png")), drawing=entry.drawing,
+           title=entry.title, takeaway=entry.takeaway, model=model, settings=wanted.figure_settings(config))
 from isogloss.report.page.summary import summary
 summary(tables=wanted.summary_tables(config), figures=[], settings=config,
         landing=str(Path(sys.argv[1], "overview.rst")),
@@ -185,15 +215,18 @@ def test_pictures_and_page_do_not_depend_on_the_hash_seed(tmp_path):
             check=True,
         )
     first, second = ({p.name: p.read_bytes() for p in (tmp_path / f"seed{seed}").iterdir()} for seed in ("1", "2"))
-    assert set(first) == {*(f"{name}.svg" for name in DRAWINGS), "overview.rst", "summary.html"}
+    assert set(first) == {
+        *(f"{name}.{kind}" for name in DRAWINGS for kind in ("svg", "png")),
+        "overview.rst",
+        "summary.html",
+    }
     assert [name for name in first if first[name] != second[name]] == []
 
 
 def test_transfer_is_measured_against_untaught_facts():
     frame = make_tables(CONFIG, "skewed")["accuracy_by_teaching"]
     drawn = draw("accuracy_by_teaching")
-    pooled = transfers(frame, "en", 0.95)
-    for axes, transfer in zip(drawn.axes[3:6], pooled, strict=True):
+    for axes, transfer in zip(drawn.axes[3:6], transfers(frame, "en", 0.95), strict=True):
         (row,) = errorbars(axes)
         np.testing.assert_allclose(row[:3], [100 * transfer.difference, 100 * transfer.low, 100 * transfer.high])
     without = draw("accuracy_by_teaching", accuracy_by_teaching=frame.filter(pl.col("taught") != "none"))
@@ -206,10 +239,38 @@ def test_chance_is_the_tables():
     assert 40 in [round(line.get_xdata()[0]) for line in drawn.axes[0].lines if len(set(line.get_xdata())) == 1]
 
 
-def test_planted_truth_has_a_panel_a_verdict_with_points_and_slopes_of_the_tables(tmp_path):
+def test_planted_truth_has_a_row_a_measure_with_slopes_of_both_worlds_and_the_verdict_in_words(tmp_path):
     tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
     truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
-    drawn = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
+    left, right = load(PLANTED_TRUTH.drawing)(tables, Context("", wanted.figure_settings(CONFIG))).axes
+    assert len(left.get_yticks()) == truth.height
+    row = truth.row(0, named=True)
+    bar = errorbars(left)[0]
+    scale = bar[0] / (row["expected"] * row["slope"])
+    assert scale > 0
+    turned = sorted(scale * row["expected"] * row[end] for end in ("ci_low", "ci_high"))
+    np.testing.assert_allclose(bar[1:3], turned)
+    of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
+    own = [np.polyfit(of_row["log_ratio"], of_row[column], 1)[0] for column in ("value", "control_value")]
+    marks = [line.get_xdata()[0] for line in left.lines if line.get_marker() in palette.MODEL_SHAPES[:2]][:2]
+    np.testing.assert_allclose(marks, scale * row["expected"] * np.array(own), atol=1e-9)
+    said = " ".join(text.get_text() for text in right.texts)
+    for verdict in ("follows", "yardstick"):
+        assert verdict in said
+    judged = truth.with_columns(verdict=pl.lit("fails"), reason=pl.lit("the interval of the slope includes zero"))
+    tables = {**tables, "comparison/planted_truth": judged}
+    texts = [text.get_text() for text in load(PLANTED_TRUTH.drawing)(tables, CONTEXT).axes[1].texts]
+    assert "✗ fails" in texts
+    assert "the interval of the slope includes zero" in texts
+    empty = judged.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("slope", "ci_low", "ci_high"))
+    none = {"comparison/planted_truth": empty, "comparison/planted_truth_points": points.clear()}
+    assert any("no slope" in text.get_text() for text in load(PLANTED_TRUTH.drawing)(none, CONTEXT).axes[1].texts)
+
+
+def test_planted_languages_have_a_panel_a_verdict_with_points_and_slopes_of_the_tables(tmp_path):
+    tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
+    drawn = load(PLANTED_LANGUAGES.drawing)(tables, Context("", wanted.figure_settings(CONFIG)))
     panels = [axes for axes in drawn.axes if axes.get_visible()]
     titles = {measure.name: measure.title for measure in MEASURES}
     assert [axes.get_title(loc="left") for axes in panels] == [titles[name] for name in truth["measure"]]
@@ -239,14 +300,14 @@ def test_planted_truth_draws_seeds_with_a_null_and_measures_without_a_slope(tmp_
     nulls = {"null_slope": 0.1, "null_ci_low": -0.2, "null_ci_high": 0.3}
     seeds = truth.with_columns(pl.lit(value).alias(name) for name, value in nulls.items())
     level = points.with_columns(null_difference=pl.lit(0.5))
-    drawn = load(PLANTED_TRUTH.drawing)(
+    drawn = load(PLANTED_LANGUAGES.drawing)(
         {"comparison/planted_truth": seeds, "comparison/planted_truth_points": level}, context
     )
     null = next(line for line in drawn.axes[0].lines if len(line.get_xdata()) == 25)
     assert np.ptp(null.get_ydata()) / np.ptp(null.get_xdata()) == pytest.approx(0.1)
     empty = truth.with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("slope", "ci_low", "ci_high"))
     none = {"comparison/planted_truth": empty, "comparison/planted_truth_points": points.clear()}
-    drawn = load(PLANTED_TRUTH.drawing)(none, context)
+    drawn = load(PLANTED_LANGUAGES.drawing)(none, context)
     drawn.draw_without_rendering()
     assert drawn.axes[0].texts[0].get_text().endswith(": no slope")
 
@@ -260,7 +321,7 @@ def test_joined_draws_estimates_and_says_why_an_instrument_has_none():
     for row in rows.iter_rows(named=True):
         assert (row["r"], row["ci_low"], row["ci_high"]) in [pytest.approx(bar[:3]) for bar in drawn]
     assert [text.get_text() for text in left.texts] == ["needs 6 languages beside the reference, has 1"]
-    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "D"]
+    gains = [line.get_xdata()[0] for line in right.lines if line.get_marker() == "s"]
     assert gains == tables["joined_incremental"]["r2_left_out"].drop_nulls().to_list()
     nothing = rows.clear().vstack(tables["joined_correlations"]).with_columns(
         r=pl.lit(None, pl.Float64), partial_r=pl.lit(None, pl.Float64), reason=pl.lit("too few")
@@ -292,7 +353,7 @@ def test_accuracy_intervals_and_colours_are_the_tables():
     frame = make_tables(CONFIG, "skewed")["accuracy"].filter((pl.col("adapter") == "base") & (pl.col("task") == "arc"))
     drawn = errorbars(draw("accuracy").axes[0])
     expected = [
-        (100 * a, 100 * low, 100 * high, language_table()[code].colour.lower())
+        (100 * a, 100 * low, 100 * high, colour(code, CONTEXT).lower())
         for code, a, low, high in frame.select("lang", "accuracy", "ci_low", "ci_high").iter_rows()
     ]
     assert [row[3] for row in drawn] == [row[3] for row in expected]
@@ -302,7 +363,7 @@ def test_accuracy_intervals_and_colours_are_the_tables():
 def test_group_gap_band_is_the_tables_interval():
     frame = make_tables(CONFIG, "skewed")["group_gap"]
     bands = {band.get_label(): band for band in draw("group_gap").axes[0].collections}
-    for variant, label in (("with_reference", "in high-resource"), ("without_reference", "left out")):
+    for variant, label in (("with_reference", "among the high"), ("without_reference", "left out")):
         rows = frame.filter(pl.col("variant") == variant)
         band = next(band for text, band in bands.items() if label in text)
         vertices = band.get_paths()[0].vertices
@@ -312,27 +373,91 @@ def test_group_gap_band_is_the_tables_interval():
             assert at_layer.max() == pytest.approx(high)
 
 
-def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only():
+def test_gain_is_drawn_at_the_target_layer_for_aligned_languages_only_trained_held_out_and_retention_apart():
     tables = make_tables(CONFIG, "skewed")
     elsewhere = tables["alignment_gain"].with_columns(
         layer=pl.col("layer") + 1, gain_pct=pl.lit(777.0), gain_held_out_pct=pl.lit(777.0)
     )
-    drawn = errorbars(draw("alignment_gain", alignment_gain=pl.concat([tables["alignment_gain"], elsewhere])).axes[0])
-    wanted = tables["alignment_gain"].filter(pl.col("run") == "all-l2")
-    both = [*wanted["gain_pct"], *wanted["gain_held_out_pct"]]
-    np.testing.assert_allclose(sorted(row[0] for row in drawn), sorted(both))
-
-
-def test_held_out_features_stand_out_and_in_sample_ones_are_grey():
-    frame = make_tables(CONFIG, "skewed")["alignment_gain"].filter(run="all-l2")
-    drawn = errorbars(draw("alignment_gain").axes[0])
-    grey = {row[0] for row in drawn if row[3] == "#8a8a8a"}
-    assert sorted(grey) == pytest.approx(sorted(frame["gain_pct"]))
-    coloured = sorted(row[0] for row in drawn if row[3] != "#8a8a8a")
-    assert coloured == pytest.approx(sorted(frame["gain_held_out_pct"]))
+    held, whole, _, kept_held, kept, _ = draw(
+        "alignment_gain", alignment_gain=pl.concat([tables["alignment_gain"], elsewhere])
+    ).axes
+    rows = tables["alignment_gain"].filter(pl.col("lang") != "en", run="all-l2")
+    reference = tables["alignment_gain"].filter(lang="en", run="all-l2")
+    for panel, frame, column in (
+        (held, rows, "gain_held_out_pct"),
+        (whole, rows, "gain_pct"),
+        (kept_held, reference, "retention_held_out_pct"),
+        (kept, reference, "retention_pct"),
+    ):
+        np.testing.assert_allclose(sorted(row[0] for row in errorbars(panel)), sorted(frame[column].drop_nulls()))
     own = settings(alignment={"runs": {"printed": {"target_layer": 1, "languages": ["ml", "hi"], "inactive": "none"}}})
-    (title,) = (axes.get_title("left") for axes in draw("alignment_gain", own).axes[:1])
+    title = draw("alignment_gain", own).axes[0].get_title("left")
     assert title == "printed, target layer 1, inactive: none\n12 held-out features"
+
+
+def test_teaching_pools_the_other_languages_and_shows_n():
+    frame = make_tables(CONFIG, "skewed")["accuracy_by_teaching"].filter(adapter="base", task="arc")
+    panel = draw("accuracy_by_teaching").axes[0]
+    one = {row.taught: row for row in pooled(frame, "en", 0.95)}
+    ours = [bar for bar in errorbars(panel) if bar[3] == INK]
+    assert [bar[:3] for bar in ours] == [
+        pytest.approx([100 * one[taught].accuracy, 100 * one[taught].low, 100 * one[taught].high])
+        for taught in ("all", "reference", "none")
+    ]
+    assert len(errorbars(panel)) == 6  # of ninety languages, tasks and ways of teaching
+    assert [text.get_text() for text in panel.texts] == ["n = 80 × 9"] * 3
+    assert one["all"].low < one["all"].accuracy < one["all"].high
+    others = frame.filter(pl.col("lang") != "en", taught="reference")
+    assert one["reference"].accuracy == pytest.approx(others["accuracy"].mean())
+
+
+def test_pairs_stand_once_by_script_and_have_numbers_only_where_they_can_be_read():
+    frame = make_tables(CONFIG, "skewed")["similarity_pairs"].filter(layer=0)
+    panel = draw("similarity_pairs").axes[0]
+    order = [label.get_text() for label in panel.get_xticklabels()]
+    assert order == CONTEXT.ordered(SHARES)
+    matrix = np.ma.filled(panel.images[0].get_array(), np.nan)
+    assert np.isfinite(matrix).sum() == frame.height == 45
+    value = frame.filter(lang_a="en", lang_b="ml")["cosine"][0]
+    assert matrix[order.index("ml"), order.index("en")] == pytest.approx(value)
+    assert not panel.texts
+    few = frame.filter(pl.col("lang_a").is_in(["en", "es"]), pl.col("lang_b").is_in(["en", "es", "ml"]))
+    assert len(draw("similarity_pairs", similarity_pairs=few).axes[0].texts) == few.height
+
+
+def test_both_worlds_stand_on_the_same_axes_with_r_overall_and_within_scripts(tmp_path):
+    tables = compared(tmp_path, CONFIG, {"skewed": 20.0, "equal": 0.0})
+    points = tables["comparison/planted_truth_points"]
+    drawn = load(WORLDS.drawing)(tables, CONTEXT)
+    left, right = drawn.axes[:2]
+    assert left.get_xlim() == right.get_xlim()
+    gap = points.filter(measure="language_gap_summary.mean_gap_pct")
+    accuracy = points.filter(measure="accuracy.accuracy")
+    for panel, column in ((left, "value"), (right, "control_value")):
+        shown = sorted(line.get_xydata()[0].tolist() for line in panel.lines if line.get_marker() != "None")
+        both = gap.join(accuracy, on="lang", suffix="_accuracy")
+        assert shown == pytest.approx(sorted([x, 100 * y] for x, y in both.select(column, f"{column}_accuracy").rows()))
+        expected = np.corrcoef(both[column], both[f"{column}_accuracy"])[0, 1]
+        assert f"r = {expected:.2f}".replace("-", "−") in panel.texts[0].get_text()
+        assert "within scripts r = " in panel.texts[0].get_text()
+    nothing = load(WORLDS.drawing)({"comparison/planted_truth_points": points.clear()}, CONTEXT)
+    assert "no gap and accuracy" in nothing.axes[0].texts[0].get_text()
+
+
+def test_within_scripts_a_difference_between_scripts_is_no_correlation():
+    frame = pl.DataFrame(
+        {
+            "lang": ["es", "it", "ca", "hi", "mr", "ru"],
+            "x": [1.0, 2.0, 3.0, 11.0, 13.0, 99.0],
+            "y": [1.0, 2.0, 3.0, 20.0, 22.0, -50.0],
+        }
+    )
+    inside = within_scripts(frame, "x", "y")
+    assert (inside.languages, inside.scripts) == (5, 2)  # Russian is alone in its script
+    x, y = np.array([-1, 0, 1, -1, 1.0]), np.array([-1, 0, 1, -1, 1.0])
+    assert inside.r == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert within_scripts(frame.filter(pl.col("lang") != "ca"), "x", "y").r is None
+    assert within_scripts(frame.with_columns(y=pl.lit(1.0)), "x", "y").r is None
 
 
 @pytest.mark.parametrize(("languages", "lines"), [(("en", "zh", "es", "ml", "hi", "mr"), 0), (tuple(SHARES)[:7], 1)])
@@ -363,20 +488,6 @@ def test_undefined_values_leave_gaps_not_errors():
             **dict.fromkeys(("gain_pct", "ci_low", "ci_high", "gain_held_out_pct", "before", "after"), nothing)
         ),
     )
-
-
-def test_languages_of_a_study_never_share_both_colour_and_marker():
-    from isogloss.report.figures.style import language_looks
-
-    table = language_table()
-    every = language_looks(tuple(in_order([*table, "pt-BR", "sr-Latn", "yue", "gsw", "gl", "cy", "es-419"])))
-    assert len(every) == len(set(every.values())) == 129
-    eleven = {code: every[code] for code in list(table)[:11]}
-    assert [paint for paint, _ in eleven.values()] == [row.colour for row in table.values()][:11]
-    assert len({shape for _, shape in eleven.values()}) == 11
-    few = ("en", "sq", "sw", "tr", "nso", "gsw", "gl", "cy")
-    assert len(set(language_looks(few).values())) == len(few)
-    assert {paint for paint, _ in language_looks(few[1:]).values()} == {table["sq"].colour}  # of their script
 
 
 def test_a_study_without_groups_is_drawn_in_one_panel():
@@ -433,9 +544,11 @@ def test_only_what_the_analyses_yield_is_wanted():
 
 def test_figures_findings_and_tables_do_not_import_one_another():
     below = {
-        "shared": set(),
+        "shared": {"wanted"},
         "figures": {"shared", "wanted", "entry"},
+        "charts": {"shared", "figures"},
         "findings": {"shared"},
+        "takeaways": {"shared", "findings", "entry", "wanted"},
         "tables": {"shared", "entry"},
         "page": {"shared", "findings", "catalogue", "entry"},
     }
@@ -498,18 +611,16 @@ def test_classes_keep_their_colours_and_no_language_has_that_of_mixed():
     tables = bilingual_tables(("en", "es"), 4)
     lines = {line.get_label(): to_hex(line.get_color()) for line in draw("selectivity", **tables).axes[1].lines}
     assert lines["mixed"] == LOOKS["mixed"].colour
-    assert lines["Spanish (es)"] == language_table()["es"].colour.lower()
+    assert lines["Spanish (es)"] == colour("es", CONTEXT).lower()
     colours = {row[3] for row in errorbars(draw("intervention", **tables).axes[0])}
     looks = [
-        *(language_table()[code].colour for code in ("en", "es")),
+        *(colour(code, CONTEXT) for code in ("en", "es")),
         LOOKS["mixed"].colour,
         LOOKS["random"].colour,
         LOOKS["matched"].colour,
     ]
     assert colours == {paint.lower() for paint in looks}
-    assert not {look.colour.lower() for look in LOOKS.values()} & {
-        row.colour.lower() for row in language_table().values()
-    }
+    assert not {look.colour.lower() for look in LOOKS.values()} & {paint.lower() for paint in COLOURS}
 
 
 def test_selectivity_is_that_of_the_middle_layer():

@@ -1,8 +1,6 @@
 """The language table: Belebele's languages, under the names that CLDR has for them."""
 
 import re
-from collections import Counter
-from itertools import pairwise
 
 import pytest
 from babel import Locale
@@ -17,7 +15,6 @@ from isogloss.languages import (
     world_languages,
 )
 
-OWN_COLOUR = ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi", "ja"]
 OF_MMMLU = ["ar", "bn", "de", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "sw", "yo", "zh"]
 SEVERAL_SCRIPTS = {"ar": "ar-Latn", "bn": "bn-Latn", "hi": "hi-Latn", "ne": "ne-Latn", "si": "si-Latn", "ur": "ur-Latn"}
 
@@ -31,7 +28,6 @@ def test_belebeles_122_languages_are_there_once_each():
         assert re.fullmatch(r"[a-z]{2,3}(-[A-Z][a-z]{3})?", code)
         assert re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", row.flores)
         assert row.flores.endswith(f"_{row.script}")
-        assert re.fullmatch(r"#[0-9A-F]{6}", row.colour)
         assert code.partition("-")[2] in ("", row.script)
         assert row.top_family
     assert set(OF_MMMLU) < set(table)
@@ -55,16 +51,12 @@ def test_names_are_cldrs():
     }
 
 
-def test_eleven_languages_come_first_in_colours_of_their_own_and_the_others_share_those_of_their_script():
+def test_eleven_languages_come_first_and_the_others_stand_by_script():
     table = language_table()
-    assert list(table)[:11] == OWN_COLOUR
-    own = {table[code].colour for code in OWN_COLOUR}
-    others = [row for code, row in table.items() if code not in OWN_COLOUR]
-    assert len(own) == 11
-    assert not own & {row.colour for row in others}
-    assert all(count == 1 for count in Counter(script for script, _ in {(r.script, r.colour) for r in others}).values())
-    changes = sum(one.colour != other.colour for one, other in pairwise(others))
-    assert changes == len({row.colour for row in others}) - 1  # scripts of a colour stand together
+    assert list(table)[:11] == ["en", "zh", "ru", "es", "it", "id", "ca", "mr", "ml", "hi", "ja"]
+    others = [row.script for row in table.values()][11:]
+    latin = [at for at, script in enumerate(others) if script == "Latn"]
+    assert latin == list(range(len(latin)))
 
 
 def test_the_world_is_told_where_it_has_templates_and_order_is_the_tables():
@@ -101,7 +93,6 @@ def test_any_language_has_name_script_family_and_the_codes_that_follow(
     row = language(code)
     assert row[:4] == (code, name, script, family)
     assert row.flores == flores
-    assert re.fullmatch(r"#[0-9A-F]{6}", row.colour)
 
 
 def test_scripts_codes_and_order_of_the_table_follow_from_cldr_too():

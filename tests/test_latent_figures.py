@@ -17,12 +17,13 @@ from isogloss.report.catalogue import FIGURES, TABLES
 from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
 from isogloss.report.figures.scripts import blocks, by_script, script_looks
-from isogloss.report.figures.steering import best, shown_layers
-from isogloss.report.figures.steering_reference import shown_setting
 from isogloss.report.findings import latent as findings
 from isogloss.report.findings import steering as steering_findings
+from isogloss.report.shared.answered import with_counts
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.leanings import leanings
 from isogloss.report.shared.means import over_languages
+from isogloss.report.shared.steered import beyond_random, shown_setting
 from isogloss.report.tables.html import render
 from synthetic import SHARES, settings
 from synthetic_latent import bounded, latent_tables
@@ -91,7 +92,6 @@ def test_undefined_values_leave_gaps_not_errors(ten):
     empty["steering_summary"] = empty["steering_summary"].with_columns(gamma=ten["steering_summary"]["gamma"])
     for name in NAMES:
         draw(name, empty).draw_without_rendering()
-    assert best(empty["steering_summary"]) is None
 
 
 def test_languages_of_a_script_and_of_a_family_stand_together():
@@ -120,19 +120,39 @@ def test_matrices_hold_the_tables_pairs_directed(ten):
     axes = draw("transfer", ten).axes[0]
     matrix = np.ma.filled(axes.images[0].get_array(), np.nan)
     columns = [label.get_text() for label in axes.get_xticklabels()]
-    lines = [label.get_text() for label in axes.get_yticklabels()]
-    assert columns == lines == by_script(TEN)
+    lines = [label.get_text().split()[0] for label in axes.get_yticklabels()]
+    assert columns == lines == CONTEXT.ordered(TEN)
     for i, a in enumerate(lines):
         for j, b in enumerate(columns):
             assert np.isnan(matrix[i, j]) if a == b else matrix[i, j] == pytest.approx(100 * rows[a, b])
     assert f"{100 * rows['es', 'it']:.0f}" in {text.get_text() for text in axes.texts}
+    right = dict(ten["answers"].select("lang", "accuracy").iter_rows())
+    assert [label.get_text() for label in axes.get_yticklabels()] == [f"{a}  {400 * right[a]:.0f}" for a in lines]
+
+
+def test_cells_that_rest_on_few_questions_are_hatched(ten):
+    few = ten["answers"].with_columns(
+        pl.when(pl.col("lang") == "hi").then(0.07).otherwise("accuracy").alias("accuracy")
+    )
+    counts = with_counts(ten["transfer"], few)
+    assert set(counts.filter(pl.col("rests_on") < 30)["lang_a"]) == {"hi"}
+    assert set(counts.filter(lang_a="hi")["rests_on"]) == {28}
+    axes = draw("transfer", ten, answers=few).axes[0]
+    assert len([patch for patch in axes.patches if patch.get_hatch()]) == len(TEN) - 1
+    assert any("hatched: fewer than 30 questions" in text.get_text() for text in axes.texts)
+    assert not [patch for patch in draw("transfer", ten).axes[0].patches if patch.get_hatch()]
+
+
+def test_a_pair_has_its_consistency_once(ten):
+    matrix = np.ma.filled(draw("consistency", ten).axes[0].images[0].get_array(), np.nan)
+    assert np.isfinite(matrix).sum() == len(TEN) * (len(TEN) - 1) / 2
 
 
 def test_answers_are_sorted_with_the_tables_intervals(ten):
     axes = draw("answers", ten).axes[0]
     frame = ten["answers"].sort("accuracy", descending=True)
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert [label.split("(")[1].rstrip(")") for label in labels] == frame["lang"].to_list()
+    assert [label.split("(")[1] for label in labels] == [f"{code}), n = 400" for code in frame["lang"]]
     drawn = []
     for container in axes.containers:
         if isinstance(container, ErrorbarContainer):
@@ -172,34 +192,70 @@ def test_spread_labels_keep_their_order_and_distance():
     assert np.mean(placed[:3]) == pytest.approx(np.mean([0.0, 0.1, 0.15]), abs=0.5)
 
 
-def test_sweep_passes_through_no_change_and_has_the_tables_values(ten):
+def test_steering_is_own_less_random_paired_by_language(ten):
+    frame = ten["steering"]
+    changes = beyond_random(frame, "accuracy_change", 0.95)
+    row = changes.filter(layer=5, gamma=2.0).row(0, named=True)
+    own, random = (
+        frame.filter(vector=v, layer=5, gamma=2.0).sort("lang")["accuracy_change"] for v in ("own", "random")
+    )
+    values = (own - random).to_numpy()
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    assert (row["n"], row["mean"], row["high"]) == (
+        9,
+        pytest.approx(values.mean()),
+        pytest.approx(values.mean() + half),
+    )
     axes = draw("steering", ten).axes[0]
-    rows = ten["steering_summary"].filter(pl.col("vector") == "own", pl.col("layer") == 5).sort("gamma")
-    (line,) = (line for line in axes.lines if line.get_label() == "own vector, layer 5")
-    assert list(line.get_xdata()) == [-2, -1, 0, 1, 2]
-    values = 100 * rows["accuracy_change"].to_numpy()
-    np.testing.assert_allclose(line.get_ydata(), [*values[:2], 0, *values[2:]])
-    top = best(ten["steering_summary"])
-    assert top is not None
-    assert f"random direction (control), layer {top.layer}" in {line.get_label() for line in axes.lines}
+    assert axes.get_ylabel() == "own less random (points)"
+    drawn = [one.lines[0].get_ydata() for one in axes.containers if isinstance(one, ErrorbarContainer)]
+    assert len(drawn) == 4  # layers
+    np.testing.assert_allclose(drawn[1], 100 * changes.filter(layer=5)["mean"].to_numpy())
 
 
-def test_of_many_layers_the_best_is_among_those_shown():
-    assert shown_layers([1, 5, 9], 9) == [1, 5, 9]
-    chosen = shown_layers(range(1, 42, 4), 17)
-    assert len(chosen) == 4
-    assert 17 in chosen
+def test_without_a_random_direction_the_own_vectors_change_is_shown(ten):
+    alone = ten["steering"].filter(pl.col("vector").is_in(["none", "own"]))
+    for name in ("steering", "steering_layers"):
+        axes = draw(name, ten, steering=alone).axes[0]
+        assert axes.get_ylabel() == "change by own vector (points)"
+    row = beyond_random(alone, "accuracy_change", 0.95).filter(layer=9, gamma=-1.0).row(0, named=True)
+    at = ten["steering"].filter(vector="own", layer=9, gamma=-1.0)
+    assert row["mean"] == pytest.approx(at["accuracy_change"].mean())
 
 
-def test_languages_are_shown_at_the_best_setting_of_their_task(ten):
+def test_steering_by_layer_shows_the_multipliers_of_the_study_or_the_strongest(ten):
+    shown = {text.get_text() for text in draw("steering_layers", ten).legends[0].get_texts()}
+    assert shown == {"γ = 2, towards the reference", "γ = −2, away from the reference"}
+    config = wanted.figure_settings(CONFIG)
+    config["latent"] = {"steering": {"gamma_shown": 1.0}}
+    figure = load(FIGURES["steering_layers"].drawing)(ten, Context("skewed", config))
+    assert {text.get_text()[:6] for text in figure.legends[0].get_texts()} == {"γ = 1,", "γ = −1"}
+
+
+def test_languages_are_sorted_by_what_questions_that_did_not_choose_say(ten):
     axes = draw("steering_languages", ten).axes[0]
-    top = best(ten["steering_summary"])
-    assert top is not None
-    assert f"layer {top.layer}, γ = {top.gamma:g}" in {text.get_text() for text in axes.texts}
-    at = (pl.col("layer") == top.layer) & (pl.col("gamma") == top.gamma)
-    own = ten["steering"].filter(at & (pl.col("vector") == "own")).sort("accuracy_change", descending=True)
+    rows = ten["steering_judged"].filter(pl.col("lang").is_not_null(), vector="directions")
+    rows = rows.sort("own_less", descending=True, maintain_order=True)
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert [label.split("(")[1].rstrip(")") for label in labels] == own["lang"].to_list()
+    assert [label.split("(")[1].split(")")[0] for label in labels] == rows["lang"].to_list()
+    assert all(label.endswith(f", n = {n:,}") for label, n in zip(labels, rows["n"], strict=True))
+    none = ten["steering_judged"].filter(vector="own")
+    assert "No language's vector" in draw("steering_languages", ten, steering_judged=none).axes[0].texts[0].get_text()
+
+
+def test_the_lens_counts_languages_by_their_intervals():
+    frame = pl.DataFrame(
+        {
+            "layer": [1, 1, 1, 2, 2],
+            "log_ratio": [-1.0, 0.1, 2.0, 1.0, None],
+            "log_ratio_low": [-2.0, -0.1, 1.0, None, None],
+            "log_ratio_high": [-0.5, 0.3, 3.0, None, None],
+        }
+    )
+    assert leanings(frame).select("layer", "reference", "neither", "native", "n").rows() == [
+        (1, 1, 1, 1, 3),
+        (2, 0, 1, 0, 1),
+    ]
 
 
 def test_languages_are_shown_at_the_gamma_of_the_paper_and_no_layer_that_results_chose(ten):
@@ -223,8 +279,8 @@ def test_steering_is_shown_only_where_it_was_asked_for():
     shown = {"steering", "steering_layers", "steering_languages", "steering_reference", "steering_judged"}
     assert missing == shown
     assert "steering_summary" not in wanted.tables_of(plain, "skewed")
-    assert not any("steering" in path for path in wanted.summary_tables(plain))
-    assert "results/skewed/tables/steering_judged.parquet" in wanted.summary_tables(CONFIG)
+    assert not any("steering" in path for path in wanted.overview_tables(plain))
+    assert "results/skewed/tables/steering_judged.parquet" in wanted.overview_tables(CONFIG)
     assert not set(NAMES) & set(wanted.figures_of(CONFIG, "equal"))
 
 
@@ -235,13 +291,13 @@ def page(frame: pl.DataFrame, name: str) -> str:
 def test_transfer_table_lists_pairs_or_each_languages_means(ten, every):
     pairs = page(ten["transfer"], "transfer")
     assert pairs.count("<tr") == 1 + 90
-    assert 'Spanish (es)</th><td class="t">Italian (it)' in pairs
+    assert 'Spanish (es)</td><td class="t">Italian (it)' in pairs
     means = page(every["transfer"], "transfer")
     assert means.count("<tr") == 1 + len(ALL) + 15 + 15
     into = every["transfer"].filter(pl.col("task") == "belebele", pl.col("lang_b") == "hi")
-    assert f"<td>{100 * into['positive_transfer'].mean():.1f}</td>" in means  # type: ignore[operator]
+    assert f'<td class="n">{100 * into["positive_transfer"].mean():.1f}</td>' in means  # type: ignore[operator]
     top = into.sort("positive_transfer", descending=True, maintain_order=True).row(0, named=True)
-    assert f"({top['lang_a']})</td><td>{100 * top['positive_transfer']:.1f}</td>" in means
+    assert f'({top["lang_a"]})</td><td class="n">{100 * top["positive_transfer"]:.1f}</td>' in means
 
 
 def test_steering_table_leaves_out_no_steering(ten):

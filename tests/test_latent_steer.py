@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -20,12 +21,13 @@ from isogloss.latent import steered_scores as stage
 from isogloss.latent.prompts import continuation, encode_question, letter_tokens, load_template, render
 from isogloss.latent.score import score
 from isogloss.latent.steer import steer
+from isogloss.latent.steer_random import steer_random
 from isogloss.latent.steered_answers import continue_steered
 from isogloss.models.decoding import stopping_tokens
 from isogloss.models.hooks import changed_after
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.sources.parallel_questions import read_questions
-from isogloss.tables import TableWriter, read_table, table_metadata
+from isogloss.tables import TableWriter, read_table, table_metadata, write_table
 from isogloss.text.translation_score import score_translations
 from standins import FAMILIES, tiny_model
 
@@ -328,3 +330,66 @@ def test_a_nan_names_question_vector_layer_and_gamma(scored, tmp_path):
     with pytest.raises(IsoglossError, match="language es, question q/Austria, vector own, layer 0, gamma 9: NaN"):
         run(scored, tmp_path, states=states, gammas=[9.0], random=False, controls={}, shared=False)
     assert not (tmp_path / "steered.parquet").exists()
+
+
+CHOSEN = {"q/Austria": (2, 1.5), "q/Japan": (2, 1.5), "q/Peru": (0, -2.0)}
+"""The layer and γ that the other half of the questions chose, by question."""
+
+
+def run_random(scored: Folder, folder: Path, **changes: Any) -> pl.DataFrame:
+    """The rows of three random directions on the questions of `CHOSEN`, one of which is not tried."""
+    rows = [
+        {"task": task, "question": question, "layer": layer, "gamma": gamma, "tried": question != "q/Japan"}
+        for task in ("hellaswag", "mmmlu")
+        for question, (layer, gamma) in CHOSEN.items()
+    ]
+    schema = {"task": pl.String, "question": pl.String, "layer": pl.Int32, "gamma": pl.Float64, "tried": pl.Boolean}
+    write_table(folder / "choice.parquet", pl.DataFrame(rows, schema=schema), {})
+    given: dict[str, Any] = {
+        "lm": str(scored / "lm"), "questions": str(scored / "questions.parquet"), "prompt": "letters",
+        "vectors": {"es": str(folder / "vectors.safetensors")}, "choice": str(folder / "choice.parquet"),
+        "directions": 3, "steered": {"es": str(folder / "random.parquet")}, **SETTINGS,
+    }  # fmt: skip
+    steer_random(**grouped(given | changes, compute=Compute))
+    return read_table(folder / "random.parquet")
+
+
+def test_random_directions_are_as_long_as_the_own_vector_and_steered_where_it_is_judged(scored, tmp_path):
+    run(scored, tmp_path, random=False, controls={}, shared=False)
+    frame = run_random(scored, tmp_path)
+    tried = {question: setting for question, setting in CHOSEN.items() if question != "q/Japan"}
+    steered = frame.filter(pl.col("vector") != "none")
+    assert {row[0]: row[1:] for row in steered.select("question", "layer", "gamma").iter_rows()} == tried
+    assert sorted(steered["vector"]) == sorted(2 * ["random-1", "random-2", "random-3"])
+    assert sorted(frame.filter(vector="none")["question"]) == sorted(tried)
+    own = load_file(tmp_path / "vectors.safetensors")
+    model, tokenizer = load_causal_model(scored / "lm"), load_tokenizer(scored / "lm")
+    questions = {one.question: one for one in read_questions(str(scored / "questions.parquet"), "es")}
+    for row in steered.iter_rows(named=True):
+        length = own[f"layer_{row['layer']}"].norm()
+        key = [0, row["layer"], *f"hellaswag/es/{row['vector'].removeprefix('random-')}".encode()]
+        drawn = torch.from_numpy(np.random.default_rng(key).standard_normal(len(own["layer_0"]))).float()
+        text = render(load_template("hellaswag", "letters", "en"), questions[row["question"]])
+        letters = letter_tokens(tokenizer, text, 4).spaced
+        ids = tokenizer(text)["input_ids"]
+        step = row["gamma"] * drawn / drawn.norm() * length
+
+        def change(residual, step=step):
+            changed = residual.clone()
+            changed[:, -1] += step  # the prompt's last token
+            return changed
+
+        with torch.inference_mode(), changed_after(model, row["layer"], change):
+            expected = model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(dim=0)[letters]
+        assert_close(torch.tensor(row["scores"]), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_task_of_which_nothing_was_chosen_has_no_random_directions(scored, tmp_path):
+    run(scored, tmp_path, random=False, controls={}, shared=False)
+    assert not run_random(scored, tmp_path, task="belebele").height
+
+
+def test_random_directions_without_own_vectors_are_one_line(scored, tmp_path):
+    with pytest.raises(IsoglossError, match=r"vectors\.safetensors: no such vectors"):
+        run_random(scored, tmp_path)
+    assert not (tmp_path / "random.parquet").exists()

@@ -195,6 +195,25 @@ def test_words_that_tie_in_half_precision_alone_do_not_tie(tmp_path: Path):
     assert model.lm_head.weight.dtype == model.model.norm.weight.dtype == torch.bfloat16
 
 
+def test_half_precision_is_as_exact_where_the_largest_logits_come_last(tmp_path: Path):
+    """Tiles of few words, each with larger logits than those before: against the formula in float32."""
+    model: Any = load_causal_model(tiny_model(tmp_path / "lm", family="llama"), dtype=torch.bfloat16)
+    generator = torch.Generator().manual_seed(1)
+    residual = torch.randn(30, 32, generator=generator).bfloat16()
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lens_module, "_TILE", {"cpu": (16, 64)})
+        model.lm_head.weight.copy_(0.02 * torch.randn(model.lm_head.weight.shape, generator=generator))
+        hidden = model.model.norm(residual).float()
+        steps = torch.linspace(0, 20, len(model.lm_head.weight))[:, None]
+        model.lm_head.weight += (steps * hidden[0] / hidden[0].square().sum()).bfloat16()
+        exact = (hidden @ model.lm_head.weight.float().T).log_softmax(1)
+        rows = torch.arange(30).repeat_interleave(len(model.lm_head.weight))
+        words = torch.arange(len(model.lm_head.weight)).repeat(30)
+        scores = score_words(lens_of(model), residual, 2, rows, words)
+    assert_close(scores.log_probabilities.view(30, -1), exact, atol=2e-3, rtol=0)
+    assert (scores.greedy.view(30, -1) == (exact == exact.amax(1, keepdim=True))).float().mean() > 0.999
+
+
 class _Doubled(LlamaModel):
     """A Llama with something between its final norm and its head."""
 

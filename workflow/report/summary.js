@@ -200,7 +200,7 @@
   let before = null;
   window.addEventListener("beforeprint", () => {
     if (before) return;
-    const folds = [...document.querySelectorAll("details")];
+    const folds = [...document.querySelectorAll("details:not(.long)")];
     before = { theme: root.dataset.theme, closed: folds.filter((fold) => !fold.open) };
     before.closed.forEach((fold) => (fold.open = true));
     setTheme("light");

@@ -1,6 +1,6 @@
 # Figures, tables, the summary page and report.html.
 #   in:  final tables
-#   out: an SVG a figure, an HTML page a table, results/summary.html, the landing text, results/report.html
+#   out: an SVG and a PNG a figure, an HTML page a table, results/summary.html, the landing text, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, TABLES
@@ -11,6 +11,11 @@ TABLE_ASSETS = [text_digest(CAPTIONS / name) for name in ("table.css", "table.js
 def figure_inputs(name):
     """An input function: the Parquet tables that a figure is drawn from."""
     return lambda wildcards: wanted.figure_inputs(config, name, wildcards.model)
+
+
+def drawn(entry):
+    """What a figure's script looks up by name: what draws it, and what says in a sentence what it shows."""
+    return [entry.drawing, *([entry.takeaway] if entry.takeaway else [])]
 
 
 for name, entry in FIGURES.items():
@@ -28,6 +33,7 @@ for name, entry in FIGURES.items():
                 subcategory="Figures",
                 labels={"model": "{model}", "figure": entry.title},
             ),
+            picture=f"results/{{model}}/figures/{name}.png",
         log:
             f"results/{{model}}/logs/figures/{name}.log",
         benchmark:
@@ -36,8 +42,10 @@ for name, entry in FIGURES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("figure", entry.drawing),
-            entries=[entry.drawing],
+            code=code("figure", *drawn(entry)),
+            entries=drawn(entry),
+            title=entry.title,
+            takeaway=entry.takeaway,
             settings=wanted.figure_settings(config),
         message:
             f"Draw {entry.title} of {{wildcards.model}}"
@@ -96,6 +104,7 @@ for name, entry in BETWEEN_FIGURES.items():
                 subcategory="Figures",
                 labels={"model": "all", "figure": entry.title},
             ),
+            picture=f"results/comparison/figures/{name}.png",
         log:
             f"results/comparison/logs/figures/{name}.log",
         benchmark:
@@ -104,8 +113,10 @@ for name, entry in BETWEEN_FIGURES.items():
         conda:
             "../../envs/isogloss.yaml"
         params:
-            code=code("figure", entry.drawing),
-            entries=[entry.drawing],
+            code=code("figure", *drawn(entry)),
+            entries=drawn(entry),
+            title=entry.title,
+            takeaway=entry.takeaway,
             settings=wanted.figure_settings(config),
         message:
             f"Draw {entry.title}"

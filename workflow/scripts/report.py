@@ -4,6 +4,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from isogloss.report.page.frames import add_script
+from isogloss.report.page.inert import write_inert
 from isogloss.resources import CAPTIONS
 
 # FOLDER/workflow/rules/../scripts, or where Snakemake reads a repository on GitHub.
@@ -25,6 +27,10 @@ with tempfile.TemporaryDirectory() as scratch, Path(snakemake.log[0]).open("w") 
         "use rule * from isogloss\n"
     )
     command = [sys.executable, "-m", "snakemake", "results", "--snakefile", str(workflow)]
-    command += ["--configfile", str(study), "--report", snakemake.output[0]]
+    made = Path(scratch, "report.html")
+    command += ["--configfile", str(study), "--report", str(made)]
     command += ["--report-stylesheet", str(CAPTIONS / "style.css"), "--nolock"]
-    sys.exit(subprocess.run(command, stdout=log, stderr=log).returncode)
+    if code := subprocess.run(command, stdout=log, stderr=log).returncode:
+        sys.exit(code)
+    add_script(made, CAPTIONS / "frames.js")
+    write_inert(made, Path(snakemake.output[0]))

@@ -27,7 +27,6 @@ _NO_LANGUAGES = {"all", "mis", "mul", "root", "und", "zxx"}
 _UNSPACED = frozenset({"Bopo", "Hani", "Hans", "Hant", "Hira", "Hrkt", "Jpan", "Kana"})
 # None between words either: line breaking class SA (Unicode Standard Annex 14), and Tibetan, which parts syllables.
 _UNSPACED_WORDS = _UNSPACED | {"Ahom", "Khmr", "Lana", "Laoo", "Mymr", "Tale", "Talu", "Tavt", "Thai", "Tibt"}
-_OTHER_SCRIPT = "#777777"  # the table's colour of alphabets of a single language
 # ISO 639-2's codes for bibliographies: each of these languages has another one, which data sets use.
 _BIBLIOGRAPHIC = frozenset(
     "alb arm baq bur chi cze dut fre geo ger gre ice mac mao may per rum slo tib wel".split()  # noqa: SIM905
@@ -37,18 +36,14 @@ _BIBLIOGRAPHIC = frozenset(
 class Language(NamedTuple):
     """A row of `resources/languages.tsv`, or what CLDR says instead of one.
 
-    The table begins with the eleven languages of the toy world and of papers A and C, which have a colour
-    each. The others of Belebele follow by script, family and name. With 122 languages no colour tells one
-    from another, so theirs tells the script, in groups and colours of Tol's colour-blind safe muted scheme:
-    Latin, Arabic, Cyrillic, northern Indic, southern Indic, mainland South-East Asian and Tibetan, East
-    Asian, Ethiopic, and grey for alphabets of a single language (Armenian, Georgian, Greek, Hebrew).
+    The table begins with the eleven languages of the toy world and of papers A and C; the others of Belebele follow by
+    script, family and name.
     """
 
     code: str  # BCP 47, canonical: ISO 639-1, else 639-3; -Script and -REGION only where not the usual ones
     name: str  # English name; the code where CLDR has none
     script: str  # ISO 15924 code of the usual script
     family: str  # genus-level family, for grouping in figures; the language's own name where it is in no list
-    colour: str  # hex colour in figures; several languages share one
     flores: str | None  # code in FLORES-200, which Belebele's files are named by; None where it is not known
     top_family: str | None  # top-level family under Glottolog's name; None where it is in no list
 
@@ -107,13 +102,11 @@ def _by_cldr(code: str) -> Language:
     name = base.name if base else _names("languages").get(own, own)
     known = {**_names("scripts"), **_names("territories")}
     details = ", ".join(known.get(part, part) for part in parts)
-    shared = {row.script: row.colour for row in language_table().values()}  # the last of a script is none of the eleven
     return Language(
         code=code,
         name=f"{name} ({details})" if details else name,
         script=script,
         family=base.family if base else name,
-        colour=shared.get(script, _OTHER_SCRIPT),
         flores=_flores(own, script) if {*parts} <= {script, _likely(f"{own}_{script}").region} else None,
         top_family=base.top_family if base else None,
     )

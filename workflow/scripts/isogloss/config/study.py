@@ -7,6 +7,7 @@ from pydantic import model_validator
 
 from isogloss.config.base import middle
 from isogloss.config.causal import Causal
+from isogloss.config.explorer import Explorer
 from isogloss.config.latent import Latent, instruction_languages
 from isogloss.config.measures import (
     OKAPI,
@@ -48,6 +49,7 @@ class Study(StudyTexts):
     benchmarks: Benchmarks = Benchmarks()
     latent: Latent = Latent()
     causal: Causal = Causal()
+    explorer: Explorer = Explorer()
     planted: Planted = Planted()
     report: Report = Report()
 
@@ -118,6 +120,8 @@ class Study(StudyTexts):
             unset = [task for task in model.tasks or [] if task not in self.benchmarks.tasks]
             if unset:
                 yield f"models.{name}.tasks: {', '.join(unset)} not among benchmarks.tasks"
+            if "gap" in model.analyses:
+                yield from self.explorer.problems(name, model.layer_list)
             if "alignment" in model.analyses and "gap" not in model.analyses:
                 yield f"models.{name}.analyses: alignment needs gap; add gap"
             if "gap" in model.analyses and self.languages.others:

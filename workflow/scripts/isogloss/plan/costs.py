@@ -15,6 +15,7 @@ from isogloss.config.translation import MULTILINGUAL
 from isogloss.plan import assumptions as assumed
 from isogloss.plan import flops
 from isogloss.plan.ablation import ablation_cost
+from isogloss.plan.exploration import exploration_cost
 from isogloss.plan.flops import scored, swept
 from isogloss.plan.planned_model import Cost, PlannedModel, chunks, download
 
@@ -31,7 +32,7 @@ def study_costs(study: Study, models: Sequence[PlannedModel]) -> Iterator[Cost]:
             yield _translate(planned)
         yield from [_capture(planned)] * ("similarity" in analyses)
         yield from encode_costs(planned, study.compute.layers_per_job)
-        yield from [_codes(planned)] * ("gap" in analyses)
+        yield from [_codes(planned), exploration_cost(planned)] * ("gap" in analyses)
         for run in planned.runs:
             yield _align(planned, run)
         if "benchmarks" in analyses:
@@ -77,8 +78,7 @@ def _directions(study: Study) -> int:
 
 def _fetch_costs(planned: PlannedModel, model: PretrainedModel) -> Iterator[Cost]:
     weights, n = planned.weights(), len(model.layer_list)
-    if set(model.analyses) != {"bilingual"}:
-        yield download("fetch_model", weights)
+    yield from [download("fetch_model", weights)] * (set(model.analyses) != {"bilingual"})
     for source in model.checkpoints.values() if "bilingual" in model.analyses else ():
         yield download("fetch_checkpoint", weights) if source.folder is None else Cost("fetch_checkpoint", disk=weights)
     _, features = planned.sae

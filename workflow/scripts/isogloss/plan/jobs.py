@@ -28,6 +28,7 @@ STAGES: dict[str, str] = {  # the rules of each stage
     "features": "describe_features describe_seed_features selectivity sae_seeds",
     "intervene": "intervene score_comet",
     "ablate": "ablate",
+    "explore": "explore",
     "statistics": "similarity gap controls reciprocal group_inference gain accuracy accuracy_by_teaching correlation"
     " transfer latent_process steering steering_judged projection latent_by_teaching planted_truth join compare_models",
     "report": "summary report_html",

@@ -6,11 +6,30 @@ Snakefile, so this imports nothing heavy.
 
 from isogloss.report.entry import Entry, Finding, Needs
 
+_CHARTED = {
+    "benchmarks": ("accuracy", "accuracy_change", "alignment_gain", "answers", "gap_accuracy_correlation"),
+    "bilingual": ("ablation", "intervention", "selectivity", "selectivity_layers", "span_length"),
+    "comparison": ("joined_correlations", "models", "planted_truth"),
+    "disparity": (
+        "group_gap", "language_gap", "reciprocal_gap", "retrieval", "similarity", "similarity_pairs",
+    ),
+    "latent": (
+        "consistency", "latent", "latent_accuracy", "projection", "steering_judged", "transfer", "transfer_layers",
+    ),
+}  # fmt: skip
+CHARTS = {name: f"isogloss.report.charts.{module}:{name}" for module, names in _CHARTED.items() for name in names}
+"""The function of a figure's interactive chart, by the figure's name."""
+
 
 def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:
     """Entries by name, drawn by the modules of a room; one that gives no tables is made from that of its own name."""
     return {
-        one.name: one._replace(drawing=f"isogloss.report.{room}.{one.drawing}", tables=one.tables or (one.name,))
+        one.name: one._replace(
+            drawing=f"isogloss.report.{room}.{one.drawing}",
+            tables=one.tables or (one.name,),
+            takeaway=one.takeaway and f"isogloss.report.takeaways.{one.takeaway}",
+            chart=CHARTS.get(one.name, "") if room == "figures" else "",
+        )
         for one in entries
     }
 
@@ -32,9 +51,9 @@ _LATENT = ("6 Latent language and transfer", Needs(("latent",)))
 _STEERED = ("6 Latent language and transfer", Needs(("latent",), key="latent.steering"))
 _LATENT_TEACHING = ("6 Latent language and transfer", Needs(("latent",), trait="taught"))
 _ABLATED = ("7 Ablation of a language's features", Needs(("causal",)))
-_MODEL = ("7 Model, SAEs and phrases", Needs(trait="taught"))
+_MODEL = ("Model, SAEs and phrases", Needs(trait="taught"))
 _PHRASES, _SAES, _EXPORTED, _TRANSLATED = (
-    ("7 Model, SAEs and phrases", Needs(("phrases",), **more))
+    ("Model, SAEs and phrases", Needs(("phrases",), **more))
     for more in ({}, {"trait": "trained_saes"}, {"trait": "exports"}, {"backend": "machine"})
 )
 
@@ -42,62 +61,143 @@ _JOINED = ("8 What joins the three", Needs(("joined",)))
 
 FIGURES = _by_name(
     "figures",
-    Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY),
-    Entry("similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",)),
-    Entry("similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY),
-    Entry("reciprocal:reciprocal_gap", "Gap chosen both ways", *_GAP),
-    Entry("gap:group_gap", "Gap between groups", *_GAP),
-    Entry("gap:group_activation", "Mean activation of the groups", *_GAP),
-    Entry("gap:language_gap", "Gap of each language", *_GAP, ("language_gap", "language_gap_summary")),
-    Entry("gap:activation_controls", "Controls of the gap", *_GAP),
-    Entry("benchmarks:accuracy", "Accuracy by language", *_BENCHMARKS),
-    Entry("benchmarks:accuracy_by_teaching", "Facts by where they were taught", *_TEACHING),
+    Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY, takeaway="similarity:similarity"),
     Entry(
-        "benchmarks:gap_accuracy_correlation", "Gap against accuracy", *_CORRELATION,
-        ("gap_accuracy_correlation", "gap_accuracy"),
+        "similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",),
+        takeaway="similarity:retrieval",
     ),
-    Entry("alignment:alignment_gain", "Gain by language", *_RUNS),
-    Entry("alignment:alignment_gain_layers", "Gain by target layer", *_RUNS_OF_ONE, ("alignment_gain",)),
-    Entry("benchmarks:accuracy_change", "Accuracy before and after", *_BENCHMARKED, ("accuracy",)),
-    Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True),
-    Entry("bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING),
-    Entry("bilingual:selectivity_layers", "Mixed features over training by layer", *_OVER_TRAINING, ("selectivity",)),
-    Entry("bilingual:span_length", "Span length over training by layer", *_OVER_TRAINING, ("selectivity",)),
-    Entry("intervention:intervention", "Perplexity after injection", *_INJECTED, ("intervention_summary",)),
-    Entry("bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED),
-    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING),
-    Entry("answers:answers", "Accuracy by language, sorted", *_LATENT),
-    Entry("answers:transfer", "Positive transfer of all pairs", *_LATENT),
-    Entry("answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer",)),
-    Entry("latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT),
-    Entry("latent:latent", "Native or reference answers by layer", *_LATENT),
-    Entry("latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",)),
+    Entry(
+        "similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY,
+        takeaway="similarity:similarity_pairs",
+    ),
+    Entry(
+        "reciprocal:reciprocal_gap", "Gap chosen both ways", *_GAP, ("reciprocal_gap", "reciprocal_gap_summary"),
+        takeaway="gap:reciprocal_gap",
+    ),
+    Entry("gap:group_gap", "Gap between groups", *_GAP, takeaway="gap:group_gap"),
+    Entry("gap:group_activation", "Mean activation of the groups", *_GAP, takeaway="gap:group_activation"),
+    Entry(
+        "gap:language_gap", "Gap of each language", *_GAP,
+        ("language_gap", "language_gap_summary", "activation_controls"), takeaway="gap:language_gap",
+    ),
+    Entry("gap:activation_controls", "Controls of the gap", *_GAP, takeaway="gap:activation_controls"),
+    Entry("benchmarks:accuracy", "Accuracy by language", *_BENCHMARKS, takeaway="benchmarks:accuracy"),
+    Entry(
+        "teaching:accuracy_by_teaching", "Facts by where they were taught", *_TEACHING,
+        takeaway="benchmarks:accuracy_by_teaching",
+    ),
+    Entry(
+        "gap_accuracy:gap_accuracy_correlation", "Gap against accuracy", *_CORRELATION,
+        ("gap_accuracy_correlation", "gap_accuracy"), takeaway="benchmarks:gap_accuracy_correlation",
+    ),
+    Entry("alignment:alignment_gain", "Gain by language", *_RUNS, takeaway="alignment:alignment_gain"),
+    Entry(
+        "alignment:alignment_gain_layers", "Gain by target layer", *_RUNS_OF_ONE, ("alignment_gain",),
+        takeaway="alignment:alignment_gain_layers",
+    ),
+    Entry(
+        "benchmarks:accuracy_change", "Accuracy before and after", *_BENCHMARKED, ("accuracy",),
+        takeaway="benchmarks:accuracy_change",
+    ),
+    Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True, takeaway="alignment:alignment_loss"),
+    Entry(
+        "bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING,
+        takeaway="bilingual:selectivity",
+    ),
+    Entry(
+        "bilingual:selectivity_layers", "Mixed features over training by layer", *_OVER_TRAINING, ("selectivity",),
+        takeaway="bilingual:selectivity_layers",
+    ),
+    Entry(
+        "bilingual:span_length", "Span length over training by layer", *_OVER_TRAINING, ("selectivity",),
+        takeaway="bilingual:span_length",
+    ),
+    Entry(
+        "intervention:intervention", "Perplexity after injection", *_INJECTED, ("intervention_summary",),
+        takeaway="bilingual:intervention",
+    ),
+    Entry(
+        "bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED,
+        takeaway="bilingual:learning_rates",
+    ),
+    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING, takeaway="bilingual:sae_training"),
+    Entry("answers:answers", "Accuracy by language, sorted", *_LATENT, takeaway="latent:answers"),
+    Entry(
+        "answers:transfer", "Positive transfer of all pairs", *_LATENT, ("transfer", "transfer_summary", "answers"),
+        takeaway="latent:transfer",
+    ),
+    Entry(
+        "answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer", "transfer_summary"),
+        takeaway="latent:consistency",
+    ),
+    Entry(
+        "latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT,
+        takeaway="latent:transfer_layers",
+    ),
+    Entry("latent:latent", "Native or reference answers by layer", *_LATENT, takeaway="latent:latent"),
+    Entry(
+        "latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",),
+        takeaway="latent:latent_accuracy",
+    ),
     Entry(
         "latent:latent_correlation", "Log ratio against accuracy and transfer", *_LATENT,
-        ("latent_correlation", "latent", "answers", "transfer"),
+        ("latent_correlation", "latent", "answers", "transfer"), takeaway="latent:latent_correlation",
     ),
-    Entry("projection:projection", "States on two components by layer", *_LATENT),
-    Entry("steering:steering", "Steering by strength", *_STEERED, ("steering_summary",)),
-    Entry("steering:steering_layers", "Steering by layer", *_STEERED, ("steering_summary",)),
-    Entry("steering:steering_languages", "Steering by language", *_STEERED, ("steering", "steering_summary")),
-    Entry("steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",)),
-    Entry("steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED),
-    Entry("latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING),
-    Entry("causal:ablation", "Change of loss, ablated by measured language", *_ABLATED),
-    Entry("training:training", "Training of the language model", *_MODEL),
-    Entry("training:sae_quality", "Quality of the SAEs", *_SAES),
+    Entry("projection:projection", "States on two components by layer", *_LATENT, takeaway="latent:projection"),
+    Entry("steering:steering", "Steering by strength", *_STEERED, ("steering",), takeaway="steering:steering"),
+    Entry(
+        "steering:steering_layers", "Steering by layer", *_STEERED, ("steering",),
+        takeaway="steering:steering_layers",
+    ),
+    Entry(
+        "steering:steering_languages", "Steering by language", *_STEERED, ("steering_judged",),
+        takeaway="steering:steering_languages",
+    ),
+    Entry(
+        "steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",),
+        takeaway="steering:steering_reference",
+    ),
+    Entry(
+        "steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED,
+        takeaway="steering:steering_judged",
+    ),
+    Entry(
+        "latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING,
+        takeaway="latent:latent_by_teaching",
+    ),
+    Entry(
+        "causal:ablation", "Change of loss, ablated by measured language", *_ABLATED, ("ablation", "ablation_summary"),
+        takeaway="causal:ablation",
+    ),
+    Entry("training:training", "Training of the language model", *_MODEL, takeaway="training:training"),
+    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="saes:sae_quality"),
     Entry(
         "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
-        ("joined_correlations", "joined_incremental"),
+        ("joined_correlations", "joined_incremental"), takeaway="joined:joined_correlations",
     ),
 )  # fmt: skip
 
 _COMPARED = ("0 The planted truth", Needs())
-PLANTED_TRUTH = Entry(
-    "isogloss.report.figures.comparison:planted_truth", "What measures find of the planted shares", *_COMPARED,
-    ("planted_truth", "planted_truth_points"),
-)  # fmt: skip
-"""Compares models, so it stands under results/comparison: results/comparison/figures/planted_truth.svg."""
+_TRUTH = ("planted_truth", "planted_truth_points")
+PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS = (
+    Entry(f"isogloss.report.figures.{module}", title, *_COMPARED, tables, takeaway=f"isogloss.report.takeaways.{said}")
+    for module, title, tables, said in (
+        ("comparison:planted_truth", "What measures find of the planted shares", _TRUTH, "planted:planted_truth"),
+        (
+            "planted_languages:planted_truth_languages",
+            "The planted shares, language by language",
+            _TRUTH,
+            "planted:planted_truth_languages",
+        ),
+        (
+            "gap_accuracy:gap_accuracy_worlds",
+            "Gap against accuracy, planted and equal shares",
+            _TRUTH[1:],
+            "planted:gap_accuracy_worlds",
+        ),
+    )
+)
+"""They compare models, so they stand under results/comparison: results/comparison/figures/planted_truth.svg."""
 PLANTED_VERDICTS = Entry(
     "isogloss.report.tables.comparison:PLANTED_TRUTH", "Verdicts on the measures", *_COMPARED, ("planted_truth",)
 )
@@ -105,8 +205,13 @@ PLANTED_VERDICTS = Entry(
 
 BETWEEN = "9 Between models"
 _BETWEEN = (BETWEEN, Needs())
-MODELS = Entry("isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"))
-BETWEEN_FIGURES = {one.name: one for one in (PLANTED_TRUTH, MODELS)}
+MODELS = Entry(
+    "isogloss.report.figures.between:models", "The models compared", *_BETWEEN, ("models", "sizes"),
+    takeaway="isogloss.report.takeaways.between:models",
+)  # fmt: skip
+BETWEEN_FIGURES = {
+    one.name: one._replace(chart=CHARTS.get(one.name, "")) for one in (PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS, MODELS)
+}
 BETWEEN_TABLES = {
     one.name: one._replace(tables=one.tables or (one.name,))
     for one in (
@@ -159,6 +264,7 @@ TABLES = _by_name(
     Entry("disparity:TRANSLATION_QUALITY", "Translations kept and dropped", *_TRANSLATED),
     Entry("joined:JOINED", "All measures by language", *_JOINED),
     Entry("joined:JOINED_CORRELATIONS", "Accuracy against every instrument", *_JOINED),
+    Entry("joined:JOINED_INCREMENTAL", "Accuracy predicted by tokens, script and instruments", *_JOINED),
 )
 
 _D, _B, _L = (f"isogloss.report.findings.{paper}" for paper in ("disparity", "bilingual", "latent"))

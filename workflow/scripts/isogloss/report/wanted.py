@@ -55,18 +55,25 @@ def table_inputs(name: str, model: str) -> str:
     return _table(model, TABLES[name].tables[0])
 
 
-def compares(settings: Mapping[str, Any]) -> bool:
-    """Whether a model with planted shares and its control have measures in common."""
+def shared_of(settings: Mapping[str, Any]) -> list[str]:
+    """The tables with measures that a model with planted shares and its control have in common."""
     models = settings["models"]
     pairs = [(model, models[model["control"]]) for model in models.values() if "control" in model]
-    return any(shared_tables(model["analyses"], control["analyses"]) for model, control in pairs)
+    return [table for model, control in pairs for table in shared_tables(model["analyses"], control["analyses"])]
+
+
+def compares(settings: Mapping[str, Any]) -> bool:
+    """Whether a model with planted shares and its control have measures in common."""
+    return bool(shared_of(settings))
 
 
 def between_figures(settings: Mapping[str, Any]) -> list[str]:
     """The figures that compare models."""
     models = settings["models"].values()
     measured = len(models) > 1 and any(compared_tables(model["analyses"]) for model in models)
-    return [*(["planted_truth"] if compares(settings) else []), *(["models"] if measured else [])]
+    planted = ["planted_truth", "planted_truth_languages"] if compares(settings) else []
+    both = {"accuracy", "language_gap_summary"} <= set(shared_of(settings))
+    return [*planted, *(["gap_accuracy_worlds"] if both else []), *(["models"] if measured else [])]
 
 
 def between_tables(settings: Mapping[str, Any]) -> list[str]:
@@ -75,7 +82,8 @@ def between_tables(settings: Mapping[str, Any]) -> list[str]:
     features = any("bilingual" in model["analyses"] for model in models)
     slopes = len(models) > 2
     more = {"sizes": features, "size_regression": slopes} if "models" in between_figures(settings) else {}
-    return [*between_figures(settings), *(name for name, there in more.items() if there)]
+    shown = [name for name in between_figures(settings) if name in BETWEEN_TABLES]
+    return [*shown, *(name for name, there in more.items() if there)]
 
 
 def between(settings: Mapping[str, Any]) -> list[str]:
@@ -129,9 +137,10 @@ def summary_entries() -> list[str]:
     return list(dict.fromkeys([*names, *(one.drawing for one in tables)]))
 
 
-def explorer_tables(settings: Mapping[str, Any], model: str) -> list[str]:  # noqa: ARG001
-    """The Parquet files of a model that the feature explorer reads."""
-    return []
+def explorer_tables(settings: Mapping[str, Any], model: str) -> list[str]:
+    """The Parquet files of a model that the feature explorer shows; none without the analysis gap."""
+    shown = settings["explorer"]["features"] > 0 and "gap" in settings["models"][model]["analyses"]
+    return [_table(model, name) for name in ("explorer", "explorer_features")] if shown else []
 
 
 def wanted(needs: Needs, settings: Mapping[str, Any], model: str) -> bool:

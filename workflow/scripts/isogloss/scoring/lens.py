@@ -55,7 +55,8 @@ def lens_logits(
     parts: list[Tensor] = []
     with _reading(lens, layer):
         for first in range(0, _vocabulary(lens), width):
-            with _columns(lens.model.get_output_embeddings(), first, width):
+            peaks = torch.full((len(hidden),), -torch.inf)
+            with _columns(lens.model.get_output_embeddings(), first, width, peaks):
                 parts.append(head_logits(lens.model, hidden).float())
     return torch.cat(parts, dim=1)
 
@@ -84,26 +85,26 @@ def score_words(
     vocabulary, head = _vocabulary(lens), lens.model.get_output_embeddings()
     height, width = _tile(lens, hidden)
     totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
-    best = totals.clone()
+    best, peaks = totals.clone(), totals.clone()
     logit = torch.empty(len(rows), device=hidden.device)  # of each word
     greedy = torch.zeros(len(rows), dtype=torch.bool, device=hidden.device)
     with _reading(lens, layer):
         for first in range(0, vocabulary, width):
             inside = ((words >= first) & (words < first + width)).nonzero()[:, 0]
-            with _columns(head, first, width):
-                for start in range(0, len(hidden), height):
-                    logits = head_logits(lens.model, hidden[start : start + height]).float()
-                    span = slice(start, start + len(logits))
-                    top = logits.amax(1)
-                    here = inside[(rows[inside] >= start) & (rows[inside] < start + height)]
-                    row, word = rows[here] - start, words[here] - first
-                    logit[here] = logits[row, word]
-                    leads = (logit[here] == top[row]) & (logit[here] > best[span][row])
-                    greedy[here[leads]] = logits[row[leads]].argmax(1) == word[leads]
-                    best[span] = torch.maximum(best[span], top)
-                    shift = top.clamp(min=torch.finfo(top.dtype).min)  # a word ruled out has logit -inf
-                    part = logits.sub_(shift[:, None]).exp_().sum(1).log() + shift
-                    totals[span] = torch.logaddexp(totals[span], part)
+            for start in range(0, len(hidden), height):
+                span = slice(start, start + height)
+                with _columns(head, first, width, peaks[span]):
+                    logits = head_logits(lens.model, hidden[span]).float()
+                top = logits.amax(1)
+                here = inside[(rows[inside] >= start) & (rows[inside] < start + height)]
+                row, word = rows[here] - start, words[here] - first
+                logit[here] = logits[row, word]
+                leads = (logit[here] == top[row]) & (logit[here] > best[span][row])
+                greedy[here[leads]] = logits[row[leads]].argmax(1) == word[leads]
+                best[span] = torch.maximum(best[span], top)
+                shift = top.clamp(min=torch.finfo(top.dtype).min)  # a word ruled out has logit -inf
+                part = logits.sub_(shift[:, None]).exp_().sum(1).log() + shift
+                totals[span] = torch.logaddexp(totals[span], part)
     greedy &= logit == best[rows]
     if _plain(head) and head.weight.dtype != torch.float32 and not hidden.is_cuda:
         with _reading(lens, layer):
@@ -152,8 +153,11 @@ def _reading(lens: Lens, layer: int) -> Iterator[None]:
 
 
 @contextmanager
-def _columns(head: Any, first: int, width: int) -> Iterator[None]:
-    """While open, a linear head gives the logits of `width` words from `first` on, in float32; any other its own."""
+def _columns(head: Any, first: int, width: int, peaks: Float[Tensor, " tokens"]) -> Iterator[None]:
+    """While open, a linear head gives the logits of `width` words from `first` on, in float32; any other its own.
+
+    `peaks` are as `_products` has them.
+    """
     if not _plain(head):
         yield
         return
@@ -161,7 +165,7 @@ def _columns(head: Any, first: int, width: int) -> Iterator[None]:
     bias = None if head.bias is None else head.bias[first : first + width]
 
     def forward(hidden: Float[Tensor, "1 tokens d_model"]) -> Float[Tensor, "1 tokens words"]:
-        logits = _products(hidden[0], weight)[None]
+        logits = _products(hidden[0], weight, peaks)[None]
         return logits if bias is None else logits + bias.float()
 
     with computing(forward, [head]):
@@ -169,20 +173,36 @@ def _columns(head: Any, first: int, width: int) -> Iterator[None]:
 
 
 def _products(
-    hidden: Float[Tensor, "tokens d_model"], weight: Float[Tensor, "words d_model"]
+    hidden: Float[Tensor, "tokens d_model"], weight: Float[Tensor, "words d_model"], peaks: Float[Tensor, " tokens"]
 ) -> Float[Tensor, "tokens words"]:
     """`hidden @ weight.T` in float32, of half precision too, at the speed of that.
 
-    A GPU multiplies half precision and gives float32. A CPU rounds each product: it is made less its row's largest,
-    which a first pass finds, so that what is near that is exact to float32 and the rest to 1/256 of how far it is.
+    A GPU multiplies half precision and gives float32. A CPU rounds each product: it is made less a number near the
+    row's largest, so that what is near that is exact to float32 and the rest to 1/256 of how far it is. `peaks` has
+    the largest of earlier words, -inf of none, and is brought up to date; a row with a larger product is made again.
     """
     if weight.dtype == torch.float32:
         return functional.linear(hidden, weight)
     hidden = hidden.to(weight.dtype)
     if hidden.is_cuda:
         return torch.mm(hidden, weight.T, out_dtype=torch.float32)
-    largest = functional.linear(hidden, weight).amax(1, keepdim=True)
-    return torch.addmm(-largest, hidden, weight.T).float() + largest.float()
+    products = _less(hidden, weight, peaks.nan_to_num(neginf=0).to(weight.dtype))
+    largest = products.amax(1)
+    passed = (largest > peaks + _NEAR).nonzero()[:, 0]
+    if len(passed):
+        products[passed] = _less(hidden[passed], weight, largest[passed].to(weight.dtype))
+    peaks.copy_(torch.maximum(peaks, largest.detach()))
+    return products
+
+
+_NEAR = 0.5  # so far above the number taken off, a product in bfloat16 is still exact to 1/512
+
+
+def _less(
+    hidden: Float[Tensor, "tokens d_model"], weight: Float[Tensor, "words d_model"], shift: Float[Tensor, " tokens"]
+) -> Float[Tensor, "tokens words"]:
+    """The products, rounded to half precision after `shift` is taken off, in float32 with it."""
+    return torch.addmm(-shift[:, None], hidden, weight.T).float() + shift[:, None].float()
 
 
 def _exact(

@@ -15,6 +15,7 @@ from isogloss.tables.disparity import (
     SIMILARITY,
     SIMILARITY_PAIRS,
 )
+from isogloss.tables.explorer import EXPLORER, EXPLORER_FEATURES
 from isogloss.tables.joined import JOINED, JOINED_CORRELATIONS, JOINED_INCREMENTAL
 from isogloss.tables.latent import (
     LATENT,
@@ -52,6 +53,8 @@ CONTRACTS: dict[str, Contract] = {
     "language_features": LANGUAGE_FEATURES,
     "ablation": ABLATION,
     "ablation_summary": ABLATION_SUMMARY,
+    "explorer": EXPLORER,
+    "explorer_features": EXPLORER_FEATURES,
     "joined": JOINED,
     "joined_correlations": JOINED_CORRELATIONS,
     "joined_incremental": JOINED_INCREMENTAL,

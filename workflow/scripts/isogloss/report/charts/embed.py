@@ -1,23 +1,93 @@
-"""Charts within the page: each a specification in JSON, one runtime for all."""
+"""Charts within a page: their specification as JSON, the chips that highlight a language, and Vega itself.
 
+A page needs, once each, `runtime()`, workflow/report/charts.css and charts.js, and of `chart_fragment` one a chart.
+"""
+
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from markupsafe import escape
+import altair as alt
+from markupsafe import Markup
 
-from isogloss.report.page.markup import json_script
+from isogloss.report.charts.base import MOST_NAMED, Chart, shape
+from isogloss.report.figures.style import colour, marker
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import named
 
-
-def chart_fragment(name: str, chart: Any, alternative: str) -> str:
-    """HTML of a chart, which charts.js draws."""
-    spec = json_script(chart.to_dict())
-    return (
-        f'<div class="js-chart" id="chart-{escape(name)}" role="img" aria-label="{escape(alternative)}">'
-        f'<script type="application/json">{spec}</script></div>'
-    )
+# What could end a script or begin a comment within it, and the two line ends that old browsers read in strings.
+_ESCAPED = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
 def runtime() -> str:
-    """JavaScript that charts.js needs."""
+    """Vega, Vega-Lite and Vega-Embed as one script of 0.9 MB, which sets window.vegaEmbed and asks for no file."""
     from vl_convert import javascript_bundle  # only where there are charts
 
-    return javascript_bundle("window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;")
+    return javascript_bundle()  # pyright: ignore[reportCallIssue]
+
+
+def specification(chart: Chart, validate: bool = False) -> dict[str, Any]:
+    """A chart in Vega-Lite; its colours and fonts are charts.js's. The tests hold every chart against the schema.
+
+    Raises:
+        altair.utils.schemapi.SchemaValidationError: to `validate`, if it is no Vega-Lite.
+    """
+    with alt.data_transformers.enable("default", max_rows=None):
+        spec = chart.to_dict(validate=validate)
+    spec.pop("config", None)
+    spec.pop("$schema", None)
+    return spec
+
+
+def chart_fragment(name: str, chart: Chart, alternative: str) -> Markup:
+    """A chart as an element that charts.js draws.
+
+    `name` is the catalogue's; `alternative` is what a reader who cannot see the chart is told.
+    """
+    spec = specification(chart)
+    note = spec["usermeta"].get("note", "")
+    said = Markup('<p class="chart-note">{}</p>').format(note) if note else ""
+    view = Markup('<div class="chart-view"></div><p class="chart-empty">This chart needs scripts.</p>{}')
+    head = Markup('<div class="js-chart" id="chart-{}" data-name="{}" data-description="{}">')
+    return head.format(name, name, alternative) + view.format(said) + script(spec) + Markup("</div>")
+
+
+def script(value: Any) -> Markup:
+    """A value as JSON that a script of the page reads: no text in it can end its element."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
+    return Markup(f'<script type="application/json">{text}</script>')
+
+
+def highlighter(codes: Sequence[str], context: Context) -> Markup:
+    """The chips that highlight a language in every chart of a page; a list where the languages are many."""
+    if not codes:
+        return Markup("")
+    label = Markup('<span class="chips-label">Highlight a language</span>')
+    if len(codes) > 2 * MOST_NAMED:
+        option = Markup('<option value="{}">{}</option>')
+        options = Markup("").join(option.format(code, named(code)) for code in codes)
+        chosen = Markup('<option value="">none</option>') + options
+        return Markup('<label class="js-languages chips">{}<select>{}</select></label>').format(label, chosen)
+    chip = Markup('<button type="button" data-lang="{}" aria-pressed="false">{}{}</button>')
+    chips = Markup("").join(chip.format(code, _swatch(code, context), named(code)) for code in codes)
+    group = Markup('<div class="js-languages chips" role="group" aria-label="Highlight a language in every chart">')
+    return group + label + chips + Markup("</div>")
+
+
+_PATHS = {
+    "circle": "M1,0A1,1,0,1,1,-1,0A1,1,0,1,1,1,0Z",
+    "square": "M-.85,-.85H.85V.85H-.85Z",
+    "diamond": "M0,-1L.8,0L0,1L-.8,0Z",
+    "triangle-up": "M0,-.9L1,.8H-1Z",
+    "triangle-down": "M0,.9L1,-.8H-1Z",
+    "triangle-left": "M-.9,0L.8,-1V1Z",
+    "triangle-right": "M.9,0L-.8,-1V1Z",
+    "cross": "M-.35,-1H.35V-.35H1V.35H.35V1H-.35V.35H-1V-.35H-.35Z",
+}
+
+
+def _swatch(code: str, context: Context) -> Markup:
+    """The colour and marker of a language."""
+    path = shape(marker(code, context))
+    mark = Markup('<svg aria-hidden="true" viewBox="-1.1 -1.1 2.2 2.2"><path d="{}" fill="{}"/></svg>')
+    return mark.format(_PATHS.get(path, path), colour(code, context))

@@ -16,54 +16,64 @@ from isogloss.report.figures.axes import (
 )
 from isogloss.report.figures.marks import bars, estimates, span, spot, whiskers
 from isogloss.report.figures.style import DASHES, FAINT, PALETTE, SHAPES, canvas, colour, language_look, marker
+from isogloss.report.shared.aligned import at_target
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import named
-from isogloss.report.wanted import runs_for
-
-
-def at_target(frame: pl.DataFrame, context: Context, kind: str) -> pl.DataFrame:
-    """The rows of a kind's runs at each run's target layer, for the languages that it aligned and the reference."""
-    aligned = [
-        (run, context.runs[run]["target_layer"], code)
-        for run in runs_for(context.settings, kind)
-        for code in [context.reference, *context.runs[run]["languages"]]
-    ]
-    keys = {"run": pl.String, "layer": frame["layer"].dtype, "lang": pl.String}
-    return pl.DataFrame(aligned, schema=keys, orient="row").join(frame, on=list(keys), maintain_order="left")
+from isogloss.report.shared.wording import name, named
 
 
 def alignment_gain(tables: Tables, context: Context) -> Figure:
     """Gain of each language at the target layer of runs on several languages, and the means behind it (Fig. 4).
 
-    In the language's colour the gain of held-out features, in grey beside it the in-sample one.
+    Apart from one another: features held out of training, all features (in-sample), their mean activation before and
+    after, and below, of both, what the reference keeps.
     """
     frame = at_target(tables["alignment_gain"], context, "several")
     runs = list(frame["run"].unique(maintain_order=True))
-    codes = context.by_group(frame["lang"])
-    figure, axes = canvas(len(runs), 2, height=0.9 + len(runs) * (1.0 + 0.4 * len(codes)), width_ratios=[1.35, 1])
-    for (left, right), run in zip(axes, runs, strict=True):
+    codes = context.by_group(frame.filter(pl.col("lang") != context.reference)["lang"])
+    tall, low = 0.9 + 0.27 * max(3, len(codes)), 1.15
+    ratios = [tall, low] * len(runs)
+    figure, axes = canvas(2 * len(runs), 3, height=0.7 + sum(ratios), height_ratios=ratios)
+    for at, run in enumerate(runs):
         rows = frame.filter(run=run)
-        left.set_title(_heading(run, rows, context), pad=16)
-        position = language_rows(left, codes, context)
-        language_rows(right, codes, context, labelled=False)
-        for row in rows.iter_rows(named=True):
-            code, at = row["lang"], position[row["lang"]]
-            paint, shape = colour(code, context), marker(code, context)
-            bars(left, at - 0.12, row, "gain_held_out_pct", "held_out_ci", colour=paint, marker=shape, markersize=7)
-            bars(left, at + 0.24, row, "gain_pct", "ci", **_IN_SAMPLE)
-            span(right, (row["before"], row["after"]), at, paint)
-            spot(right, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
-            spot(right, row["after"], at, marker=shape, color=paint)
-        right.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
-        zero_line(left, "x")
-        percent_axis(left, "x", "activation gain (%)")
-        right.set_xlabel("mean activation, all features (SAE units)")
-    gains = {"held-out features": ("o", True), "in-sample (grey)": ("D", True)}
-    shape_legend(figure, {**gains, "right: before": ("o", False), "right: after": ("o", True)})
+        _gains(axes[2 * at], rows, codes, context)
+        axes[2 * at, 0].set_title(_heading(run, rows, context), pad=20)
+        axes[2 * at, 1].sharex(axes[2 * at, 0])
+        _retention(axes[2 * at + 1], rows.filter(lang=context.reference), context)
+    shape_legend(figure, {"before": ("o", False), "after": ("o", True)})
     return figure
 
 
-_IN_SAMPLE: dict[str, Any] = {"colour": FAINT, "marker": "D", "markersize": 4.5, "elinewidth": 1.0}
+def _gains(panels: Any, rows: pl.DataFrame, codes: list[str], context: Context) -> None:
+    held, whole, means = panels
+    position = {panel: language_rows(panel, codes, context, labelled=panel is held) for panel in panels}[held]
+    for row in rows.filter(pl.col("lang") != context.reference).iter_rows(named=True):
+        code, at = row["lang"], position[row["lang"]]
+        paint, shape = colour(code, context), marker(code, context)
+        bars(held, at, row, "gain_held_out_pct", "held_out_ci", colour=paint, marker=shape)
+        bars(whole, at, row, "gain_pct", "ci", colour=paint, marker=shape)
+        span(means, (row["before"], row["after"]), at, paint)
+        spot(means, row["before"], at, marker=shape, markerfacecolor="white", markeredgecolor=paint, zorder=3)
+        spot(means, row["after"], at, marker=shape, color=paint)
+    means.set_xlim(0, 1.06 * max([1e-9, *rows["before"].drop_nulls(), *rows["after"].drop_nulls()]))
+    for panel, label in ((held, "gain of held-out features (%)"), (whole, "gain of all features,\nin-sample (%)")):
+        zero_line(panel, "x")
+        percent_axis(panel, "x", label)
+        panel.locator_params(axis="x", nbins=4)
+    means.set_xlabel("mean activation, all features\n(SAE units)")
+
+
+def _retention(panels: Any, reference: pl.DataFrame, context: Context) -> None:
+    """What the reference keeps of its activation, on held-out features and on all."""
+    columns = (("retention_held_out_pct", "retention_held_out_ci"), ("retention_pct", "retention_ci"))
+    for panel, (column, interval) in zip(panels, columns, strict=False):
+        language_rows(panel, [context.reference], context, labelled=panel is panels[0])
+        dashed_line(panel, 100, "x", color=FAINT)
+        for row in reference.iter_rows(named=True):
+            bars(panel, 0, row, column, interval, **language_look(context.reference, context))
+        percent_axis(panel, "x", "kept of its activation (%)")
+        panel.locator_params(axis="x", nbins=4)
+        panel.set_ylim(0.6, -0.6)
+    panels[2].set_visible(False)
 
 
 def _heading(run: str, rows: pl.DataFrame, context: Context) -> str:
@@ -78,32 +88,37 @@ def _heading(run: str, rows: pl.DataFrame, context: Context) -> str:
 def alignment_gain_layers(tables: Tables, context: Context) -> Figure:
     """Gain and the reference's retention by target layer, of runs on a single language (Fig. 5, Tables 7, 8).
 
-    In the language's colour those of held-out features, hollow beside them the in-sample ones.
+    Apart from one another: the gain of features held out of training, that of all, in-sample, and the retention, in
+    which features held out of training are filled and all are hollow.
     """
     frame = at_target(tables["alignment_gain"], context, "single").filter(pl.col("lang") != context.reference)
     codes = context.by_group(frame["lang"])
-    figure, axes = canvas(1, 2, height=4.1)
-    left, right = axes[0]
+    figure, axes = canvas(1, 3, height=4.1)
+    held, whole, kept = axes[0]
+    whole.sharey(held)
     for i, code in enumerate(codes):
         rows = frame.filter(lang=code).sort("layer")
         # Languages that were aligned at the same layer stand side by side.
         at = rows["layer"].to_numpy() + 0.24 * (i - (len(codes) - 1) / 2)
         look = language_look(code, context)
         hollow: dict[str, Any] = {**look, "markerfacecolor": "white", "markeredgecolor": look["colour"]}
-        hollow |= {"markersize": 4.5, "elinewidth": 0.8, "markeredgewidth": 1.0}
-        for panel, column, interval in ((left, "gain", ""), (right, "retention", "retention_")):
-            held = estimates(rows, f"{column}_held_out_pct", f"{interval}held_out_ci")
-            whiskers(panel, at, *held, **look, label=named(code))
-            whole = estimates(rows, f"{column}_pct", f"{interval}ci")
-            whiskers(panel, at + 0.1, *whole, **hollow, label=f"{named(code)}, in-sample")
-    for panel in (left, right):
-        layer_axis(panel, frame["layer"])
-        panel.set_xlabel("target layer (decoder layer, 0-based)")
-    zero_line(left)
-    percent_axis(left, label="activation gain (%)")
-    dashed_line(right, 100, color=FAINT)
-    percent_axis(right, label="retention of the reference (%)")
-    shared_legend(figure, [left], columns=4)
+        hollow |= {"markeredgewidth": 1.0}
+        whiskers(held, at, *estimates(rows, "gain_held_out_pct", "held_out_ci"), **look, label=named(code))
+        whiskers(whole, at, *estimates(rows, "gain_pct", "ci"), **hollow, label=f"{named(code)}, in-sample")
+        whiskers(kept, at, *estimates(rows, "retention_held_out_pct", "retention_held_out_ci"), **look)
+        whiskers(kept, at + 0.1, *estimates(rows, "retention_pct", "retention_ci"), **hollow)
+    for panel in (held, whole, kept):
+        layer_axis(panel, frame["layer"], 3)
+        panel.set_xlabel("target layer\n(decoder layer, 0-based)")
+    titles = ("held-out features", "all features, in-sample", f"what {name(context.reference)} keeps")
+    for panel, title in zip((held, whole, kept), titles, strict=True):
+        panel.set_title(title)
+    for panel in (held, whole):
+        zero_line(panel)
+        percent_axis(panel, label="activation gain (%)")
+    dashed_line(kept, 100, color=FAINT)
+    percent_axis(kept, label="retention of the reference (%)")
+    shared_legend(figure, [held, whole], columns=4)
     return figure
 
 

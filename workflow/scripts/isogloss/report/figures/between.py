@@ -77,11 +77,15 @@ def _draw(panel: Axes, one: _Panel, places: Mapping[str, int], asked: list[tuple
         chance = row.get(f"{one.column}_chance")
         at = None if chance is None else factor * chance
         spot(panel, at, places[row["model"]] + reach, marker="|", color=INK, label="by chance")
-    panel.set_title(one.title)
+    for model, place in places.items():
+        if model not in one.rows["model"]:
+            panel.text(0.02, place, "not measured", transform=panel.get_yaxis_transform(), fontsize=7.5, va="center")
+    panel.set_title(one.title, fontsize="small")
     panel.set_xlabel(one.unit)
     if one.unit == "%":
         percent_axis(panel, "x")
-        panel.set_xlabel("share")
+        panel.locator_params(axis="x", nbins=5)
+        panel.set_xlabel("share (%)")
 
 
 def _series(row: Mapping[str, Any], asked: list[tuple[str, str]]) -> tuple[int, str]:

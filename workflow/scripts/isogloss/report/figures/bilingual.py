@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from isogloss.config.base import middle
-from isogloss.report.figures.axes import LAYER_AXIS, percent_axis, shared_legend, step_axis, zero_line
+from isogloss.report.figures.axes import LAYER_AXIS, legend, percent_axis, shared_legend, step_axis, zero_line
 from isogloss.report.figures.marks import curve, estimates, spot, whiskers
 from isogloss.report.figures.style import DASHED, INK, PALETTE, SHAPES, canvas, class_look, depth_colours
 from isogloss.report.shared.classes import class_order, class_title
@@ -23,29 +24,44 @@ FEW_LAYERS = 6
 
 
 def selectivity(tables: Tables, context: Context) -> Figure:
-    """Share of each class, its monosemanticity, and that beyond its null over training at the middle layer (Fig. 3)."""
+    """Shares and monosemanticity of the classes over training, middle layer, beside nulls (Fig. 3).
+
+    Monosemanticity as published; at the similarity that few random pairs of tokens exceed with what it is with the
+    rows of the embedding exchanged, dotted; and the difference of the two.
+    """
     layer = middle(tables["selectivity"]["layer"])
     rows = tables["selectivity"].filter(layer=layer).sort("step")
-    figure, axes = canvas(1, 3, height=4.2)
-    shares, senses, beyond = axes[0]
+    figure, axes = canvas(2, 2, height=6.6, sharex=True)
+    (shares, published), (senses, beyond) = axes
+    counts: dict[str, str] = {}
     for code in class_order(set(rows["class"]) - {"silent"}, context.bilingual_languages):
         members = rows.filter(pl.col("class") == code)
+        counts[class_title(code)] = f"{class_title(code)}, n = {members['n_features'][-1] or 0:,}"
         if code != "all":
             _over_steps(shares, members, "share", 100, code, context)
-        _over_steps(senses, members, "monosemanticity", 1, code, context)
+        _over_steps(published, members, "monosemanticity", 1, code, context)
+        _over_steps(senses, members, "monosemanticity_calibrated", 1, code, context)
+        null = np.asarray(members["monosemanticity_calibrated_null"], float)
+        look = class_look(code, context)
+        single = {"marker": "_", "markersize": 9} if members.height == 1 else {}
+        senses.plot(members["step"], null, color=look.colour, linestyle=":", linewidth=1.3, zorder=2, **single)
         _over_steps(beyond, members, "monosemanticity_calibrated_excess", 1, code, context)
-    shares.set_title(f"decoder layer {layer} (0-based)")
-    shares.set_ylabel("share of the features that are not silent (%)")
+    titles = ("share of each class", "monosemanticity as published", "at the calibrated similarity; null dotted")
+    for panel, title in zip(axes.flat, (*titles, "beyond the null"), strict=True):
+        panel.set_title(title, fontsize="small", fontweight="normal")
+        step_axis(panel, rows["step"])
+    shares.set_title(f"decoder layer {layer} (0-based), {titles[0]}", fontsize="small", fontweight="normal")
+    shares.set_ylabel("share of the features\nthat are not silent (%)")
     shares.set_ylim(bottom=0)
     percent_axis(shares)
-    senses.set_ylabel("monosemanticity (0 to 1)")
-    senses.set_title("as published")
+    for panel in (published, senses):
+        panel.set_ylabel("monosemanticity (0 to 1)")
     beyond.set_ylabel("monosemanticity less its null")
-    beyond.set_title("beyond chance")
     zero_line(beyond)
     for panel in axes[0]:
-        step_axis(panel, rows["step"])
-    shared_legend(figure, [senses, shares], columns=5)
+        panel.set_xlabel("")
+    handles = dict(zip(*published.get_legend_handles_labels()[::-1], strict=True))
+    legend(figure, [handles[title] for title in counts], list(counts.values()), 4)
     return figure
 
 
@@ -64,13 +80,18 @@ class Measure(NamedTuple):
     label: str  # of the axis, with the unit
     factor: float = 1
     code: str = ""  # class of the features; "" where the table has no classes
+    zero: bool = False  # whether zero is marked
 
 
 def selectivity_layers(tables: Tables, _: Context) -> Figure:
-    """Share of mixed features and monosemanticity of all features over training, a line a layer (Figs 5, 8, 12-14)."""
+    """Share of mixed features and monosemanticity of all features over training, a line a layer (Figs 5, 8, 12-14).
+
+    The last panel takes the null off: what is left of monosemanticity with the rows of the embedding exchanged.
+    """
     mixed = Measure("share", "share of mixed features (%)", 100, "mixed")
     every = Measure("monosemanticity", "monosemanticity of all features (0 to 1)", code="all")
-    return _by_layer(tables["selectivity"], (mixed, every), height=4.0)
+    beyond = Measure("monosemanticity_calibrated_excess", "monosemanticity less its null", code="all", zero=True)
+    return _by_layer(tables["selectivity"], (mixed, every, beyond), height=4.0)
 
 
 def span_length(tables: Tables, _: Context) -> Figure:
@@ -100,6 +121,8 @@ def _by_layer(frame: pl.DataFrame, measures: Sequence[Measure], height: float, l
         panel.set_ylabel(measure.label)
         if least:
             panel.set_ylim(0, max(least, 1.08 * panel.get_ylim()[1]))
+        if measure.zero:
+            zero_line(panel)
         if measure.factor == 100:
             percent_axis(panel)
         step_axis(panel, frame["step"])
@@ -108,17 +131,27 @@ def _by_layer(frame: pl.DataFrame, measures: Sequence[Measure], height: float, l
 
 
 def _layer_lines(axes: Axes, frame: pl.DataFrame, measure: Measure) -> None:
-    """A line over steps for each layer; with markers and intervals where the layers are few."""
+    """A line over steps for each layer; with markers, and intervals side by side, where the layers are few."""
     colours = depth_colours(frame["layer"])
     few = len(colours) <= FEW_LAYERS
+    steps = np.asarray(sorted(set(frame["step"])), float)
     for i, (layer, paint) in enumerate(colours.items()):
         rows = frame.filter(layer=layer)
-        if few and f"{measure.column}_low" in rows.columns:
-            values = estimates(rows, measure.column, factor=measure.factor)
-        else:
-            values = (measure.factor * np.asarray(rows[measure.column], float),)
         shape = SHAPES[i % len(SHAPES)] if few or rows.height == 1 else ""
-        curve(axes, rows["step"], *values, colour=paint, marker=shape, dash="-", label=f"layer {layer}")
+        x = np.asarray(rows["step"], float)
+        if few and f"{measure.column}_low" in rows.columns:
+            x = beside(x, steps, (i - (len(colours) - 1) / 2) / len(colours))
+            values = estimates(rows, measure.column, factor=measure.factor)
+            whiskers(axes, x, *values, colour=paint, marker="", capsize=0, elinewidth=1.1, alpha=0.75)
+        value = measure.factor * np.asarray(rows[measure.column], float)
+        curve(axes, x, value, colour=paint, marker=shape, dash="-", label=f"layer {layer}")
+
+
+def beside(x: np.ndarray, steps: np.ndarray, shift: float) -> np.ndarray:
+    """Steps moved aside on a logarithmic axis by `shift` times 0.3 of the least distance between two of them."""
+    scale = np.log1p(steps)
+    least = np.diff(scale).min() if len(steps) > 1 else 0.5
+    return np.expm1(np.maximum(np.log1p(x) + 0.3 * shift * least, 0))
 
 
 def _depth_bar(figure: Figure, axes: Sequence[Axes] | np.ndarray, layers: Iterable[int]) -> None:
@@ -152,6 +185,7 @@ def learning_rates(tables: Tables, _: Context) -> Figure:
         panel.set_xscale("log")
         if np.nanmax(finite) > 20 * np.nanmin(finite) > 0:
             panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         elif factor == 100:
             percent_axis(panel)
         panel.set_xticks(rates, [f"{rate:g}" for rate in rates])

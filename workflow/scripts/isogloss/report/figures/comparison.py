@@ -1,5 +1,9 @@
-"""The figure that compares models: what measures find of the shares that were planted, and where none were."""
+"""The key figure of the planted truth: what each measure finds in the planted and in the equal models, and the verdict.
 
+Every row has a scale of its own: the measures' units differ, their sign and their distance from zero do not.
+"""
+
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -7,110 +11,121 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from isogloss.joined.measures import MEASURES, Measure
-from isogloss.report.figures.axes import legend, zero_line
-from isogloss.report.figures.marks import spot
-from isogloss.report.figures.style import DASHED, FAINT, INK, canvas, language_look
+from isogloss.joined.planted_truth import ONE_SEED
+from isogloss.report.figures.axes import divide, legend, row_axis, zero_line
+from isogloss.report.figures.marks import spot, whiskers
+from isogloss.report.figures.style import FAINT, INK, canvas, model_look
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import named, number
+from isogloss.report.shared.wording import number
 
-_COLUMNS = 3
-_VERDICTS = {"passes": "#00735a", "fails": "#b34700"}  # dark enough for text; other titles are in ink
+_BY_NAME = {measure.name: measure for measure in MEASURES}
+_WORDS = {
+    "passes": ("✓ passes", "#00735a"),
+    "fails": ("✗ fails", "#b34700"),
+    None: ("not judged", "#555555"),
+}  # verdict in words and a colour dark enough for text
 
 
 def planted_truth(tables: Tables, context: Context) -> Figure:
-    """For each measure a panel: planted minus control by share ratio, slope with interval, slope of the null.
-
-    A point is a language in a seed. Measures that are judged come first.
-    """
+    """A row a measure, judged ones first: its slope on the shares, the two worlds' own slopes, and the verdict."""
     truth, points = tables["comparison/planted_truth"], tables["comparison/planted_truth_points"]
-    by_name = {measure.name: measure for measure in MEASURES}
-    rows = sorted(truth.iter_rows(named=True), key=lambda row: not by_name[row["measure"]].judged)
-    columns = min(_COLUMNS, len(rows))
-    lines = -(-len(rows) // columns)
-    figure, axes = canvas(lines, columns, height=1.1 + 1.95 * lines)
-    panels: list[Axes] = list(axes.flat)
-    for panel in panels[len(rows) :]:
-        panel.set_visible(False)
-    codes = context.by_group(points["lang"])
-    for place, (panel, row) in enumerate(zip(panels, rows, strict=False)):
+    rows = sorted(truth.iter_rows(named=True), key=lambda row: not _BY_NAME[row["measure"]].judged)
+    figure, axes = canvas(1, 2, height=1.2 + 0.47 * max(3, len(rows)), width_ratios=[1.35, 1], sharey=True)
+    left, right = axes[0]
+    row_axis(left, [_label(_BY_NAME[row["measure"]], row) for row in rows], fontsize=8.5)
+    zero_line(left, "x")
+    pair = points.select("model", "control").head(1).rows() or [("", "")]
+    for at, row in enumerate(rows):
         of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
-        _panel(panel, by_name[row["measure"]], row, of_row, codes, context)
-        if place + columns >= len(rows):
-            panel.set_xlabel("planted / equal share (log scale)", fontsize=8.5)
-    null = truth["null_slope"].is_not_null().any()  # not of one seed
-    looks = {code: language_look(code, context) for code in codes}
-    handles = [
-        Line2D([], [], color=INK, label="slope, interval"),
-        *([Line2D([], [], color=FAINT, linestyle=DASHED, label="slope where nothing was planted")] if null else []),
-        *(
-            Line2D([], [], color=look["colour"], marker=look["marker"], linestyle="none", label=named(code))
-            for code, look in looks.items()
-        ),
-    ]
-    legend(figure, handles, [str(handle.get_label()) for handle in handles], 4)
+        _draw(left, at, row, of_row, pair[0], context)
+        _verdict(right, at, row)
+    judged = sum(_BY_NAME[row["measure"]].judged for row in rows)
+    if 0 < judged < len(rows):
+        divide(left, judged)
+        divide(right, judged)
+    left.set_xlim(-1.12, 1.12)
+    left.set_xticks([0], ["0"])
+    left.set_xlabel("slope on the log of the share, each row to its own scale\n← against the shares        with them →")
+    right.set_axis_off()
+    _legend(figure, truth, pair[0], context)
     return figure
 
 
-def _panel(
-    panel: Axes, measure: Measure, row: dict[str, Any], points: pl.DataFrame, codes: list[str], context: Context
+def _label(measure: Measure, row: dict[str, Any]) -> str:
+    layer = "" if row["layer"] is None else f"\nat layer {row['layer']}, the best where equal"
+    behaviour = "" if measure.judged else "\n(behaviour)"
+    return f"{measure.title}{layer}{behaviour}"
+
+
+def _draw(
+    panel: Axes, at: int, row: dict[str, Any], points: pl.DataFrame, pair: tuple[str, str], context: Context
 ) -> None:
-    ratios = points["log_ratio"].to_numpy()
-    zero_line(panel)
-    reach = 0.02 * (float(np.ptp(ratios)) if len(ratios) else 0.0)
-    for place, code in enumerate(codes):
-        rows = points.filter(lang=code)
-        look, shift = language_look(code, context), reach * (place - (len(codes) - 1) / 2)  # equal shares are common
-        edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3}
-        where = rows["log_ratio"].to_numpy() + shift
-        spot(panel, where, rows["difference"], color=look["colour"], marker=look["marker"], markersize=5, **edge)
-    _line(panel, ratios, points["null_difference"], row, "null_", {"color": FAINT, "linestyle": DASHED, "zorder": 1})
-    _line(panel, ratios, points["difference"], row, "", {"color": INK, "zorder": 2})
-    panel.set_title(measure.title, pad=15, fontsize=9)
-    colour = _VERDICTS.get(row["verdict"], INK)
-    note = panel.text(0, 1.03, _verdict(row), transform=panel.transAxes, fontsize=7.5, va="bottom", color=colour)
-    note.set_in_layout(False)  # the title has room for it; its width would part the panels
-    panel.set_ylabel(f"planted − equal\n({measure.unit})", fontsize=8)
-    panel.yaxis.set_major_locator(MaxNLocator(4))
-    panel.tick_params(labelsize=7.5)
-    _ratio_axis(panel, ratios)
-
-
-def _line(panel: Axes, x: np.ndarray, y: pl.Series, row: dict[str, Any], kind: str, look: dict[str, Any]) -> None:
-    """A slope through the middle of its points, and the slopes of its interval as a band; nothing where undefined."""
-    value, low, high = (row[f"{kind}{name}"] for name in ("slope", "ci_low", "ci_high"))
-    if value is None:
+    """The row's slopes, turned so that what is expected of a measure of disparity is on the right."""
+    own = {which: slope_within(points, column) for which, column in enumerate(("value", "control_value"))}
+    shown = [row[name] for name in ("slope", "ci_low", "ci_high", "null_slope", "null_ci_low", "null_ci_high")]
+    scale = max((abs(value) for value in [*shown, *own.values()] if value is not None), default=0.0)
+    if not scale:
         return
-    middle, level = x.mean(), float(y.mean())  # pyright: ignore[reportArgumentType]
-    ends = np.linspace(x.min(), x.max(), 25)
-    panel.plot(ends, level + value * (ends - middle), **look)
-    if low is not None:
-        bounds = [level + slope * (ends - middle) for slope in (low, high)]
-        panel.fill_between(ends, *bounds, color=look["color"], alpha=0.16, linewidth=0, zorder=1)
+    turn = row["expected"] / scale
+    for which, value in own.items():
+        if value is not None:
+            paint, shape = _world(pair[which], which, context)
+            fill = {"markerfacecolor": "white", "markeredgecolor": paint} if which else {"markeredgecolor": "white"}
+            spot(panel, turn * value, at - 0.22, marker=shape, color=paint, zorder=3, **fill)
+    for value, low, high, colour, shift in ((*shown[:3], INK, 0.05), (*shown[3:], FAINT, 0.3)):
+        if value is not None:
+            ends = [value if end is None else end for end in (low, high)]
+            bounds = sorted(turn * end for end in ends)
+            look: dict[str, Any] = {"colour": colour, "marker": "D", "markersize": 5.5}
+            whiskers(panel, at + shift, turn * value, *bounds, horizontal=True, **look)
 
 
-def _verdict(row: dict[str, Any]) -> str:
-    """`passes: 0.12 [0.08, 0.17]`, after the layer where one was chosen."""
-    word = row["verdict"] or "not judged"
-    if row["layer"] is not None:
-        word = f"best layer ({row['layer']}) {word}"
-    if row["slope"] is None:
-        return f"{word}: no slope"
-    digits = 3 if max(abs(row["slope"]), abs(row["ci_low"] or 0), abs(row["ci_high"] or 0)) < 1 else 1
+def slope_within(points: pl.DataFrame, column: str) -> float | None:
+    """Least-squares slope of a column on the log ratio of the shares, seeds centred apart; None without spread."""
+    rows = points.drop_nulls([column, "log_ratio"])
+    if not rows.height:
+        return None
+    centred = rows.select(
+        x=pl.col("log_ratio") - pl.col("log_ratio").mean().over("seed"),
+        y=pl.col(column) - pl.col(column).mean().over("seed"),
+    )
+    x, y = centred["x"].to_numpy(), centred["y"].to_numpy()
+    squares = float(np.dot(x, x))
+    return float(np.dot(x, y)) / squares if squares > 1e-12 else None
+
+
+def _verdict(panel: Axes, at: int, row: dict[str, Any]) -> None:
+    """The verdict in words; below it the slope with its interval and, in short, why."""
+    word, paint = _WORDS.get(row["verdict"], _WORDS[None])
+    why = row["reason"] or ""
+    if not _BY_NAME[row["measure"]].judged:
+        word, why = "yardstick", "behaviour, not an internal measure"
+    elif why == ONE_SEED:
+        word, why = "follows", ""  # said once, in the takeaway
+    panel.text(0, at - 0.2, word, color=paint, fontsize=8.5, fontweight="bold", va="center")
+    digits = 3 if max(abs(row[name] or 0) for name in ("slope", "ci_low", "ci_high")) < 1 else 1
     bounds = "" if row["ci_low"] is None else f" [{number(row['ci_low'], digits)}, {number(row['ci_high'], digits)}]"
-    return f"{word}: {number(row['slope'], digits)}{bounds}"
+    slope = "no slope" if row["slope"] is None else f"{number(row['slope'], digits)}{bounds}"
+    unit = _BY_NAME[row["measure"]].unit
+    reason = textwrap.shorten(why, 68, placeholder=" …")
+    panel.text(0.36, at - 0.2, f"{slope} {unit}", fontsize=7.5, va="center", color=INK)
+    panel.text(0, at + 0.18, reason, fontsize=6.8, va="center", color="#555555")
 
 
-def _ratio_axis(panel: Axes, ratios: np.ndarray) -> None:
-    """Ticks at the ratios that were planted, those apart that would touch, 1 first of all."""
-    present = sorted({round(float(ratio), 6) for ratio in ratios}, key=abs)
-    shown: list[float] = []
-    room = 0.2 * (max(present) - min(present)) if present else 0
-    for ratio in present:
-        if all(abs(ratio - other) >= room for other in shown):
-            shown.append(ratio)
-    panel.xaxis.set_major_locator(FixedLocator(sorted(shown)))
-    panel.xaxis.set_minor_locator(NullLocator())
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{np.exp(value):.2g}"))
+def _world(model: str, which: int, context: Context) -> tuple[str, str]:
+    return model_look(model, context) if model in context.settings["models"] else (FAINT, "os"[which])
+
+
+def _legend(figure: Figure, truth: pl.DataFrame, pair: tuple[str, str], context: Context) -> None:
+    looks = [_world(model, which, context) for which, model in enumerate(pair)]
+    handles = [
+        Line2D([], [], color=INK, marker="D", label="planted minus equal: what is judged"),
+        Line2D([], [], color=looks[0][0], marker=looks[0][1], linestyle="none", label="planted models alone"),
+        Line2D([], [], color=looks[1][0], marker=looks[1][1], linestyle="none", markerfacecolor="white",
+               label="equal models alone"),
+    ]  # fmt: skip
+    if truth["null_slope"].is_not_null().any():  # not of one seed
+        handles.append(Line2D([], [], color=FAINT, marker="D", label="equal minus equal: nothing was planted"))
+    legend(figure, handles, [str(handle.get_label()) for handle in handles], 2)

@@ -16,39 +16,48 @@ from isogloss.report.figures.axes import (
     shared_legend,
     zero_line,
 )
-from isogloss.report.figures.marks import bars, curve, estimates, lines_by_group, span, spot
-from isogloss.report.figures.style import DASHES, FAINT, PALETTE, Look, canvas, colour, language_look, marker
+from isogloss.report.figures.marks import bars, curve, estimates, lines_by_group, span, spot, whiskers
+from isogloss.report.figures.style import DASHES, FAINT, INK, PALETTE, Look, canvas, colour, language_look, marker
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import GROUP_TITLES, VARIANT_TITLES
+from isogloss.report.shared.wording import GROUP_TITLES, name
 
 _LOOKS = (Look(PALETTE[0], "o"), Look(PALETTE[1], "s", DASHES[1]))
+CORRECTED, PUBLISHED = "without_reference", "with_reference"  # variants of the group gap
 
 
 def group_gap(tables: Tables, context: Context) -> Figure:
-    """Gap between the groups by layer, both variants with intervals (Fig. 3, Table 1)."""
-    frame = tables["group_gap"].sort("layer")
-    figure, axes = canvas(height=3.9)
-    panel = axes[0, 0]
+    """Gap between the groups by layer, corrected and as published (Fig. 3, Table 1), and what the latter adds."""
+    frame, reference = tables["group_gap"].sort("layer"), name(context.reference)
+    figure, axes = canvas(1, 2, height=3.9, width_ratios=[1.7, 1])
+    left, right = axes[0]
     titles = {
-        variant: title + (" (headline)" if variant == context.variant else "")
-        for variant, title in VARIANT_TITLES.items()
+        CORRECTED: f"{reference} left out (corrected)",
+        PUBLISHED: f"{reference} among the high-resource\n(as published; too large by selection)",
     }
-    _two_lines(panel, frame, "variant", titles, "gap_pct")
-    percent_by_layer(panel, frame["layer"], "activation gap between the groups (%)")
-    shared_legend(figure, [panel], columns=2)
+    _two_lines(left, frame, "variant", titles, "gap_pct")
+    percent_by_layer(left, frame["layer"], "activation gap between the groups (%)")
+    pairs = frame.filter(variant=CORRECTED).join(frame.filter(variant=PUBLISHED), on="layer", suffix="_published")
+    added = pairs.select("layer", added=pl.col("gap_pct_published") - pl.col("gap_pct")).drop_nulls()
+    right.vlines(added["layer"], 0, added["added"], color=FAINT, linewidth=1.2, zorder=2)
+    spot(right, added["layer"], added["added"], marker="D", color=INK, zorder=3)
+    percent_by_layer(right, frame["layer"])
+    right.yaxis.set_major_formatter("{x:g}")
+    right.set_ylabel(f"what {reference} adds (points)")
+    shared_legend(figure, [left], columns=2)
     return figure
 
 
-def group_activation(tables: Tables, _: Context) -> Figure:
-    """Mean activation of each group by layer, a panel a variant (Fig. 8)."""
-    frame = tables["group_activation"].sort("layer")
-    variants = [variant for variant in VARIANT_TITLES if variant in set(frame["variant"])]
+def group_activation(tables: Tables, context: Context) -> Figure:
+    """Mean activation of each group by layer, a panel a variant, the corrected one first (Fig. 8)."""
+    frame, reference = tables["group_activation"].sort("layer"), name(context.reference)
+    titles = {CORRECTED: f"{reference} left out (corrected)", PUBLISHED: f"{reference} among the high-resource"}
+    variants = [variant for variant in titles if variant in set(frame["variant"])]
     figure, axes = canvas(1, len(variants), height=3.9, sharey=True)
     for panel, variant in zip(axes[0], variants, strict=True):
-        panel.set_title(VARIANT_TITLES[variant])
+        panel.set_title(titles[variant])
         _two_lines(panel, frame.filter(variant=variant), "group", GROUP_TITLES, "mean_activation")
         layer_axis(panel, frame["layer"])
-        panel.set_ylim(bottom=0)
+    axes[0, 0].set_ylim(bottom=0)
     axes[0, 0].set_ylabel("mean activation (SAE units)")
     shared_legend(figure, axes[0], columns=2)
     return figure
@@ -59,24 +68,45 @@ def _two_lines(panel: Axes, frame: pl.DataFrame, by: str, titles: Mapping[str, s
     for look, (value, title) in zip(_LOOKS, titles.items(), strict=True):
         rows = frame.filter(pl.col(by) == value)
         if rows.height:
-            curve(panel, rows["layer"], *estimates(rows, column, "ci"), **look._replace(label=title)._asdict())
+            values = estimates(rows, column, "ci")
+            curve(panel, rows["layer"], *values, **look._replace(label=title)._asdict())
+            if rows.height == 1:  # a band has no width there
+                whiskers(panel, rows["layer"], *values, colour=look.colour, marker=look.marker)
 
 
 def language_gap(tables: Tables, context: Context) -> Figure:
-    """Gap of each language against the reference by layer (Fig. 7), and its mean over layers (Table 10)."""
+    """Gap of each language to the reference by layer (Fig. 7); its mean over layers (Table 10) beside the tokens."""
     frame = tables["language_gap"].filter(pl.col("lang") != context.reference).sort("layer")
     summary = tables["language_gap_summary"].filter(pl.col("lang") != context.reference)
     codes = context.by_group(frame["lang"])
-    figure, axes = canvas(2, 2, height=6.9, height_ratios=[1.25, 1])
+    below = 0.8 + 0.3 * max(3, len(codes))
+    figure, axes = canvas(2, 2, height=3.4 + below, height_ratios=[3.2, below])
     lines_by_group(axes[0], frame, "gap_pct", context)
     for panel in axes[0]:
         percent_by_layer(panel, frame["layer"])
     axes[0, 1].sharey(axes[0, 0])
     axes[0, 0].autoscale(axis="y")
-    axes[0, 0].set_ylabel("gap to the reference (%)")
-    _means_over_layers(_whole_row(figure, axes, 1), summary, codes, context)
+    axes[0, 0].set_ylabel(f"gap to {name(context.reference)} (%)")
+    means, tokens = _split_row(figure, axes, 1)
+    _means_over_layers(means, summary, codes, context)
+    taken = tables["activation_controls"].group_by("lang", maintain_order=True).agg(pl.col("token_ratio").mean())
+    position = language_rows(tokens, codes, context, labelled=False)
+    for code, ratio in taken.filter(pl.col("lang").is_in(codes)).iter_rows():
+        spot(tokens, ratio, position[code], marker=marker(code, context), color=colour(code, context), zorder=3)
+    tokens.axvline(1, color=FAINT, linewidth=0.9, zorder=1)
+    tokens.margins(x=0.2)
+    tokens.locator_params(axis="x", nbins=4)
+    tokens.set_xlabel(f"tokens /\n{name(context.reference)}'s tokens")
     shared_legend(figure, axes[0], columns=5)
     return figure
+
+
+def _split_row(figure: Figure, axes: Any, row: int) -> tuple[Axes, Axes]:
+    """A wide and a narrow panel in place of the two of a row."""
+    for panel in axes[row]:
+        panel.remove()
+    inner = axes[row, 0].get_gridspec()[row, :].subgridspec(1, 2, width_ratios=[3.2, 1])
+    return figure.add_subplot(inner[0, 0]), figure.add_subplot(inner[0, 1])
 
 
 def _whole_row(figure: Figure, axes: Any, row: int) -> Axes:
@@ -95,13 +125,15 @@ def _means_over_layers(panel: Axes, summary: pl.DataFrame, codes: Sequence[str],
         panel.plot(ends, [position[code]] * 2, zorder=2, color=colour(code, context), label=f"interval {code}", **broad)
         bars(panel, position[code], row, "mean_gap_pct", "ci", **language_look(code, context))
     zero_line(panel, "x")
-    percent_axis(panel, "x", "gap to the reference (%), mean over layers; broad bar: ± standard deviation over layers")
+    percent_axis(
+        panel, "x", f"gap to {name(context.reference)} (%), mean over layers;\nbroad bar: ± standard deviation"
+    )
 
 
 _CONTROLS = {
     "gap_pct": Look(PALETTE[0], "o", "-", "own feature"),
     "gap_equal_tokens_pct": Look(PALETTE[4], "D", DASHES[1], "own feature,\nequal token counts"),
-    "gap_shuffled_pct": Look(PALETTE[5], "^", DASHES[2], "feature of\nanother phrase"),
+    "gap_shuffled_pct": Look(PALETTE[3], "^", DASHES[2], "feature of\nanother phrase"),
     "gap_random_pct": Look(FAINT, "X", DASHES[3], "random feature"),
 }
 
@@ -115,7 +147,7 @@ def activation_controls(tables: Tables, context: Context) -> Figure:
     means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(_CONTROLS)).mean())
     for column, look in _CONTROLS.items():
         curve(above, means["layer"], means[column], **look._asdict())
-    percent_by_layer(above, frame["layer"], "gap to the reference,\nmean over languages (%)")
+    percent_by_layer(above, frame["layer"], "gap to the reference (%),\nmean over languages")
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2)
 
     measured = ("gap_pct", "gap_equal_tokens_pct", "token_ratio", "characters_per_token")
@@ -144,4 +176,4 @@ def _controls_by_language(panels: Sequence[Axes], means: pl.DataFrame, codes: Se
     ratios = means["token_ratio"].to_list()
     low, high = min(0.9, *ratios), max(1.1, *ratios)
     right.set_xlim(low - 0.1 * (high - low), high + 1.15 * (high - low))  # room for the annotations
-    right.set_xlabel("tokens / reference's tokens")
+    right.set_xlabel(f"tokens / {name(context.reference)}'s tokens")

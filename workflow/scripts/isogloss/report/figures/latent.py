@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,6 +12,7 @@ from isogloss.report.figures.axes import (
     dashed_line,
     headed,
     layer_axis,
+    legend,
     percent_axis,
     shared_legend,
     task_panels,
@@ -18,10 +20,12 @@ from isogloss.report.figures.axes import (
     zero_line,
 )
 from isogloss.report.figures.labels import end_labels, free_labels, label_points
+from isogloss.report.figures.looks import point_looks
 from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
-from isogloss.report.figures.scripts import script_legend, script_looks
+from isogloss.report.figures.scripts import script_legend
 from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
 from isogloss.report.shared.context import Context, Tables
+from isogloss.report.shared.leanings import leanings
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.wording import TASK_TITLES
 
@@ -37,26 +41,39 @@ TARGETS = {
 
 
 def latent(tables: Tables, context: Context) -> Figure:
-    """Log ratio of native to reference answers by layer: languages, and their mean with its interval (Fig. 2a)."""
+    """Log ratio of native to reference answers by layer: languages, and their mean with its interval (Fig. 2a).
+
+    Below, in how many languages the interval tells that the lens prefers native answers, the reference's, or neither.
+    """
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
-    figure, panels = task_panels(frame, height=4.3, sharey=True)
-    looks = script_looks(frame["lang"])
-    for panel, rows in panels:
+    tasks = tasks_of(frame)
+    shape = {"height": 5.2, "sharey": "row", "sharex": "col", "height_ratios": (3.2, 1)}
+    figure, axes = canvas(2, max(1, len(tasks)), **shape)
+    looks = point_looks(frame["lang"], context)
+    panels = [(axes[0, at], axes[1, at], frame.filter(task=task)) for at, task in enumerate(tasks)]
+    for (panel, below, rows), task in zip(panels, tasks, strict=True):
+        panel.set_title(TASK_TITLES[task])
         many = rows["lang"].n_unique() > MOST_NAMED
-        thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 0.9, "alpha": 0.8}
+        thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 1, "markersize": 4}
         for code, look in looks.items():
             ratios = rows.filter(lang=code)
             if ratios.height:
-                alone = {"marker": look.marker, "markersize": 4} if ratios.height == 1 else {}
-                panel.plot(ratios["layer"], ratios["log_ratio"], color=look.colour, zorder=1.5, **thin | alone)
+                shape = "" if many and ratios.height > 1 else look.marker
+                panel.plot(ratios["layer"], ratios["log_ratio"], color=look.colour, marker=shape, zorder=1.5, **thin)
         _mean(panel, rows, "log_ratio", context.confidence, Look(INK, "", label="mean over languages"))
         zero_line(panel)
-        layer_axis(panel, rows["layer"], len(panels))
-    figure.axes[0].set_ylabel("log ratio of answers (nats a token)\n← reference      native →")
-    mean = Line2D([], [], color=INK, linewidth=2.2, label="mean over languages, its interval")
-    script_legend(figure, looks, mean, lines=True)
+        _leanings(below, leanings(rows))
+        layer_axis(below, rows["layer"], len(panels))
+    axes[0, 0].set_ylabel("log ratio of answers (nats a token)\n← reference      native →")
+    axes[1, 0].set_ylabel("languages (%)")
+    more = [Line2D([], [], color=INK, linewidth=2.2, label="mean over languages, its interval")]
+    more += [Line2D([], [], color=paint, linewidth=7, label=label) for paint, label in _SIDES.values()]
+    if len(looks) > MOST_NAMED:
+        script_legend(figure, looks, *more, lines=True)
+    else:
+        legend(figure, list(more), [str(handle.get_label()) for handle in more], 2)
     figure.draw_without_rendering()
-    for panel, rows in panels:
+    for panel, _, rows in panels:
         rows = rows.drop_nulls("log_ratio")
         last = rows.filter(pl.col("layer") == pl.col("layer").max()).sort("log_ratio")
         ends = {
@@ -65,6 +82,27 @@ def latent(tables: Tables, context: Context) -> Figure:
         }
         (end_labels if rows["layer"].n_unique() > 1 else free_labels)(figure, panel, ends)
     return figure
+
+
+_SIDES = {
+    "reference": (PALETTE[0], "the reference's answers, by the interval"),
+    "neither": ("#c8c8c8", "neither"),
+    "native": (PALETTE[1], "native answers"),
+}
+
+
+def _leanings(panel: Axes, rows: pl.DataFrame) -> None:
+    """A bar a layer: the shares of languages that lean to the reference, to neither and to themselves."""
+    layers = sorted(set(rows["layer"]))
+    width = 0.7 * min(np.diff(layers), default=1)
+    bottom = np.zeros(rows.height)
+    for side, (paint, _) in _SIDES.items():
+        share = 100 * (rows[side] / rows["n"]).to_numpy()
+        panel.bar(rows["layer"], share, width, bottom, color=paint)
+        bottom = bottom + share
+    percent_axis(panel)
+    panel.set_yticks([0, 50, 100])
+    panel.set_ylim(0, 100)
 
 
 def _few(rows: pl.DataFrame) -> pl.DataFrame:
@@ -111,7 +149,7 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
     correlations = tables["latent_correlation"]
     tasks = tasks_of(correlations)
     points = correlated(tables, context.reference)
-    looks = script_looks(points["lang"])
+    looks = point_looks(points["lang"], context)
     figure, axes = canvas(max(1, len(tasks)), len(TARGETS), height=0.5 + 2.9 * max(1, len(tasks)), sharex="row")
     drawn: list[tuple[Axes, pl.DataFrame, str]] = []
     for line, task in zip(axes, tasks, strict=False):

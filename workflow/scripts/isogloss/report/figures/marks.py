@@ -11,7 +11,19 @@ from matplotlib.lines import Line2D
 from isogloss.report.figures.style import FAINT, colour, language_line
 from isogloss.report.shared.context import Context
 
-_SIZES = {"*": 1.6, "d": 1.25}  # shapes that look small, by how much to enlarge them
+_SIZES = {
+    "*": 1.6,
+    "d": 1.25,
+    "<": 1.25,
+    ">": 1.25,
+    "^": 1.15,
+    "v": 1.15,
+    "X": 1.15,
+    "P": 1.2,
+    "p": 1.2,
+    "h": 1.15,
+    "H": 1.15,
+}  # shapes that look small, by how much to enlarge them
 Rows = pl.DataFrame | Mapping[str, Any]
 """A table, or one of its rows."""
 

@@ -10,20 +10,24 @@ from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import tasks_of
 from isogloss.report.figures.labels import free_labels
-from isogloss.report.figures.scripts import script_legend, script_looks
+from isogloss.report.figures.looks import MOST_OWN, point_looks
+from isogloss.report.figures.scripts import script_legend
 from isogloss.report.figures.style import Look, canvas, spaced
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import TASK_TITLES
 
-MOST_LABELLED = 16
 _MOST_POINTS = 2000  # in a figure; more are drawn as a picture, or the file would be of many megabytes
+_EDGE: dict[str, Any] = {"linestyle": "none", "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
 
 
 def projection(tables: Tables, context: Context) -> Figure:
-    """States at the last prompt token on two principal components, a panel a layer, coloured by script (Fig. 3)."""
+    """States at the last prompt token on two principal components, a panel a layer (Fig. 3).
+
+    Small marks are questions, large ones the means of languages; of many languages colours tell scripts.
+    """
     frame = tables["projection"]
     tasks = tasks_of(frame)
-    looks = script_looks(frame["lang"])
+    looks = point_looks(frame["lang"], context)
     many = 9 if len(tasks) == 1 else 4
     layers = {task: spaced(sorted(set(frame.filter(task=task)["layer"])), many) for task in tasks}
     most = max(map(len, layers.values()), default=1)
@@ -31,7 +35,7 @@ def projection(tables: Tables, context: Context) -> Figure:
     down = {task: -(-len(shown) // columns) for task, shown in layers.items()}
     rows = sum(down.values())
     side = 8.0 / max(2, columns)
-    figure, axes = canvas(max(1, rows), columns, height=0.9 + rows * (0.9 * side + 0.25))
+    figure, axes = canvas(max(1, rows), columns, height=1.1 + rows * (0.8 * side + 0.25))
     figure.set_dpi(200)  # many points are a picture within the SVG
     at, drawn, rasterized = 0, [], frame.height > _MOST_POINTS
     for task in tasks:
@@ -46,41 +50,40 @@ def projection(tables: Tables, context: Context) -> Figure:
             drawn.append((panel, states))
         at += down[task]
     script_legend(figure, looks)
-    figure.draw_without_rendering()
-    for panel, states in drawn:
-        free_labels(figure, panel, _centres(states, looks, context.reference))
+    if len(looks) > MOST_OWN:
+        figure.draw_without_rendering()
+        for panel, states in drawn:
+            free_labels(figure, panel, _centres(states, looks, context.reference))
     return figure
 
 
 def _panel(panel: Axes, rows: pl.DataFrame, looks: Mapping[str, Look], rasterized: bool) -> None:
     langs = rows["lang"].to_numpy()
     x, y = rows["pc1"].to_numpy(), rows["pc2"].to_numpy()
-    many = len(set(langs)) > MOST_LABELLED
+    many = len(looks) > MOST_OWN
     for look in dict.fromkeys(looks.values()):
-        of_script = np.isin(langs, [code for code, other in looks.items() if other == look])
-        if of_script.any():
-            dots: dict[str, Any] = {"s": 3, "alpha": 0.35} if many else {"s": 10, "alpha": 0.6}
+        members = np.isin(langs, [code for code, other in looks.items() if other == look])
+        if members.any():
+            dots: dict[str, Any] = {"s": 3, "alpha": 0.35} if many else {"s": 9, "alpha": 0.45}
             dots |= {"c": look.colour, "marker": look.marker, "linewidths": 0, "rasterized": rasterized, "zorder": 2}
-            panel.scatter(x[of_script], y[of_script], **dots)
+            panel.scatter(x[members], y[members], **dots)
+            if not many:
+                panel.plot(
+                    x[members].mean(), y[members].mean(), color=look.colour, marker=look.marker, zorder=4, **_EDGE
+                )
     first = rows.row(0, named=True)
     panel.set_xticks([])
     panel.set_yticks([])
     panel.margins(0.06)
-    panel.set_xlabel(f"component 1 ({100 * first['explained_1']:.0f} %)", fontsize=7.5)
-    panel.set_ylabel(f"component 2 ({100 * first['explained_2']:.0f} %)", fontsize=7.5)
+    panel.set_xlabel(f"component 1 ({100 * first['explained_1']:.0f} %)", fontsize=8.5)
+    panel.set_ylabel(f"component 2 ({100 * first['explained_2']:.0f} %)", fontsize=8.5)
 
 
 def _centres(rows: pl.DataFrame, looks: Mapping[str, Look], reference: str) -> dict[str, tuple[Any, Any, str]]:
-    """Where languages have their means, the reference first; of many languages, where scripts have theirs."""
+    """Where the reference and the scripts of many languages have their means."""
     means = rows.group_by("lang", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
-    own = {
-        code: (x, y, looks[code].colour)
-        for code, x, y in means.sort(pl.col("lang") != reference, maintain_order=True).iter_rows()
-    }
-    if len(own) <= MOST_LABELLED:
-        return own
     titled = means.with_columns(title=pl.col("lang").replace_strict({code: look.label for code, look in looks.items()}))
     scripts = titled.group_by("title", maintain_order=True).agg(pl.col("pc1", "pc2").mean())
     colours = {look.label: look.colour for look in looks.values()}
-    kept = {reference: own[reference]} if reference in own else {}
-    return kept | {title: (x, y, colours[title]) for title, x, y in scripts.iter_rows()}
+    own = {code: (x, y, looks[code].colour) for code, x, y in means.filter(lang=reference).iter_rows()}
+    return own | {title: (x, y, colours[title]) for title, x, y in scripts.iter_rows()}

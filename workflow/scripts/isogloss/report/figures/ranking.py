@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,9 +10,11 @@ from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import dashed_line, headed, percent_axis, row_axis, tasks_of
 from isogloss.report.figures.labels import HALO
+from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.marks import bars, estimates, whiskers
 from isogloss.report.figures.scripts import script_legend, script_looks
-from isogloss.report.figures.style import DASHED, FAINT, INK, Look, canvas
+from isogloss.report.figures.style import DASHED, INK, Look, canvas
+from isogloss.report.shared.context import Context
 from isogloss.report.shared.wording import TASK_TITLES, listed, name, named
 
 MOST_ROWS = 24
@@ -28,20 +29,23 @@ class Shown(NamedTuple):
     value: str  # its interval is in the columns {value}_low and {value}_high
     label: str  # of the axis, with the unit
     factor: float = 100
-    control: str = ""  # a second value of each language, drawn hollow and grey, where there is one
-    control_label: str = ""
     line: float | None = None  # a value to mark, in the unit of the axis
     lines: Mapping[str, float] = {}  # the same of each task
     line_label: str = ""
     notes: Mapping[str, str] = {}  # beneath the title of a task
+    n: str = ""  # column of how many questions a value is of, in the labels of the rows
 
 
-def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
-    """A panel a task, languages in falling order of the value, coloured by script; the reference in bold."""
+def ranking(frame: pl.DataFrame, shown: Shown, context: Context) -> Figure:
+    """A panel a task, languages in falling order of the value, the reference in bold.
+
+    Each row's language has its own look; of many languages, that of its script.
+    """
     frame = frame.drop_nulls(shown.value)
     tasks = tasks_of(frame)
     parts = {task: frame.filter(task=task).sort(shown.value, descending=True) for task in tasks}
-    looks = script_looks(frame["lang"])
+    own = frame["lang"].n_unique() <= MOST_OWN
+    looks = point_looks(frame["lang"], context) if own else script_looks(frame["lang"], context)
     most = max((rows.height for rows in parts.values()), default=1)
     draw = _rows if most <= MOST_ROWS else _ranks
     if draw is _rows:
@@ -50,17 +54,16 @@ def ranking(frame: pl.DataFrame, shown: Shown, reference: str) -> Figure:
     else:
         figure, axes = canvas(max(1, len(tasks)), 1, height=0.9 + 2.7 * max(1, len(tasks)))
     for panel, task in zip(axes.flat, tasks, strict=False):
-        draw(panel, parts[task], shown._replace(line=shown.lines.get(task, shown.line)), looks, reference)
+        draw(panel, parts[task], shown._replace(line=shown.lines.get(task, shown.line)), looks, context.reference)
         notes = [shown.notes[task]] if task in shown.notes else []
         if parts[task].height > 2 * MOST_ROWS:
             notes.append(_ends(parts[task]["lang"].to_list()))
         headed(panel, TASK_TITLES[task], "; ".join(notes))
     more: list[Line2D] = []
-    if shown.control and frame[shown.control].drop_nulls().len():
-        more.append(Line2D([], [], label=shown.control_label, **_CONTROL))
     if shown.line_label:
         more.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1.1, label=shown.line_label))
-    script_legend(figure, looks, *more)
+    if more or not own or draw is _ranks:  # rows are named
+        script_legend(figure, {} if own and draw is _rows else looks, *more)
     return figure
 
 
@@ -70,17 +73,13 @@ def _ends(codes: list[str]) -> str:
     return f"highest: {listed(names[:_NAMED_ENDS])}; lowest: {listed(names[: -_NAMED_ENDS - 1 : -1])}"
 
 
-_CONTROL: dict[str, Any] = {"linestyle": "none", "marker": "X", "markersize": 5, "color": FAINT}
-
-
 def _rows(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Look], reference: str) -> None:
     codes = rows["lang"].to_list()
     for at, row in enumerate(rows.iter_rows(named=True)):
         look = looks[row["lang"]]
-        bars(panel, at, row, shown.value, factor=shown.factor, colour=look.colour, marker=look.marker)
-    if shown.control:
-        panel.plot(_control(rows, shown), range(len(codes)), zorder=2, **_CONTROL)
-    row_axis(panel, [named(code) for code in codes], fontsize=8)
+        bars(panel, at, row, shown.value, factor=shown.factor, colour=look.colour, marker=look.marker, markersize=7)
+    counts = [f", n = {n:,}" for n in rows[shown.n]] if shown.n else [""] * len(codes)
+    row_axis(panel, [f"{named(code)}{n}" for code, n in zip(codes, counts, strict=True)], fontsize=8)
     panel.set_ylim(max(4, len(codes)) - 0.5, -0.5)
     for label, code in zip(panel.get_yticklabels(), codes, strict=True):
         label.set_fontweight("bold" if code == reference else "normal")
@@ -96,9 +95,6 @@ def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Lo
         look = looks[row["lang"]]
         values = estimates(row, shown.value, factor=shown.factor)
         whiskers(panel, rank, *values, colour=look.colour, marker=look.marker, **dense)
-    if shown.control:
-        small: dict[str, Any] = {"markersize": 3} if tight else {}
-        panel.plot(ranks, _control(rows, shown), zorder=2, **_CONTROL | small)
     panel.set_xlim(0, len(codes) + 1)
     panel.grid(axis="x", visible=False)
     if not tight:
@@ -124,7 +120,3 @@ def _axis(panel: Axes, shown: Shown, which: Literal["x", "y"]) -> None:
         percent_axis(panel, which)
     panel.locator_params(axis=which, nbins=5)
     (panel.set_xlabel if which == "x" else panel.set_ylabel)(shown.label)
-
-
-def _control(rows: pl.DataFrame, shown: Shown) -> np.ndarray:
-    return shown.factor * rows[shown.control].cast(pl.Float64).to_numpy()

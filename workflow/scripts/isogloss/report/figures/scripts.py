@@ -1,6 +1,5 @@
-"""Languages by script and family: one order for matrices, colours and markers of scripts for points and lines."""
+"""Scripts in figures: their names, looks of languages by script, and blocks of a script in matrices."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -8,15 +7,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from isogloss.languages import in_order, language
+from isogloss.languages import language
 from isogloss.report.figures.axes import legend
-from isogloss.report.figures.style import FAINT, PALETTE, Look
+from isogloss.report.figures.style import Look
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.order import by_script as by_script
+from isogloss.report.shared.palette import rare, script_look
 
 MOST_NAMED = 40
 """Up to so many languages, a matrix names each; of more, it names the scripts."""
 
-_SHAPES = ("o", "s", "D", "^", "v", "P")
-_OTHER = "other scripts"
+_INK = "#555555"  # of shapes whose colour says something else
+OTHER_SCRIPTS = "other scripts"
 _NAMES = {
     "Arab": "Arabic", "Armn": "Armenian", "Beng": "Bengali", "Cyrl": "Cyrillic", "Deva": "Devanagari",
     "Ethi": "Ethiopic", "Geor": "Georgian", "Grek": "Greek", "Gujr": "Gujarati", "Guru": "Gurmukhi",
@@ -32,41 +34,30 @@ def script_title(script: str) -> str:
     return _NAMES.get(script, script)
 
 
-def by_script(codes: Iterable[str]) -> list[str]:
-    """The languages by script, then family, larger ones first, then the language table's order."""
-    present = in_order(set(codes))
-    scripts = Counter(language(code).script for code in present)
-    families = Counter((language(code).script, language(code).family) for code in present)
-    order = list(scripts)
+def script_looks(codes: Iterable[str], context: Context) -> dict[str, Look]:
+    """Look of each language where its script is shown, titled with the script, in the one order.
 
-    def key(code: str) -> tuple[int, int, int, str]:
-        script, family = language(code).script, language(code).family
-        return -scripts[script], order.index(script), -families[script, family], family
-
-    return sorted(present, key=key)
-
-
-def script_looks(codes: Iterable[str]) -> dict[str, Look]:
-    """Look of each language by its script, titled, the same in every panel that is given the same languages.
-
-    The scripts of most languages have looks of their own, as many as the palette has; the others share a grey.
+    The shape is the script's. The colour is the language's own; of more languages than have one, the script's.
     """
-    ordered = by_script(codes)
-    scripts = list(dict.fromkeys(language(code).script for code in ordered))
-    looks = {
-        script: Look(paint, shape, label=script_title(script))
-        for script, paint, shape in zip(scripts, PALETTE, _SHAPES, strict=False)
-    }
-    other = Look(FAINT, "h", label=_OTHER)
-    return {code: looks.get(language(code).script, other) for code in ordered}
+    looks: dict[str, Look] = {}
+    for code in context.ordered(codes):
+        script = language(code).script
+        title = OTHER_SCRIPTS if rare(script, context.shown) else script_title(script)
+        looks[code] = Look(*script_look(code, context), label=title)
+    return looks
 
 
 def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, lines: bool = False) -> None:
-    """One legend below all axes of the scripts, then of `more` handles that have labels."""
+    """One legend below all axes of the scripts, then of `more` handles that have labels.
+
+    Lines have no shapes: where colour tells languages, not scripts, these are left out.
+    """
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": "-" if lines else "none"}
+    told = len({(look.label, look.colour) for look in looks.values()}) == len({look.label for look in looks.values()})
     handles = {
-        look.label: Line2D([], [], color=look.colour, marker="" if lines else look.marker, **edge)
+        look.label: Line2D([], [], color=look.colour if told else _INK, marker="" if lines else look.marker, **edge)
         for look in looks.values()
+        if told or not lines
     }
     handles |= {str(handle.get_label()): handle for handle in more}
     legend(figure, list(handles.values()), list(handles), 4)
@@ -84,7 +75,7 @@ def blocks(codes: list[str]) -> list[tuple[str, int, int]]:
     least = 1 if len(codes) <= MOST_NAMED else max(3, len(codes) // 20)
     large = [run for run in runs if run[2] - run[1] + 1 >= least]
     rest = [run for run in runs if run not in large]
-    return large + ([(_OTHER, rest[0][1], rest[-1][2])] if rest and large else rest)
+    return large + ([(OTHER_SCRIPTS, rest[0][1], rest[-1][2])] if rest and large else rest)
 
 
 def rule_off(axes: Axes, codes: list[str]) -> None:

@@ -4,18 +4,21 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from isogloss.languages import in_order
 from isogloss.report.figures.axes import dashed_line, layer_axis, shared_legend
 from isogloss.report.figures.marks import lines_by_group, square
+from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
 from isogloss.report.figures.style import DASHED, INK, canvas, spaced
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import number
 
 MOST_MATRICES = 9
+MOST_WRITTEN = 7
+"""Up to so many languages, a pair's cell has room for a number that can be read."""
 
 
 def similarity(tables: Tables, context: Context) -> Figure:
@@ -46,39 +49,54 @@ def retrieval(tables: Tables, context: Context) -> Figure:
     return figure
 
 
-def similarity_pairs(tables: Tables, _: Context) -> Figure:
-    """Cosine of all pairs of languages, a matrix a layer (app. C.1); of many layers, nine evenly spaced."""
-    import seaborn as sns  # brings pandas and scipy.stats, which no other figure waits for
+def similarity_pairs(tables: Tables, context: Context) -> Figure:
+    """Cosine of all pairs of languages by script and family, a matrix a layer (app. C.1); of many layers, nine.
 
-    frame = tables["similarity_pairs"]
+    A pair stands once, below the diagonal.
+    """
+    frame = tables["similarity_pairs"].filter(pl.col("lang_a") != pl.col("lang_b"))
     layers = spaced(sorted(frame["layer"].unique()), MOST_MATRICES)
-    codes = in_order(list({*frame["lang_a"], *frame["lang_b"]}))
-    columns = min(len(layers), 2 if len(layers) <= 4 else 3)
-    rows = -(-len(layers) // columns)
-    written = columns <= 2  # numbers are legible only in large cells
-    figure, axes = canvas(rows, columns, height=0.5 + rows * (3.7 if written else 2.7))
-    cosines = frame.filter(pl.col("lang_a") != pl.col("lang_b"))["cosine"]
-    names: dict[str, Any] = {"xticklabels": codes, "yticklabels": codes}
-    norm = Normalize(min(cosines.to_list(), default=0), 1)
-    for panel, layer in zip(axes.flat, layers, strict=False):
-        pairs = frame.filter(layer=layer).select("lang_a", "lang_b", "cosine").rows()
-        both = [*((code, code, 1.0) for code in codes), *pairs, *((b, a, cosine) for a, b, cosine in pairs)]
-        matrix = square(both, codes)
-        cells = {"annot": _written(matrix) if written else None, "fmt": "", "annot_kws": {"fontsize": 7}, **names}
-        sns.heatmap(matrix, ax=panel, norm=norm, cmap="cividis", square=True, cbar=False, **cells)
-        panel.tick_params(rotation=0)
-        panel.set(xlabel="language", ylabel="language", title=f"decoder layer {layer}")
-    for panel in axes.flat[len(layers) :]:
+    codes = context.ordered({*frame["lang_a"], *frame["lang_b"]})
+    columns = max(1, min(len(layers), 2 if len(layers) <= 4 else 3))
+    rows = max(1, -(-len(layers) // columns))
+    figure, axes = canvas(rows, columns, height=0.3 + rows * (7.6 / columns + 0.15 if columns > 1 else 5.4))
+    values = frame["cosine"].drop_nulls().to_list()
+    norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
+    drawn = list(axes.flat)
+    for panel in drawn[len(layers) :]:
         panel.set_visible(False)
+    for panel, layer in zip(drawn, layers, strict=False):
+        pairs = frame.filter(layer=layer).select("lang_a", "lang_b", "cosine").rows()
+        matrix = square([*pairs, *((b, a, cosine) for a, b, cosine in pairs)], codes)
+        matrix[np.triu_indices(len(codes))] = np.nan
+        _triangle(panel, matrix, codes, norm, written=len(codes) <= MOST_WRITTEN)
+        panel.set_title(f"decoder layer {layer}")
+    for panel in axes[:, 0]:
+        panel.set_ylabel("language")
+    for panel in axes[-1]:
+        panel.set_xlabel("language")
     bar: dict[str, Any] = {"label": "cosine similarity", "shrink": 0.6, "aspect": 30, "location": "right"}
     figure.colorbar(ScalarMappable(norm, "cividis"), ax=axes, **bar)
     return figure
 
 
-def _written(matrix: np.ndarray) -> np.ndarray:
-    """What stands in the cells of other languages' pairs: the cosine to two digits, without its 0."""
-    cells = np.full(matrix.shape, "", dtype=object)
+def _triangle(panel: Axes, matrix: np.ndarray, codes: list[str], norm: Normalize, *, written: bool) -> None:
+    panel.imshow(np.ma.masked_invalid(matrix), cmap="cividis", norm=norm, interpolation="nearest")
+    panel.grid(visible=False)
+    for spine in panel.spines.values():
+        spine.set_visible(False)
+    if len(codes) <= MOST_NAMED:
+        size = 8 if len(codes) <= 12 else 5.5
+        panel.set_xticks(range(len(codes)), codes, fontsize=size, rotation=90 if len(codes) > 12 else 0)
+        panel.set_yticks(range(len(codes)), codes, fontsize=size)
+    else:
+        runs = blocks(codes)
+        middles, titles = [(first + last) / 2 for _, first, last in runs], [title for title, _, _ in runs]
+        panel.set_xticks(middles, titles, fontsize=6.5, rotation=60, ha="right", rotation_mode="anchor")
+        panel.set_yticks(middles, titles, fontsize=6.5)
+    rule_off(panel, codes)
     for (row, column), value in np.ndenumerate(matrix):
-        if row != column and not np.isnan(value):
-            cells[row, column] = number(value, 2).replace("0.", ".", 1)
-    return cells
+        if written and not np.isnan(value):
+            text = number(float(value), 2).replace("0.", ".", 1)
+            paint = "white" if norm(value) < 0.55 else INK
+            panel.text(column, row, text, ha="center", va="center", fontsize=8, color=paint)

@@ -1,7 +1,7 @@
-"""Figures of steering by strength, layer and language (paper B, sec. 4.3, Figs 4, 7 and 8)."""
+"""Figures of steering by strength, layer and language (paper B, sec. 4.3, Figs 4, 5, 7, 8 and 9)."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,170 +11,121 @@ from matplotlib.figure import Figure
 from isogloss.report.figures.axes import headed, layer_axis, shared_legend, tasks_of, zero_line
 from isogloss.report.figures.marks import curve, estimates, whiskers
 from isogloss.report.figures.ranking import Shown, ranking
-from isogloss.report.figures.style import DASHES, FAINT, PALETTE, SHAPES, Look, canvas, depth_colours, spaced
+from isogloss.report.figures.style import FAINT, PALETTE, SHAPES, Look, canvas, depth_colours, spaced
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import TASK_TITLES, VECTOR_TITLES, signed
+from isogloss.report.shared.steered import MEASURES, beyond_random, controlled, judged_by_language, strongest
+from isogloss.report.shared.wording import TASK_TITLES, signed
 
-MEASURES = {
-    "accuracy_change": ("accuracy:\nchange (points)", 100),
-    "consistency_change": ("consistency:\nchange (ρ)", 1),
-    "positive_transfer_change": ("positive transfer:\nchange (points)", 100),
-}
 MOST_TICKS = 5  # of γ; more are left to matplotlib
 MOST_LAYERS = 4
-"""Up to so many layers have a line of their own in the sweep of γ; of more, so many are shown."""
+"""Up to so many layers have a line of their own in the sweep of γ; of more, so many evenly spaced are shown."""
 
-CONTROLS = {
-    "random": Look(FAINT, "X", DASHES[2]),
-    "other": Look(PALETTE[3], "v", DASHES[1]),
-    "shared": Look(PALETTE[5], "P", DASHES[3]),
-}
+MOST_APART = 10
+"""Up to so many layers, points with intervals stand side by side; more are lines with bands."""
 
 
-class Best(NamedTuple):
-    """Where steering by the languages' own vectors raised accuracy most."""
-
-    layer: int
-    gamma: float
-
-
-def best(summary: pl.DataFrame) -> Best | None:
-    """The layer and γ of the own vector with the largest mean change of accuracy; None without any change.
-
-    The mean is over the tasks and languages of `summary`: chosen on the very questions that are then shown.
-    """
-    own = summary.filter(vector="own").drop_nulls("accuracy_change")
-    if not own.height:
-        return None
-    means = own.group_by("layer", "gamma", maintain_order=True).agg(pl.col("accuracy_change").mean())
-    row = means.sort(-pl.col("accuracy_change"), pl.col("gamma").abs(), "layer").row(0, named=True)
-    return Best(row["layer"], row["gamma"])
-
-
-def shown_layers(layers: Iterable[int], first: int | None) -> list[int]:
-    """The layers whose lines are shown: all of a few, else the best one and others evenly spaced."""
-    present = sorted(set(layers))
-    if len(present) <= MOST_LAYERS:
-        return present
-    chosen = spaced(present, MOST_LAYERS)
-    if first is not None and first not in chosen:
-        chosen[int(np.argmin([abs(layer - first) for layer in chosen]))] = first
-    return sorted(chosen)
-
-
-def steering(tables: Tables, _: Context) -> Figure:
-    """Change of accuracy, consistency and transfer against γ, own vectors by layer and controls (Figs 4 and 7)."""
-    frame = tables["steering_summary"].filter(pl.col("vector") != "none").sort("gamma")
-    top = best(frame)
-    layers = shown_layers(frame["layer"], top.layer if top else None)
+def steering(tables: Tables, context: Context) -> Figure:
+    """What own vectors change beyond a random direction against γ, a line a layer (Figs 4 and 7)."""
+    frame = tables["steering"]
+    layers = spaced(sorted(set(frame.filter(vector="own")["layer"])), MOST_LAYERS)
     colours = depth_colours(layers)
-    lines = {
-        ("own", layer): Look(colours[layer], shape, "-", f"{VECTOR_TITLES['own']}, layer {layer}")
-        for layer, shape in zip(layers, SHAPES, strict=False)
-    }
-    if top:
-        at = f", layer {top.layer}" if len(layers) > 1 else ""
-        for vector, look in CONTROLS.items():
-            lines[vector, top.layer] = look._replace(label=f"{VECTOR_TITLES[vector]}{at}")
-
-    def draw(panel: Axes, rows: pl.DataFrame, measure: str) -> None:
-        for (vector, layer), look in lines.items():
-            _sweep(panel, rows.filter(vector=vector, layer=layer), measure, look)
-
-    figure, columns = _by_task(frame, draw)
-    for panels, rows in columns:
-        for panel in panels:
-            panel.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
-        if len(gammas := sorted({0.0, *rows["gamma"]})) <= MOST_TICKS:
-            panels[-1].set_xticks(gammas)
-        panels[-1].set_xlabel(f"γ (above 0: {'to' if len(columns) > 2 else 'towards the'} reference)")
-    shared_legend(figure, figure.axes, columns=2)
+    figure, panels = _grid(frame)
+    for panel, task, measure in panels:
+        changes = _changes(frame, task, measure, context)
+        gammas = np.unique([0.0, *changes["gamma"]])
+        step = 0.55 * np.diff(gammas).min() / max(1, len(layers)) if len(gammas) > 1 else 0.1
+        for i, (layer, paint) in enumerate(colours.items()):
+            shift = step * (i - (len(layers) - 1) / 2)
+            look = Look(paint, SHAPES[i % len(SHAPES)], label=f"layer {layer}")
+            _points(panel, changes.filter(layer=layer), "gamma", shift, measure, look)
+        panel.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
+        if len(gammas) <= MOST_TICKS:
+            panel.set_xticks(gammas, [signed(gamma) for gamma in gammas])
+        panel.set_xlabel("γ (above 0: towards\nthe reference)")
+    shared_legend(figure, figure.axes, columns=MOST_LAYERS)
     return figure
-
-
-def _by_task(
-    frame: pl.DataFrame, draw: Callable[[Axes, pl.DataFrame, str], None]
-) -> tuple[Figure, list[tuple[Sequence[Axes], pl.DataFrame]]]:
-    """A column of panels a task, one a measure, as `draw` draws a task's rows; returns each column with its rows."""
-    parts = frame.partition_by("task", maintain_order=True)
-    height = 7.6 if len(parts) > 1 else 6.8
-    figure, axes = canvas(len(MEASURES), max(1, len(parts)), height=height, sharex="col", sharey="row")
-    for panel, (label, _) in zip(axes[:, 0], MEASURES.values(), strict=True):
-        panel.set_ylabel(label)
-    figure.align_ylabels()
-    columns = list(zip(axes.T, parts, strict=False))
-    for panels, rows in columns:
-        for panel, measure in zip(panels, MEASURES, strict=True):
-            draw(panel, rows, measure)
-            zero_line(panel)
-        headed(panels[0], TASK_TITLES[rows["task"][0]])
-    return figure, columns
-
-
-def _sweep(panel: Axes, rows: pl.DataFrame, measure: str, look: Look) -> None:
-    """A line through the multipliers, which passes through no change at γ = 0."""
-    rows = rows.drop_nulls(measure)
-    if not rows.height:
-        return
-    gamma = np.append(rows["gamma"].to_numpy(), 0.0)
-    order = np.argsort(gamma, kind="stable")
-    values = [np.append(one, 0.0)[order] for one in estimates(rows, measure, factor=MEASURES[measure][1])]
-    line = curve(panel, gamma[order], *values, **look._asdict())
-    line.set_markersize(0.8 * line.get_markersize())
-    line.set_markevery(1)
 
 
 def steering_layers(tables: Tables, context: Context) -> Figure:
-    """Change against the layer steered, at one γ of either sign, beside the random control (Fig. 8)."""
-    frame = tables["steering_summary"].filter(pl.col("vector").is_in(["own", "random"])).sort("layer")
-    shown = context.settings["latent"]["steering"]["gamma_shown"]
-    strongest = {min(frame["gamma"], default=0.0), max(frame["gamma"], default=0.0)} - {0.0}
-    if shown:
-        strongest = {shown, -shown}
-    looks = {
-        (gamma, vector): Look(
-            PALETTE[0] if gamma > 0 else PALETTE[1],
-            "X" if vector == "random" else "o" if gamma > 0 else "s",
-            DASHES[2] if vector == "random" else "-",
-            f"γ = {signed(gamma)}, {VECTOR_TITLES[vector]}",
-        )
-        for gamma in sorted(strongest & set(frame["gamma"]), reverse=True)
-        for vector in ("own", "random")
-    }
-
-    def draw(panel: Axes, rows: pl.DataFrame, measure: str) -> None:
-        for (gamma, vector), look in looks.items():
-            changes = rows.filter(vector=vector, gamma=gamma).drop_nulls(measure)
-            if changes.height:
-                values = estimates(changes, measure, factor=MEASURES[measure][1])
-                if changes.height == 1:
-                    points = {"colour": look.colour, "marker": look.marker, "label": look.label}
-                    whiskers(panel, changes["layer"], *values, **points)
-                else:
-                    curve(panel, changes["layer"], *values[: 3 if vector == "own" else 1], **look._asdict())
-
-    figure, columns = _by_task(frame, draw)
-    for panels, rows in columns:
-        layer_axis(panels[-1], rows["layer"], len(columns))
-        panels[-1].set_xlabel("layer steered (0-based)")
+    """What own vectors change beyond a random direction against the layer steered, at one γ of either sign (Fig. 8)."""
+    frame = tables["steering"]
+    shown = strongest(frame.filter(vector="own")["gamma"], context.settings["latent"]["steering"]["gamma_shown"])
+    figure, panels = _grid(frame)
+    for panel, task, measure in panels:
+        changes = _changes(frame, task, measure, context)
+        for i, gamma in enumerate(shown):
+            away = f"{'towards' if gamma > 0 else 'away from'} the reference"
+            look = Look(PALETTE[i % len(PALETTE)], SHAPES[i % len(SHAPES)], label=f"γ = {signed(gamma)}, {away}")
+            rows = changes.filter(gamma=gamma)
+            if changes["layer"].n_unique() > MOST_APART:
+                values = estimates(rows, "mean", factor=MEASURES[measure][2])
+                curve(panel, rows["layer"], *_bounds(rows, values), **look._asdict())
+            else:
+                _points(panel, rows, "layer", 0.18 * (i - (len(shown) - 1) / 2), measure, look)
+        if changes.height:
+            layer_axis(panel, changes["layer"], 3)
+        panel.set_xlabel("layer steered (0-based)")
     shared_legend(figure, figure.axes, columns=2)
     return figure
 
 
+def _grid(frame: pl.DataFrame) -> tuple[Figure, list[tuple[Axes, str, str]]]:
+    """A row of panels a task, one a measure, with zero marked; each panel with its task and measure."""
+    tasks = tasks_of(frame)
+    figure, axes = canvas(max(1, len(tasks)), len(MEASURES), height=1.0 + 2.5 * max(1, len(tasks)), sharex=True)
+    what = "own less random" if controlled(frame) else "change by own vector"
+    for panel, (title, unit, _) in zip(axes.flat, [*MEASURES.values()] * len(axes), strict=True):
+        panel.set_ylabel(f"{what} ({unit})", fontsize=8.5)
+        panel.set_title(title.capitalize(), fontsize="small", fontweight="normal")
+        zero_line(panel)
+    return figure, list(_titled(axes, tasks))
+
+
+def _titled(axes: np.ndarray, tasks: list[str]) -> Iterator[tuple[Axes, str, str]]:
+    for line, task in zip(axes, tasks, strict=False):
+        for panel, (measure, (title, _, _)) in zip(line, MEASURES.items(), strict=True):
+            if panel is line[0] and len(tasks) > 1:
+                headed(panel, TASK_TITLES[task], title.capitalize())
+            yield panel, task, measure
+
+
+def _changes(frame: pl.DataFrame, task: str, measure: str, context: Context) -> pl.DataFrame:
+    rows = beyond_random(frame.filter(task=task), measure, context.confidence)
+    return rows.with_columns(mean_low=pl.col("low"), mean_high=pl.col("high"))
+
+
+def _bounds(rows: pl.DataFrame, values: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+    """Estimates, with bounds where any is defined."""
+    return values if rows["low"].drop_nulls().len() else values[:1]
+
+
+def _points(panel: Axes, rows: pl.DataFrame, along: str, shift: float, measure: str, look: Look) -> None:
+    """Points with intervals, joined by a thin line, moved aside by `shift`."""
+    if not rows.height:
+        return
+    value, low, high = estimates(rows, "mean", factor=MEASURES[measure][2])
+    at = rows[along].to_numpy() + shift
+    panel.plot(at, value, color=look.colour, linewidth=0.8, alpha=0.7, zorder=2)
+    points: dict[str, Any] = {"colour": look.colour, "marker": look.marker, "markersize": 5, "capsize": 0}
+    whiskers(panel, at, value, low, high, label=look.label, **points)
+
+
 def steering_languages(tables: Tables, context: Context) -> Figure:
-    """Change of each language's accuracy at the best layer and γ of its task, beside the random control (Figs 5, 9)."""
-    frame, summary = tables["steering"], tables["steering_summary"]
-    parts, notes = [], {}
-    for task in tasks_of(frame):
-        top = best(summary.filter(task=task))
-        if top is None:
-            continue
-        at = frame.filter(task=task, layer=top.layer, gamma=top.gamma)
-        random = at.filter(vector="random").select("lang", control="accuracy_change")
-        own = at.filter(vector="own")
-        parts.append(own.join(random, on="lang", how="left", maintain_order="left"))
-        notes[task] = f"layer {top.layer}, γ = {signed(top.gamma)}"
-    chosen = pl.concat(parts) if parts else frame.clear().with_columns(control=pl.lit(None, dtype=pl.Float64))
-    random = VECTOR_TITLES["random"]
-    shown = Shown("accuracy_change", "change of accuracy (points)", 100, "control", random, line=0.0, notes=notes)
-    return ranking(chosen, shown, context.reference)
+    """What each language's own vector adds to accuracy beyond random directions, sorted (Figs 5 and 9).
+
+    On questions that did not choose the layer and γ.
+    """
+    rows = judged_by_language(tables["steering_judged"])
+    label = "own vector less random directions:\nchange of accuracy (points)"
+    shown = Shown("own_less", label, 100, line=0.0, n="n")
+    if not rows.height:
+        return _nothing("No language's vector was held against a random direction.", label)
+    return ranking(rows, shown, context)
+
+
+def _nothing(why: str, label: str) -> Figure:
+    figure, axes = canvas(height=1.6)
+    axes[0, 0].text(0.5, 0.5, why, transform=axes[0, 0].transAxes, ha="center", va="center")
+    axes[0, 0].set_xlabel(label)
+    axes[0, 0].set_yticks([])
+    return figure

@@ -1,10 +1,6 @@
-"""One look for every figure: theme, palette, languages' colours, markers and lines.
-
-Colour is never the only cue: a language also has its own marker, a group of languages its own line.
-"""
+"""One look for every figure: theme and canvas, lines of languages, files. Colours stand in `report.shared.palette`."""
 
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +11,16 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from isogloss.languages import language, language_table
 from isogloss.report.shared.classes import LOOKS, ClassLook
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.palette import PALETTE, SHAPES, colour, marker, model_look
 from isogloss.report.shared.wording import named
 from isogloss.tables import atomic_path
 
+__all__ = ["PALETTE", "SHAPES", "colour", "marker", "model_look"]  # figures take them from here, with the rest
+
 WIDTH = 8.4  # inches; about 800 px, the width of the report's column
-INK, FAINT = "#222222", "#8a8a8a"
-# Okabe and Ito's colours that no language has at the same lightness, for what is not a language.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-SHAPES = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "p", "*", "h")
+INK, FAINT = "#222222", "#767676"
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 RULE = (0, (2, 2))  # divides rows
 DASHED = (0, (4, 2))  # what others are compared with: chance, every feature
@@ -38,34 +33,6 @@ class Look(NamedTuple):
     marker: str
     dash: Any = "-"
     label: str = ""
-
-
-@cache
-def language_looks(codes: tuple[str, ...]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each language, no two the same: its own, or where taken the next marker, the next colour."""
-    order = list(language_table())
-    colours = list(dict.fromkeys(row.colour for row in language_table().values()))
-    taken: dict[tuple[str, str], str] = {}
-    for code in codes:
-        own, first = language(code).colour, order.index(code) if code in order else sum(code.encode())
-        shapes = [SHAPES[(first + step) % len(SHAPES)] for step in range(len(SHAPES))]
-        looks = ((paint, shape) for paint in (own, *colours) for shape in shapes)
-        taken[next((look for look in looks if look not in taken), (own, shapes[0]))] = code
-    return {code: look for look, code in taken.items()}
-
-
-def colour(code: str, context: Context) -> str:
-    """Hex colour of a language in every figure of a study."""
-    return _look(code, context)[0]
-
-
-def marker(code: str, context: Context) -> str:
-    """Marker of a language in every figure of a study."""
-    return _look(code, context)[1]
-
-
-def _look(code: str, context: Context) -> tuple[str, str]:
-    return language_looks((*context.shown, *({code} - {*context.shown})))[code]
 
 
 def language_look(code: str, context: Context) -> dict[str, Any]:
@@ -98,7 +65,8 @@ def spaced(items: Sequence[int], most: int) -> list[int]:
     return [items[at] for at in chosen]
 
 
-# seaborn's theme "ticks" at 0.82 of its size, with our own colours and grid; DejaVu Sans comes with matplotlib.
+# seaborn's theme "ticks" at 0.82 of its size, with our own colours and grid. DejaVu Sans comes with matplotlib, which
+# measures text by it; a viewer without it has Verdana, of the same widths, or another font of its own.
 THEME: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#555555",
@@ -111,7 +79,8 @@ THEME: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titlesize": "medium",
     "axes.titleweight": "bold",
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Geneva", "Arial"],
     "font.size": 9.84,
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.8,
@@ -124,6 +93,7 @@ THEME: dict[str, Any] = {
     "patch.edgecolor": "w",
     "patch.force_edgecolor": True,
     "text.color": ".15",
+    "text.parse_math": False,  # a title may have dollar signs
     "xtick.color": INK,
     "xtick.labelsize": 9.02,
     "xtick.major.size": 6,
@@ -147,7 +117,9 @@ def canvas(
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as SVG: text as outlines (no font is needed to view it), same bits each time."""
-    with atomic_path(Path(path)) as aside, mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "isogloss"}):
+def save(figure: Figure, path: str | Path, picture: str | Path) -> None:
+    """Write a figure as SVG, text as text, and as PNG at 200 dots an inch; the same bits each time."""
+    with atomic_path(Path(path)) as aside, mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "isogloss"}):
         figure.savefig(aside, format="svg", metadata={"Date": None, "Creator": "isogloss"})
+    with atomic_path(Path(picture)) as aside:
+        figure.savefig(aside, format="png", dpi=200, metadata={"Software": None})

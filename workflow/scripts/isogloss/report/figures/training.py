@@ -2,19 +2,13 @@
 
 from collections.abc import Mapping
 
-import polars as pl
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import language_rows, layer_axis, percent_axis, shape_legend
 from isogloss.report.figures.marks import spot
 from isogloss.report.figures.style import FAINT, INK, PALETTE, canvas, colour, marker
 from isogloss.report.shared.context import Context, Tables
-
-
-def realised_shares(training: pl.DataFrame) -> dict[str, float]:
-    """Share of the training tokens that each language had at the end, from the columns `share_{lang}`."""
-    last = training.sort("step").row(-1, named=True)
-    return {column.removeprefix("share_"): last[column] for column in training.columns if column.startswith("share_")}
+from isogloss.report.shared.trained import realised_shares
 
 
 def training(tables: Tables, context: Context) -> Figure:

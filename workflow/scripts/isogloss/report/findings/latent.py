@@ -57,9 +57,9 @@ def transfer(tables: Tables, context: Context) -> list[str]:
             f" {_percent(row, 'positive_transfer')} are right in the other, too (by chance"
             f" {_share(row['positive_transfer_chance'])}); of those wrong {_percent(row, 'negative_transfer')} have the"
             f" same wrong answer (by chance {_share(row['negative_transfer_chance'])}). With the second language's"
-            f" accuracy taken out, {_percent(row, 'transfer_above_chance')} transfer; a leaning to a letter that both"
-            " share stays in. By chance: languages that are right as often and lean to the same letters, but have"
-            " nothing else in common."
+            f" accuracy taken out, {_percent(row, 'transfer_above_chance')} transfer; a leaning to a position or"
+            " wording that both share stays in. By chance: languages that are right as often and lean to the same"
+            " places among the choices, but have nothing else in common."
         )
         sentences += _reach(pairs, context)
     return sentences

@@ -11,7 +11,7 @@ from isogloss.report.charts.embed import chart_fragment
 from isogloss.report.entry import Entry, Takeaway, load
 from isogloss.report.findings.between import between
 from isogloss.report.page.captions import Caption, caption
-from isogloss.report.page.markup import slug, svg_uri, tidy
+from isogloss.report.page.markup import slug, svg_size, svg_uri, tidy
 from isogloss.report.shared.study import COMPARISON, Study
 from isogloss.report.tables.html import fragment
 from isogloss.report.wanted import wanted
@@ -20,6 +20,8 @@ MOST_MODELS = 2
 """Of so many models the page has pictures and tables, in the study's order; of the others report.html."""
 PLANTED = "the-planted-truth"
 """Key of the section that says what was planted, there wherever models were trained here."""
+PRINTED_ROWS, PRINTED_COLUMNS = 40, 16
+"""Larger tables stay closed in print: their files have them."""
 KEY_FIGURES = (
     ("What was planted", ("planted_truth",)),
     ("Paper A", ("reciprocal_gap", "gap_accuracy_correlation", "group_gap", "retrieval", "accuracy")),
@@ -34,6 +36,7 @@ class Picture(NamedTuple):
 
     title: str  # the model's; "" where models are compared
     source: Markup  # data URI
+    size: tuple[int, int]
     alternative: str
 
 
@@ -45,6 +48,7 @@ class Table(NamedTuple):
     heading: str
     title: str
     html: Markup
+    long: bool  # stays closed in print
 
 
 class Shown(NamedTuple):
@@ -147,7 +151,8 @@ def _shown(
         path = pictures[model or COMPARISON].get(entry.name)
         of_model = " ".join([f"{entry.title}. {title}", *(one.text for label, one in takeaways if label == title)])
         if path:
-            shown.append(Picture(title, Markup(svg_uri(Path(path).read_bytes())), of_model))
+            svg = Path(path).read_bytes()
+            shown.append(Picture(title, Markup(svg_uri(svg)), svg_size(svg), of_model))
     first = next(iter(drawn), "")
     return Shown(
         entry.name,
@@ -187,7 +192,15 @@ def _tables(entry: Entry, study: Study, models: Sequence[str]) -> Iterator[Table
             study=settings["study"],
             toy=all(settings["models"][one]["kind"] == "toy" for one in ([model] if model else study.tables)),
         )
-        yield Table(entry.name, folder, entry.title, title, Markup(html))
+        columns = html.partition("</thead>")[0].count("<th")
+        yield Table(
+            entry.name,
+            folder,
+            entry.title,
+            title,
+            Markup(html),
+            frame.height > PRINTED_ROWS or columns > PRINTED_COLUMNS,
+        )
 
 
 def key_figures(made: Sequence[Section]) -> list[tuple[str, Shown]]:

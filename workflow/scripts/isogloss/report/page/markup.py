@@ -38,6 +38,12 @@ def svg_uri(svg: bytes) -> str:
     return "data:image/svg+xml," + quote(re.sub(r">\s+<", "><", text).strip(), safe=_SVG_SAFE)
 
 
+def svg_size(svg: bytes) -> tuple[int, int]:
+    """Width and height of a picture in whole units of its view box; 0, 0 where it names none."""
+    found = re.search(rb'viewBox="\S+ \S+ (\S+) ([^\s"]+)"', svg[:2000])
+    return (round(float(found[1])), round(float(found[2]))) if found else (0, 0)
+
+
 def slug(text: str) -> str:
     """A heading as an id."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

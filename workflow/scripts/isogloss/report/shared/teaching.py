@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from isogloss.stats import proportion_interval
+
 
 class Transfer(NamedTuple):
     """One task, over all languages but the reference; accuracies and their difference are shares."""
@@ -16,6 +18,33 @@ class Transfer(NamedTuple):
     low: float  # interval of the difference
     high: float
     languages: int
+
+
+class Pooled(NamedTuple):
+    """Accuracy on one way of teaching, over all languages but the reference, as shares."""
+
+    taught: str
+    accuracy: float
+    low: float  # Wilson's interval
+    high: float
+    questions: int  # asked in every language, so counted once: the interval errs on the wide side
+    languages: int
+
+
+def pooled(frame: pl.DataFrame, reference: str, confidence: float) -> list[Pooled]:
+    """The base model's accuracy in one task's rows of `accuracy_by_teaching`, by where a fact was taught."""
+    others = frame.filter(pl.col("lang") != reference, adapter="base")
+    means = others.group_by("taught", maintain_order=True).agg(
+        accuracy=(pl.col("accuracy") * pl.col("n")).sum() / pl.col("n").sum(),
+        questions=pl.col("n").max(),
+        languages=pl.col("lang").n_unique(),
+    )
+    out: list[Pooled] = []
+    for taught, accuracy, questions, languages in means.iter_rows():
+        low, high = proportion_interval(round(accuracy * questions), questions, confidence)
+        if low is not None and high is not None:
+            out.append(Pooled(taught, accuracy, min(low, accuracy), max(high, accuracy), questions, languages))
+    return out
 
 
 def transfers(frame: pl.DataFrame, reference: str, confidence: float) -> list[Transfer]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from isogloss.config.base import middle
-from isogloss.languages import language
 from isogloss.report.shared.classes import LOOKS, class_order, class_title, language_order
+from isogloss.report.shared.palette import language_looks
 from isogloss.report.shared.wording import named, number
 from isogloss.report.tables.sheet import Sheet
 
@@ -71,7 +71,7 @@ def _features(frame: pl.DataFrame, checkpoint: Checkpoint) -> Iterator[str]:
 def _feature(rows: pl.DataFrame, langs: Sequence[str]) -> str:
     first = rows.row(0, named=True)
     code = first["class"]
-    colour = LOOKS[code].colour if code in LOOKS else language(code).colour
+    colour = LOOKS[code].colour if code in LOOKS else language_looks(tuple(langs))[code][0]
     count = f"<span>n = {first['n_activations']:,} activations</span>" if "n_activations" in first else ""
     chosen = f"<span>{SELECTIONS[first['selection']]}</span>" if first.get("selection") in SELECTIONS else ""
     peak = max((value for values in rows["activations"] for value in values), default=0.0)

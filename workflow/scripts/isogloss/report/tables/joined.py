@@ -49,3 +49,14 @@ JOINED_CORRELATIONS = sheet(
     note="A language is one observation, the reference none. Taken out: the log of tokens per text, as a multiple of"
     " the reference's, and whether the script is the reference's. Intervals draw languages, p permutes them.",
 )  # fmt: skip
+JOINED_INCREMENTAL = sheet(
+    text("instrument", "instrument", {one.column: one.title for one in INSTRUMENTS}),
+    Column("r2_controls", "R², tokens and script", decimals(2)), Column("r2", "R², and the instrument", decimals(2)),
+    Column("r2_left_out_controls", "R² of languages left out, tokens and script", decimals(2)),
+    Column("r2_left_out", "R² of languages left out, and the instrument", decimals(2)),
+    Column("gain_left_out", "gain by the instrument, languages left out", decimals(2)),
+    whole("n", "languages"), text("reason", "why there is none"),
+    note="R² is the share of the variance of accuracy over languages that a fit explains. Of languages left out of the"
+    " fit it may fall below 0: then the mean of the other languages predicts better. Only a gain there says that an"
+    " instrument predicts beyond tokens and script.",
+)  # fmt: skip

@@ -4,6 +4,7 @@ It is read as text and one release at a time, in milliseconds: importing SAELens
 directory half a second, and the process that plans a run reads it too.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -68,6 +69,13 @@ def find_release(name: str) -> Release | None:
         l0s={sae["id"]: sae["l0"] for sae in saes if sae.get("l0") is not None},
         neuronpedia={sae["id"]: sae["neuronpedia"] for sae in saes if sae.get("neuronpedia")},
     )
+
+
+def neuronpedia_of(folder: str) -> str | None:
+    """Neuronpedia's MODEL/SOURCE of an SAE that was fetched into `folder`; None where its release names none."""
+    about = json.loads(Path(folder, "cfg.json").read_text(encoding="utf-8")).get("metadata") or {}
+    release = find_release(about["release"]) if about.get("release") else None
+    return release.neuronpedia.get(about.get("sae_id") or "") if release else None
 
 
 @cache

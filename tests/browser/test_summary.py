@@ -1,0 +1,229 @@
+"""results/summary.html in a browser: what a reader sees, reaches, sorts, downloads and prints; in light and dark."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from report_pages import Made, demo, make_page
+
+pytestmark = pytest.mark.browser
+MEGABYTE = 1_000_000
+OPEN_ALL = "document.querySelectorAll('details').forEach(one => { one.open = true })"
+A4 = {"width": 718, "height": 1047}  # CSS pixels of 210 x 297 mm less margins of 10 mm
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_page(tmp_path_factory.mktemp("demo"), demo())
+
+
+def complaints(page, *rules: str) -> list[str]:
+    """Findings of axe-core that are serious or critical, with the elements; of some rules only where given.
+
+    Of long tables and lists of contexts the first speak for the others, which would take axe-core minutes: these are
+    taken out of the page.
+    """
+    page.evaluate("document.querySelectorAll('tbody tr:nth-child(n+6), .f ~ .f').forEach((one) => one.remove())")
+    options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
+    found = Axe().run(page, options=options).response
+    return [
+        f"{one['id']}, {one['impact']}: {node['html'][:200]} ({node['failureSummary'][:300]})"
+        for one in found["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"][:3]
+    ]
+
+
+def too_wide(page) -> list[str]:
+    """What reaches beyond the window's right edge and is not in a box that scrolls; nothing where the page fits."""
+    return page.evaluate(
+        """() => {
+          const edge = document.documentElement.clientWidth;
+          if (document.documentElement.scrollWidth <= edge) return [];
+          const boxed = (one) => /auto|scroll|hidden|clip/.test(getComputedStyle(one).overflowX);
+          const scrolls = (one) => one && one !== document.body && (boxed(one) || scrolls(one.parentElement));
+          return [...document.body.querySelectorAll("*")]
+            .filter((one) => one.getBoundingClientRect().right > edge + 1 && !scrolls(one.parentElement))
+            .map((one) => `${one.tagName}.${one.className}#${one.id}: ${Math.round(one.getBoundingClientRect().right)}`)
+            .slice(0, 8).concat([`the page is ${document.documentElement.scrollWidth} wide`]);
+        }"""
+    )
+
+
+def test_the_page_is_small_and_paints_soon(made, visit, record_property):
+    size = made.page.stat().st_size
+    assert size <= 6 * MEGABYTE
+    opened = visit(made.page)
+    paints = opened.page.evaluate("performance.getEntriesByType('paint').map(one => [one.name, one.startTime])")
+    record_property("first paint (ms)", dict(paints))
+    print(f"{size / MEGABYTE:.2f} MB, first paint {dict(paints)} ms")
+    assert dict(paints)["first-contentful-paint"] > 0
+
+
+def test_the_first_minute_is_short(made, visit):
+    page = visit(made.page).page
+    rows = page.locator("table.scorecard tbody tr")
+    assert 1 <= rows.count() <= 10
+    for row in rows.all():
+        cells = row.locator("th, td").all_inner_texts()
+        assert len(cells) == 4
+        assert all(cell.strip() for cell in cells), cells
+    text = page.locator(".landing").evaluate(
+        """(landing) => {
+          const copy = landing.cloneNode(true);
+          const left = "details, script, style, svg, .js-chart, [data-nosearch]";
+          copy.querySelectorAll(left).forEach((one) => one.remove());
+          return copy.textContent;
+        }"""
+    )
+    words = text.split()
+    print(f"{len(words)} words before the fold-outs")
+    assert len(words) <= 600
+
+
+def test_links_within_the_page_lead_somewhere_and_open_what_is_folded(made, visit):
+    page = visit(made.page).page
+    lost = page.evaluate(
+        """() => [...document.querySelectorAll('a[href^="#"]')].map((one) => one.getAttribute("href").slice(1))
+          .filter((id) => id && !document.getElementById(id))"""
+    )
+    assert lost == []
+    doubled = page.evaluate(
+        """() => { const ids = [...document.querySelectorAll("[id]")].map((one) => one.id);
+          return ids.filter((id, at) => ids.indexOf(id) !== at); }"""
+    )
+    assert doubled == []
+    folded = page.locator("details figure[id]").first.get_attribute("id")
+    linked = visit(Path(made.page)).page
+    linked.goto(f"{made.page.as_uri()}#{folded}")
+    linked.reload()
+    linked.locator(f"#{folded}").wait_for(state="visible")
+
+
+@pytest.mark.parametrize(("scheme", "rules"), [("light", ()), ("dark", ("color-contrast",))])
+def test_axe_has_nothing_serious_to_say(made, visit, scheme, rules):
+    page = visit(made.page, color_scheme=scheme).page
+    page.evaluate(OPEN_ALL)
+    assert complaints(page, *rules) == []
+
+
+def test_a_phone_shows_the_page_without_sideways_scroll(made, visit):
+    page = visit(made.page, viewport={"width": 390, "height": 844}, device_scale_factor=1, has_touch=True).page
+    assert too_wide(page) == []
+    page.evaluate(OPEN_ALL)
+    assert too_wide(page) == []
+
+
+def test_keys_alone_reach_contents_folds_and_columns(made, visit):
+    page = visit(made.page).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    reached: set[str] = set()
+    page.evaluate("document.querySelector('.contents a').focus()")
+    for _ in range(400):
+        page.keyboard.press("Tab")
+        what = page.evaluate(
+            "document.activeElement.tagName + ' ' + (document.activeElement.closest('th') ? 'th' : '')"
+        )
+        reached.add(what.strip())
+        if what.strip() == "SUMMARY" and not page.evaluate("document.activeElement.parentElement.open"):
+            page.keyboard.press("Enter")
+            assert page.evaluate("document.activeElement.parentElement.open")
+        if what == "BUTTON th":
+            page.keyboard.press("Enter")
+            assert page.evaluate("document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
+            break
+    assert {"A", "SUMMARY", "BUTTON th"} <= reached
+
+
+def fold(page, name: str, model: str = "skewed"):
+    """A table on the page, whatever it was folded under opened."""
+    page.evaluate(OPEN_ALL)
+    table = page.locator(f"#table-{name}-{model}")
+    table.scroll_into_view_if_needed()
+    return table
+
+
+def test_a_table_sorts_by_its_values_and_goes_back(made, visit):
+    page = visit(made.page).page
+    table = fold(page, "language_gap")
+    first = table.locator("tbody tr").all_inner_texts()
+    column = table.locator("thead th").all_inner_texts()
+    at = next(number for number, head in enumerate(column) if "gap" in head.lower())
+    button = table.locator("thead th").nth(at).locator("button")
+
+    def values() -> list[float]:
+        cells = table.locator(f"tbody tr > :nth-child({at + 1})").all_inner_texts()
+        return [float(cell.replace("−", "-").replace(",", "")) for cell in cells if cell != "–"]
+
+    button.click()
+    rising = values()
+    assert rising == sorted(rising)
+    button.click()
+    assert values() == rising[::-1]
+    button.click()
+    assert table.locator("tbody tr").all_inner_texts() == first
+    shown = made.table("language_gap")["gap_pct"].drop_nulls().sort().to_list()
+    assert rising == pytest.approx(shown, abs=0.051)
+
+
+def test_a_filter_leaves_the_rows_with_its_words(made, visit):
+    page = visit(made.page).page
+    table = fold(page, "language_gap")
+    table.locator("input[type=search]").fill("Malayalam")
+    rows = [row for row in table.locator("tbody tr").all() if row.is_visible()]
+    assert len(rows) == made.table("language_gap").filter(lang="ml").height
+    assert all("Malayalam" in row.inner_text() for row in rows)
+
+
+def test_downloads_are_the_tables_whole(made, visit, tmp_path):
+    page = visit(made.page, accept_downloads=True).page
+    table = fold(page, "language_gap")
+    for label, name in (("CSV", "got.csv"), ("Parquet", "got.parquet")):
+        with page.expect_download() as download:
+            table.get_by_text(label, exact=True).click()
+        download.value.save_as(tmp_path / name)
+    expected = made.table("language_gap")
+    assert (tmp_path / "got.csv").read_bytes() == expected.write_csv().encode()
+    assert (tmp_path / "got.parquet").read_bytes() == (
+        made.folder / "results/skewed/tables/language_gap.parquet"
+    ).read_bytes()
+    assert pl.read_parquet(tmp_path / "got.parquet").equals(expected)
+
+
+def test_the_search_finds_words_of_folded_parts(made, visit):
+    page = visit(made.page).page
+    page.locator("#search").fill("Newcombe")
+    page.locator("#search").press("Enter")
+    expect(page.locator("output.matches")).to_have_text(re.compile("[1-9]"))
+
+
+def test_print_opens_every_fold_and_cuts_no_figure(made, visit, tmp_path):
+    page = visit(made.page, viewport=A4).page
+    page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager' })")  # as a printer does
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    cut = page.evaluate(
+        """(height) => [...document.querySelectorAll("figure img, figure .js-chart, figure svg")]
+          .map((one) => [one, one.getBoundingClientRect()])
+          .filter(([one, box]) => {
+            if (box.height === 0) return true;
+            let kept = one;
+            while (kept && !/avoid/.test(getComputedStyle(kept).breakInside)) kept = kept.parentElement;
+            return box.height > height || (!kept && one.tagName !== "IMG");
+          })
+          .map(([one, box]) => `${one.closest("figure").id}: ${one.tagName} ${box.width} x ${box.height}`)""",
+        A4["height"],
+    )
+    assert cut == []
+    assert too_wide(page) == []
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    page.emulate_media(media="screen")
+    printed = page.pdf(path=str(tmp_path / "page.pdf"), prefer_css_page_size=True)
+    pages = len(re.findall(rb"/Type\s*/Page\b", printed))
+    print(f"{pages} pages of print")
+    assert pages >= 10
