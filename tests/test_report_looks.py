@@ -71,6 +71,8 @@ def test_a_colour_means_a_language_or_of_many_a_script_and_never_a_model_or_seri
     shades = {code: palette.colour(code, context) for code in EVERY}
     shared = {scripts[a] for a, b in combinations(EVERY, 2) if shades[a] == shades[b] and scripts[a] != scripts[b]}
     assert all(palette.rare(script, context.shown) for script in shared)
+    assert all(palette.tells_script(look.colour) for look in many.values())
+    assert not any(palette.tells_script(look.colour) for look in few.values())
     others = {*palette.PALETTE, *palette.MODELS}
     assert len(others) == len(palette.PALETTE) + len(palette.MODELS)
     assert not others & {*palette.COLOURS, *shades.values(), *(look.colour for look in LOOKS.values())}

@@ -10,7 +10,7 @@ from isogloss.report.shared.context import Context
 from synthetic import SHARES, compared, make_losses, make_tables, settings
 
 CONFIG = settings()
-MOST_WORDS = 30
+MOST_WORDS = 28  # an interval is two
 OF_A_MODEL = [name for name, entry in FIGURES.items() if entry.takeaway]
 PLANTED = [name for name, entry in BETWEEN_FIGURES.items() if entry.takeaway and "planted" in entry.takeaway]
 PAPER_A = [name for name in OF_A_MODEL if FIGURES[name].category[0] in "1234"]
@@ -25,7 +25,7 @@ def said(name: str, config: dict | None = None, model: str = "skewed", **changed
 
 def whole(takeaway: Takeaway) -> bool:
     text = takeaway.text
-    return text[0] in "0123456789−" or (text[0].isupper() and text.endswith(".") and len(text.split()) <= MOST_WORDS)
+    return (text[0].isdigit() or text[0].isupper()) and text.endswith(".") and len(text.split()) <= MOST_WORDS
 
 
 def test_every_figure_of_paper_a_and_the_planted_truth_has_one():
@@ -117,7 +117,7 @@ def test_the_planted_truth_says_the_papers_gap_and_one_seed(name, tmp_path):
     takeaway = load(BETWEEN_FIGURES[name].takeaway)
     one = takeaway(tables, context)
     assert whole(one), one
-    assert "1 seed" in one.n
+    assert ("9 languages" if name == "gap_accuracy_worlds" else "1 seed") in one.n
     nothing = {one: frame.clear() for one, frame in tables.items()}
     assert whole(takeaway(nothing, context))
     if name == "planted_truth":

@@ -170,7 +170,7 @@ FIGURES = _by_name(
         takeaway="causal:ablation",
     ),
     Entry("training:training", "Training of the language model", *_MODEL, takeaway="training:training"),
-    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="saes:sae_quality"),
+    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="training:sae_quality"),
     Entry(
         "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
         ("joined_correlations", "joined_incremental"), takeaway="joined:joined_correlations",

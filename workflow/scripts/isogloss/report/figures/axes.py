@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from isogloss.report.figures.style import DASHED, FAINT, INK, RULE, canvas
 from isogloss.report.shared.context import Context
-from isogloss.report.shared.wording import TASK_TITLES, named
+from isogloss.report.shared.wording import named
 
 LAYER_AXIS = "decoder layer (0-based)"
 STEP_AXIS = "training step (log scale)"
@@ -24,14 +24,19 @@ def tasks_of(frame: pl.DataFrame) -> list[str]:
 
 
 def task_panels(
-    frame: pl.DataFrame, tasks: Sequence[str] | None = None, **shape: Any
+    frame: pl.DataFrame, context: Context, tasks: Sequence[str] | None = None, **shape: Any
 ) -> tuple[Figure, list[tuple[Axes, pl.DataFrame]]]:
     """A figure with a titled panel a task side by side, and each panel with its task's rows."""
     tasks = tasks_of(frame) if tasks is None else tasks
     figure, axes = canvas(1, max(1, len(tasks)), **shape)
     for panel, task in zip(axes[0], tasks, strict=False):
-        panel.set_title(TASK_TITLES[task])
+        panel.set_title(task_heading(task, context, len(tasks)))
     return figure, [(panel, frame.filter(task=task)) for panel, task in zip(axes[0], tasks, strict=False)]
+
+
+def task_heading(task: str, context: Context, columns: int = 1) -> str:
+    """How a panel calls a task; in two lines where three or more stand side by side."""
+    return context.task(task).replace(" (", "\n(" if columns > 2 else " (")
 
 
 def layer_axis(axes: Axes, layers: Iterable[int], panels: int = 0) -> None:

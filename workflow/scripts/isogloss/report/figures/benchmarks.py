@@ -31,7 +31,7 @@ def accuracy(tables: Tables, context: Context) -> Figure:
     frame = tables["accuracy"].filter(adapter="base")
     tasks = tasks_in_order(frame, context)
     codes = context.by_group(frame["lang"])
-    figure, panels = task_panels(frame, tasks, height=1.3 + 0.34 * len(codes), sharex=True)
+    figure, panels = task_panels(frame, context, tasks, height=1.3 + 0.34 * len(codes), sharex=True)
     for panel, rows in panels:
         position = language_rows(panel, codes, context, labelled=panel is figure.axes[0])
         for row in rows.iter_rows(named=True):
@@ -46,7 +46,7 @@ def accuracy_change(tables: Tables, context: Context) -> Figure:
     frame = tables["accuracy"].filter(pl.col("adapter") != "base")
     tasks = tasks_in_order(frame, context)
     compared = [(run, code) for run in context.runs for code in context.by_group(frame.filter(adapter=run)["lang"])]
-    figure, panels = task_panels(frame, tasks, height=1.4 + 0.32 * len(compared), sharex=True)
+    figure, panels = task_panels(frame, context, tasks, height=1.4 + 0.32 * len(compared), sharex=True)
     for panel, rows in panels:
         row_axis(panel, [f"{run}  {named(code)}" for run, code in compared])
         if panel is not figure.axes[0]:

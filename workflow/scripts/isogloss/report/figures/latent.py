@@ -19,6 +19,7 @@ from isogloss.report.figures.axes import (
     tasks_of,
     zero_line,
 )
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import end_labels, free_labels, label_points
 from isogloss.report.figures.looks import point_looks
 from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
@@ -27,7 +28,6 @@ from isogloss.report.figures.style import DASHES, INK, PALETTE, Look, canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.leanings import leanings
 from isogloss.report.shared.means import over_languages
-from isogloss.report.shared.wording import TASK_TITLES
 
 MOST_NAMED = 16
 """Up to so many lines or points are named; of more, those at the ends."""
@@ -46,13 +46,15 @@ def latent(tables: Tables, context: Context) -> Figure:
     Below, in how many languages the interval tells that the lens prefers native answers, the reference's, or neither.
     """
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
+    if not frame.height:
+        return in_words("No language beside the reference was asked.")
     tasks = tasks_of(frame)
     shape = {"height": 5.2, "sharey": "row", "sharex": "col", "height_ratios": (3.2, 1)}
     figure, axes = canvas(2, max(1, len(tasks)), **shape)
     looks = point_looks(frame["lang"], context)
     panels = [(axes[0, at], axes[1, at], frame.filter(task=task)) for at, task in enumerate(tasks)]
     for (panel, below, rows), task in zip(panels, tasks, strict=True):
-        panel.set_title(TASK_TITLES[task])
+        panel.set_title(context.task(task))
         many = rows["lang"].n_unique() > MOST_NAMED
         thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 1, "markersize": 4}
         for code, look in looks.items():
@@ -131,7 +133,9 @@ _ANSWERS = {
 def latent_accuracy(tables: Tables, context: Context) -> Figure:
     """Accuracy of the native and the reference answers by layer, mean over languages with intervals (Fig. 2b)."""
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
-    figure, panels = task_panels(frame, height=4.0, sharey=True)
+    if not frame.height:
+        return in_words("No language beside the reference was asked.")
+    figure, panels = task_panels(frame, context, height=4.0, sharey=True)
     for panel, rows in panels:
         for column, look in _ANSWERS.items():
             _mean(panel, rows, column, context.confidence, look, 100)
@@ -156,7 +160,7 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
         for panel, (target, (label, factor)) in zip(line, TARGETS.items(), strict=True):
             row = next(correlations.filter(task=task, target=target).iter_rows(named=True), None)
             first = panel is line[0] and len(tasks) > 1
-            headed(panel, TASK_TITLES[task] if first else "", strength(row, "r", row["stars"] or "") if row else "")
+            headed(panel, context.task(task) if first else "", strength(row, "r", row["stars"] or "") if row else "")
             rows = points.filter(task=task).drop_nulls(["log_ratio", target])
             rows = rows.with_columns(pl.col(target) * factor)
             x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()

@@ -4,10 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import layer_axis, percent_axis, shared_legend, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import curve, estimates, whiskers
 from isogloss.report.figures.style import DASHES, PALETTE, SHAPES, canvas
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import TASK_TITLES
 
 MEASURES = {
     "consistency": ("consistency (ρ)", 1),
@@ -17,9 +17,11 @@ MEASURES = {
 }
 
 
-def transfer_layers(tables: Tables, _: Context) -> Figure:
+def transfer_layers(tables: Tables, context: Context) -> Figure:
     """Means over all pairs of languages by layer, a line a task; dotted what is expected by chance."""
     frame = tables["transfer_layers"].sort("layer")
+    if not frame.height:
+        return in_words("No two languages were asked the same questions.")
     tasks = tasks_of(frame)
     figure, axes = canvas(2, 2, height=5.6, sharex=True)
     for panel, (measure, (label, factor)) in zip(axes.flat, MEASURES.items(), strict=True):
@@ -29,7 +31,7 @@ def transfer_layers(tables: Tables, _: Context) -> Figure:
                 continue
             colour, marker = PALETTE[number % len(PALETTE)], SHAPES[number % len(SHAPES)]
             values = estimates(rows, measure, factor=factor)
-            title = TASK_TITLES[task]
+            title = context.task(task)
             curve(panel, rows["layer"], *values, colour=colour, marker=marker, dash="-", label=title)
             if rows.height == 1:
                 whiskers(panel, rows["layer"], *values, colour=colour, marker=marker)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import accuracy_axis, headed, legend, row_axis, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import HALO
 from isogloss.report.figures.marks import whiskers
 from isogloss.report.figures.style import FAINT, INK, PALETTE, canvas
@@ -16,7 +17,7 @@ from isogloss.report.shared.answered import FEW
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.taught import MEASURES, TAUGHT, questions
-from isogloss.report.shared.wording import TASK_TITLES, signed
+from isogloss.report.shared.wording import signed
 
 _LOOKS = {"all": ("o", PALETTE[0]), "reference": ("s", PALETTE[1]), "none": ("D", "#6b6b6b")}
 _LANGUAGE: dict[str, Any] = {"linestyle": "none", "marker": ".", "markersize": 5, "color": FAINT, "zorder": 2}
@@ -28,6 +29,8 @@ def latent_by_teaching(tables: Tables, context: Context) -> Figure:
     Means over the languages beside the reference with Student's interval, each language as a dot; n is questions.
     """
     frame = tables["latent_by_teaching"]
+    if not frame.filter(pl.col("lang") != context.reference).height:
+        return in_words("No language beside the reference was asked.")
     tasks = tasks_of(frame)
     shown = {
         column: measure
@@ -41,7 +44,7 @@ def latent_by_teaching(tables: Tables, context: Context) -> Figure:
         panels = list(axes[block * down : (block + 1) * down].flat)
         for i, (panel, column) in enumerate(zip(panels, shown, strict=False)):
             _panel(panel, frame.filter(task=task), column, context, labelled=not i % across)
-        headed(panels[0], TASK_TITLES[task] if len(tasks) > 1 else "")
+        headed(panels[0], context.task(task) if len(tasks) > 1 else "")
         for panel in panels[len(shown) :]:
             panel.set_visible(False)
     steered = frame.drop_nulls(["steered_accuracy_change", "layer", "gamma"]) if "layer" in frame.columns else frame[:0]

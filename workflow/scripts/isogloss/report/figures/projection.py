@@ -14,7 +14,6 @@ from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.scripts import script_legend
 from isogloss.report.figures.style import Look, canvas, spaced
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import TASK_TITLES
 
 _MOST_POINTS = 2000  # in a figure; more are drawn as a picture, or the file would be of many megabytes
 _EDGE: dict[str, Any] = {"linestyle": "none", "markersize": 8, "markeredgecolor": "white", "markeredgewidth": 1.2}
@@ -45,7 +44,7 @@ def projection(tables: Tables, context: Context) -> Figure:
             panel = axes[at + i // columns, i % columns]
             states = frame.filter(task=task, layer=layer)
             _panel(panel, states, looks, rasterized)
-            head = f"{TASK_TITLES[task]}, " if len(tasks) > 1 and i == 0 else ""
+            head = f"{context.task(task)}, " if len(tasks) > 1 and i == 0 else ""
             panel.set_title(f"{head}layer {layer}", fontsize="small")
             drawn.append((panel, states))
         at += down[task]

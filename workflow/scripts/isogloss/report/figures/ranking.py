@@ -15,7 +15,7 @@ from isogloss.report.figures.marks import bars, estimates, whiskers
 from isogloss.report.figures.scripts import script_legend, script_looks
 from isogloss.report.figures.style import DASHED, INK, Look, canvas
 from isogloss.report.shared.context import Context
-from isogloss.report.shared.wording import TASK_TITLES, listed, name, named
+from isogloss.report.shared.wording import listed, name, named
 
 MOST_ROWS = 24
 """Up to so many languages, each has a row of its own."""
@@ -58,7 +58,7 @@ def ranking(frame: pl.DataFrame, shown: Shown, context: Context) -> Figure:
         notes = [shown.notes[task]] if task in shown.notes else []
         if parts[task].height > 2 * MOST_ROWS:
             notes.append(_ends(parts[task]["lang"].to_list()))
-        headed(panel, TASK_TITLES[task], "; ".join(notes))
+        headed(panel, context.task(task), "; ".join(notes))
     more: list[Line2D] = []
     if shown.line_label:
         more.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1.1, label=shown.line_label))

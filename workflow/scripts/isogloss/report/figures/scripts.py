@@ -12,7 +12,7 @@ from isogloss.report.figures.axes import legend
 from isogloss.report.figures.style import Look
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.order import by_script as by_script
-from isogloss.report.shared.palette import rare, script_look
+from isogloss.report.shared.palette import rare, script_look, tells_script
 
 MOST_NAMED = 40
 """Up to so many languages, a matrix names each; of more, it names the scripts."""
@@ -53,7 +53,7 @@ def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, line
     Lines have no shapes: where colour tells languages, not scripts, these are left out.
     """
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": "-" if lines else "none"}
-    told = len({(look.label, look.colour) for look in looks.values()}) == len({look.label for look in looks.values()})
+    told = all(tells_script(look.colour) for look in looks.values())
     handles = {
         look.label: Line2D([], [], color=look.colour if told else _INK, marker="" if lines else look.marker, **edge)
         for look in looks.values()

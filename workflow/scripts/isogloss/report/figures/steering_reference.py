@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import headed, percent_axis, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import free_labels
 from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.marks import estimates, spot, whiskers
@@ -12,7 +13,7 @@ from isogloss.report.figures.scripts import script_legend
 from isogloss.report.figures.style import canvas
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.steered import shown_setting
-from isogloss.report.shared.wording import TASK_TITLES, signed
+from isogloss.report.shared.wording import signed
 
 CHANGES = {
     "accuracy_change": ("change of accuracy (points)", 100),
@@ -26,6 +27,8 @@ MOST_NAMED = 40
 def steering_reference(tables: Tables, context: Context) -> Figure:
     """Change of accuracy, transfer and consistency by each language's own vector against its accuracy without one."""
     frame = tables["steering"]
+    if not frame.filter(vector="own").height:
+        return in_words("No language was steered by a vector of its own.")
     tasks, looks = tasks_of(frame), point_looks(frame["lang"], context)
     figure, axes = canvas(max(1, len(tasks)), len(CHANGES), height=1.2 + 2.6 * max(1, len(tasks)), sharex="row")
     for panel, (label, _) in zip(axes.flat, [*CHANGES.values()] * len(axes), strict=True):
@@ -55,7 +58,7 @@ def steering_reference(tables: Tables, context: Context) -> Figure:
             panel.locator_params(axis="x", nbins=4)
             if MOST_OWN < own.height <= MOST_NAMED:
                 named.append((panel, points))
-        headed(line[0], TASK_TITLES[task], f"layer {setting[0]}, γ = {signed(setting[1])}")
+        headed(line[0], context.task(task), f"layer {setting[0]}, γ = {signed(setting[1])}")
     script_legend(figure, looks)
     figure.draw_without_rendering()  # the layout must stand before labels can be kept apart
     for panel, points in named:

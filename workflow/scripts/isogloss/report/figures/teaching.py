@@ -8,13 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from isogloss.report.figures.axes import divide, legend, row_axis, zero_line
+from isogloss.report.figures.axes import divide, legend, row_axis, task_heading, zero_line
 from isogloss.report.figures.benchmarks import against_chance, tasks_in_order
 from isogloss.report.figures.marks import bars, spot, whiskers
 from isogloss.report.figures.style import DASHED, INK, canvas, colour, language_look, marker
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import Transfer, pooled, transfers
-from isogloss.report.shared.wording import TASK_TITLES, name, named
+from isogloss.report.shared.wording import name, named
 
 _POOLED: dict[str, Any] = {"colour": INK, "marker": "D"}
 
@@ -38,7 +38,7 @@ def accuracy_by_teaching(tables: Tables, context: Context) -> Figure:
     else:
         figure, axes = canvas(1, columns, height=above + 0.5, sharex=True)
     for panel, task in zip(axes[0], tasks, strict=False):
-        panel.set_title(TASK_TITLES[task])
+        panel.set_title(task_heading(task, context, len(tasks)))
         rows = frame.filter(task=task)
         row_axis(panel, [rows_of[one] for one in taught] if panel is axes[0, 0] else [""] * len(taught))
         _by_teaching(panel, rows, taught, context)

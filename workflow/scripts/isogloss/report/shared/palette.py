@@ -26,7 +26,8 @@ OTHER = "#767676"  # scripts of few languages, where colour tells the script
 _PAIRS = tuple(zip(COLOURS, SHAPES, strict=True))
 # Of the toy world and the papers: the same look in every study.
 _OWN = dict(zip("en zh ru es it id ca mr ml hi ja".split(), _PAIRS, strict=False))  # noqa: SIM905
-_SCRIPT_COLOURS = ("#2A86CC", "#C2003A", "#009E73", "#D24A00", "#8C6BE8", "#B58700", "#C765A8", "#557A00")
+# None that a language has, so that it can be seen which of the two a colour tells.
+_SCRIPT_COLOURS = ("#2A86CC", "#BC0E44", "#0B976F", "#CB5209", "#8765DF", "#AC820E", "#BF5FA1", "#5B7A10")
 _SHADES = (1.0, 0.88, 0.76, 0.65, 0.55, 0.45, 0.35)  # of a script's colour, for its families
 _RARE = "h"
 MODEL_SHAPES = ("o", "s", "^", "D", "v", "P")
@@ -87,6 +88,11 @@ def script_shapes(codes: tuple[str, ...]) -> dict[str, str]:
     """Marker of each script; those of the fewest languages share one."""
     named = _common(codes)
     return {script: SHAPES[named[script]] if script in named else _RARE for script in _scripts(codes)}
+
+
+def tells_script(paint: str) -> bool:
+    """Whether a colour means a script, not a language."""
+    return paint in {*_SCRIPT_COLOURS, OTHER}
 
 
 def rare(script: str, codes: tuple[str, ...]) -> bool:

@@ -42,30 +42,29 @@ def within_scripts(frame: pl.DataFrame, x: str, y: str) -> Within:
 
 
 class World(NamedTuple):
-    """Gap and accuracy in the models with planted shares, or in their controls."""
+    """Gap and accuracy in a model with planted shares, or in its control."""
 
     planted: bool
-    models: list[str]
-    points: pl.DataFrame  # lang, seed, gap and accuracy, both in percent
-    means: pl.DataFrame  # lang, gap and accuracy, means over seeds
-    correlation: Correlation  # of the means
+    model: str
+    points: pl.DataFrame  # lang, gap and accuracy, both in percent
+    correlation: Correlation
 
 
 def worlds(points: pl.DataFrame, confidence: float) -> list[World]:
-    """The worlds of the table planted_truth_points, the planted one first; none where it lacks gap or accuracy."""
+    """The worlds of the table planted_truth_points, the planted ones first; none where it lacks gap or accuracy.
+
+    Accuracy is the mean over the tasks of all models compared. Seeds are not pooled: each has shares of its own.
+    """
     keys = ["seed", "model", "control", "lang"]
     one, other = (
         points.filter(pl.col("layer").is_null(), measure=measure).select(*keys, "value", "control_value")
         for measure in (PAPERS_GAP, ACCURACY)
     )
     both = one.join(other, on=keys, suffix="_accuracy", maintain_order="left").drop_nulls()
-    found: list[World] = []
-    for planted, prefix, model in ((True, "value", "model"), (False, "control_value", "control")):
-        rows = both.select(
-            "lang", "seed", model, gap=pl.col(prefix), accuracy=100 * pl.col(f"{prefix}_accuracy")
-        ).rename({model: "model"})
-        means = rows.group_by("lang", maintain_order=True).agg(pl.col("gap", "accuracy").mean())
-        r = pearson(means["gap"].to_numpy(), means["accuracy"].to_numpy(), confidence)
-        models = rows["model"].unique(maintain_order=True).to_list()
-        found.append(World(planted, models, rows.drop("model"), means, r))
-    return found if both.height else []
+    out: list[World] = []
+    for planted, column, model in ((True, "value", "model"), (False, "control_value", "control")):
+        rows = both.select("lang", model=model, gap=column, accuracy=100 * pl.col(f"{column}_accuracy"))
+        for (name,), of_model in rows.unique(maintain_order=True).group_by("model", maintain_order=True):
+            r = pearson(of_model["gap"].to_numpy(), of_model["accuracy"].to_numpy(), confidence)
+            out.append(World(planted, str(name), of_model.drop("model"), r))
+    return out

@@ -7,7 +7,7 @@ from isogloss.report.findings.sentences import sign_in
 from isogloss.report.shared.aligned import at_target
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import name, number
-from isogloss.report.takeaways.brief import counted, of_how_many, ranged
+from isogloss.report.takeaways.brief import brief_in, counted, of_how_many, ranged
 
 
 def alignment_gain(tables: Tables, context: Context) -> Takeaway:
@@ -41,6 +41,10 @@ def _gains(frame: pl.DataFrame, context: Context, runs: str) -> Takeaway:
     if len(kept):
         low, high = sorted((round(float(kept.min())), round(float(kept.max()))))  # type: ignore[arg-type]
         keeps = f"; {name(context.reference)} keeps {low if low == high else f'{low} to {high}'} %"
+    if rows.height == 1:
+        verdict = {1: "they rise", -1: "they fall", 0: "no rise is shown"}[signs[0]]
+        gain = brief_in(best, "gain_held_out_pct", "%", interval="held_out_ci")
+        return Takeaway(f"Held-out features change by {gain} in {name(best['lang'])}: {verdict}{keeps}.", n)
     falls = f" and fall in {signs.count(-1)}" if signs.count(-1) else ""
     return Takeaway(f"Held-out features rise in {signs.count(1) or 'none'}{falls} of {what} ({most}){keeps}.", n)
 
@@ -61,6 +65,9 @@ def alignment_loss(tables: Tables, context: Context) -> Takeaway:
     fell = [fall for fall in falls if fall > 0]
     ends = sorted(round(fall) for fall in falls)
     by = f"{ends[0]}" if ends[0] == ends[-1] else f"{ends[0]} to {ends[-1]}"
+    if len(falls) == 1:
+        way = f"fell by {ends[0]}" if falls[0] > 0 else f"rose by {-ends[0]}"
+        return Takeaway(f"From the first to the last tenth of the steps the loss {way} %.", steps)
     return Takeaway(
         f"From the first to the last tenth of its steps the loss fell in {len(fell)} of"
         f" {counted(len(falls), 'run')}, by {by.replace('-', '−')} %.",

@@ -7,7 +7,7 @@ from isogloss.report.findings.sentences import sign, sign_in, significant
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.within import within_scripts
-from isogloss.report.shared.wording import TASK_TITLES, name, number
+from isogloss.report.shared.wording import name, number
 from isogloss.report.takeaways.brief import brief, brief_in, counted, of_how_many, ranged
 
 
@@ -22,7 +22,7 @@ def accuracy(tables: Tables, _: Context) -> Takeaway:
     above = base.filter(pl.col("ci_low") > pl.col("chance")).height
     ends = [f"{name(row['lang'])} ({number(100 * row['accuracy'], 0)} %)" for row in means.iter_rows(named=True)]
     said = f"Right most often: {ends[-1]}; least: {ends[0]}." if len(ends) > 1 else f"{ends[0]} alone was asked."
-    of = f"all {base.height}" if above == base.height else f"{above} of {base.height}"
+    of = f"all {base.height}" if above == base.height else f"{above or 'none'} of {base.height}"
     return Takeaway(f"{said} {of[0].upper()}{of[1:]} accuracies lie above guessing by their intervals.", n)
 
 
@@ -52,15 +52,12 @@ def accuracy_by_teaching(tables: Tables, context: Context) -> Takeaway:
     if not pooled:
         return Takeaway(f"No fact was left untaught, so whether {reference}'s facts reach others cannot be told.", n)
     shown = [one for one in pooled if sign(one.low, one.high) > 0]
-    gains = " and ".join(
-        f"{brief(100 * one.difference, 100 * one.low, 100 * one.high, 'points')} ({TASK_TITLES[one.task]})"
-        for one in pooled[:2]
-    )
+    gains = " and ".join(brief(100 * one.difference, 100 * one.low, 100 * one.high, "points") for one in pooled[:2])
     verdict = "no transfer is shown" if not shown else f"transfer is shown in {len(shown)} of {len(pooled)} tasks"
     return Takeaway(f"In other languages, facts taught only in {reference} less untaught ones: {gains}; {verdict}.", n)
 
 
-def gap_accuracy_correlation(tables: Tables, _: Context) -> Takeaway:
+def gap_accuracy_correlation(tables: Tables, context: Context) -> Takeaway:
     """r of the first task over all languages, and within scripts."""
     frame, points = tables["gap_accuracy_correlation"], tables["gap_accuracy"]
     defined = frame.drop_nulls("r")
@@ -72,7 +69,7 @@ def gap_accuracy_correlation(tables: Tables, _: Context) -> Takeaway:
     verdict = {1: "the more accurate", -1: "the less accurate", 0: ""}[sign_in(row)]
     said = f"languages with a larger gap are {verdict}" if verdict else "no relation of gap and accuracy is shown"
     within = f"; within scripts r is {number(inside.r, 2)}" if inside.r is not None else ""
-    task = f"{TASK_TITLES[row['task']]}: " if frame.height > 1 else ""
+    task = f"{context.task(row['task'])}: " if frame.height > 1 else ""
     return Takeaway(
         f"{task}{said if task else said[0].upper() + said[1:]}, r = {brief_in(row, 'r', interval='ci')}{within}.", n
     )

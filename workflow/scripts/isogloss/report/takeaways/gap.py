@@ -22,7 +22,7 @@ def group_gap(tables: Tables, context: Context) -> Takeaway:
         return Takeaway(f"Without {reference} no gap between the groups is defined.", n)
     signs = [sign_in(row) for row in corrected.iter_rows(named=True)]
     both = corrected.join(frame.filter(variant=PUBLISHED).drop_nulls("gap_pct"), on="layer", suffix="_published")
-    shown = f"above zero in {signs.count(1)}" if not signs.count(-1) else (
+    shown = f"above zero in {signs.count(1) or 'none'}" if not signs.count(-1) else (
         f"above zero in {signs.count(1)} and below in {signs.count(-1)}"
     )  # fmt: skip
     more = ""
@@ -48,8 +48,8 @@ def group_activation(tables: Tables, context: Context) -> Takeaway:
     less = both.filter(pl.col("mean_activation") < pl.col("mean_activation_high")).height
     apart = both.filter(pl.col("ci_high") < pl.col("ci_low_high")).height
     return Takeaway(
-        f"Without {name(context.reference)}, medium-to-low-resource languages activate the features less in {less} of"
-        f" {counted(both.height, 'layer')}; the intervals lie apart in {apart or 'none'}.",
+        f"Without {name(context.reference)}, medium-to-low-resource languages activate the features less in"
+        f" {less or 'none'} of {counted(both.height, 'layer')}; the intervals lie apart in {apart or 'none'}.",
         n,
     )
 
@@ -70,7 +70,7 @@ def language_gap(tables: Tables, context: Context) -> Takeaway:
         f"{above} of {counted(rows.height, 'language')}"
     )  # fmt: skip
     return Takeaway(
-        f"Features answer less than to {name(context.reference)} in {many}: {between}. Part of it is how phrases are"
+        f"Features answer less in {many} than in {name(context.reference)}: {between}. Part of it is how phrases are"
         " chosen.",
         n,
     )
@@ -106,10 +106,10 @@ def reciprocal_gap(tables: Tables, _: Context) -> Takeaway:
     if not summary.height:
         return Takeaway("No language has a gap chosen both ways.", n)
     signs = [sign_in(row, "symmetric_gap_ci") for row in summary.iter_rows(named=True)]
-    below = f", below it in {signs.count(-1)}" if signs.count(-1) else ""
+    below = f", below in {signs.count(-1)}" if signs.count(-1) else ""
     one_way, both = (float(summary[f"{column}_pct"].mean()) for column in ("gap_from_reference", "symmetric_gap"))  # type: ignore[arg-type]
     return Takeaway(
-        f"With features chosen in both languages the mean gap is {number(both)}, not {number(one_way)} %; it is above"
-        f" zero in {signs.count(1)} of {counted(len(signs), 'language')}{below}.",
+        f"With features chosen in both languages the mean gap is {number(both)}, not {number(one_way)} %: above"
+        f" zero in {signs.count(1) or 'none'} of {counted(len(signs), 'language')}{below}.",
         n,
     )

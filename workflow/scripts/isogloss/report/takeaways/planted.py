@@ -8,7 +8,7 @@ from isogloss.report.entry import Takeaway
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.within import worlds
 from isogloss.report.shared.wording import listed, number
-from isogloss.report.takeaways.brief import counted, of_how_many, ranged
+from isogloss.report.takeaways.brief import of_how_many, ranged
 
 _JUDGED = {measure.name: measure.title for measure in MEASURES if measure.judged}
 
@@ -48,20 +48,27 @@ def planted_truth_languages(tables: Tables, context: Context) -> Takeaway:
 def gap_accuracy_worlds(tables: Tables, context: Context) -> Takeaway:
     """Whether gap and accuracy go together where shares were planted, and where all were equal."""
     ours = worlds(tables["comparison/planted_truth_points"], context.confidence)
-    n = of_how_many([ranged(pl.Series([world.means.height for world in ours]), "language"),
-                     counted(len({seed for world in ours for seed in world.points["seed"]}), "seed")])  # fmt: skip
-    planted, equal = (next((one.correlation for one in ours if one.planted is kind), None) for kind in (True, False))
-    if planted is None or equal is None or planted.r is None or equal.r is None:
+    defined = [one for one in ours if one.correlation.r is not None]
+    planted, equal = ([one.correlation for one in defined if one.planted is kind] for kind in (True, False))
+    n = ranged(pl.Series([one.points.height for one in ours], dtype=pl.Int64), "language")
+    if not planted or not equal:
         return Takeaway("Gap and accuracy cannot be correlated in both worlds.", n)
-    below = [one.high is not None and one.high < 0 for one in (planted, equal)]
-    verdict = {
-        (True, True): "so the shares do not explain it",
-        (True, False): "shown only where planted",
-        (False, True): "shown only where equal",
-        (False, False): "shown in neither",
-    }[below[0], below[1]]
+    below = [sum(r.high is not None and r.high < 0 for r in kind) for kind in (planted, equal)]
+    if len(planted) == len(equal) == 1:
+        verdict = {
+            (1, 1): "so the shares do not explain it",
+            (1, 0): "shown only where planted",
+            (0, 1): "shown only where equal",
+            (0, 0): "shown in neither",
+        }[below[0], below[1]]
+        return Takeaway(
+            f"Larger gap, lower accuracy: r = {number(planted[0].r, 2)} where shares were planted and"
+            f" {number(equal[0].r, 2)} where all are equal, {verdict}.",
+            n,
+        )
+    means = [number(sum(r.r or 0.0 for r in kind) / len(kind), 2) for kind in (planted, equal)]
     return Takeaway(
-        f"Larger gap, lower accuracy: r = {number(planted.r, 2)} where shares were planted and {number(equal.r, 2)}"
-        f" where all are equal, {verdict}.",
+        f"A larger gap goes with lower accuracy in {below[0] or 'none'} of {len(planted)} models with planted shares"
+        f" (mean r {means[0]}) and in {below[1] or 'none'} of {len(equal)} with equal ones ({means[1]}).",
         n,
     )

@@ -27,9 +27,7 @@ def similarity(tables: Tables, context: Context) -> Takeaway:
         return Takeaway(f"{closest[0].upper()}{closest[1:]}.", n)
     apart = pairs.filter(pl.col("ci_low") > pl.col("cosine_shuffled_ci_high")).height
     of = f"all {pairs.height}" if apart == pairs.height else f"{apart} of {pairs.height}"
-    return Takeaway(
-        f"Translations are more alike than unrelated texts in {of} cases (language and layer); {closest}.", n
-    )
+    return Takeaway(f"Translations are more alike than unrelated texts in {of} cases; {closest}.", n)
 
 
 def retrieval(tables: Tables, context: Context) -> Takeaway:
