@@ -12,7 +12,8 @@ import vl_convert
 
 from isogloss.languages import language_table
 from isogloss.report import wanted
-from isogloss.report.catalogue import BETWEEN_FIGURES, CHARTS, FIGURES
+from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
+from isogloss.report.charted import CHARTS
 from isogloss.report.charts import embed, latent, pairs
 from isogloss.report.charts.base import MOST_LETTERS, Contexts, Models
 from isogloss.report.charts.panels import layer_slider, model_choice

@@ -99,7 +99,8 @@
     const most = Math.max(12, Math.floor(width / LETTER));
     return title.split("\n").flatMap((line) => {
       const lines = [""];
-      for (const word of line.split(" ")) {
+      const words = line.split(" ").flatMap((word) => word.match(new RegExp(`.{1,${most}}`, "gu")) || [""]);
+      for (const word of words) {
         const longer = `${lines.at(-1)} ${word}`.trim();
         if (longer.length <= most || !lines.at(-1)) lines[lines.length - 1] = longer;
         else lines.push(word);

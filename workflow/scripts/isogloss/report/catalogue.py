@@ -4,21 +4,8 @@ A figure or table is called as what its entry names, and its caption, workflow/r
 Snakefile, so this imports nothing heavy.
 """
 
+from isogloss.report.charted import CHARTS
 from isogloss.report.entry import Entry, Finding, Needs
-
-_CHARTED = {
-    "benchmarks": ("accuracy", "accuracy_change", "alignment_gain", "answers", "gap_accuracy_correlation"),
-    "bilingual": ("ablation", "intervention", "selectivity", "selectivity_layers", "span_length"),
-    "comparison": ("joined_correlations", "models", "planted_truth"),
-    "disparity": (
-        "group_gap", "language_gap", "reciprocal_gap", "retrieval", "similarity", "similarity_pairs",
-    ),
-    "latent": (
-        "consistency", "latent", "latent_accuracy", "projection", "steering_judged", "transfer", "transfer_layers",
-    ),
-}  # fmt: skip
-CHARTS = {name: f"isogloss.report.charts.{module}:{name}" for module, names in _CHARTED.items() for name in names}
-"""The function of a figure's interactive chart, by the figure's name."""
 
 
 def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:

@@ -9,6 +9,8 @@ import polars as pl
 from isogloss.report.charts.base import LAYER, Chart, Key, Measure, fading, source, titled
 from isogloss.report.figures.style import FAINT, INK
 
+MOST_TICKS = 14  # of layers
+
 _WORDS = ("Language", "Model", "Row", "Column", "interval")
 """What a chart computes of its rows for tooltips."""
 
@@ -118,7 +120,8 @@ def by_layer(layers: Sequence[int] | pl.Series) -> alt.X:
     present = sorted(set(layers)) or [0]
     room = max(0.3, 0.03 * (present[-1] - present[0]))
     scale = alt.Scale(domain=[present[0] - room, present[-1] + room], nice=False)
-    axis = alt.Axis(title=LAYER, format="d", values=present, labelOverlap="greedy", grid=False)
+    ticks = present[:: -(-len(present) // MOST_TICKS)]
+    axis = alt.Axis(title=LAYER, format="d", values=ticks, labelOverlap=True, grid=False)
     return alt.X("layer", type="quantitative", axis=axis, scale=scale)
 
 

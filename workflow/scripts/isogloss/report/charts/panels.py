@@ -24,7 +24,7 @@ def panels(frame: pl.DataFrame, contexts: Contexts, *by: str, titles: Mapping[st
     A single model is named, too.
     """
     if "model" not in by and frame["model"].n_unique() == 1:  # no legend names it
-        by = ("model", *by)
+        by = (*by, "model")
     if not by:
         return Panels(frame.with_columns(panel=pl.lit(0)), [""])
     keys = frame.select(by).unique(maintain_order=True).with_row_index("panel")
