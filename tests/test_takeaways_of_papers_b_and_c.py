@@ -97,7 +97,7 @@ def test_transfer_says_on_how_many_questions_it_rests():
         for name in ("positive_transfer", "positive_transfer_low", "positive_transfer_high", "positive_transfer_chance")
     )
     assert (
-        f"{shown} % [{low}, {high}] are right in the other, less than with the questions shuffled ({chance} %)"
+        f"{shown} % [{low}, {high}] are right in the other, less than what shuffled questions give ({chance} %)"
         in said.text
     )
     right = np.round(400 * tables["answers"]["accuracy"].to_numpy())

@@ -9,12 +9,15 @@ from isogloss.report.entry import Entry, Finding, Needs
 
 
 def _by_name(room: str, *entries: Entry) -> dict[str, Entry]:
-    """Entries by name, drawn by the modules of a room; one that gives no tables is made from that of its own name."""
+    """Entries by name, drawn by the modules of a room; one that gives no tables is made from that of its own name.
+
+    Here an entry's takeaway is the module, under `takeaways`, of the function of its own name.
+    """
     return {
         one.name: one._replace(
             drawing=f"isogloss.report.{room}.{one.drawing}",
             tables=one.tables or (one.name,),
-            takeaway=one.takeaway and f"isogloss.report.takeaways.{one.takeaway}",
+            takeaway=one.takeaway and f"isogloss.report.takeaways.{one.takeaway}:{one.name}",
             chart=CHARTS.get(one.name, "") if room == "figures" else "",
         )
         for one in entries
@@ -48,119 +51,89 @@ _JOINED = ("8 What joins the three", Needs(("joined",)))
 
 FIGURES = _by_name(
     "figures",
-    Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY, takeaway="similarity:similarity"),
-    Entry(
-        "similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",),
-        takeaway="similarity:retrieval",
-    ),
-    Entry(
-        "similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY,
-        takeaway="similarity:similarity_pairs",
-    ),
+    Entry("similarity:similarity", "Similarity to the reference", *_SIMILARITY, takeaway="similarity"),
+    Entry("similarity:retrieval", "Retrieval of translations", *_SIMILARITY, ("similarity",), takeaway="similarity"),
+    Entry("similarity:similarity_pairs", "Similarity of all pairs", *_SIMILARITY, takeaway="similarity"),
     Entry(
         "reciprocal:reciprocal_gap", "Gap chosen both ways", *_GAP, ("reciprocal_gap", "reciprocal_gap_summary"),
-        takeaway="gap:reciprocal_gap",
+        takeaway="gap",
     ),
-    Entry("gap:group_gap", "Gap between groups", *_GAP, takeaway="gap:group_gap"),
-    Entry("gap:group_activation", "Mean activation of the groups", *_GAP, takeaway="gap:group_activation"),
+    Entry("gap:group_gap", "Gap between groups", *_GAP, takeaway="gap"),
+    Entry("gap:group_activation", "Mean activation of the groups", *_GAP, takeaway="gap"),
     Entry(
         "gap:language_gap", "Gap of each language", *_GAP,
-        ("language_gap", "language_gap_summary", "activation_controls"), takeaway="gap:language_gap",
+        ("language_gap", "language_gap_summary", "activation_controls"), takeaway="gap",
     ),
-    Entry("gap:activation_controls", "Controls of the gap", *_GAP, takeaway="gap:activation_controls"),
-    Entry("benchmarks:accuracy", "Accuracy by language", *_BENCHMARKS, takeaway="benchmarks:accuracy"),
-    Entry(
-        "teaching:accuracy_by_teaching", "Facts by where they were taught", *_TEACHING,
-        takeaway="benchmarks:accuracy_by_teaching",
-    ),
+    Entry("gap:activation_controls", "Controls of the gap", *_GAP, takeaway="gap"),
+    Entry("benchmarks:accuracy", "Accuracy by language", *_BENCHMARKS, takeaway="benchmarks"),
+    Entry("teaching:accuracy_by_teaching", "Facts by where they were taught", *_TEACHING, takeaway="benchmarks"),
     Entry(
         "gap_accuracy:gap_accuracy_correlation", "Gap against accuracy", *_CORRELATION,
-        ("gap_accuracy_correlation", "gap_accuracy"), takeaway="benchmarks:gap_accuracy_correlation",
+        ("gap_accuracy_correlation", "gap_accuracy"), takeaway="benchmarks",
     ),
-    Entry("alignment:alignment_gain", "Gain by language", *_RUNS, takeaway="alignment:alignment_gain"),
+    Entry("alignment:alignment_gain", "Gain by language", *_RUNS, takeaway="alignment"),
     Entry(
         "alignment:alignment_gain_layers", "Gain by target layer", *_RUNS_OF_ONE, ("alignment_gain",),
-        takeaway="alignment:alignment_gain_layers",
+        takeaway="alignment",
     ),
     Entry(
         "benchmarks:accuracy_change", "Accuracy before and after", *_BENCHMARKED, ("accuracy",),
-        takeaway="benchmarks:accuracy_change",
+        takeaway="benchmarks",
     ),
-    Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True, takeaway="alignment:alignment_loss"),
-    Entry(
-        "bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING,
-        takeaway="bilingual:selectivity",
-    ),
+    Entry("alignment:alignment_loss", "Loss of the runs", *_ALIGNMENT, loss=True, takeaway="alignment"),
+    Entry("bilingual:selectivity", "Classes over training, middle layer", *_OVER_TRAINING, takeaway="bilingual"),
     Entry(
         "bilingual:selectivity_layers", "Mixed features over training by layer", *_OVER_TRAINING, ("selectivity",),
-        takeaway="bilingual:selectivity_layers",
+        takeaway="bilingual",
     ),
     Entry(
         "bilingual:span_length", "Span length over training by layer", *_OVER_TRAINING, ("selectivity",),
-        takeaway="bilingual:span_length",
+        takeaway="bilingual",
     ),
     Entry(
         "intervention:intervention", "Perplexity after injection", *_INJECTED, ("intervention_summary",),
-        takeaway="bilingual:intervention",
+        takeaway="bilingual",
     ),
-    Entry(
-        "bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED,
-        takeaway="bilingual:learning_rates",
-    ),
-    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING, takeaway="bilingual:sae_training"),
-    Entry("answers:answers", "Accuracy by language, sorted", *_LATENT, takeaway="latent:answers"),
+    Entry("bilingual:learning_rates", "Search of the SAEs' learning rate", *_SEARCHED, takeaway="bilingual"),
+    Entry("bilingual:sae_training", "SAEs of the checkpoints", *_OVER_TRAINING, takeaway="bilingual"),
+    Entry("answers:answers", "Accuracy by language, sorted", *_LATENT, takeaway="latent"),
     Entry(
         "answers:transfer", "Positive transfer of all pairs", *_LATENT, ("transfer", "transfer_summary", "answers"),
-        takeaway="latent:transfer",
+        takeaway="latent",
     ),
     Entry(
         "answers:consistency", "Consistency of all pairs", *_LATENT, ("transfer", "transfer_summary"),
-        takeaway="latent:consistency",
+        takeaway="latent",
     ),
-    Entry(
-        "latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT,
-        takeaway="latent:transfer_layers",
-    ),
-    Entry("latent:latent", "Native or reference answers by layer", *_LATENT, takeaway="latent:latent"),
-    Entry(
-        "latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",),
-        takeaway="latent:latent_accuracy",
-    ),
+    Entry("latent_layers:transfer_layers", "Consistency and transfer by layer", *_LATENT, takeaway="latent"),
+    Entry("latent:latent", "Native or reference answers by layer", *_LATENT, takeaway="latent"),
+    Entry("latent:latent_accuracy", "Accuracy of the lens by layer", *_LATENT, ("latent",), takeaway="latent"),
     Entry(
         "latent:latent_correlation", "Log ratio against accuracy and transfer", *_LATENT,
-        ("latent_correlation", "latent", "answers", "transfer"), takeaway="latent:latent_correlation",
+        ("latent_correlation", "latent", "answers", "transfer"), takeaway="latent",
     ),
-    Entry("projection:projection", "States on two components by layer", *_LATENT, takeaway="latent:projection"),
-    Entry("steering:steering", "Steering by strength", *_STEERED, ("steering",), takeaway="steering:steering"),
-    Entry(
-        "steering:steering_layers", "Steering by layer", *_STEERED, ("steering",),
-        takeaway="steering:steering_layers",
-    ),
-    Entry(
-        "steering:steering_languages", "Steering by language", *_STEERED, ("steering_judged",),
-        takeaway="steering:steering_languages",
-    ),
+    Entry("projection:projection", "States on two components by layer", *_LATENT, takeaway="latent"),
+    Entry("steering:steering", "Steering by strength", *_STEERED, ("steering",), takeaway="steering"),
+    Entry("steering:steering_layers", "Steering by layer", *_STEERED, ("steering",), takeaway="steering"),
+    Entry("steering:steering_languages", "Steering by language", *_STEERED, ("steering_judged",), takeaway="steering"),
     Entry(
         "steering_reference:steering_reference", "Steering against accuracy without it", *_STEERED, ("steering",),
-        takeaway="steering:steering_reference",
+        takeaway="steering",
     ),
-    Entry(
-        "steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED,
-        takeaway="steering:steering_judged",
-    ),
+    Entry("steering_judged:steering_judged", "Steering chosen and judged apart", *_STEERED, takeaway="steering"),
     Entry(
         "latent_teaching:latent_by_teaching", "Latent measures by where facts were taught", *_LATENT_TEACHING,
-        takeaway="latent:latent_by_teaching",
+        takeaway="latent",
     ),
     Entry(
         "causal:ablation", "Change of loss, ablated by measured language", *_ABLATED, ("ablation", "ablation_summary"),
-        takeaway="causal:ablation",
+        takeaway="causal",
     ),
-    Entry("training:training", "Training of the language model", *_MODEL, takeaway="training:training"),
-    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="training:sae_quality"),
+    Entry("training:training", "Training of the language model", *_MODEL, takeaway="training"),
+    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="saes"),
     Entry(
         "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
-        ("joined_correlations", "joined_incremental"), takeaway="joined:joined_correlations",
+        ("joined_correlations", "joined_incremental"), takeaway="joined",
     ),
 )  # fmt: skip
 
@@ -170,20 +143,12 @@ PLANTED_TRUTH, PLANTED_LANGUAGES, WORLDS = (
     Entry(f"isogloss.report.figures.{module}", title, *_COMPARED, tables, takeaway=f"isogloss.report.takeaways.{said}")
     for module, title, tables, said in (
         ("comparison:planted_truth", "What measures find of the planted shares", _TRUTH, "planted:planted_truth"),
-        (
-            "planted_languages:planted_truth_languages",
-            "The planted shares, language by language",
-            _TRUTH,
-            "planted:planted_truth_languages",
-        ),
-        (
-            "gap_accuracy:gap_accuracy_worlds",
-            "Gap against accuracy, planted and equal shares",
-            _TRUTH[1:],
-            "planted:gap_accuracy_worlds",
-        ),
+        ("planted_languages:planted_truth_languages", "The planted shares, language by language", _TRUTH,
+         "planted:planted_truth_languages"),
+        ("gap_accuracy:gap_accuracy_worlds", "Gap against accuracy, planted and equal shares", _TRUTH[1:],
+         "planted:gap_accuracy_worlds"),
     )
-)
+)  # fmt: skip
 """They compare models, so they stand under results/comparison: results/comparison/figures/planted_truth.svg."""
 PLANTED_VERDICTS = Entry(
     "isogloss.report.tables.comparison:PLANTED_TRUTH", "Verdicts on the measures", *_COMPARED, ("planted_truth",)

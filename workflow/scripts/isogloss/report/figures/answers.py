@@ -80,9 +80,9 @@ def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
         image = _matrix(panel, rows, codes[task], shown, norm)
         n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
         few = _hatch(panel, rows, codes[task])
-        headed(panel, context.task(task), "; ".join(part for part in (n, _beside_chance(rows, shown), few) if part))
+        headed(panel, context.task(task), "; ".join(part for part in (n, _beside_chance(rows, shown)) if part))
         panel.set_ylabel(shown.rows)
-        panel.set_xlabel(shown.columns)
+        panel.set_xlabel("\n".join(part for part in (shown.columns, few) if part))
     if image is not None:
         figure.colorbar(image, ax=panels, label=shown.label, shrink=0.6, aspect=30, location="right")
     return figure

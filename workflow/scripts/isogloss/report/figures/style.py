@@ -52,10 +52,10 @@ def class_look(code: str, context: Context) -> ClassLook:
 
 
 def depth_colours(layers: Iterable[int]) -> dict[int, str]:
-    """Colour of each layer: viridis without its palest end (as in paper C), dark at the bottom of the model."""
+    """Colour of each layer: viridis (as in paper C) as far as its contrast with white is 3 : 1, dark at the bottom."""
     present = sorted(set(layers))
     ramp = colormaps["viridis"]
-    depths = np.linspace(0, 0.88, len(present)) if len(present) > 1 else [0.45]
+    depths = np.linspace(0, 0.59, len(present)) if len(present) > 1 else [0.45]
     return {layer: to_hex(ramp(depth)) for layer, depth in zip(present, depths, strict=True)}
 
 

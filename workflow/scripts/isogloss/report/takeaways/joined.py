@@ -42,9 +42,9 @@ def joined_correlations(tables: Tables, context: Context) -> Takeaway:
         text = f"{shown} {len(beyond)}: {listed(parts)}"
     else:
         text = f"{shown} none is shown to; the nearest is {_TITLES[tested[0]['instrument']]}, r = {_partial(tested[0])}"
-    few = f"fewer than {FEW} are few" if max(row["partial_n"] for row in tested) < FEW else ""
+    few = f" (few: below {FEW})" if max(row["partial_n"] for row in tested) < FEW else ""
     tests = f"p corrected over {tested[0]['partial_family_size']} instruments"
-    return Takeaway(sentence(text), of_how_many([f"{languages}{f' ({few})' if few else ''}", tests]))
+    return Takeaway(sentence(text), of_how_many([f"{languages}{few}", tests]))
 
 
 def _partial(row: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def _by_chance(row: dict[str, Any], column: str, factor: float) -> str:
     side = 0 if low is None else sign(low - chance, high - chance)
     verdict = {1: "more than", -1: "less than", 0: "not told apart from"}[side]
     shown = _percent(chance) if factor == 100 else number(chance, 2)
-    return f", {verdict} with the questions shuffled ({shown})"
+    return f", {verdict} what shuffled questions give ({shown})"
 
 
 def transfer_layers(tables: Tables, _: Context) -> Takeaway:
