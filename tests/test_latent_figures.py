@@ -16,7 +16,7 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import FIGURES, TABLES
 from isogloss.report.entry import load
 from isogloss.report.figures.labels import spread
-from isogloss.report.figures.scripts import blocks, by_script, script_looks
+from isogloss.report.figures.scripts import blocks, by_script
 from isogloss.report.findings import latent as findings
 from isogloss.report.findings import steering as steering_findings
 from isogloss.report.shared.answered import with_counts
