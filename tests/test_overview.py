@@ -87,7 +87,7 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
         " Spearman's ρ −0.85, p = 0.004): languages with a larger gap are the less"
     ) in text
     section = text
-    assert "Over the 126 ways to split these languages into 4 high- and 5 medium-to-low" in section
+    assert "over the 126 ways to split these languages into 4 and 5" in section
     assert "148 duplicates dropped, 3,200 phrases kept" in text
     assert "with English left out, has its interval above zero in 0, below zero in 0 and across zero in 4 of 4" in text
     assert "of Skewed shares is, with English left out, larger in 4, smaller in 0 and not told apart in 0 of 4" in text
@@ -115,7 +115,8 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
 def before_the_folds(html: str) -> list[str]:
     """The words that stand above the evidence and in no fold; numbers are not words."""
     top = html.split("<main", 1)[1].split(">", 1)[1].split('<section class="evidence">')[0]
-    top = re.sub(r"<details.*?</details>|<script.*?</script>|<img .*?>(?=</div>)", " ", top, flags=re.DOTALL)
+    away = r'<details.*?</details>|<script.*?</script>|<p class="chart-empty">.*?</p>|<img .*?>(?=</div>)'
+    top = re.sub(away, " ", top, flags=re.DOTALL)
     return [word for word in plain(top).split() if re.search(r"[^\W\d_]", word)]
 
 
@@ -173,9 +174,9 @@ def test_analyses_that_were_not_run_have_no_findings(tmp_path, monkeypatch):
 )
 def test_direction_follows_the_data(gap, verdict, counted):
     sentences = disparity.group_gap(make_tables(CONFIG, "skewed", gap=gap), CONTEXT)
-    assert verdict in sentences[0]
     assert verdict in sentences[1]
-    assert all(counted in sentence for sentence in sentences[2:4])
+    assert verdict in sentences[2]
+    assert all(counted in sentences[at] for at in (0, 3))
 
 
 def test_the_gap_chosen_both_ways_comes_first_and_says_what_the_papers_gap_is_worth(tmp_path, monkeypatch, tables):
