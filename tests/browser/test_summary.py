@@ -249,7 +249,7 @@ def test_one_language_is_highlighted_in_every_chart(made, visit):
     assert chip.get_attribute("aria-pressed") == "false"
 
 
-def test_print_opens_every_fold_and_cuts_no_figure(made, visit, tmp_path):
+def test_print_opens_every_fold_and_cuts_no_figure(made, visit):
     page = visit(made.page, viewport=A4).page
     page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager' })")  # as a printer does
     page.emulate_media(media="print")
@@ -273,6 +273,9 @@ def test_print_opens_every_fold_and_cuts_no_figure(made, visit, tmp_path):
     assert max(wide, default=0) <= ACROSS
     page.evaluate("document.querySelectorAll('.wide').forEach((one) => one.remove())")
     assert too_wide(page) == []
+
+
+def test_a_printer_gets_pages(made, visit, tmp_path):
     printed = visit(made.page).page.pdf(path=str(tmp_path / "page.pdf"), prefer_css_page_size=True)
     pages = len(re.findall(rb"/Type\s*/Page\b", printed))
     print(f"{pages} pages of print")
