@@ -146,4 +146,5 @@ def without_values(frame: pl.DataFrame, name: str) -> pl.DataFrame:
     if name in WHOLE:
         return frame
     floats = [column for column, kind in frame.schema.items() if kind.is_float() and not DEFINED.fullmatch(column)]
-    return frame.with_columns(pl.lit(None, frame.schema[column]).alias(column) for column in floats)
+    reasons = [pl.col(column).fill_null("nothing was measured") for column in FREE[:2] if column in frame.columns]
+    return frame.with_columns(*(pl.lit(None, frame.schema[column]).alias(column) for column in floats), *reasons)

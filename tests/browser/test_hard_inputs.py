@@ -20,9 +20,9 @@ from report_pages import (
 
 pytestmark = pytest.mark.browser
 PHONE = {"width": 390, "height": 844}
-CODE = re.compile(  # what no reader should meet; "a null that" and "None of" are English
-    r"\bnan\b|\bNaN\b|\bNone\b(?! of | are | is )|\bnull\b(?! that|, |\.)"
-    r"|\binf\b|Infinity|\[object|Traceback|Markup\("
+CODE = re.compile(  # what no reader should meet
+    r"\bnan\b|\bNaN\b|\bNone\b(?! of | are | is )|^null$|: null\b|\binf\b|Infinity|\[object|Traceback|Markup\(",
+    re.MULTILINE,
 )
 
 
