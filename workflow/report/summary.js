@@ -23,6 +23,14 @@
     }
   });
 
+  // What the chips of the languages cover below the bar, a link must not scroll under.
+  const measureChips = () => {
+    const chips = document.querySelector(".chips");
+    root.style.setProperty("--chips", `${chips ? chips.offsetHeight : 0}px`);
+  };
+  window.addEventListener("resize", measureChips);
+  measureChips();
+
   // Folds: a link, a match or print opens whatever lies round its goal.
   const openRound = (element) => {
     for (let at = element; at && at !== main; at = at.parentElement) {

@@ -8,7 +8,7 @@ import altair as alt
 import polars as pl
 
 from isogloss.report.charts.base import Chart, Contexts, model_title
-from isogloss.report.shared.wording import TASK_TITLES, named
+from isogloss.report.shared.wording import named
 
 
 class Panels(NamedTuple):
@@ -28,10 +28,13 @@ def panels(frame: pl.DataFrame, contexts: Contexts, *by: str, titles: Mapping[st
     if not by:
         return Panels(frame.with_columns(panel=pl.lit(0)), [""])
     keys = frame.select(by).unique(maintain_order=True).with_row_index("panel")
-    known = {**TASK_TITLES, **(titles or {})}
+    first = next(iter(contexts.values()))
 
     def called(column: str, value: Any) -> str:
-        return model_title(value, contexts) if column == "model" else known.get(value, str(value))
+        if column == "model":
+            return model_title(value, contexts)
+        given = (titles or {}).get(value)
+        return given if given is not None else first.panel(value) if column == "task" else str(value)
 
     texts = [
         ", ".join(text for column, value in zip(by, row[1:], strict=True) if (text := called(column, value)))

@@ -126,7 +126,7 @@ def retrieval(study: Study) -> Row | None:
         control = Control({1: PASSED, -1: FAILED}.get(found, OPEN), beside)
     return Row(
         "retrieval",
-        f"Is a {name(context.reference)} text found by its translation (reciprocal rank; 1 is always first)?",
+        f"Is a text in {name(context.reference)} found by its translation (reciprocal rank; 1 is always first)?",
         "A: similar, less so in rarer languages",
         says,
         here,
@@ -168,14 +168,10 @@ def _correlations(study: Study, model: str, prefix: str) -> list[Measured]:
     context = study.context(model)
     frame = study.tables[model]["gap_accuracy_correlation"].sort("r", nulls_last=True)
     rows = [frame.row(0, named=True), frame.row(-1, named=True)][: frame.height]
-    made = [measured(row, "r", f"{prefix}{_short(context.task(row['task']))}", "ci", digits=2) for row in rows]
+    made = [measured(row, "r", f"{prefix}{context.panel(row['task'])}", "ci", digits=2) for row in rows]
     return [
         one if prefix else one._replace(n=counted(row["n"], "language")) for one, row in zip(made, rows, strict=True)
     ]
-
-
-def _short(task: str) -> str:
-    return task.removeprefix("Toy questions (").removesuffix(")")
 
 
 def _given_tokens(study: Study, model: str) -> Control:

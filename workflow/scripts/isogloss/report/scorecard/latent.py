@@ -43,7 +43,7 @@ def log_ratio(study: Study) -> Row | None:
     if partial is None or p is None:
         control = Control(NONE, "too few languages")
     elif not one.sign:
-        control = Control(OPEN, f"r given length is {number(partial, 2)}")
+        control = Control(OPEN, "no relation to check")
     else:
         passes = p < 1 - study.settings["statistics"]["confidence"] and partial * one.sign > 0
         control = Control(PASSED if passes else FAILED, f"r given length is {number(partial, 2)}")

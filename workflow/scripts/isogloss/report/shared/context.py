@@ -55,6 +55,10 @@ class Context:
         shown = [code for code in self.shown if code in present]
         return shown + in_order(present.difference(shown))
 
+    def panel(self, code: str) -> str:
+        """A task as the head of a panel: `HellaSwag format` in the toy world."""
+        return self.task(code).removeprefix("Toy questions (").removesuffix(")")
+
     def by_group(self, codes: Iterable[str]) -> list[str]:
         """The codes, high-resource languages first, each group in the one order."""
         present = set(codes)

@@ -4,7 +4,7 @@ import polars as pl
 
 from isogloss.report.entry import Takeaway
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, listed
+from isogloss.report.shared.wording import SIZE_TITLES, listed
 from isogloss.report.takeaways.brief import brief_in, counted, sentence
 
 
@@ -15,7 +15,7 @@ def models(tables: Tables, context: Context) -> Takeaway:
     asked = behaviour.drop_nulls(["task", "accuracy"])
     for (_, task), rows in asked.group_by("analysis", "task", maintain_order=True):
         if rows["model"].n_unique() > 1:
-            return Takeaway(_compared(rows, f"{TASK_TITLES[str(task)]}, accuracy", "accuracy", ("%", 100), context), n)
+            return Takeaway(_compared(rows, f"{context.task(str(task))}, accuracy", "accuracy", ("%", 100), context), n)
     for measure in sizes["measure"].unique(maintain_order=True):
         rows = sizes.filter(measure=measure).drop_nulls("value")
         if rows["model"].n_unique() > 1:
