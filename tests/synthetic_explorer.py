@@ -55,7 +55,8 @@ def _measured(feature: int, place: int, lang: str, in_list: str) -> dict[str, An
     mean = None if feature == 1 and place else 1.5 / (1 + place)
     return {
         "lists": [in_list], "class": "several", "largest_share": 0.4, "gap_pct": 50.0 - feature,
-        "class_bilingual": None, "monosemanticity": 0.8, "monosemanticity_excess": 0.3, "neuronpedia": None, "lang": lang,
+        "class_bilingual": None, "monosemanticity": 0.8, "monosemanticity_excess": 0.3, "neuronpedia": None,
+        "lang": lang,
         "mean_activation": mean, "ci_low": mean and mean - 0.1, "ci_high": mean and mean + 0.1, "n": 12,
         "measured": "phrases", "share": 0.2, "n_fired": 40, "n_texts": 200,
         "histogram": [12, 9, 8, 5, 3, 1, 1, 1, 0, 0, 0, 0], "histogram_max": 2.0,

@@ -13,11 +13,14 @@ from isogloss.report.page.explorer import explorer_section
 from isogloss.report.page.explorer_words import Version, kept_by, version_words
 from isogloss.report.wanted import explorer_tables
 from isogloss.tables.explorer import EXPLORER, EXPLORER_FEATURES
-from synthetic import settings
+from synthetic import SHARES, settings
+from synthetic_explorer import explorer_tables as synthetic_tables
 
 REPORT = Path(__file__).parents[1] / "workflow" / "report"
 NASTY = '</script><script>document.title="owned"</script><img src=x onerror=document.title="owned">&amp;"\u2028\u202eab'
-KINDS = {
+
+
+KINDS: dict[str, Any] = {
     "string": pl.String, "int32": pl.Int32, "double": pl.Float64, "list<item: string>": pl.List(pl.String),
     "list<item: float>": pl.List(pl.Float32), "list<item: int32>": pl.List(pl.Int32),
 }  # fmt: skip
@@ -112,6 +115,23 @@ def test_titles_with_markup_are_text():
     html = explorer_section(usual(), whole)
     assert html.count("<script") == 1
     assert data_of(html)["models"][0]["title"] == NASTY
+
+
+def test_ten_languages_take_a_part_of_what_a_page_may():
+    whole = settings(26)
+    html = explorer_section({"skewed": synthetic_tables([*SHARES], 12)}, whole)
+    assert 100_000 < len(html.encode()) < 1_500_000
+
+
+def test_what_was_not_measured_is_left_out():
+    whole = usual()
+    for name, frame_ in whole["skewed"].items():
+        floats = [column for column, kind in frame_.schema.items() if kind == pl.Float64]
+        whole["skewed"][name] = frame_.with_columns(pl.lit(None, pl.Float64).alias(column) for column in floats)
+    html = explorer_section(whole, settings())
+    assert "None" not in html
+    assert "nan" not in html.casefold()
+    assert data_of(html)["models"][0]["groups"][0]["features"][0]["b"]["en"][0] is None
 
 
 def test_models_and_studies_without_features():

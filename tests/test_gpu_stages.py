@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from config_sections import grouped
 from isogloss.config.measures import Compute
 from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
+from isogloss.explorer.spans import Span, measured_spans
 from isogloss.models.adapter import with_lora
 from isogloss.models.loading import load_base_model, load_causal_model
 from isogloss.residuals.capture import capture
@@ -240,3 +241,18 @@ def test_the_same_bits_twice(lm, translations, tmp_path):
         return torch.tensor(read_table(tmp_path / "es.parquet")["pooled"].to_numpy().copy())
 
     assert torch.equal(pooled(), pooled())
+
+
+def test_spans_of_the_explorer(lm, saes):
+    spans = [
+        Span(layer, feature, "phrase", 0, "es", "es", str(feature), TEXTS[feature % 6], None)
+        for layer in LAYERS
+        for feature in range(0, 64, 4)
+    ]
+
+    def measured(dtype: str) -> Tensor:
+        compute = Compute.model_construct(token_budget=200, dtype=dtype)
+        rows = measured_spans(spans, lm=str(lm), sae=str(saes), compute=compute)
+        return torch.tensor([value for row in rows for value in row["activations"]])
+
+    hold(measured, {"float32": 1e-4})  # in bfloat16 a token next to a threshold may fall on its other side

@@ -67,11 +67,11 @@ def test_a_planted_difference_has_the_smallest_p_there_can_be(tmp_path):
     assert (table["p_adjusted"] >= table["p"]).all()
     (sentence,) = group_inference({"group_inference": table}, CONTEXT)
     assert sentence.startswith(
-        "Over the 126 ways to split these languages into 4 high- and 5 medium-to-low-resource ones, p = 0.008: the"
-        " medium-to-low-resource languages' gap to the reference, mean over layers, differs from the others' by "
+        "Gap to the reference, mean over layers: medium-to-low-resource languages less the high-resource ones "
     )
+    assert "p = 0.008 over the 126 ways to split these languages into 4 and 5: it is higher" in sentence
     assert "it is higher in such medium-to-low-resource languages." in sentence
-    assert "corrected as one family of 3, it differs in 3." in sentence
+    assert "Layer by layer (3 tests, corrected together) they differ in 3." in sentence
 
 
 def test_p_is_scipys_and_an_absent_difference_is_not_shown(tmp_path):

@@ -20,7 +20,8 @@ CONFIG = settings()
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("scored")
     write_results(folder, CONFIG, {"skewed": 20.0, "equal": 0.0})
-    return read_study([str(folder / path) for path in wanted.summary_tables(CONFIG)], CONFIG)
+    paths = [folder / path for path in wanted.summary_tables(CONFIG)]
+    return read_study([str(path) for path in paths if path.is_file()], CONFIG)
 
 
 def rows(study: Study) -> dict[str, Row]:

@@ -25,9 +25,10 @@ def complaints(page, *rules: str) -> list[str]:
     """Findings of axe-core that are serious or critical, with the elements; of some rules only where given.
 
     Of long tables and lists of contexts the first speak for the others, which would take axe-core minutes: these are
-    taken out of the page.
+    taken out of the page, and so are drawings, which axe-core takes for one image each.
     """
-    page.evaluate("document.querySelectorAll('tbody tr:nth-child(n+6), .f ~ .f').forEach((one) => one.remove())")
+    long = "tbody tr:nth-child(n+6), .f ~ .f, svg.marks > *"
+    page.evaluate(f"document.querySelectorAll('{long}').forEach((one) => one.remove())")
     options = {"resultTypes": ["violations"]} | ({"runOnly": list(rules)} if rules else {})
     found = Axe().run(page, options=options).response
     return [
@@ -197,9 +198,54 @@ def test_downloads_are_the_tables_whole(made, visit, tmp_path):
 
 def test_the_search_finds_words_of_folded_parts(made, visit):
     page = visit(made.page).page
-    page.locator("#search").fill("Newcombe")
+    folded = page.locator("details.section:not([open]) figure").last
+    page.locator("#search").fill(folded.locator(".figure-title").evaluate("one => one.firstChild.textContent.trim()"))
     page.locator("#search").press("Enter")
     expect(page.locator("output.matches")).to_have_text(re.compile("[1-9]"))
+
+
+def chart(page, name: str):
+    """A drawn chart that the window shows."""
+    page.evaluate(OPEN_ALL)
+    drawn = page.locator(f"#figure-{name} .js-chart.drawn")
+    page.locator(f"#figure-{name} .js-chart").scroll_into_view_if_needed()
+    drawn.locator("svg.marks").wait_for()
+    return drawn
+
+
+def test_the_pointer_shows_the_tables_values(made, visit):
+    page = visit(made.page).page
+    points = chart(page, "accuracy").locator(".mark-symbol.role-mark path")
+    table = made.table("accuracy").filter(adapter="base")
+    for at in (0, 7):
+        points.nth(at).hover(force=True)
+        shown = page.locator("#vg-tooltip-element.visible")
+        shown.wait_for()
+        cells = dict(map(str.strip, row.inner_text().split("\t")) for row in shown.locator("tr").all())
+        lang = re.search(r"\((.*)\)", cells["language"])[1]
+        rows = table.filter(lang=lang).select("accuracy", "ci_low", "ci_high", "n").rows()
+        as_shown = [
+            (f"{100 * value:.2f}%", f"{100 * low:.2f}% to {100 * high:.2f}%, 95% interval", f"{n:,}")
+            for value, low, high, n in rows
+        ]
+        assert (cells["accuracy"], cells["interval"], cells["questions (n)"]) in as_shown
+        page.mouse.move(0, 0)
+
+
+def test_one_language_is_highlighted_in_every_chart(made, visit):
+    page = visit(made.page).page
+    faint = "all => all.filter((one) => Number(one.getAttribute('opacity') ?? 1) < 0.5).length"
+    points = [chart(page, name).locator(".mark-symbol.role-mark path") for name in ("language_gap", "accuracy")]
+    assert [one.evaluate_all(faint) for one in points] == [0, 0]
+    chip = page.locator(".js-languages [data-lang=ml]").first
+    chip.click()
+    assert chip.get_attribute("aria-pressed") == "true"
+    for one in points:
+        one.first.and_(page.locator("[opacity='0.12']")).wait_for(state="attached")
+        assert one.evaluate_all(faint) == pytest.approx(0.9 * one.count(), abs=1)  # nine of ten languages
+    chip.click()
+    points[0].first.and_(page.locator("[opacity='1']")).wait_for(state="attached")
+    assert chip.get_attribute("aria-pressed") == "false"
 
 
 def test_print_opens_every_fold_and_cuts_no_figure(made, visit, tmp_path):
@@ -207,6 +253,8 @@ def test_print_opens_every_fold_and_cuts_no_figure(made, visit, tmp_path):
     page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager' })")  # as a printer does
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    charts = page.locator(".js-chart")
+    expect(page.locator(".js-chart.drawn")).to_have_count(charts.count(), timeout=60_000)
     cut = page.evaluate(
         """(height) => [...document.querySelectorAll("figure img, figure .js-chart, figure svg")]
           .map((one) => [one, one.getBoundingClientRect()])

@@ -215,6 +215,8 @@
     chart.view = view;
     await refitted(chart, spec, width);
     chart.element.classList.add("drawn");
+    // The menu's head is a picture alone: a name for those who do not see it.
+    chart.host.querySelector("details > summary")?.setAttribute("aria-label", options.i18n.CLICK_TO_VIEW_ACTIONS);
     const menu = chart.host.querySelector(".vega-actions");
     if (menu) {
       const link = document.createElement("a");

@@ -297,8 +297,12 @@
         const button = row.querySelector("button");
         const own = button.dataset.feature === String(feature.f);
         row.classList.toggle("chosen", own);
-        if (own) button.setAttribute("aria-current", "true");
-        else button.removeAttribute("aria-current");
+        if (own) {
+          button.setAttribute("aria-current", "true");
+          const box = table.parentElement; // the list scrolls, not the page
+          const beyond = box ? row.offsetTop + row.offsetHeight - box.clientHeight : 0;
+          if (box) box.scrollTop = Math.min(Math.max(box.scrollTop, beyond), row.offsetTop - table.tHead.offsetHeight);
+        } else button.removeAttribute("aria-current");
       }
       panel.replaceChildren(...detail(feature, group(), model(), data).filter(Boolean));
       if (byHand) {

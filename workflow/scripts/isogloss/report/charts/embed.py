@@ -65,13 +65,13 @@ def highlighter(codes: Sequence[str], context: Context) -> Markup:
     label = Markup('<span class="chips-label">Highlight a language</span>')
     if len(codes) > 2 * MOST_NAMED:
         option = Markup('<option value="{}">{}</option>')
-        options = Markup("").join(option.format(code, named(code)) for code in codes)
-        chosen = Markup('<option value="">none</option>') + options
-        return Markup('<label class="js-languages chips">{}<select>{}</select></label>').format(label, chosen)
+        options = [Markup('<option value="">none</option>'), *(option.format(code, named(code)) for code in codes)]
+        chosen = Markup('<label class="js-languages chips" data-nosearch>{}<select>{}</select></label>')
+        return chosen.format(label, Markup("").join(options))
     chip = Markup('<button type="button" data-lang="{}" aria-pressed="false">{}{}</button>')
     chips = Markup("").join(chip.format(code, _swatch(code, context), named(code)) for code in codes)
-    group = Markup('<div class="js-languages chips" role="group" aria-label="Highlight a language in every chart">')
-    return group + label + chips + Markup("</div>")
+    group = Markup('<div class="js-languages chips" data-nosearch role="group" aria-label="{}">{}{}</div>')
+    return group.format("Highlight a language in every chart", label, chips)
 
 
 _PATHS = {

@@ -10,8 +10,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from isogloss.report.figures.axes import headed, tasks_of
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import square
 from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
@@ -63,16 +65,19 @@ def consistency(tables: Tables, context: Context) -> Figure:
 
 def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
     """A matrix a task, one scale for all; cells that rest on few questions are hatched."""
+    if not frame.height:
+        return in_words("No two languages were asked the same questions.")
     frame = frame.with_columns(pl.col(shown.column).cast(pl.Float64) * shown.factor)
     tasks = tasks_of(frame)
-    codes = {task: _order(frame.filter(task=task)["lang_a"], context) for task in tasks}
+    codes = {task: context.ordered(frame.filter(task=task)["lang_a"]) for task in tasks}
     values = frame[shown.column].drop_nulls().to_list()
-    norm = Normalize(min(values, default=0.0), max([*values, min(values, default=0.0) + 1e-9]))
+    low = min(values, default=0.0)
+    norm = Normalize(low, max([*values, low + 0.01 * shown.factor]))  # of one value, too, a scale with two ends
     figure, panels = _panels([len(codes[task]) for task in tasks])
     image = None
     for task, panel in zip(tasks, panels, strict=True):
         rows = frame.filter(task=task)
-        image = _matrix(panel, rows, codes[task], shown, norm, context)
+        image = _matrix(panel, rows, codes[task], shown, norm)
         n = f"{len(codes[task])} languages, by script and family" if len(codes[task]) > MOST_NAMED else ""
         few = _hatch(panel, rows, codes[task])
         headed(panel, context.task(task), "; ".join(part for part in (n, _beside_chance(rows, shown), few) if part))
@@ -83,14 +88,10 @@ def _matrices(frame: pl.DataFrame, shown: _Matrix, context: Context) -> Figure:
     return figure
 
 
-def _order(codes: pl.Series, context: Context) -> list[str]:
-    """The report's order; of more languages than axes name, by script and family."""
-    return context.ordered(codes)
-
-
 def _beside_chance(rows: pl.DataFrame, shown: _Matrix) -> str:
     """The mean over pairs, and what it would be with the questions shuffled."""
-    mean, chance = rows[shown.column].mean(), rows[f"{shown.column}_chance"].mean()
+    column = f"{shown.column}_chance"
+    mean, chance = rows[shown.column].mean(), rows[column].mean() if column in rows.columns else None
     if mean is None or chance is None:
         return ""
     unit = f" {shown.unit}" if shown.unit else ""
@@ -133,9 +134,7 @@ def _panels(sizes: Sequence[int]) -> tuple[Figure, list[Axes]]:
     ]
 
 
-def _matrix(
-    panel: Axes, rows: pl.DataFrame, codes: list[str], shown: _Matrix, norm: Normalize, context: Context
-) -> AxesImage:
+def _matrix(panel: Axes, rows: pl.DataFrame, codes: list[str], shown: _Matrix, norm: Normalize) -> AxesImage:
     matrix = square(rows.select("lang_a", "lang_b", shown.column).iter_rows(), codes)
     if shown.symmetric:
         matrix[np.triu_indices(len(codes))] = np.nan  # the first row and the last column are empty
@@ -148,17 +147,14 @@ def _matrix(
     if shown.symmetric and len(codes) > 1:
         panel.set_xlim(-0.5, len(codes) - 1.5)
         panel.set_ylim(len(codes) - 0.5, 0.5)
-    if len(codes) > MOST_NAMED:
-        rule_off(panel, codes)
-    elif 0 < (high := sum(code in context.groups.get("high-resource", ()) for code in codes)) < len(codes):
-        panel.axhline(high - 0.5, color="white", linewidth=2)
-        panel.axvline(high - 0.5, color="white", linewidth=2)
+    rule_off(panel, codes)
     if len(codes) <= MOST_WRITTEN:
         for (row, at), value in np.ndenumerate(matrix):
             if not np.isnan(value):
                 text = number(value, shown.digits).replace("0.", "." if shown.digits else "0.", 1)
                 paint = "white" if norm(value) < 0.55 else INK
-                panel.text(at, row, text, ha="center", va="center", fontsize=7, color=paint)
+                halo = [withStroke(linewidth=3, foreground=image.to_rgba(value))]  # a hatch leaves it legible
+                panel.text(at, row, text, ha="center", va="center", fontsize=7, color=paint, path_effects=halo)
     return image
 
 

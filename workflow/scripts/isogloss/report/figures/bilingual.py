@@ -183,7 +183,8 @@ def learning_rates(tables: Tables, _: Context) -> Figure:
         for rate, value in zip(rates.filter(chosen), values[chosen.to_numpy()], strict=True):
             spot(panel, rate, value, marker="o", label=f"chosen: {rate:g}", **ring)
         panel.set_xscale("log")
-        if np.nanmax(finite) > 20 * np.nanmin(finite) > 0:
+        known = finite[np.isfinite(finite)]
+        if known.size and known.max() > 20 * known.min() > 0:
             panel.set_yscale("log")
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         elif factor == 100:

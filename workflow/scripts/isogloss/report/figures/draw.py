@@ -10,6 +10,7 @@ from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
 from isogloss.report.entry import Takeaway, load
+from isogloss.report.figures.blank import fill_blanks
 from isogloss.report.figures.style import INK, save
 from isogloss.report.shared.context import Context
 from isogloss.tables import read_table
@@ -39,6 +40,7 @@ def figure(
     context = Context(model=model, settings=settings)
     drawn = load(drawing)(frames, context)
     said = load(takeaway)(frames, context) if takeaway else Takeaway("")
+    fill_blanks(drawn)
     headed(drawn, title, said, context)
     save(drawn, output, picture)
 
@@ -50,7 +52,7 @@ def headed(figure: Figure, title: str, said: Takeaway, context: Context) -> Figu
     """
     width, height = figure.get_size_inches()
     models = [context.model] if context.model else list(context.settings["models"])
-    interval = f"{100 * context.confidence:g} % intervals" if _has_intervals(figure) else ""
+    interval = f"{100 * context.confidence:g} % intervals" if _has_intervals(figure) or "[" in said.text else ""
     who = context.title(models[0]) if len(models) == 1 else f"{len(models)} models"
     below = " · ".join(part for part in (who, said.n, interval) if part)
     blocks = [(title, _TITLE, "bold", INK), (said.text, _TEXT, "normal", INK), (below, _SMALL, "normal", "#555555")]

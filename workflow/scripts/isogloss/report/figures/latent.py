@@ -19,6 +19,7 @@ from isogloss.report.figures.axes import (
     tasks_of,
     zero_line,
 )
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import end_labels, free_labels, label_points
 from isogloss.report.figures.looks import point_looks
 from isogloss.report.figures.marks import curve, spot, strength, trend, whiskers
@@ -45,6 +46,8 @@ def latent(tables: Tables, context: Context) -> Figure:
     Below, in how many languages the interval tells that the lens prefers native answers, the reference's, or neither.
     """
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
+    if not frame.height:
+        return in_words("No language beside the reference was asked.")
     tasks = tasks_of(frame)
     shape = {"height": 5.2, "sharey": "row", "sharex": "col", "height_ratios": (3.2, 1)}
     figure, axes = canvas(2, max(1, len(tasks)), **shape)
@@ -130,6 +133,8 @@ _ANSWERS = {
 def latent_accuracy(tables: Tables, context: Context) -> Figure:
     """Accuracy of the native and the reference answers by layer, mean over languages with intervals (Fig. 2b)."""
     frame = tables["latent"].filter(pl.col("lang") != context.reference).sort("layer")
+    if not frame.height:
+        return in_words("No language beside the reference was asked.")
     figure, panels = task_panels(frame, context, height=4.0, sharey=True)
     for panel, rows in panels:
         for column, look in _ANSWERS.items():

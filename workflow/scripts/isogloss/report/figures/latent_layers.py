@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import layer_axis, percent_axis, shared_legend, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import curve, estimates, whiskers
 from isogloss.report.figures.style import DASHES, PALETTE, SHAPES, canvas
 from isogloss.report.shared.context import Context, Tables
@@ -19,6 +20,8 @@ MEASURES = {
 def transfer_layers(tables: Tables, context: Context) -> Figure:
     """Means over all pairs of languages by layer, a line a task; dotted what is expected by chance."""
     frame = tables["transfer_layers"].sort("layer")
+    if not frame.height:
+        return in_words("No two languages were asked the same questions.")
     tasks = tasks_of(frame)
     figure, axes = canvas(2, 2, height=5.6, sharex=True)
     for panel, (measure, (label, factor)) in zip(axes.flat, MEASURES.items(), strict=True):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import accuracy_axis, headed, legend, row_axis, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import HALO
 from isogloss.report.figures.marks import whiskers
 from isogloss.report.figures.style import FAINT, INK, PALETTE, canvas
@@ -28,6 +29,8 @@ def latent_by_teaching(tables: Tables, context: Context) -> Figure:
     Means over the languages beside the reference with Student's interval, each language as a dot; n is questions.
     """
     frame = tables["latent_by_teaching"]
+    if not frame.filter(pl.col("lang") != context.reference).height:
+        return in_words("No language beside the reference was asked.")
     tasks = tasks_of(frame)
     shown = {
         column: measure

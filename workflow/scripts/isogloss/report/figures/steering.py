@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import headed, layer_axis, shared_legend, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import curve, estimates, whiskers
 from isogloss.report.figures.ranking import Shown, ranking
 from isogloss.report.figures.style import FAINT, PALETTE, SHAPES, Look, canvas, depth_colours, spaced
@@ -20,6 +21,7 @@ MOST_TICKS = 5  # of γ; more are left to matplotlib
 MOST_LAYERS = 4
 """Up to so many layers have a line of their own in the sweep of γ; of more, so many evenly spaced are shown."""
 
+_NONE = "No language was steered by a vector of its own."
 MOST_APART = 10
 """Up to so many layers, points with intervals stand side by side; more are lines with bands."""
 
@@ -27,6 +29,8 @@ MOST_APART = 10
 def steering(tables: Tables, context: Context) -> Figure:
     """What own vectors change beyond a random direction against γ, a line a layer (Figs 4 and 7)."""
     frame = tables["steering"]
+    if not frame.filter(vector="own").height:
+        return in_words(_NONE)
     layers = spaced(sorted(set(frame.filter(vector="own")["layer"])), MOST_LAYERS)
     colours = depth_colours(layers)
     figure, panels = _grid(frame, context)
@@ -49,6 +53,8 @@ def steering(tables: Tables, context: Context) -> Figure:
 def steering_layers(tables: Tables, context: Context) -> Figure:
     """What own vectors change beyond a random direction against the layer steered, at one γ of either sign (Fig. 8)."""
     frame = tables["steering"]
+    if not frame.filter(vector="own").height:
+        return in_words(_NONE)
     shown = strongest(frame.filter(vector="own")["gamma"], context.settings["latent"]["steering"]["gamma_shown"])
     figure, panels = _grid(frame, context)
     for panel, task, measure in panels:
@@ -119,13 +125,5 @@ def steering_languages(tables: Tables, context: Context) -> Figure:
     label = "own vector less random directions:\nchange of accuracy (points)"
     shown = Shown("own_less", label, 100, line=0.0, n="n")
     if not rows.height:
-        return _nothing("No language's vector was held against a random direction.", label)
+        return in_words("No language's own vector was held against a random direction.")
     return ranking(rows, shown, context)
-
-
-def _nothing(why: str, label: str) -> Figure:
-    figure, axes = canvas(height=1.6)
-    axes[0, 0].text(0.5, 0.5, why, transform=axes[0, 0].transAxes, ha="center", va="center")
-    axes[0, 0].set_xlabel(label)
-    axes[0, 0].set_yticks([])
-    return figure

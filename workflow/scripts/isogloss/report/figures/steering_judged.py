@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import legend, row_axis, task_panels, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import bars, spot
 from isogloss.report.figures.style import INK, PALETTE
 from isogloss.report.shared.context import Context, Tables
@@ -20,6 +21,8 @@ _MARKS = {
 def steering_judged(tables: Tables, context: Context) -> Figure:
     """Change of accuracy by vector, mean over languages: chosen, judged, and judged in the own vectors' settings."""
     frame = tables["steering_judged"].filter(pl.col("lang").is_null())
+    if not frame.height:
+        return in_words("Steering was not judged.")
     vectors = [vector for vector in VECTOR_TITLES if vector in set(frame["vector"])]
     tasks = tasks_of(frame)
     height = 1.5 + 0.42 * max(3, len(vectors))

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import headed, percent_axis, tasks_of, zero_line
+from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import free_labels
 from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.marks import estimates, spot, whiskers
@@ -26,6 +27,8 @@ MOST_NAMED = 40
 def steering_reference(tables: Tables, context: Context) -> Figure:
     """Change of accuracy, transfer and consistency by each language's own vector against its accuracy without one."""
     frame = tables["steering"]
+    if not frame.filter(vector="own").height:
+        return in_words("No language was steered by a vector of its own.")
     tasks, looks = tasks_of(frame), point_looks(frame["lang"], context)
     figure, axes = canvas(max(1, len(tasks)), len(CHANGES), height=1.2 + 2.6 * max(1, len(tasks)), sharex="row")
     for panel, (label, _) in zip(axes.flat, [*CHANGES.values()] * len(axes), strict=True):

@@ -50,7 +50,7 @@ def sae_quality(tables: Tables, _: Context) -> Figure:
         layer_axis(panel, frame["layer"])
         panel.locator_params(axis="x", nbins=7)
         panel.set_ylabel(label)
-        panel.set_ylim(0, max(5.0, 1.12 * max(values.to_list())))
+        panel.set_ylim(0, max([5.0, *(1.12 * values.drop_nulls())]))
         if "%" in label:
             percent_axis(panel)
     return figure

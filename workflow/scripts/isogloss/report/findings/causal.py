@@ -31,8 +31,8 @@ def ablation(tables: Tables, _: Context) -> list[str]:
             f" {number(row['others'], 2)} (mean over {row['n_languages']} languages); the difference is"
             f" {estimate_in(row, 'difference', '', interval='ci')},"
             f" {_verdict(row, 'ci')}.{_against_random(row)}{_by_language(mine)}"
-            f"{_removed(frame, row['method'])}"
         )
+        sentences.append(_removed(frame, row["method"]))
     return sentences
 
 
@@ -78,7 +78,7 @@ def _removed(frame: pl.DataFrame, method: str) -> str:
     if random is None:
         return ""
     return (
-        f" The dose: what is taken away has {number(own, 0)} % of the state's norm in the own language and"  # type: ignore[arg-type]
+        f"The dose: what is taken away has {number(own, 0)} % of the state's norm in the own language and"  # type: ignore[arg-type]
         f" {number(others, 0)} % in the others, of random features {number(random, 0)} % in the own; part of what the"  # type: ignore[arg-type]
         " language's features do beyond random ones may be that."
     )

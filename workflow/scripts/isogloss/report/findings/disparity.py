@@ -34,7 +34,7 @@ def group_gap(tables: Tables, context: Context) -> list[str]:
         for which, row in ends
     ]
     without, with_reference = (f"{counted_signs(frame, which, reference)}." for which in VARIANTS)
-    return [*sentences, without, f"{with_reference} {selection(reference)}", _of_these_languages(context)]
+    return [without, *sentences, f"{with_reference} {selection(reference)}", _of_these_languages(context)]
 
 
 def _of_these_languages(context: Context) -> str:

@@ -25,20 +25,20 @@ def group_inference(tables: Tables, context: Context) -> list[str]:
         if whole["p"] is None:
             sentences.append(f"{title}: whether the groups differ cannot be tested over languages: {whole['reason']}.")
             continue
-        over = "Over the same ways" if ways else _ways(whole)
+        over = " over the same ways" if ways else _ways(whole)
         ways = over
         layers = _layers(of_layers.drop_nulls("layer").to_dicts(), context)
-        sentences.append(f"{over}, {probability(whole['p'])}: {_whole(whole, title, context)}{layers}")
+        sentences.append(f"{title}, mean over layers: {_whole(whole, over, context)}{layers}")
     return sentences
 
 
 def _ways(row: Mapping[str, Any]) -> str:
-    sizes = f"{row['n_high_resource']} high- and {row['n_medium_low_resource']} medium-to-low-resource ones"
+    sizes = f"{row['n_high_resource']} and {row['n_medium_low_resource']}"
     ways = f"the {row['n_splits']:,}" if row["exact"] else f"{row['n_splits']:,} random"
-    return f"Over {ways} ways to split these languages into {sizes}"
+    return f" over {ways} ways to split these languages into {sizes}"
 
 
-def _whole(row: Mapping[str, Any], title: str, context: Context) -> str:
+def _whole(row: Mapping[str, Any], over: str, context: Context) -> str:
     """The difference, and what its p shows."""
     alpha = 1 - context.confidence
     difference = estimate_in(row, "difference", UNITS.get(row["measure"], ""), interval="ci")
@@ -51,8 +51,8 @@ def _whole(row: Mapping[str, Any], title: str, context: Context) -> str:
     else:
         verdict = f"it is {'higher' if row['difference'] > 0 else 'lower'} in such medium-to-low-resource languages"
     return (
-        f"the medium-to-low-resource languages' {title.lower()}, mean over layers, differs from the others' by"
-        f" {difference}: {verdict}."
+        "medium-to-low-resource languages less the high-resource ones"
+        f" {difference}, {probability(row['p'])}{over}: {verdict}."
     )
 
 
@@ -61,4 +61,4 @@ def _layers(rows: list[dict[str, Any]], context: Context) -> str:
     if not tested:
         return ""
     shown = sum(row["p_adjusted"] < 1 - context.confidence for row in tested)
-    return f" Layer by layer, corrected as one family of {len(tested)}, it differs in {shown or 'none'}."
+    return f" Layer by layer ({len(tested)} tests, corrected together) they differ in {shown or 'none'}."

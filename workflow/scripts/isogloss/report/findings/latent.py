@@ -59,21 +59,22 @@ def transfer(tables: Tables, context: Context) -> list[str]:
             f" same wrong answer (by chance {_share(row['negative_transfer_chance'])}). With the second language's"
             f" accuracy taken out, {_percent(row, 'transfer_above_chance')} transfer; a leaning to a position or"
             " wording that both share stays in. By chance: languages that are right as often and lean to the same"
-            f" places among the choices, but have nothing else in common.{_reach(pairs, context)}"
+            " places among the choices, but have nothing else in common."
         )
+        sentences += _reach(pairs, context)
     return sentences
 
 
-def _reach(pairs: pl.DataFrame, context: Context) -> str:
+def _reach(pairs: pl.DataFrame, context: Context) -> list[str]:
     rows = pairs.drop_nulls("positive_transfer").sort("positive_transfer").to_dicts()
     if not rows:
-        return ""
+        return []
     ends = [f"{name(row['lang_b'])} {_percent(row, 'positive_transfer')}" for row in (rows[0], rows[-1])]
     alike = sorted(row["consistency"] for row in rows if row["consistency"] is not None)
     ranks = f"; consistency with it runs from ρ = {number(alike[0], 2)} to {number(alike[-1], 2)}" if alike else ""
     span = f"from {ends[0]} to {ends[1]}" if len(rows) > 1 else ends[0]
     reference = name(context.reference)
-    return f" Of the questions right in {reference}, so many are right in another language: {span}{ranks}."
+    return [f"Of the questions right in {reference}, so many are right in another language: {span}{ranks}."]
 
 
 def latent(tables: Tables, context: Context) -> list[str]:
@@ -112,11 +113,15 @@ _TARGETS = {
 
 def correlation(tables: Tables, context: Context) -> list[str]:
     """Per task and target whether languages in which the layers work more natively fare better or worse."""
-    return [
-        f"{context.task(str(task))}, languages whose own answers the layers prefer (log ratio, mean over layers):"
-        f" {'; '.join(_correlated(row, context) for row in rows.iter_rows(named=True))}.{_length(rows)}"
-        for (task,), rows in tables["latent_correlation"].group_by("task", maintain_order=True)
-    ]
+    sentences: list[str] = []
+    for (task,), rows in tables["latent_correlation"].group_by("task", maintain_order=True):
+        measured = "; ".join(_correlated(row, context) for row in rows.iter_rows(named=True))
+        sentences += [
+            f"{context.task(str(task))}, languages whose own answers the layers prefer (log ratio, mean over layers):"
+            f" {measured}.",
+            _length(rows),
+        ]
+    return sentences
 
 
 def _correlated(row: Mapping[str, Any], context: Context) -> str:
@@ -138,7 +143,7 @@ def _length(rows: pl.DataFrame) -> str:
     """What the length of the texts has to do with it: of the log ratio with accuracy, each way to normalise it."""
     row = next(rows.filter(target="accuracy").iter_rows(named=True), None)
     if row is None or row["length_r"] is None:
-        return " Whether the log ratio follows the length of the texts cannot be said of so few languages."
+        return "Whether the log ratio follows the length of the texts cannot be said of so few languages."
     parts = [
         f"{label} r = {number(row[f'{prefix}r'], 2)}, with the number of tokens taken out"
         f" {number(row[f'{prefix}partial_r'], 2)}{_permuted(row[f'{prefix}partial_p'])}"
@@ -148,8 +153,8 @@ def _length(rows: pl.DataFrame) -> str:
     follows = [f"{label} (r = {number(r, 2)})" for label, r in length.items() if r is not None and abs(r) >= _FOLLOWS]
     which = f"Of the three, that {listed(follows)} goes" if follows else "None of the three goes"
     return (
-        f" With accuracy, three ways to count: {'; '.join(parts)}. {which} with how many more tokens a language's"
-        " texts have than the reference's."
+        f"The log ratio with accuracy, three ways to count: {'; '.join(parts)}. {which} with how many more tokens a"
+        " language's texts have than the reference's."
     )
 
 
@@ -168,7 +173,7 @@ def _paired(
         difference=pl.col(column) - pl.col(f"{column}_second"), all=pl.lit(0)
     )
     return "".join(
-        f" {what}: {_mean(mean, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
+        f"{what}: {_mean(mean, 'points', 100)}, {verdicts[sign(mean['low'], mean['high'])]}."
         for mean in over_languages(both, "difference", context.confidence, by=["all"]).iter_rows(named=True)
     )
 
@@ -210,8 +215,8 @@ def teaching(tables: Tables, context: Context) -> list[str]:
             sentences.append(
                 f"{context.task(str(task))}, mean over languages: of the questions right in {reference}, so"
                 f" many are right in another language: {listed(parts)}."
-                f"{''.join(_paired(only, never, column, *told, context) for column, told in _COMPARED.items())}"
             )
+            sentences += [_paired(only, never, column, *told, context) for column, told in _COMPARED.items()]
     return sentences
 
 

@@ -41,8 +41,8 @@ def steering(tables: Tables, context: Context) -> list[str]:
             f" {_GAINS[sign_in(own, 'change_judged')]}. The best of {own['n_settings']} settings of layer and strength"
             f" γ was chosen on one half of the questions and judged on the other, both ways ({settings}); on the"
             f" questions that chose, the change seems {number(100 * own['change_chosen'])} points."
-            f"{_random(by_vector)}{_other(by_vector.get('other'))}"
         )
+        sentences.append(f"What controls do there:{_random(by_vector)}{_other(by_vector.get('other'))}")
     return sentences
 
 

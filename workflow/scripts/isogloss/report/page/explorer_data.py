@@ -97,7 +97,7 @@ def _feature(spans: pl.DataFrame, rows: pl.DataFrame, reference: str, texts: Tex
     contexts: dict[str, list[list[Any]]] = {}
     for row in spans.filter(kind="context").sort("lang", "item", maintain_order=True).iter_rows(named=True):
         contexts.setdefault(row["lang"], []).append(_span(row, texts))
-    peaks = spans["activation"].max() if spans.height else None
+    largest = spans["activations"].explode().max() if spans.height else None
     facts = {
         "f": first["feature"],
         "l": first["lists"],
@@ -108,7 +108,7 @@ def _feature(spans: pl.DataFrame, rows: pl.DataFrame, reference: str, texts: Tex
         "m": short(first["monosemanticity"]),
         "k": first["class_bilingual"],
         "np": first["neuronpedia"] and PAGE + first["neuronpedia"],
-        "mx": short(max(first["histogram_max"] or 0.0, float(peaks or 0.0))),  # type: ignore[arg-type]
+        "mx": short(max(first["histogram_max"] or 0.0, float(largest or 0.0))),  # type: ignore[arg-type]
         "n": first["n_texts"],
         "on": first["measured"],
         "b": bars,
@@ -134,7 +134,7 @@ def _span(row: Mapping[str, Any], texts: Texts) -> list[Any]:
     after = row["n_tokens"] - row["first"] - len(row["tokens"])
     shown = joined(row["tokens"], row["activations"])
     fired = [part for at, value in enumerate(shown.activations) if value > 0 for part in (at, short(value))]
-    return [texts.number(shown.tokens), row["first"], after, short(row["activation"]), fired]
+    return [texts.number(shown.tokens), row["first"], after, short(max(shown.activations, default=0.0)), fired]
 
 
 def _item(part: pl.DataFrame, reference: str, texts: Texts) -> tuple[dict[str, Any], list[Version]]:

@@ -25,10 +25,10 @@ class Version(NamedTuple):
         """From the rows of the table `explorer` of a phrase and of a translation."""
         there = {_word(token) for token in joined(home["tokens"], home["activations"]).tokens} - {""}
         own = joined(row["tokens"], row["activations"])
-        strongest = own.tokens[own.activations.index(max(own.activations))] if own.tokens else ""
-        kept = row["activation"] / home["activation"] if home["activation"] > 0 else None
-        tokens = row["n_tokens"] / home["n_tokens"]
-        return cls(row["lang"], kept, tokens, row["activation"] > 0, _word(strongest) in there)
+        first, peak = max(home["activations"], default=0.0), max(own.activations, default=0.0)
+        strongest = own.tokens[own.activations.index(peak)] if own.tokens else ""
+        kept = peak / first if first > 0 else None
+        return cls(row["lang"], kept, row["n_tokens"] / home["n_tokens"], peak > 0, _word(strongest) in there)
 
 
 def _word(token: str) -> str:

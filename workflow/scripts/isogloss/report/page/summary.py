@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from isogloss.report.charts.embed import runtime
+from isogloss.report.charts.embed import highlighter, runtime
 from isogloss.report.page.banner import banner
 from isogloss.report.page.evidence import dropped, key_figures, sections
 from isogloss.report.page.explorer import explorer_section
@@ -59,6 +59,7 @@ def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Ma
         scorecard=scorecard(study),
         confidence=100 * study.settings["statistics"]["confidence"],
         key_figures=key_figures(made),
+        chips=highlighter(study.context().languages, study.context()) if charted else "",
         sections=made,
         figures={figure.name for section in made for figure in section.figures},
         planted=planted_truth(study),

@@ -20,6 +20,8 @@ from isogloss.tables import atomic_path, read_table, table_metadata
 
 ASSETS = ("table.css", "table.js")
 """Style and script of a page, of the folder of captions."""
+WIDE = 9
+"""So many columns stand side by side on a printed page."""
 LONG = 36
 """So many letters of text stand in a line; longer text breaks."""
 STYLE = """
@@ -141,10 +143,13 @@ def _table(seen: View, label: str) -> str:
     )
     lines = [_row(row, kinds, row[0] != above[0]) for row, above in zip(seen.rows, [("",), *seen.rows], strict=False)]
     body = "\n".join(lines)
-    return (
-        f'<div class="table-box" tabindex="0" role="region" aria-label="Table: {escape(label)}">\n<table>\n'
-        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
-    )
+    box = f'class="{_box(len(seen.heads))}" tabindex="0" role="region" aria-label="Table: {escape(label)}"'
+    return f"<div {box}>\n<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
+
+
+def _box(columns: int) -> str:
+    """The classes of a table's box: many columns are printed across the page, and smaller."""
+    return f"table-box{' wide' if columns > WIDE else ''}{' widest' if columns > 2 * WIDE else ''}"
 
 
 def _look(head: Head, cells: Sequence[str]) -> str:

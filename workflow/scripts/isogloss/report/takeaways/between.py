@@ -5,13 +5,13 @@ import polars as pl
 from isogloss.report.entry import Takeaway
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, listed
-from isogloss.report.takeaways.brief import brief_in, counted, of_how_many, sentence
+from isogloss.report.takeaways.brief import brief_in, counted, sentence
 
 
 def models(tables: Tables, context: Context) -> Takeaway:
     """Accuracy of the models where several were asked the same questions; else a measure of features, else none."""
     behaviour, sizes = tables["comparison/models"], tables["comparison/sizes"]
-    n = of_how_many([counted(behaviour["model"].n_unique(), "model"), counted(_sizes(behaviour), "size")])
+    n = counted(_sizes(behaviour), "size")
     asked = behaviour.drop_nulls(["task", "accuracy"])
     for (_, task), rows in asked.group_by("analysis", "task", maintain_order=True):
         if rows["model"].n_unique() > 1:

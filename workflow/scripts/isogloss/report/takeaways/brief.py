@@ -52,7 +52,8 @@ def by_task(frame: pl.DataFrame, of: Callable[[str, pl.DataFrame], str]) -> str:
         return sentence(parts[0][1])
     more = len(parts) - MOST_TASKS
     shown = "; ".join(f"{TASK_TITLES[task]}: {part}" for task, part in parts[:MOST_TASKS])
-    return f"{shown}{f'; {more} more tasks in the figure' if more > 0 else ''}." if parts else ""
+    others = f"; {counted(more, 'more task')} in the figure" if more > 0 else ""
+    return f"{shown}{others}." if parts else ""
 
 
 def sentence(text: str) -> str:

@@ -14,6 +14,8 @@ from isogloss.report.shared.taught import questions
 from isogloss.report.shared.wording import listed, name, number
 from isogloss.report.takeaways.brief import brief_in, brief_mean, by_task, counted, of_how_many, ranged
 
+_NO_PAIR = "No two languages were asked the same questions."
+
 
 def answers(tables: Tables, _: Context) -> Takeaway:
     """From which to which accuracy languages run, and how many lie above chance by their intervals."""
@@ -44,7 +46,7 @@ def transfer(tables: Tables, _: Context) -> Takeaway:
     rests = ranged(counts["rests_on"], "question")
     cells = f"a cell rests on {rests} answered rightly" if rests else ""
     note = f"{few} of {counted(counts.height, 'cell')} on fewer than {FEW}" if few else ""
-    text = by_task(tables["transfer_summary"], lambda _task, rows: _right_in_both(rows.row(0, named=True)))
+    text = by_task(tables["transfer_summary"], lambda _task, rows: _right_in_both(rows.row(0, named=True))) or _NO_PAIR
     return Takeaway(text, of_how_many([_pairs(tables), cells, note]))
 
 
@@ -68,7 +70,7 @@ def consistency(tables: Tables, _: Context) -> Takeaway:
         return f"two languages rank the choices alike by ρ = {shown}{_by_chance(row, 'consistency', 1)}"
 
     n = ranged(tables["transfer"]["n"], "question")
-    return Takeaway(by_task(tables["transfer_summary"], of), of_how_many([_pairs(tables), n]))
+    return Takeaway(by_task(tables["transfer_summary"], of) or _NO_PAIR, of_how_many([_pairs(tables), n]))
 
 
 def _by_chance(row: dict[str, Any], column: str, factor: float) -> str:
@@ -99,7 +101,8 @@ def transfer_layers(tables: Tables, _: Context) -> Takeaway:
 
     frame = tables["transfer_layers"]
     languages = ranged(frame["n_languages"], "language")
-    return Takeaway(by_task(frame, of), of_how_many([languages, _layers(frame), ranged(frame["n"], "question")]))
+    n = of_how_many([languages, _layers(frame), ranged(frame["n"], "question")])
+    return Takeaway(by_task(frame, of) or _NO_PAIR, n)
 
 
 def latent(tables: Tables, context: Context) -> Takeaway:
@@ -120,7 +123,8 @@ def latent(tables: Tables, context: Context) -> Takeaway:
             if leaning[side]
         ]
         most = max(leanings(rows).to_dicts(), key=lambda row: row["reference"] / row["n"])
-        few = f"; {reference} in at most {most['reference']} of {counted(most['n'], 'language')}"
+        few = f"; {reference} in {most['reference'] or 'none'} of {counted(most['n'], 'language')}"
+        few += f" at most (layer {most['layer']})" if most["reference"] else " in any layer"
         return (f"the lens prefers {listed(parts)}" if parts else "the lens prefers neither by the mean") + few
 
     text = by_task(frame, of) or "The log ratio is not defined: no language beside the reference was asked."
@@ -191,7 +195,8 @@ def projection(tables: Tables, _: Context) -> Takeaway:
             f"languages lie apart: their means hold {' and '.join(parts)} of the spread in the plane" if parts else ""
         )
 
-    text = by_task(frame, of) or "The states do not spread in the plane."
+    one = "There is one language only, so none lies apart."
+    text = one if frame["lang"].n_unique() < 2 else by_task(frame, of) or "The states do not spread in the plane."
     return Takeaway(text, of_how_many([counted(frame["lang"].n_unique(), "language"), _layers(frame), _states(frame)]))
 
 

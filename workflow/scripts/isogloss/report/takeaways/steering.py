@@ -85,13 +85,15 @@ def steering_reference(tables: Tables, context: Context) -> Takeaway:
         if setting is None:
             return "no own vector was run"
         changes = own.filter(layer=setting[0], gamma=setting[1]).drop_nulls("accuracy_change").to_dicts()
+        if not changes:
+            return "no change of accuracy is defined"
         signs = [sign_in(row, "accuracy_change") for row in changes]
         return (
             f"at layer {setting[0]}, γ = {signed(setting[1])}, accuracy rises by its interval in {signs.count(1)} of"
             f" {counted(len(changes), 'language')} and falls in {signs.count(-1)}"
         )
 
-    return Takeaway(by_task(frame, of), _of_steered(frame.filter(vector="own")))
+    return Takeaway(by_task(frame, of) or "No own vector was run.", _of_steered(frame.filter(vector="own")))
 
 
 def steering_judged(tables: Tables, _: Context) -> Takeaway:
@@ -102,13 +104,14 @@ def steering_judged(tables: Tables, _: Context) -> Takeaway:
         by_vector = {row["vector"]: row for row in rows.iter_rows(named=True)}
         own = by_vector.get("own")
         if own is None or own["change_judged"] is None:
-            return f"steering was not judged ({own['reason'] if own else 'no own vector was run'})"
+            reason = "no own vector was run" if own is None else own["reason"] or "no change is defined"
+            return f"steering was not judged: {reason}"
         verdict = {1: "a gain", -1: "a loss", 0: "no gain is shown"}[sign_in(own, "change_judged")]
         judged = brief_in(own, "change_judged", "points", factor=100)
         promised = brief(100 * own["change_chosen"], None, None, "points")
         return (
-            f"on questions that did not choose the setting, own vectors change accuracy by {judged}: {verdict}; on"
-            f" those that chose it, by {promised}{_random(by_vector)}"
+            f"on questions that did not choose the setting, own vectors change accuracy by {judged}: {verdict}"
+            f" ({promised} where chosen{_random(by_vector)})"
         )
 
     own = means.filter(vector="own")
