@@ -375,8 +375,8 @@ def test_judged_steering_is_drawn_beside_what_the_choice_promised(ten):
 def test_layers_are_drawn_with_what_chance_gives(ten):
     axes = draw("transfer_layers", ten).axes[0]
     lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
-    assert lines["HellaSwag"] == ten["transfer_layers"]["consistency"].to_list()
-    assert lines["HellaSwag, by chance"] == [0.07] * 4
+    assert lines["Toy questions (HellaSwag format)"] == ten["transfer_layers"]["consistency"].to_list()
+    assert lines["Toy questions (HellaSwag format), by chance"] == [0.07] * 4
     (sentence,) = steering_findings.transfer_layers(ten, CONTEXT)
     assert "in layer 1, by chance 0.07" in sentence
     assert "farthest above chance in layer 13" in sentence

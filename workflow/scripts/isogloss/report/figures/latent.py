@@ -15,6 +15,7 @@ from isogloss.report.figures.axes import (
     legend,
     percent_axis,
     shared_legend,
+    task_heading,
     task_panels,
     tasks_of,
     zero_line,
@@ -54,7 +55,7 @@ def latent(tables: Tables, context: Context) -> Figure:
     looks = point_looks(frame["lang"], context)
     panels = [(axes[0, at], axes[1, at], frame.filter(task=task)) for at, task in enumerate(tasks)]
     for (panel, below, rows), task in zip(panels, tasks, strict=True):
-        panel.set_title(context.task(task))
+        panel.set_title(task_heading(task, context, 3))
         many = rows["lang"].n_unique() > MOST_NAMED
         thin: dict[str, Any] = {"linewidth": 0.5, "alpha": 0.45} if many else {"linewidth": 1, "markersize": 4}
         for code, look in looks.items():
@@ -160,7 +161,11 @@ def latent_correlation(tables: Tables, context: Context) -> Figure:
         for panel, (target, (label, factor)) in zip(line, TARGETS.items(), strict=True):
             row = next(correlations.filter(task=task, target=target).iter_rows(named=True), None)
             first = panel is line[0] and len(tasks) > 1
-            headed(panel, context.task(task) if first else "", strength(row, "r", row["stars"] or "") if row else "")
+            headed(
+                panel,
+                task_heading(task, context, 3) if first else "",
+                strength(row, "r", row["stars"] or "") if row else "",
+            )
             rows = points.filter(task=task).drop_nulls(["log_ratio", target])
             rows = rows.with_columns(pl.col(target) * factor)
             x, y = rows["log_ratio"].to_numpy(), rows[target].to_numpy()

@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import tasks_of
+from isogloss.report.figures.axes import task_heading, tasks_of
 from isogloss.report.figures.labels import free_labels
 from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.scripts import script_legend
@@ -44,7 +44,7 @@ def projection(tables: Tables, context: Context) -> Figure:
             panel = axes[at + i // columns, i % columns]
             states = frame.filter(task=task, layer=layer)
             _panel(panel, states, looks, rasterized)
-            head = f"{context.task(task)}, " if len(tasks) > 1 and i == 0 else ""
+            head = f"{task_heading(task, context, 3)}, " if len(tasks) > 1 and i == 0 else ""
             panel.set_title(f"{head}layer {layer}", fontsize="small")
             drawn.append((panel, states))
         at += down[task]

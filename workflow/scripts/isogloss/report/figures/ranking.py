@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from isogloss.report.figures.axes import dashed_line, headed, percent_axis, row_axis, tasks_of
+from isogloss.report.figures.axes import dashed_line, headed, percent_axis, row_axis, task_heading, tasks_of
 from isogloss.report.figures.labels import HALO
 from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.marks import bars, estimates, whiskers
@@ -58,7 +58,7 @@ def ranking(frame: pl.DataFrame, shown: Shown, context: Context) -> Figure:
         notes = [shown.notes[task]] if task in shown.notes else []
         if parts[task].height > 2 * MOST_ROWS:
             notes.append(_ends(parts[task]["lang"].to_list()))
-        headed(panel, context.task(task), "; ".join(notes))
+        headed(panel, task_heading(task, context, len(tasks)), "; ".join(notes))
     more: list[Line2D] = []
     if shown.line_label:
         more.append(Line2D([], [], color=INK, linestyle=DASHED, linewidth=1.1, label=shown.line_label))

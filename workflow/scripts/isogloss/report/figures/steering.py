@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import headed, layer_axis, shared_legend, tasks_of, zero_line
+from isogloss.report.figures.axes import headed, layer_axis, shared_legend, task_heading, tasks_of, zero_line
 from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.marks import curve, estimates, whiskers
 from isogloss.report.figures.ranking import Shown, ranking
@@ -91,7 +91,7 @@ def _titled(axes: np.ndarray, tasks: list[str], context: Context) -> Iterator[tu
     for line, task in zip(axes, tasks, strict=False):
         for panel, (measure, (title, _, _)) in zip(line, MEASURES.items(), strict=True):
             if panel is line[0] and len(tasks) > 1:
-                headed(panel, context.task(task), title.capitalize())
+                headed(panel, task_heading(task, context, 3), title.capitalize())
             yield panel, task, measure
 
 

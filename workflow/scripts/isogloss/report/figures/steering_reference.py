@@ -4,7 +4,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from isogloss.report.figures.axes import headed, percent_axis, tasks_of, zero_line
+from isogloss.report.figures.axes import headed, percent_axis, task_heading, tasks_of, zero_line
 from isogloss.report.figures.blank import in_words
 from isogloss.report.figures.labels import free_labels
 from isogloss.report.figures.looks import MOST_OWN, point_looks
@@ -58,7 +58,7 @@ def steering_reference(tables: Tables, context: Context) -> Figure:
             panel.locator_params(axis="x", nbins=4)
             if MOST_OWN < own.height <= MOST_NAMED:
                 named.append((panel, points))
-        headed(line[0], context.task(task), f"layer {setting[0]}, γ = {signed(setting[1])}")
+        headed(line[0], task_heading(task, context, 3), f"layer {setting[0]}, γ = {signed(setting[1])}")
     script_legend(figure, looks)
     figure.draw_without_rendering()  # the layout must stand before labels can be kept apart
     for panel, points in named:

@@ -32,9 +32,9 @@ def within_scripts(frame: pl.DataFrame, x: str, y: str) -> Within:
     )
     rows = rows.filter(pl.len().over("script") > 1)
     scripts = rows["script"].unique(maintain_order=True).to_list()
-    if rows.height - len(scripts) < 3:
-        return Within(None, rows.height, len(scripts))
     first, second = (rows[column].cast(pl.Float64).to_numpy() for column in (x, y))
+    if rows.height - len(scripts) < 3 or not np.ptp(first) or not np.ptp(second):
+        return Within(None, rows.height, len(scripts))
     member = np.column_stack([(rows["script"] == script).to_numpy().astype(float) for script in scripts[1:]] or [[]])
     design, scale = design_of(first, second, member.reshape(rows.height, len(scripts) - 1))
     (r,) = residual_r(first[None], second[None], design[None], scale)
