@@ -31,8 +31,7 @@ def steering_layers(tables: Tables, context: Context) -> Takeaway:
 
     def of(_task: str, rows: pl.DataFrame) -> str:
         changes = beyond_random(rows, "accuracy_change", context.confidence).filter(pl.col("gamma").is_in(shown))
-        gammas = " and ".join(signed(gamma) for gamma in shown)
-        return _settings(changes, f"settings, layers at γ = {gammas}", frame)
+        return _settings(changes, "settings", frame)
 
     text = by_task(frame, of) or "No own vector was run."
     return Takeaway(text, _of_steered(frame.filter(vector="own")))
