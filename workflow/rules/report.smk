@@ -210,6 +210,7 @@ rule report_html:
     conda:
         "../../envs/isogloss.yaml"
     params:
+        code=code("report"),
         study=STUDY.model_dump(mode="json"),
         captions=text_digest(CAPTIONS),
     message:

@@ -130,7 +130,7 @@ FIGURES = _by_name(
         takeaway="causal",
     ),
     Entry("training:training", "Training of the language model", *_MODEL, takeaway="training"),
-    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="saes"),
+    Entry("training:sae_quality", "Quality of the SAEs", *_SAES, takeaway="training"),
     Entry(
         "joined:joined_correlations", "Accuracy against every instrument", *_JOINED,
         ("joined_correlations", "joined_incremental"), takeaway="joined",
