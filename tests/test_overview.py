@@ -532,6 +532,8 @@ def test_hostile_text_is_inert(tables):
         assert forbidden not in landing
     assert "\n.. raw" not in landing
     assert unescape(without_braces("{{ a }}")) == "{{ a }}"
+    assert without_braces("<style>p {color: red}</style><p>{% a %}</p>").startswith("<style>p {color: red}</style>")
+    assert "{" not in without_braces("<style>p {color: red}</style><p>{% a %}</p>").partition("</style>")[2]
 
 
 def test_json_in_a_page_is_inert_and_comes_back():

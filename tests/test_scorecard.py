@@ -107,13 +107,17 @@ def test_gap_row_has_both_choices_and_the_equal_world(study):
     assert row.control.verdict == (FAILED if row.here[2].sign == 1 else PASSED)
     without = rows(alone(study))["gap"]
     assert len(without.here) == 2
-    kept = without.here[1].sign == 1
-    texts = {True: (PASSED, "stays when both languages choose"), False: (FAILED, "gone when both languages choose")}
-    assert without.control == texts[kept]
-    either = frames["skewed"].with_columns(symmetric_gap_pct=pl.Series([-5.0, 5.0] * 5)[: frames["skewed"].height])
-    assert rows(alone(changed(study, "skewed", reciprocal_gap_summary=either)))["gap"].control == texts[False]
-    above = frames["skewed"].with_columns(symmetric_gap_pct=pl.int_range(pl.len()) * 0.1 + 5.0)
-    assert rows(alone(changed(study, "skewed", reciprocal_gap_summary=above)))["gap"].control == texts[True]
+    assert without.control == (FAILED, "gone when both languages choose")  # above zero in no language
+    number = frames["skewed"].height
+    for weaker, control in (
+        (2, (PARTLY, f"stays in 2 of {number} when both languages choose")),
+        (number, (PASSED, "stays in all when both languages choose")),
+    ):
+        low = pl.Series([0.5] * weaker + [-0.5] * (number - weaker))
+        frame = frames["skewed"].with_columns(symmetric_gap_ci_low=low, symmetric_gap_ci_high=low + 2)
+        row = rows(alone(changed(study, "skewed", reciprocal_gap_summary=frame)))["gap"]
+        assert row.control == control
+        assert f"chosen in both: {weaker} of {number}" in row.says
 
 
 def test_retrieval_row_is_of_the_best_layer_beside_chance(study):

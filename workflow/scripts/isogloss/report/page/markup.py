@@ -16,8 +16,12 @@ def as_rst(html: str) -> str:
 
 
 def without_braces(html: str) -> str:
-    """`html` for Snakemake, which renders it with Jinja2 once more: no brace of the data may reach that."""
-    return html.replace("{", "&#123;").replace("}", "&#125;")
+    """`html` for Snakemake, which renders it with Jinja2 once more: no brace of the data may reach that.
+
+    A style that it begins with is ours and stays: browsers read no entity in it.
+    """
+    style, end, body = html.rpartition("</style>")
+    return style + end + body.replace("{", "&#123;").replace("}", "&#125;")
 
 
 def tidy(text: object) -> str:

@@ -9,6 +9,7 @@ from isogloss.report.scorecard.row import (
     FAILED,
     NONE,
     OPEN,
+    PARTLY,
     PASSED,
     Control,
     Measured,
@@ -82,10 +83,8 @@ def gap(study: Study) -> Row | None:
         null = _gap(study, control, column, f"Equal shares, c{label[1:]}")._replace(n="")
         here.append(null)
         verdict = Control(FAILED, "equal shares show it") if null.sign == 1 else Control(PASSED, "equal shares do not")
-    elif symmetric.sign == 1:
-        verdict = Control(PASSED, "stays when both languages choose")
     else:
-        verdict = Control(FAILED, "gone when both languages choose")
+        verdict = _chosen_in_both(weaker, rows.height)
     return Row(
         "gap",
         f"Do features (directions that a sparse autoencoder finds) fire more weakly outside {name(context.reference)}?",
@@ -95,6 +94,14 @@ def gap(study: Study) -> Row | None:
         verdict,
         "reciprocal_gap",
     )
+
+
+def _chosen_in_both(weaker: int, languages: int) -> Control:
+    """Whether the gap stays where both languages choose features and texts."""
+    if not weaker:
+        return Control(FAILED, "gone when both languages choose")
+    kept = "all" if weaker == languages else f"{weaker} of {languages}"
+    return Control(PASSED if weaker == languages else PARTLY, f"stays in {kept} when both languages choose")
 
 
 def _rows(study: Study, model: str) -> pl.DataFrame:
