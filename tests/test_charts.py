@@ -92,7 +92,7 @@ def test_numbers_are_the_tables(name, demo, specs):
             known |= {value for column in frame.select(cs.numeric()).iter_columns() for value in column.drop_nulls()}
     shown = rows(specs[name])
     assert shown
-    computed = {"latent", "planted_truth"}  # the mean over languages; a slope and its band
+    computed = {"latent", "planted_truth_languages"}  # the mean over languages; a slope and its band
     for row in shown:
         if (name in computed and row["lang"] is None) or row.get("features") == "random ones off":
             continue

@@ -3,7 +3,7 @@
 _CHARTED = {
     "benchmarks": ("accuracy", "accuracy_change", "alignment_gain", "answers", "gap_accuracy_correlation"),
     "bilingual": ("ablation", "intervention", "selectivity", "selectivity_layers", "span_length"),
-    "comparison": ("joined_correlations", "models", "planted_truth"),
+    "comparison": ("joined_correlations", "models", "planted_truth_languages"),
     "disparity": (
         "group_gap", "language_gap", "reciprocal_gap", "retrieval", "similarity", "similarity_pairs",
     ),

@@ -30,7 +30,7 @@ from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, number
 _STEPS = 9  # of the band of a slope
 
 
-def planted_truth(tables: Models, contexts: Contexts) -> Chart | None:
+def planted_truth_languages(tables: Models, contexts: Contexts) -> Chart | None:
     """For each measure a panel: planted minus control by ratio of shares, and the slope with its interval."""
     context = contexts[""]
     truth, points = (tables[""][f"comparison/{one}"] for one in ("planted_truth", "planted_truth_points"))
