@@ -449,7 +449,7 @@ def test_the_figure_shows_the_tables_changes_and_what_has_no_features():
     tables = ablation_tables(context.languages)
     figure = ablation(tables, context)
     figure.draw_without_rendering()
-    codes = context.by_group(context.languages)
+    codes = context.ordered(context.languages)
     drawn = figure.axes[2].images[0].get_array()
     rows = tables["ablation"].filter(method="monolinguality", features="language")
     for ablated, lang, change in rows.select("ablated", "lang", "change").iter_rows():
