@@ -456,7 +456,7 @@ def test_the_figure_shows_the_tables_changes_and_what_has_no_features():
         assert drawn[codes.index(ablated), codes.index(lang)] == pytest.approx(change)
     assert [text.get_text() for text in figure.axes[0].texts] == ["no language has\nfeatures"]
     assert [text.get_text() for text in figure.axes[1].texts] == ["no features"]
-    nothing = {"ablation": tables["ablation"].filter(method="share")}
+    nothing = {name: frame.filter(method="share") for name, frame in tables.items()}
     ablation(nothing, context).draw_without_rendering()
     few = ablation_tables(["en", "hi"])
     numbers = [text.get_text() for text in ablation(few, context).axes[2].texts]
