@@ -6,7 +6,10 @@ CUDA is hidden, so that a machine with a GPU gives the numbers of one without: n
 
 import argparse
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -45,6 +48,7 @@ import torch
 
 from standins import tiny_gemma2, tiny_sae
 
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 LONGEST = ("test_small_workflow", "test_figures", "test_benchmarks", "test_plan")
 
 
@@ -74,3 +78,18 @@ def lm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sae_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SAE of each kind for that model's width."""
     return tiny_sae(tmp_path_factory.mktemp(f"sae-{request.param}"), kind=request.param)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """The system's Chromium (a playwright.sync_api.Browser), one for all tests of a process."""
+    from playwright.sync_api import sync_playwright
+
+    command = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if command is None:
+        names = ", ".join(CHROMIUM)
+        pytest.fail(f"no Chromium: none of {names} is there; on Debian: apt install chromium", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=command, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -192,18 +192,8 @@ def test_sentences_on_a_feature_say_of_how_many():
     assert kept_by({"en": 1.0, "es": 1.0}, versions[1:2], "en") == ["No translation shown fires it (n = 1)."]
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def shown(browser, tmp_path):
+def shown(chromium, tmp_path):
     """Open the section as a page; at its end nothing was asked for from elsewhere and no error was logged."""
     problems: list[str] = []
     pages = []
@@ -218,7 +208,7 @@ def shown(browser, tmp_path):
             f"<main><h2>Feature explorer</h2>{html}</main><script>{script}</script></html>",
             encoding="utf-8",
         )
-        page = browser.new_page(viewport={"width": width, "height": 900})
+        page = chromium.new_page(viewport={"width": width, "height": 900})
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("request", lambda request: None if request.url.startswith("file:") else problems.append(request.url))

@@ -1,14 +1,11 @@
-"""The system's Chromium, and what a page does in it that it should not."""
+"""What a page does in a browser that it should not."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-
-COMMANDS = ("chromium", "chromium-browser", "google-chrome")
+from playwright.sync_api import Browser, Page
 
 
 class Visit:
@@ -41,18 +38,6 @@ class Visit:
 
 
 KEPT = ("data:", "blob:")  # what needs no network
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    command = next(filter(None, map(shutil.which, COMMANDS)), None)
-    if command is None:
-        names = ", ".join(COMMANDS)
-        pytest.fail(f"no Chromium: none of {names} is there; on Debian: apt install chromium", pytrace=False)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=command, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
