@@ -13,6 +13,15 @@ def figure_inputs(name):
     return lambda wildcards: wanted.figure_inputs(config, name, wildcards.model)
 
 
+def labels(what, title):
+    """A function of the wildcards: an entry's labels, the models in the study's order, which a menu sorts by letter."""
+    places = {model: f"{place} {model}" for place, model in enumerate(STUDY.models, 1)}
+    return lambda wildcards: {
+        "model": places[wildcards.model] if len(places) > 1 else wildcards.model,
+        what: title,
+    }
+
+
 def drawn(entry):
     """What a figure's script looks up by name: what draws it, and what says in a sentence what it shows."""
     return [entry.drawing, *([entry.takeaway] if entry.takeaway else [])]
@@ -31,7 +40,7 @@ for name, entry in FIGURES.items():
                 caption=f"../report/{name}.rst",
                 category=entry.category,
                 subcategory="Figures",
-                labels={"model": "{model}", "figure": entry.title},
+                labels=labels("figure", entry.title),
             ),
             picture=f"results/{{model}}/figures/{name}.png",
         log:
@@ -66,7 +75,7 @@ for name, entry in TABLES.items():
                 caption=f"../report/{name}.rst",
                 category=entry.category,
                 subcategory="Tables",
-                labels={"model": "{model}", "table": entry.title},
+                labels=labels("table", entry.title),
             ),
         log:
             f"results/{{model}}/logs/html/{name}.log",
