@@ -88,7 +88,7 @@ def gap(study: Study) -> Row | None:
     return Row(
         "gap",
         f"Do features (directions that a sparse autoencoder finds) fire more weakly outside {name(context.reference)}?",
-        "A: yes, by up to 26 %",
+        "A: yes, by up to 26\u00a0%",
         f"By the paper's choice: {shown(papers.sign).lower()}; chosen in both: {weaker} of {rows.height}",
         here,
         verdict,
@@ -221,7 +221,7 @@ def alignment(study: Study) -> Row | None:
     return Row(
         "alignment",
         "Does training on translations (alignment) strengthen features that it did not train?",
-        "A: up to 88 %; English keeps 91 %",
+        "A: up to 88\u00a0%; English keeps 91\u00a0%",
         shown(held.sign),
         here,
         verdict.get(held.sign, Control(FAILED, "no held-out gain shown")),
