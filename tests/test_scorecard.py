@@ -261,9 +261,17 @@ def test_ablation_row_has_every_method_and_counts_those_beyond_random(study):
     row = rows(study)["ablation"]
     for one, expected in zip(row.here, means, strict=True):
         same(one, expected["difference"], expected["ci_low"], expected["ci_high"])
-    beyond = sum((one["beyond_random_low"] or 0) > 0 for one in means)
-    assert row.control.verdict == {0: FAILED, len(means): PASSED}.get(beyond, PARTLY)
-    assert row.control.text == f"{beyond} of {len(means)} beat random features"
+        own = frame.filter(pl.col("ablated").is_not_null(), pl.col("ci_low") > 0, method=expected["method"])
+        assert one.n == f"above 0: {own.height} of {expected['n_languages']} languages"
+    cases = frame.filter(pl.col("ablated").is_not_null()).drop_nulls("difference")
+    above, beyond = (cases.filter(pl.col(column) > 0).height for column in ("ci_low", "beyond_random_low"))
+    assert row.says == f"Shown in {above} of {cases.height} (languages × ways to choose)"
+    assert row.control == (
+        PASSED if beyond == cases.height else PARTLY,
+        f"{beyond} of {cases.height} beat random features",
+    )
+    none = frame.with_columns(beyond_random_low=pl.lit(-1.0))
+    assert rows(changed(study, "skewed", ablation_summary=none))["ablation"].control.verdict == FAILED
 
 
 def test_a_study_of_nothing_has_no_rows_and_one_of_one_language_no_interval(study):

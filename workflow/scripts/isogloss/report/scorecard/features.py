@@ -1,6 +1,6 @@
 """The scorecard's rows on paper C, and on the causal test of a language's features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -94,19 +94,20 @@ def ablation(study: Study) -> Row | None:
     models = study.having("ablation_summary")
     if not models:
         return None
-    means = study.tables[models[0]]["ablation_summary"].filter(pl.col("ablated").is_null())
-    rows = means.drop_nulls("difference").to_dicts()
-    here = [_difference(row) for row in rows[:3]]
-    beyond = sum(_above(row, "beyond_random") for row in rows)
+    frame = study.tables[models[0]]["ablation_summary"]
+    rows = frame.filter(pl.col("ablated").is_null()).drop_nulls("difference").to_dicts()
+    cases = frame.filter(pl.col("ablated").is_not_null()).drop_nulls("difference").to_dicts()
+    here = [_difference(row, [case for case in cases if case["method"] == row["method"]]) for row in rows[:3]]
+    beyond = sum(_above(case, "beyond_random") for case in cases)
     control = Control(NONE, "no random features were ablated")
-    if any(row["beyond_random"] is not None for row in rows):
-        verdict = PASSED if beyond == len(rows) else PARTLY if beyond else FAILED
-        control = Control(verdict, f"{beyond} of {len(rows)} beat random features")
+    if any(case["beyond_random"] is not None for case in cases):
+        verdict = PASSED if beyond == len(cases) else PARTLY if beyond else FAILED
+        control = Control(verdict, f"{beyond} of {len(cases)} beat random features")
     return Row(
         "ablation",
         "Does a language lose more than others without its own features (loss, nats a token)?",
         "Not asked",
-        f"Shown by {sum(_above(row, 'ci') for row in rows)} of {means.height} ways to choose them",
+        f"Shown in {sum(_above(case, 'ci') for case in cases)} of {len(cases)} (languages × ways to choose)",
         here,
         control,
         "ablation",
@@ -117,6 +118,7 @@ def _above(row: Mapping[str, Any], interval: str) -> bool:
     return row[f"{interval}_low"] is not None and row[f"{interval}_low"] > 0
 
 
-def _difference(row: Mapping[str, Any]) -> Measured:
+def _difference(row: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> Measured:
     label = {"share": "By share", "entropy": "By entropy", "monolinguality": "By monolinguality"}.get(row["method"], "")
-    return measured(row, "difference", label, "ci", n=counted(row["n_languages"], "language"), digits=2)
+    n = f"above 0: {sum(_above(case, 'ci') for case in cases)} of {counted(row['n_languages'], 'language')}"
+    return measured(row, "difference", label, "ci", n=n, digits=2)
