@@ -368,8 +368,8 @@ def test_judged_steering_is_drawn_beside_what_the_choice_promised(ten):
     assert 100 * own["change_chosen"] in [pytest.approx(x) for x in drawn]
     assert 100 * own["change_judged"] in [pytest.approx(x) for x in drawn]
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == ["own vector", "random direction (control)", "another language's vector (control)",
-                      "random directions (control)"]  # fmt: skip
+    assert labels == ["own vector", "one random direction (control)", "another language's vector (control)",
+                      "many random directions (control)"]  # fmt: skip
 
 
 def test_layers_are_drawn_with_what_chance_gives(ten):

@@ -113,10 +113,11 @@ def test_page_carries_the_tables_numbers(tmp_path, monkeypatch, tables):
 
 
 def before_the_folds(html: str) -> list[str]:
-    """The words that stand above the evidence and in no fold; numbers are not words."""
+    """The words that stand above the evidence, in no fold and on no button; numbers are not words."""
     top = html.split("<main", 1)[1].split(">", 1)[1].split('<section class="evidence">')[0]
     away = r'<details.*?</details>|<script.*?</script>|<p class="chart-empty">.*?</p>|<img .*?>(?=</div>)'
-    top = re.sub(away, " ", top, flags=re.DOTALL)
+    chips = r'<div class="js-languages.*?</div>'
+    top = re.sub(f"{away}|{chips}", " ", top, flags=re.DOTALL)
     return [word for word in plain(top).split() if re.search(r"[^\W\d_]", word)]
 
 

@@ -9,7 +9,7 @@ from scipy.stats import t
 
 from isogloss.report import wanted
 from isogloss.report.scorecard.row import FAILED, NONE, OPEN, PARTLY, PASSED, Measured, Row
-from isogloss.report.scorecard.rows import ROWS, scorecard
+from isogloss.report.scorecard.rows import ROWS, bottom_line, scorecard
 from isogloss.report.shared.study import Study, read_study
 from synthetic import settings, write_results
 
@@ -103,7 +103,7 @@ def test_gap_row_has_both_choices_and_the_equal_world(study):
     ):
         same(one, *student(frames[model][column].to_list()))
     assert row.here[0].n == "9 languages"
-    assert "chosen in both: 0 of 9" in row.says
+    assert "chosen in both languages: in 0 of 9" in row.says
     assert row.control.verdict == (FAILED if row.here[2].sign == 1 else PASSED)
     without = rows(alone(study))["gap"]
     assert len(without.here) == 2
@@ -117,7 +117,7 @@ def test_gap_row_has_both_choices_and_the_equal_world(study):
         frame = frames["skewed"].with_columns(symmetric_gap_ci_low=low, symmetric_gap_ci_high=low + 2)
         row = rows(alone(changed(study, "skewed", reciprocal_gap_summary=frame)))["gap"]
         assert row.control == control
-        assert f"chosen in both: {weaker} of {number}" in row.says
+        assert f"chosen in both languages: in {weaker} of {number}" in row.says
 
 
 def test_retrieval_row_is_of_the_best_layer_beside_chance(study):
@@ -160,7 +160,11 @@ def test_alignment_row_leads_with_held_out_features(study, shift, verdict, says)
     trained, kept_out, keeps = row.here
     same(trained, *student(run["gain_pct"].to_list()))
     same(kept_out, *student(run["gain_held_out_pct"].to_list()))
-    assert kept_out.n == f"{run['n_features_held_out'].max()} features"
+    assert kept_out.n.startswith(f"{run['n_features_held_out'].max()} features")
+    alone = {1: ("above", pl.col("held_out_ci_low") > 0), -1: ("below", pl.col("held_out_ci_high") < 0)}
+    side, condition = alone.get(kept_out.sign, ("", pl.lit(True)))
+    expected = f"; {side} 0 in {run.filter(condition).height} of {run.height}" if side else ""
+    assert kept_out.n.endswith(f"features{expected}")
     first = run.row(0, named=True)
     ends = [first[f"retention_held_out_ci_{end}"] for end in ("low", "high")]
     same(keeps, first["retention_held_out_pct"], *ends)
@@ -205,7 +209,7 @@ def test_log_ratio_row_takes_the_length_out(study):
     assert control() == (PASSED, "r given length is −0.70")
     assert control(partial_p=0.2)[0] == FAILED
     assert control(partial_r=0.7)[0] == FAILED
-    assert control(r_high=0.1) == (OPEN, "no relation to check")
+    assert control(r_high=0.1) == (OPEN, "nothing to control for")
     assert control(partial_r=None)[0] == NONE
 
 
@@ -217,7 +221,20 @@ def test_steering_row_is_judged_on_other_questions_and_against_random_directions
     same(row.here[0], *(100 * means["own"][f"change_judged{end}"] for end in ("", "_low", "_high")))
     random = means["directions"]
     same(row.here[1], *(100 * random[f"own_less{end}"] for end in ("", "_low", "_high")))
-    assert row.control.verdict == (PASSED if random["own_less_low"] > 0 else FAILED)
+    text = f"{random['n_as_large']} of {random['n_directions']} random directions do as well"
+    for low, p, control in (
+        (0.01, 0.01, (PASSED, text)),
+        (-0.01, 0.4, (FAILED, text)),
+        (-0.01, 0.01, (OPEN, f"{text}, but the interval includes 0")),
+        (0.01, 0.4, (OPEN, f"{text}, but the interval excludes 0")),
+    ):
+        of_directions = pl.col("vector") == "directions"
+        other = frame.with_columns(
+            own_less_low=pl.when(of_directions).then(low).otherwise("own_less_low"),
+            own_less_high=pl.when(of_directions).then(0.02).otherwise("own_less_high"),
+            p=pl.when(of_directions).then(p).otherwise("p"),
+        )
+        assert rows(changed(study, "skewed", steering_judged=other))["steering"].control == control
     none = rows(changed(study, "skewed", steering_judged=frame.filter(vector="own")))["steering"]
     assert none.control.verdict == NONE
 
@@ -283,3 +300,13 @@ def test_a_study_of_nothing_has_no_rows_and_one_of_one_language_no_interval(stud
     undefined = one.with_columns(pl.lit(None, pl.Float64).alias("gap_from_reference_pct"))
     row = rows(alone(changed(study, "skewed", reciprocal_gap_summary=undefined)))["gap"]
     assert row.here[0].text == "not defined (0 languages)"
+
+
+def test_the_bottom_line_counts_the_controls(study):
+    made = scorecard(study)
+    verdicts = [row.control.verdict for row in made]
+    line = bottom_line(made)
+    passed, failed = verdicts.count(PASSED), verdicts.count(FAILED)
+    rest = len(made) - passed - failed
+    assert line == f"Controls: {passed} of {len(made)} passed, {failed} failed, {rest} undecided or none."
+    assert bottom_line([]) == ""

@@ -96,13 +96,21 @@
     }
   });
   const links = new Map([...contents.querySelectorAll("a")].map((link) => [hashId(link.getAttribute("href")), link]));
+  let chosen = 0; // when a link was followed: the page that passes by until then is not where the reader is
+  const markCurrent = (id) => {
+    for (const link of links.values()) link.removeAttribute("aria-current");
+    if (links.has(id)) links.get(id).setAttribute("aria-current", "true");
+  };
+  contents.addEventListener("click", (event) => {
+    const link = event.target.closest("a");
+    if (!link) return;
+    chosen = performance.now();
+    markCurrent(hashId(link.getAttribute("href")));
+  });
   const seen = new IntersectionObserver(
     (entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        for (const link of links.values()) link.removeAttribute("aria-current");
-        links.get(entry.target.id).setAttribute("aria-current", "true");
-      }
+      if (performance.now() - chosen < 1000) return;
+      for (const entry of entries) if (entry.isIntersecting) markCurrent(entry.target.id);
     },
     { rootMargin: "-10% 0px -75% 0px" },
   );

@@ -32,8 +32,8 @@ def banner(study: Study) -> Banner:
     shown = listed(titles) if len(titles) <= 3 else f"{listed(titles[:2])} and {len(titles) - 2} more"
     texts = {
         "synthetic": f"Small language model{'' if one else 's'} ({shown}) trained here on documents made for it, with"
-        f" known shares of {len(languages)} languages. Nothing here is about a published model; questions are facts of"
-        " this world, not the benchmarks.",
+        f" known shares of {len(languages)} languages. No published model is in it; questions are facts of this world,"
+        " not benchmarks.",
         "real": f"{shown}, measured in {named}. How much of each language it was trained on is not known.",
         "both": f"{shown}, measured in {named}. {len(toys)} of {len(models)} were trained here on invented documents.",
     }

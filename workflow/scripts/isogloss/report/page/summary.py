@@ -15,7 +15,7 @@ from isogloss.report.page.markup import as_rst, without_braces
 from isogloss.report.page.methods import methods, reproduce
 from isogloss.report.page.papers import caveats, questions
 from isogloss.report.page.planted import planted_truth
-from isogloss.report.scorecard.rows import scorecard
+from isogloss.report.scorecard.rows import bottom_line, scorecard
 from isogloss.report.shared.study import COMPARISON, Study, read_study
 from isogloss.resources import CAPTIONS
 from isogloss.tables import atomic_path, table_metadata
@@ -46,7 +46,7 @@ def summary(
 
 def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Mapping[str, Any]) -> str:
     """The whole page as HTML; `pictures` are paths by model and name, `provenance` is a table's metadata."""
-    made = sections(study, pictures)
+    made, rows = sections(study, pictures), scorecard(study)
     charted = any(figure.chart for section in made for figure in section.figures)
     whole = {**study.tables, COMPARISON: study.compared}
     return _environment().get_template("summary.html.j2").render(
@@ -56,7 +56,8 @@ def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Ma
         seed=study.settings["seed"],
         banner=banner(study),
         questions=questions(study.settings),
-        scorecard=scorecard(study),
+        scorecard=rows,
+        bottom_line=bottom_line(rows),
         confidence=100 * study.settings["statistics"]["confidence"],
         key_figures=key_figures(made),
         chips=highlighter(study.context().languages, study.context()) if charted else "",
@@ -74,11 +75,12 @@ def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Ma
 
 def landing_text(study: Study) -> str:
     """What report.html begins with, as reStructuredText: banner and scorecard, static, for a narrow column."""
-    template = _environment().get_template("landing.html.j2")
+    template, rows = _environment().get_template("landing.html.j2"), scorecard(study)
     html = template.render(
         study=study.settings["study"],
         banner=banner(study),
-        scorecard=scorecard(study),
+        scorecard=rows,
+        bottom_line=bottom_line(rows),
         confidence=100 * study.settings["statistics"]["confidence"],
     )
     return as_rst(without_braces(html))

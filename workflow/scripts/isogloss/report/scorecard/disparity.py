@@ -75,7 +75,7 @@ def gap(study: Study) -> Row | None:
     control = study.control(model)
     column, label = "gap_from_reference_pct", f"Chosen in {name(context.reference)}"
     papers = _gap(study, model, column, label)
-    symmetric = _gap(study, model, "symmetric_gap_pct", "Chosen in both")._replace(n="")
+    symmetric = _gap(study, model, "symmetric_gap_pct", "Chosen in both languages")._replace(n="")
     rows = _rows(study, model).drop_nulls("symmetric_gap_pct")
     weaker = sum(sign_in(row, "symmetric_gap_ci") == 1 for row in rows.iter_rows(named=True))
     here = [papers, symmetric]
@@ -89,7 +89,7 @@ def gap(study: Study) -> Row | None:
         "gap",
         f"Do features (directions that a sparse autoencoder finds) fire more weakly outside {name(context.reference)}?",
         "A: yes, by up to 26\u00a0%",
-        f"By the paper's choice: {shown(papers.sign).lower()}; chosen in both: {weaker} of {rows.height}",
+        f"By the paper's choice: {shown(papers.sign).lower()}; chosen in both languages: in {weaker} of {rows.height}",
         here,
         verdict,
         "reciprocal_gap",
@@ -211,7 +211,10 @@ def alignment(study: Study) -> Row | None:
             mean_over_languages(rows, column, label, context.confidence, unit="%")
             for column, label in (("gain_held_out_pct", "Held out"), ("gain_pct", "All features"))
         )
-        held = held._replace(n=n_held)
+        below = sum(sign_in(row, "held_out_ci") == held.sign for row in rows.iter_rows(named=True)) if held.sign else 0
+        side = {1: "above", -1: "below"}.get(held.sign)
+        alone = f"; {side} 0 in {below} of {rows.height}" if side else ""
+        held = held._replace(n=f"{n_held}{alone}")
     here = [trained, held]
     if rows.height:
         label = f"{name(context.reference)} keeps"

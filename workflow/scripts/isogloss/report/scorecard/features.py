@@ -74,7 +74,7 @@ def injection(study: Study) -> Row | None:
     change = measured(row, "change", "Perplexity", "ci", n=counted(row["n"], "document") if row.get("n") else "")
     here, control = [change], Control(NONE)
     if row["beyond_matched"] is not None:
-        less = measured(row, "beyond_matched", "Less matched random features")
+        less = measured(row, "beyond_matched", "Minus matched random features")
         here.append(less)
         text = "better than random features" if less.sign == -1 else "no better than random features"
         control = Control(PASSED if less.sign == -1 else FAILED, text)
@@ -82,11 +82,15 @@ def injection(study: Study) -> Row | None:
         "injection",
         "Do mixed features, injected into an unfinished model, lower its perplexity (how badly it predicts text)?",
         "C: yes",
-        shown(change.sign, -1),
+        f"{shown(change.sign, -1)}{', but not beyond random features' if _not_beyond(change, control) else ''}",
         here,
         control,
         "intervention",
     )
+
+
+def _not_beyond(change: Measured, control: Control) -> bool:
+    return change.sign == -1 and control.verdict == FAILED
 
 
 def ablation(study: Study) -> Row | None:

@@ -1,5 +1,8 @@
 """The scorecard's rows on paper B: transfer, the latent language, steering."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import polars as pl
 
 from isogloss.report.findings.sentences import sign_in
@@ -43,7 +46,7 @@ def log_ratio(study: Study) -> Row | None:
     if partial is None or p is None:
         control = Control(NONE, "too few languages")
     elif not one.sign:
-        control = Control(OPEN, "no relation to check")
+        control = Control(OPEN, "nothing to control for")
     else:
         passes = p < 1 - study.settings["statistics"]["confidence"] and partial * one.sign > 0
         control = Control(PASSED if passes else FAILED, f"r given length is {number(partial, 2)}")
@@ -73,10 +76,9 @@ def steering(study: Study) -> Row | None:
     change = measured(own, "change_judged", "Accuracy", factor=100, unit="points", n=n)
     here, control = [change], Control(NONE)
     if (random := by_vector.get("directions") or by_vector.get("random")) and random["own_less"] is not None:
-        less = measured(random, "own_less", "Less random directions", factor=100, unit="points")
+        less = measured(random, "own_less", "Minus random directions", factor=100, unit="points")
         here.append(less)
-        text = "beats random directions" if less.sign == 1 else "does not beat random directions"
-        control = Control(PASSED if sign_in(random, "own_less") == 1 else FAILED, text)
+        control = _beside_random(random, 1 - study.settings["statistics"]["confidence"])
     reference = name(study.settings["languages"]["reference"])
     return Row(
         "steering",
@@ -87,3 +89,18 @@ def steering(study: Study) -> Row | None:
         control,
         "steering_judged",
     )
+
+
+def _beside_random(random: Mapping[str, Any], level: float) -> Control:
+    """Whether own vectors beat random directions: in the mean over languages, and in how many directions do as well."""
+    beats, p = sign_in(random, "own_less") == 1, random.get("p")
+    if p is None:
+        return (
+            Control(PASSED, "beats random directions") if beats else Control(FAILED, "does not beat random directions")
+        )
+    text = f"{random['n_as_large']} of {random['n_directions']} random directions do as well"
+    if beats and p < level:
+        return Control(PASSED, text)
+    if not beats and p >= level:
+        return Control(FAILED, text)
+    return Control(OPEN, f"{text}, but the interval {'excludes' if beats else 'includes'} 0")

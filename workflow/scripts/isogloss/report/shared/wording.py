@@ -42,10 +42,10 @@ SIZE_TITLES = _Titles(
 )
 VECTOR_TITLES = {
     "own": "own vector",
-    "random": "random direction (control)",
+    "random": "one random direction (control)",
     "other": "another language's vector (control)",
     "shared": "one vector of all languages",
-    "directions": "random directions (control)",
+    "directions": "many random directions (control)",
 }
 
 

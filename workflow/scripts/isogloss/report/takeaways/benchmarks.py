@@ -21,7 +21,8 @@ def accuracy(tables: Tables, _: Context) -> Takeaway:
     means = base.group_by("lang", maintain_order=True).agg(pl.col("accuracy").mean()).sort("accuracy")
     above = base.filter(pl.col("ci_low") > pl.col("chance")).height
     ends = [f"{name(row['lang'])} ({number(100 * row['accuracy'], 0)} %)" for row in means.iter_rows(named=True)]
-    said = f"Right most often: {ends[-1]}; least: {ends[0]}." if len(ends) > 1 else f"{ends[0]} alone was asked."
+    over = f", mean of {tasks} tasks" if (tasks := base["task"].n_unique()) > 1 else ""
+    said = f"Right most often{over}: {ends[-1]}; least: {ends[0]}." if len(ends) > 1 else f"{ends[0]} alone was asked."
     of = f"all {base.height}" if above == base.height else f"{above or 'none'} of {base.height}"
     return Takeaway(f"{said} {of[0].upper()}{of[1:]} accuracies lie above guessing by their intervals.", n)
 
