@@ -216,3 +216,11 @@ def test_scripts_need_no_network_and_no_compiler():
     assert "ast: true" in text
     assert "editor: false" in text
     assert not re.search(r"\beval\(|new Function|innerHTML|https?://|fetch\(", text)
+
+
+def test_models_of_which_one_was_measured_are_drawn(demo):
+    tables, contexts = demo["models"]
+    one = {name: frame.filter(model="skewed") for name, frame in tables[""].items()}
+    chart = load(CHARTS["models"])({"": one}, contexts)
+    assert chart is not None
+    assert {row["model"] for row in rows(specification(chart))} == {"skewed"}

@@ -156,7 +156,7 @@ def models(tables: Models, contexts: Contexts) -> Chart | None:
         return None
     names = {model: context.title(model) for model in order}
     everyone = dict.fromkeys(order, contexts[""])
-    shown = panels(frame, contexts, "measure")
+    shown = panels(frame, everyone, "measure")
     axis = alt.Axis(title=None, labelExpr="models[datum.value]", grid=False)
     rows = alt.Y("model", type="nominal", sort=list(names), axis=axis)
     measure = Measure("value", "")
