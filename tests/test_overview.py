@@ -20,9 +20,10 @@ from isogloss.report.findings.planted import equal_shares, planted, verdicts
 from isogloss.report.findings.reciprocal import reciprocal_gap
 from isogloss.report.page.banner import banner
 from isogloss.report.page.frames import add_script
-from isogloss.report.page.markup import json_script, without_braces
+from isogloss.report.page.markup import without_braces
 from isogloss.report.page.summary import landing_text, page, summary
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.json_script import json_script
 from isogloss.report.shared.study import Study
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.wording import number
@@ -539,7 +540,9 @@ def test_hostile_text_is_inert(tables):
 
 def test_json_in_a_page_is_inert_and_comes_back():
     value = {"</script>": ["<!--", "a & b", "\u2028\u2029", "{{ 7 }}", "ñ"]}
-    text = json_script(value)
+    element = '<script type="application/json">'
+    text = json_script(value).removeprefix(element).removesuffix("</script>")
+    assert json_script(value) == f"{element}{text}</script>"
     assert not set("<>&\u2028\u2029") & set(text)
     assert json.loads(text) == value
 

@@ -25,7 +25,7 @@ from isogloss.report.charts.base import (
 from isogloss.report.charts.marks import estimates, level, named_rows, picked, row_height
 from isogloss.report.charts.panels import Panels, arranged, finish, panels
 from isogloss.report.figures.style import FAINT, INK, PALETTE, Look
-from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, number
+from isogloss.report.shared.wording import SIZE_TITLES, number
 
 _STEPS = 9  # of the band of a slope
 
@@ -139,7 +139,7 @@ def models(tables: Models, contexts: Contexts) -> Chart | None:
     order = behaviour.select("model", "n_parameters").unique("model", maintain_order=True)
     order = order.sort("n_parameters", nulls_last=True, maintain_order=True)["model"].to_list()
     parallel = pl.when(pl.col("analysis") == "latent").then(pl.lit(", parallel questions")).otherwise(pl.lit(""))
-    task = pl.col("task").replace(dict(TASK_TITLES))
+    task = pl.col("task").replace({code: context.panel(code) for code in behaviour["task"].drop_nulls().unique()})
     parts = [
         behaviour.drop_nulls([column, "task"]).select(
             "model", "n_parameters", pl.lit(title).alias("measure"), pl.concat_str(task, parallel).alias("what"),

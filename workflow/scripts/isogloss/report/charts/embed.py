@@ -3,7 +3,6 @@
 A page needs, once each, `runtime()`, workflow/report/charts.css and charts.js, and of `chart_fragment` one a chart.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,10 +12,8 @@ from markupsafe import Markup
 from isogloss.report.charts.base import MOST_NAMED, Chart, shape
 from isogloss.report.figures.style import colour, marker
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.json_script import json_script
 from isogloss.report.shared.wording import named
-
-# What could end a script or begin a comment within it, and the two line ends that old browsers read in strings.
-_ESCAPED = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&\u2028\u2029"}
 
 
 def runtime() -> str:
@@ -49,13 +46,7 @@ def chart_fragment(name: str, chart: Chart, alternative: str) -> Markup:
     said = Markup('<p class="chart-note">{}</p>').format(note) if note else ""
     view = Markup('<div class="chart-view"></div><p class="chart-empty">This chart needs scripts.</p>{}')
     head = Markup('<div class="js-chart" id="chart-{}" data-name="{}" data-description="{}">')
-    return head.format(name, name, alternative) + view.format(said) + script(spec) + Markup("</div>")
-
-
-def script(value: Any) -> Markup:
-    """A value as JSON that a script of the page reads: no text in it can end its element."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
-    return Markup(f'<script type="application/json">{text}</script>')
+    return head.format(name, name, alternative) + view.format(said) + json_script(spec) + Markup("</div>")
 
 
 def highlighter(codes: Sequence[str], context: Context) -> Markup:

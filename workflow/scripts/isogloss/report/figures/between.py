@@ -11,7 +11,7 @@ from isogloss.report.figures.axes import percent_axis, row_axis, shared_legend
 from isogloss.report.figures.marks import bars, spot
 from isogloss.report.figures.style import INK, PALETTE, SHAPES, canvas
 from isogloss.report.shared.context import Context, Tables
-from isogloss.report.shared.wording import SIZE_TITLES, TASK_TITLES, number
+from isogloss.report.shared.wording import SIZE_TITLES, number
 
 _COLUMNS = 3
 
@@ -44,7 +44,7 @@ def models(tables: Tables, context: Context) -> Figure:
         flat[0].text(0.5, 0.5, "nothing measured in any model", transform=flat[0].transAxes, ha="center")
         flat[0].set_xlabel("value")
     for panel, one in zip(flat, panels, strict=False):
-        _draw(panel, one, places, asked)
+        _draw(panel, one, places, asked, context)
     if any(one.column != "value" for one in panels):
         shared_legend(figure, flat, columns=3)
     return figure
@@ -67,10 +67,10 @@ def _label(model: str, size: int | None, context: Context) -> str:
     return context.title(model) + ("" if size is None else f"\n{number(size / 1e6, 0 if size > 1e7 else 1)}M")
 
 
-def _draw(panel: Axes, one: _Panel, places: Mapping[str, int], asked: list[tuple[str, str]]) -> None:
+def _draw(panel: Axes, one: _Panel, places: Mapping[str, int], asked: list[tuple[str, str]], context: Context) -> None:
     factor = 100 if one.unit == "%" else 1
     for row in one.rows.iter_rows(named=True):
-        number_of, label = _series(row, asked)
+        number_of, label = _series(row, asked, context)
         reach = 0.5 / max(1, len(asked)) * (number_of - (len(asked) - 1) / 2) if "task" in row else 0
         look = {"colour": PALETTE[number_of % len(PALETTE)], "marker": SHAPES[number_of % len(SHAPES)]}
         bars(panel, places[row["model"]] + reach, row, one.column, factor=factor, label=label, **look)
@@ -88,9 +88,9 @@ def _draw(panel: Axes, one: _Panel, places: Mapping[str, int], asked: list[tuple
         panel.set_xlabel("share (%)")
 
 
-def _series(row: Mapping[str, Any], asked: list[tuple[str, str]]) -> tuple[int, str]:
+def _series(row: Mapping[str, Any], asked: list[tuple[str, str]], context: Context) -> tuple[int, str]:
     """The number and name of the questions that a row is of; features have none."""
     if "task" not in row:
         return 0, "_features"
     parallel = ", parallel questions" if row["analysis"] == "latent" else ""
-    return asked.index((row["analysis"], row["task"])), f"{TASK_TITLES[row['task']]}{parallel}"
+    return asked.index((row["analysis"], row["task"])), f"{context.panel(row['task'])}{parallel}"

@@ -8,8 +8,8 @@ from markupsafe import escape
 
 from isogloss.report.figures.style import colour
 from isogloss.report.page.explorer_data import Group, Texts, groups, languages
-from isogloss.report.page.markup import json_script
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.json_script import json_script
 from isogloss.report.shared.wording import listed, name, number
 
 Tables = Mapping[str, Mapping[str, pl.DataFrame]]
@@ -80,7 +80,7 @@ def explorer_section(tables: Tables, settings: Mapping[str, Any]) -> str:
     absent = f'<p class="note">Not shown: {escape(listed(without))}, which has no features with phrases.</p>'
     return (
         f'{_INTRO.format(home=escape(name(home)))}<div class="js-explorer explorer-box" data-nosearch>'
-        f'<script type="application/json">{json_script(data)}</script>'
+        f"{json_script(data)}"
         f'<div class="explorer-static">{static}</div></div>{absent if without else ""}'
     )
 

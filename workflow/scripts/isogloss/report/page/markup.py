@@ -1,12 +1,9 @@
-"""Safe text for the pages: HTML within reStructuredText, JSON within HTML, pictures within either."""
+"""Safe text for the pages: HTML within reStructuredText, pictures within either."""
 
-import json
 import re
 import textwrap
-from typing import Any
 from urllib.parse import quote
 
-_IN_SCRIPT = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _SVG_SAFE = " !$()*+,-./:;<=>?@[]^_`{|}~'"  # what neither a data URI nor an attribute in double quotes must escape
 
 
@@ -27,12 +24,6 @@ def without_braces(html: str) -> str:
 def tidy(text: object) -> str:
     """Text without line breaks, and without a break before a unit."""
     return " ".join(str(text).split()).replace(" %", "\u00a0%")
-
-
-def json_script(value: Any) -> str:
-    """JSON that may stand in a `<script type="application/json">`, whatever its texts hold."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return re.sub("[<>&\u2028\u2029]", lambda found: _IN_SCRIPT[found[0]], text)
 
 
 def svg_uri(svg: bytes) -> str:

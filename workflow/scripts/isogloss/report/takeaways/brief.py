@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from isogloss.report.shared.wording import TASK_TITLES, number
+from isogloss.report.shared.context import Context
+from isogloss.report.shared.wording import number
 
 MOST_TASKS = 2
 """Up to so many tasks have their part of a sentence; of more, the others are counted."""
@@ -44,14 +45,14 @@ def brief_mean(mean: Mapping[str, Any], unit: str = "", *, factor: float = 1, di
     return brief(value, low, high, unit, digits)
 
 
-def by_task(frame: pl.DataFrame, of: Callable[[str, pl.DataFrame], str]) -> str:
+def by_task(frame: pl.DataFrame, of: Callable[[str, pl.DataFrame], str], context: Context) -> str:
     """A sentence with a part for each of the first tasks, named where there are several; the others are counted."""
     parts = [(str(task), of(str(task), rows)) for (task,), rows in frame.group_by("task", maintain_order=True)]
     parts = [(task, part) for task, part in parts if part]
     if len(parts) == 1:
         return sentence(parts[0][1])
     more = len(parts) - MOST_TASKS
-    shown = "; ".join(f"{TASK_TITLES[task]}: {part}" for task, part in parts[:MOST_TASKS])
+    shown = "; ".join(f"{context.panel(task)}: {part}" for task, part in parts[:MOST_TASKS])
     others = f"; {counted(more, 'more task')} in the figure" if more > 0 else ""
     return f"{shown}{others}." if parts else ""
 

@@ -17,7 +17,7 @@ from isogloss.report.takeaways.brief import brief_in, brief_mean, by_task, count
 _NO_PAIR = "No two languages were asked the same questions."
 
 
-def answers(tables: Tables, _: Context) -> Takeaway:
+def answers(tables: Tables, context: Context) -> Takeaway:
     """From which to which accuracy languages run, and how many lie above chance by their intervals."""
     frame = tables["answers"].drop_nulls("accuracy").sort("accuracy", maintain_order=True)
 
@@ -36,17 +36,20 @@ def answers(tables: Tables, _: Context) -> Takeaway:
 
     if not frame.height:
         return Takeaway("No accuracy is defined.")
-    return Takeaway(by_task(frame, of), _languages(frame["lang"], frame["n"]))
+    return Takeaway(by_task(frame, of, context), _languages(frame["lang"], frame["n"]))
 
 
-def transfer(tables: Tables, _: Context) -> Takeaway:
+def transfer(tables: Tables, context: Context) -> Takeaway:
     """The mean positive transfer beside chance, and on how many questions the cells rest."""
     counts = with_counts(tables["transfer"], tables["answers"])
     few = counts.filter(pl.col("rests_on") < FEW).height
     rests = ranged(counts["rests_on"], "question")
     cells = f"a cell rests on {rests} answered rightly" if rests else ""
     note = f"{few} of {counted(counts.height, 'cell')} on fewer than {FEW}" if few else ""
-    text = by_task(tables["transfer_summary"], lambda _task, rows: _right_in_both(rows.row(0, named=True))) or _NO_PAIR
+    text = (
+        by_task(tables["transfer_summary"], lambda _task, rows: _right_in_both(rows.row(0, named=True)), context)
+        or _NO_PAIR
+    )
     return Takeaway(text, of_how_many([_pairs(tables), cells, note]))
 
 
@@ -59,7 +62,7 @@ def _right_in_both(row: dict[str, Any]) -> str:
     )
 
 
-def consistency(tables: Tables, _: Context) -> Takeaway:
+def consistency(tables: Tables, context: Context) -> Takeaway:
     """How alike the languages rank the choices, beside chance."""
 
     def of(_task: str, rows: pl.DataFrame) -> str:
@@ -70,7 +73,7 @@ def consistency(tables: Tables, _: Context) -> Takeaway:
         return f"two languages rank the choices alike by ρ = {shown}{_by_chance(row, 'consistency', 1)}"
 
     n = ranged(tables["transfer"]["n"], "question")
-    return Takeaway(by_task(tables["transfer_summary"], of) or _NO_PAIR, of_how_many([_pairs(tables), n]))
+    return Takeaway(by_task(tables["transfer_summary"], of, context) or _NO_PAIR, of_how_many([_pairs(tables), n]))
 
 
 def _by_chance(row: dict[str, Any], column: str, factor: float) -> str:
@@ -85,7 +88,7 @@ def _by_chance(row: dict[str, Any], column: str, factor: float) -> str:
     return f", {verdict} what shuffled questions give ({shown})"
 
 
-def transfer_layers(tables: Tables, _: Context) -> Takeaway:
+def transfer_layers(tables: Tables, context: Context) -> Takeaway:
     """Consistency in the first and the last probed layer beside chance."""
 
     def of(_task: str, rows: pl.DataFrame) -> str:
@@ -102,7 +105,7 @@ def transfer_layers(tables: Tables, _: Context) -> Takeaway:
     frame = tables["transfer_layers"]
     languages = ranged(frame["n_languages"], "language")
     n = of_how_many([languages, _layers(frame), ranged(frame["n"], "question")])
-    return Takeaway(by_task(frame, of) or _NO_PAIR, n)
+    return Takeaway(by_task(frame, of, context) or _NO_PAIR, n)
 
 
 def latent(tables: Tables, context: Context) -> Takeaway:
@@ -127,7 +130,7 @@ def latent(tables: Tables, context: Context) -> Takeaway:
         few += f" at most (layer {most['layer']})" if most["reference"] else " in any layer"
         return (f"the lens prefers {listed(parts)}" if parts else "the lens prefers neither by the mean") + few
 
-    text = by_task(frame, of) or "The log ratio is not defined: no language beside the reference was asked."
+    text = by_task(frame, of, context) or "The log ratio is not defined: no language beside the reference was asked."
     return Takeaway(text, of_how_many([_languages(frame["lang"], frame["n"]), _layers(frame)]))
 
 
@@ -151,7 +154,7 @@ def latent_accuracy(tables: Tables, context: Context) -> Takeaway:
         layer = f"in layer {last['layer'][0]} "
         return f"{layer}{' and '.join(shown)}{by_chance}" if shown else "accuracy is not defined in the last layer"
 
-    text = by_task(frame, of) or "No language beside the reference was asked."
+    text = by_task(frame, of, context) or "No language beside the reference was asked."
     return Takeaway(text, of_how_many([_languages(frame["lang"], frame["n"]), _layers(frame)]))
 
 
@@ -178,10 +181,10 @@ def latent_correlation(tables: Tables, context: Context) -> Takeaway:
         )
 
     frame = tables["latent_correlation"]
-    return Takeaway(by_task(frame, of), ranged(frame["n"], "language"))
+    return Takeaway(by_task(frame, of, context), ranged(frame["n"], "language"))
 
 
-def projection(tables: Tables, _: Context) -> Takeaway:
+def projection(tables: Tables, context: Context) -> Takeaway:
     """How much of the spread in the plane lies between the means of languages, in the first and the last layer."""
     frame = tables["projection"]
 
@@ -196,7 +199,9 @@ def projection(tables: Tables, _: Context) -> Takeaway:
         )
 
     one = "There is one language only, so none lies apart."
-    text = one if frame["lang"].n_unique() < 2 else by_task(frame, of) or "The states do not spread in the plane."
+    text = (
+        one if frame["lang"].n_unique() < 2 else by_task(frame, of, context) or "The states do not spread in the plane."
+    )
     return Takeaway(text, of_how_many([counted(frame["lang"].n_unique(), "language"), _layers(frame), _states(frame)]))
 
 
@@ -239,7 +244,7 @@ def latent_by_teaching(tables: Tables, context: Context) -> Takeaway:
         side = verdict[sign(mean["low"], mean["high"])]
         return f"facts taught in the reference only transfer {shown} beyond untaught ones: {side}{few}"
 
-    text = by_task(frame, of) or "No language beside the reference was asked."
+    text = by_task(frame, of, context) or "No language beside the reference was asked."
     return Takeaway(text, counted(frame["lang"].n_unique(), "language"))
 
 

@@ -20,7 +20,7 @@ def steering(tables: Tables, context: Context) -> Takeaway:
     def of(_task: str, rows: pl.DataFrame) -> str:
         return _settings(beyond_random(rows, "accuracy_change", context.confidence), "settings of layer and γ", frame)
 
-    text = by_task(frame, of) or "No own vector was run."
+    text = by_task(frame, of, context) or "No own vector was run."
     return Takeaway(text, _of_steered(frame.filter(vector="own")))
 
 
@@ -33,7 +33,7 @@ def steering_layers(tables: Tables, context: Context) -> Takeaway:
         changes = beyond_random(rows, "accuracy_change", context.confidence).filter(pl.col("gamma").is_in(shown))
         return _settings(changes, "settings", frame)
 
-    text = by_task(frame, of) or "No own vector was run."
+    text = by_task(frame, of, context) or "No own vector was run."
     return Takeaway(text, _of_steered(frame.filter(vector="own")))
 
 
@@ -51,7 +51,7 @@ def _settings(changes: pl.DataFrame, what: str, frame: pl.DataFrame) -> str:
     )
 
 
-def steering_languages(tables: Tables, _: Context) -> Takeaway:
+def steering_languages(tables: Tables, context: Context) -> Takeaway:
     """In which languages the own vector adds more than random directions, by an interval that is not corrected."""
     rows = judged_by_language(tables["steering_judged"])
 
@@ -70,7 +70,7 @@ def steering_languages(tables: Tables, _: Context) -> Takeaway:
         return Takeaway("No language's own vector was held against a random direction.")
     languages = counted(rows["lang"].n_unique(), "language")
     directions = ranged(rows["n_directions"], "random direction")
-    return Takeaway(by_task(rows, of), of_how_many([languages, ranged(rows["n"], "question"), directions]))
+    return Takeaway(by_task(rows, of, context), of_how_many([languages, ranged(rows["n"], "question"), directions]))
 
 
 def steering_reference(tables: Tables, context: Context) -> Takeaway:
@@ -92,10 +92,10 @@ def steering_reference(tables: Tables, context: Context) -> Takeaway:
             f" {counted(len(changes), 'language')} and falls in {signs.count(-1)}"
         )
 
-    return Takeaway(by_task(frame, of) or "No own vector was run.", _of_steered(frame.filter(vector="own")))
+    return Takeaway(by_task(frame, of, context) or "No own vector was run.", _of_steered(frame.filter(vector="own")))
 
 
-def steering_judged(tables: Tables, _: Context) -> Takeaway:
+def steering_judged(tables: Tables, context: Context) -> Takeaway:
     """What own vectors change where nothing chose their setting, beside what the choice promised and random ones."""
     means = tables["steering_judged"].filter(pl.col("lang").is_null())
 
@@ -109,14 +109,15 @@ def steering_judged(tables: Tables, _: Context) -> Takeaway:
         judged = brief_in(own, "change_judged", "points", factor=100)
         promised = brief(100 * own["change_chosen"], None, None, "points")
         return (
-            f"on questions that did not choose the setting, own vectors change accuracy by {judged}: {verdict}"
+            f"on questions that did not choose where, own vectors change accuracy by {judged}: {verdict}"
             f" ({promised} where chosen{_random(by_vector)})"
         )
 
     own = means.filter(vector="own")
     languages = ranged(own["n_languages"], "language")
     return Takeaway(
-        by_task(means, of) or "Steering was not judged.", of_how_many([languages, ranged(own["n"], "question")])
+        by_task(means, of, context) or "Steering was not judged.",
+        of_how_many([languages, ranged(own["n"], "question")]),
     )
 
 
