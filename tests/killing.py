@@ -38,8 +38,14 @@ def small_study() -> dict[str, Any]:
     model["analyses"] = ["gap", "alignment"]
     model["training"]["resume_every"] = 4
     runs = {"hi-l1": {"target_layer": 1, "languages": ["hi"], "benchmark": []}}
-    study["alignment"] = {"held_out_features": 4, "iterations": 12, "samples": 32, "batch_size": 4, "resume_every": 3}
-    study["alignment"]["runs"] = runs
+    alignment: dict[str, Any] = {
+        "held_out_features": 4,
+        "iterations": 12,
+        "samples": 32,
+        "batch_size": 4,
+        "resume_every": 3,
+    }
+    study["alignment"] = {**alignment, "runs": runs}
     return study
 
 
