@@ -5,10 +5,17 @@
 set -euo pipefail
 here=$(pwd -P)
 
-# Jobs that Snakemake submitted from this folder: no others, not even of this user.
+# Jobs that Snakemake submitted from this folder: no others, not even of this user. Where nothing was ever submitted, Slurm
+# need not answer.
 submitted() {
-  [ -d .snakemake/slurm_logs ] || return 0
-  squeue --noheader --user "$(id -un)" --format '%A|%k|%Z' | awk -F '|' -v here="$here" '$2 ~ /^rule_/ && $NF == here {print $1}'
+  command -v squeue >/dev/null || return 0
+  local listed
+  listed=$(squeue --noheader --user "$(id -un)" --format '%A|%k|%Z' 2>&1) || {
+    [ -d .snakemake/slurm_logs ] || return 0
+    echo "squeue does not answer, so jobs may be left: $listed" >&2
+    return 1
+  }
+  awk -F '|' -v here="$here" '$2 ~ /^rule_/ && $NF == here {print $1}' <<<"$listed"
 }
 
 # Processes of this machine that run a script of this folder's Snakemake.
