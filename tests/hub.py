@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.hub.down:
             self._send(503, b"down for maintenance")
         elif parts[0] == "api" and len(parts) == 6:
-            self._api("/".join(parts[1:4]), parts[4], parts[5], int(query.get("cursor", ["0"])[0]))
+            self._api("/".join(parts[1:4]), parts[4], parts[5])
         elif "resolve" in parts:
             at = parts.index("resolve")
             repository = "/".join(parts[:at]) if parts[0] == "datasets" else "models/" + "/".join(parts[:at])
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             return revision
         return None
 
-    def _api(self, repository: str, what: str, revision: str, start: int) -> None:
+    def _api(self, repository: str, what: str, revision: str) -> None:
         commit = self._commit(repository, revision)
         if commit is None:
             return
@@ -174,6 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             name = repository.split("/", 1)[1]
             answer: Any = {"id": name, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
         else:
+            start = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
             end = start + self.hub.tree_page
             page = list(files.items())[start:end]
             answer = [{"type": "file", "path": name, **_blob(name, content)} for name, content in page]

@@ -13,8 +13,8 @@ _PASSWORD = re.compile(r"(?<=://)[^\s/@'\"<>]+@")
 _PATTERNS = (
     (_TOKEN, f"hf_{_HIDDEN}"),
     (_PASSWORD, f"{_HIDDEN}@"),
-    (re.compile(r"(?i)\b(bearer\s+)(?=\S*[\d_])\S{6,}"), rf"\1{_HIDDEN}"),
-    (re.compile(r"(?i)(authorization\W{1,5}(?:(?:basic|bearer)\s+)?)[^\s'\",)]+"), rf"\1{_HIDDEN}"),
+    (re.compile(r"(?i)\b(bearer\s+)(?=\S*[\d_*])[^\s'\"]{6,}"), rf"\1{_HIDDEN}"),
+    (re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:basic|bearer)\s+)?)[^\s'\",)]+"), rf"\1{_HIDDEN}"),
     (
         re.compile(
             r"(?i)(?<=[?&;])((?:x-(?:amz|goog)-)?(?:signature|credential|security-token)|sig|policy|token)=[^&\s'\"]+"

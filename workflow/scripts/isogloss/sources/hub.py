@@ -163,9 +163,7 @@ def hub_repository(name: str, revision: str, kind: Kind = "model", folder_key: s
                 raise
             return _cached(name, revision, kind, where, error)._replace(folder_key=folder_key)
         listing = tuple(sibling.rfilename for sibling in info.siblings or () if _is_inside(sibling.rfilename))
-        commit = info.sha
-        assert commit is not None  # every repository of the Hub has one
-    return Repository(where, kind, name, revision, commit, None, listing, folder_key)
+    return Repository(where, kind, name, revision, info.sha, None, listing, folder_key)
 
 
 def _cached(name: str, revision: str, kind: Kind, where: str, cause: Exception) -> Repository:

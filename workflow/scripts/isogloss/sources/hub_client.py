@@ -6,10 +6,12 @@ page of a network for a file. Redirects off the Hub lose the token in huggingfac
 
 import logging
 import math
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import cache
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
@@ -26,6 +28,10 @@ PATIENCE = 600  # seconds that a server may make us wait in one go, in all; the 
 CONNECT, READ = 10.0, 30.0  # seconds without a connection, without a byte, where huggingface_hub sets no limit
 _BUSY = (408, 429, 500, 502, 503, 504)
 _PAGES = ("text/html", "application/xhtml+xml")
+_LOGIN = (
+    "the login page of a network or a proxy; log in there with a browser, or set HTTPS_PROXY or HF_ENDPOINT right, and"
+    " run it again"
+)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -61,7 +67,7 @@ def _client() -> httpx2.Client:
     hooks = client.event_hooks
     client.event_hooks = {
         "request": [*hooks["request"], _limit_waiting, _keep_token],
-        "response": [*hooks["response"], _Patience().check, _refuse_page],
+        "response": [*hooks["response"], _Patience().check, _refuse_other],
     }
     return client
 
@@ -89,12 +95,12 @@ class _Patience:
     """What servers made us wait since one of them gave an answer."""
 
     def __init__(self) -> None:
-        self._waited = 0.0
+        self._waited = 0
 
     def check(self, response: httpx2.Response) -> None:
         """Say for how long a busy server wants us to wait and why; raise `Unusable` if that is too long."""
         if response.status_code not in _BUSY:
-            self._waited = 0.0
+            self._waited = 0
             return
         wait = asked_wait(response.headers, time.time())
         response.headers.pop("Retry-After", None)
@@ -131,15 +137,41 @@ def _date(text: str) -> float | None:
         return None
 
 
-def minutes(seconds: float) -> str:
+def minutes(seconds: int) -> str:
     """A time in words."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+    return f"{seconds} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def _refuse_page(response: httpx2.Response) -> None:
+def _refuse_other(response: httpx2.Response) -> None:
+    """Raise `Unusable` for what a network puts in the Hub's place: a web page, or what the Hub's API never answers."""
+    if not response.is_success:
+        return
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    if response.is_success and kind in _PAGES:
-        raise Unusable(
-            f"a web page came instead of {redact(str(response.url.copy_with(query=None)))}: the login page of a network"
-            " or a proxy; log in there with a browser, or set HTTPS_PROXY or HF_ENDPOINT right, and run it again"
-        )
+    if kind in _PAGES:
+        raise Unusable(f"a web page came instead of {_shown(response)}: {_LOGIN}")
+    if what := re.search(r"/api/(?:models|datasets)/[^?]+/(revision|tree)/", str(response.url)):
+        response.read()
+        try:
+            answer = response.json()
+        except (ValueError, RecursionError):
+            answer = None
+        if not (_is_tree(answer) if what[1] == "tree" else _is_repository(answer)):
+            raise Unusable(f"what came from {_shown(response)} is no answer of the Hub: {_LOGIN}")
+
+
+def _is_repository(answer: Any) -> bool:
+    files = answer.get("siblings", ()) if isinstance(answer, dict) and isinstance(answer.get("sha"), str) else None
+    return isinstance(files, Sequence) and all(
+        isinstance(file, dict) and isinstance(file.get("rfilename"), str) for file in files
+    )
+
+
+def _is_tree(answer: Any) -> bool:
+    return isinstance(answer, list) and all(
+        isinstance(file, dict) and {"type", "path", "oid"} <= file.keys() and isinstance(file["path"], str)
+        for file in answer
+    )
+
+
+def _shown(response: httpx2.Response) -> str:
+    return redact(str(response.url.copy_with(query=None)))

@@ -1,7 +1,6 @@
 """What goes wrong between here and the Hub, in one line that says what to do."""
 
 import errno
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -38,7 +37,7 @@ def one_line(name: str, revision: str | None, kind: Kind, folder_key: str = FOLD
     """Turn what huggingface_hub raises about a repository into an `IsoglossError`; a full disk passes as `OSError`."""
     try:
         yield
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, AssertionError, KeyError, TypeError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
         if _full(error):
             raise OSError(errno.ENOSPC, "No space left on device") from None
         line = _line(error, f"{name} at revision {revision}", kind, _page(name, kind), folder_key)
@@ -88,11 +87,6 @@ def _line(error: Exception, where: str, kind: Kind, page: str, folder_key: str) 
         )
     if isinstance(error, OSError):
         return f"{where}: the download broke off ({_reason(error)}); run snakemake again"
-    if isinstance(error, json.JSONDecodeError | KeyError | TypeError | AssertionError | UnicodeDecodeError):
-        return (
-            f"{where}: {constants.ENDPOINT} answers what no Hub does ({type(error).__name__}); set HTTPS_PROXY or"
-            " HF_ENDPOINT right, or log in to this network with a browser"
-        )
     return f"{where}: it cannot be fetched ({_reason(error)}); correct the id, the proxy or HF_ENDPOINT"
 
 
