@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from isogloss.languages import language_table
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.entry import Entry
@@ -108,6 +109,17 @@ def large() -> dict[str, Any]:
 def of_one_model(config: dict[str, Any]) -> dict[str, Any]:
     """The study without its control."""
     del config["models"]["equal"], config["models"]["skewed"]["control"]
+    return config
+
+
+def many_languages() -> dict[str, Any]:
+    """A model in Belebele's 122 languages, every analysis; paper C's in two of them."""
+    config = of_one_model(settings())
+    codes = list(language_table())
+    high = codes[: codes.index("id")]
+    config["languages"] |= {"high_resource": high, "medium_low_resource": codes[len(high) :]}
+    config["alignment"]["runs"]["all-l2"]["languages"] = [code for code in codes if code != "en"]
+    config["models"]["skewed"]["shares"] = dict.fromkeys(codes, 1 / len(codes))
     return config
 
 

@@ -117,9 +117,10 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
     high, low = config["languages"]["high_resource"], config["languages"]["medium_low_resource"]
     codes = in_order([*high, *low])
     others = [c for c in codes if c != "en"]
+    far = {code: 9 * at / max(9, len(codes) - 1) for at, code in enumerate(codes)}  # at most that of ten languages
 
     def planted(code: str, layer: int) -> float:
-        base = 0.0 if code == "en" else gap * (0.3 if code in high else 1.1) + 0.6 * codes.index(code)
+        base = 0.0 if code == "en" else gap * (0.3 if code in high else 1.1) + 0.6 * far[code]
         return (
             0.0 if code == "en" else base * (1.15 - 0.35 * layer / max(1, len(layers) - 1)) + float(rng.normal(0, 0.4))
         )
@@ -219,8 +220,8 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
                 "gap_random_pct": 0.02 * g,
                 "gap_random_ci_low": 0.02 * g - 1,
                 "gap_random_ci_high": 0.02 * g + 1,
-                "token_ratio": 1 + 0.12 * codes.index(code),
-                "characters_per_token": 4.1 - 0.3 * codes.index(code),
+                "token_ratio": 1 + 0.12 * far[code],
+                "characters_per_token": 4.1 - 0.3 * far[code],
                 "gap_equal_tokens_pct": 0.8 * g,
                 "gap_equal_tokens_ci_low": 0.8 * g - 2.5,
                 "gap_equal_tokens_ci_high": 0.8 * g + 2.75,
@@ -268,7 +269,7 @@ def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, see
             }
             for layer in layers
             for code in codes
-            if (c := 1.0 if code == "en" else 0.93 - 0.02 * codes.index(code) - 0.05 * ((layer - middle) / middle) ** 2)
+            if (c := 1.0 if code == "en" else 0.93 - 0.02 * far[code] - 0.05 * ((layer - middle) / middle) ** 2)
         ]
     )
     tables["similarity_pairs"] = pl.DataFrame(

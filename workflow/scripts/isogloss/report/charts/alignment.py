@@ -14,7 +14,7 @@ from isogloss.report.charts.base import (
     model_tip,
     values,
 )
-from isogloss.report.charts.benchmarks import GAIN_LOOKS, gains
+from isogloss.report.charts.benchmarks import GAIN_LOOKS, RETENTION, gains
 from isogloss.report.charts.marks import by_layer, curves
 from isogloss.report.charts.panels import arranged, finish, panels
 from isogloss.report.charts.training import long
@@ -74,23 +74,32 @@ def blocks(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
 
 
 def alignment_gain_layers(tables: Models, contexts: Contexts) -> Chart | None:
-    """Gain of runs on a single language by target layer, held-out and all features, a panel a language (Fig. 5)."""
-    frame = gains(tables, contexts, "single")
+    """Gain and what the reference keeps by target layer, of runs on a single language (Fig. 5, Tables 7 and 8).
+
+    A panel a language and measure, held-out features apart from all.
+    """
+    context = next(iter(contexts.values()))
+    gained = gains(tables, contexts, "single").filter(pl.col("lang") != context.reference)
+    kept = gains(tables, contexts, "single", RETENTION).filter(pl.col("lang") != context.reference)
+    said = (("activation gain (%)", gained), (f"{name(context.reference)} keeps (%)", kept))
+    frame = pl.concat([rows.with_columns(measure=pl.lit(title)) for title, rows in said])
     if not frame.height:
         return None
-    context = next(iter(contexts.values()))
-    order = {code: at for at, code in enumerate(context.ordered(frame["lang"]))}
+    codes = context.ordered(frame["lang"])
+    order = {code: at for at, code in enumerate(codes)}
     frame = frame.sort(pl.col("lang").replace_strict(order), "layer", maintain_order=True)
-    shown = panels(frame, contexts, "model", "lang", titles={code: name(code) for code in order})
+    shown = panels(frame, contexts, "model", "lang", "measure", titles={code: name(code) for code in codes})
     key = Key("what", "features", GAIN_LOOKS, ("color", "shape"))
-    measure = Measure("gain_pct", "activation gain (%)", "gain")
+    measure = Measure("gain_pct", "", "gain")
     tips = [
         model_tip(),
         language_tip(),
+        alt.Tooltip("measure", type="nominal"),
         alt.Tooltip("what", type="nominal", title="features"),
         alt.Tooltip("layer", type="quantitative", title="target layer", format="d"),
         *measure.tips(),
+        count_tip("n_features", "features (n)"),
         count_tip("n_features_held_out", "held-out features (n)"),
     ]
     chart = curves(shown.frame, by_layer(frame["layer"]), measure, [key], tips, zero=True)
-    return finish(arranged(chart, shown, 240), contexts, shown, list(order))
+    return finish(arranged(chart, shown, 240, y="independent"), contexts, shown, codes)

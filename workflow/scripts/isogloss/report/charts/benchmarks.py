@@ -127,6 +127,11 @@ _GAINS = {
     "held-out features": ("gain_held_out_pct", "held_out_ci"),
     "all features (in-sample)": ("gain_pct", "ci"),
 }
+RETENTION = {
+    "held-out features": ("retention_held_out_pct", "retention_held_out_ci"),
+    "all features (in-sample)": ("retention_pct", "retention_ci"),
+}
+"""What the reference keeps, of the same features."""
 GAIN_LOOKS = {"held-out features": Look(PALETTE[0], "o"), "all features (in-sample)": Look(FAINT, "D")}
 
 
@@ -154,12 +159,14 @@ def alignment_gain(tables: Models, contexts: Contexts) -> Chart | None:
     return finish(arranged(chart, shown, row_height(len(codes), 2)), contexts, shown, codes)
 
 
-def gains(tables: Models, contexts: Contexts, kind: str) -> pl.DataFrame:
+def gains(
+    tables: Models, contexts: Contexts, kind: str, measures: Mapping[str, tuple[str, str]] = _GAINS
+) -> pl.DataFrame:
     """Gains at the target layer of the runs on `several` languages or on a `single` one, a row a kind of features."""
     parts: list[pl.DataFrame] = []
     for model, context in contexts.items():
         at = at_target(tables[model]["alignment_gain"], context, kind)
-        parts += [_gain(at, model, title, *columns) for title, columns in _GAINS.items() if columns[0] in at.columns]
+        parts += [_gain(at, model, title, *columns) for title, columns in measures.items() if columns[0] in at.columns]
     return pl.concat(parts, how="diagonal_relaxed").drop_nulls("gain_pct") if parts else pl.DataFrame()
 
 

@@ -22,6 +22,8 @@ from isogloss.report.charts.base import (
 from isogloss.report.charts.marks import by_layer, curves, level
 from isogloss.report.charts.pairs import Pairs, matrices
 from isogloss.report.charts.panels import arranged, finish, layer_slider, model_choice, panels
+from isogloss.report.figures.looks import MOST_OWN
+from isogloss.report.figures.reciprocal import by_script
 from isogloss.report.figures.style import DASHES, FAINT, INK, PALETTE, Look
 from isogloss.report.shared.wording import VARIANT_TITLES, name
 
@@ -111,6 +113,10 @@ def reciprocal_gap(tables: Models, contexts: Contexts) -> Chart | None:
         "floor": ("floor: another text", Look(FAINT, "v", DASHES[3])),
     }
     whole = over_models(tables, "reciprocal_gap").sort("layer", maintain_order=True)
+    codes = context.ordered(whole["lang"])
+    pooled = len(codes) > MOST_OWN
+    if pooled:
+        whole = by_script(whole, context, "model", "layer")
     parts = [
         whole.select(
             "model", "layer", "lang", pl.lit(title).alias("what"),
@@ -122,9 +128,9 @@ def reciprocal_gap(tables: Models, contexts: Contexts) -> Chart | None:
     frame = pl.concat(parts).drop_nulls("gap_pct")
     if not frame.height:
         return None
-    codes = context.ordered(frame["lang"])
     order = {code: place for place, code in enumerate(codes)}
-    frame = frame.sort(pl.col("lang").replace_strict(order, default=len(order)), maintain_order=True)
+    if not pooled:
+        frame = frame.sort(pl.col("lang").replace_strict(order, default=len(order)), maintain_order=True)
     shown = panels(frame, contexts, "lang", titles={code: name(code) for code in codes})
     chosen = model_choice(contexts, frame["model"].unique(maintain_order=True))
     measure = Measure("gap_pct", "gap (%)", "gap")
@@ -133,7 +139,8 @@ def reciprocal_gap(tables: Models, contexts: Contexts) -> Chart | None:
     tips = [model_tip(), language_tip(), what, _LAYER_TIP, *measure.tips()]
     chart = curves(shown.frame, by_layer(frame["layer"]), measure, [key], tips, zero=True)
     chart = arranged(chart.transform_filter(chosen.test), shown, 170, most=3)
-    return finish(chart, contexts, shown, codes, [chosen])
+    note = f"Means over the languages of a script: {len(codes)} languages are too many to show." if pooled else ""
+    return finish(chart, contexts, shown, [] if pooled else codes, [chosen], note)
 
 
 def similarity_pairs(tables: Models, contexts: Contexts) -> Chart | None:

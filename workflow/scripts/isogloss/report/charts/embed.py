@@ -10,6 +10,7 @@ import altair as alt
 from markupsafe import Markup
 
 from isogloss.report.charts.base import MOST_NAMED, Chart, shape
+from isogloss.report.figures.scripts import script_looks
 from isogloss.report.figures.style import colour, marker
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.json_script import json_script
@@ -58,11 +59,19 @@ def highlighter(codes: Sequence[str], context: Context) -> Markup:
         option = Markup('<option value="{}">{}</option>')
         options = [Markup('<option value="">none</option>'), *(option.format(code, named(code)) for code in codes)]
         chosen = Markup('<label class="js-languages chips" data-nosearch>{}<select>{}</select></label>')
-        return chosen.format(label, Markup("").join(options))
+        return chosen.format(label, Markup("").join(options)) + _scripts(codes, context)
     chip = Markup('<button type="button" data-lang="{}" aria-pressed="false" title="{}">{}{}</button>')
     chips = Markup("").join(chip.format(code, named(code), _swatch(code, context), name(code)) for code in codes)
     group = Markup('<div class="js-languages chips" data-nosearch role="group" aria-label="{}">{}{}</div>')
     return group.format("Highlight a language in every chart", label, chips)
+
+
+def _scripts(codes: Sequence[str], context: Context) -> Markup:
+    """What the colours of many languages mean: their scripts; a shade of one is a family."""
+    looks = {look.label: look.colour for look in script_looks(codes, context).values()}
+    mark = Markup('<span><svg aria-hidden="true" viewBox="-1.1 -1.1 2.2 2.2"><path d="{}" fill="{}"/></svg> {}</span>')
+    items = Markup(" ").join(mark.format(_PATHS["circle"], paint, title) for title, paint in looks.items())
+    return Markup('<p class="scripts js-languages" data-nosearch>Colour: script; shade: family. {}</p>').format(items)
 
 
 _PATHS = {

@@ -111,8 +111,9 @@ def named_rows(titles: Sequence[str], column: str = "row") -> alt.Y:
 
 def row_height(rows: int, series: int) -> int:
     """Height of so many rows with so many points in each, in pixels; less a row where the rows are many."""
-    single = 22 if rows <= 40 else 13
-    return max(40, rows * (single if series < 2 else 10 * series + 8))
+    if rows > 40:
+        return rows * max(13, 5 * series + 4)
+    return max(40, rows * (22 if series < 2 else 10 * series + 8))
 
 
 def by_layer(layers: Sequence[int] | pl.Series) -> alt.X:

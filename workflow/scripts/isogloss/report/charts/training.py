@@ -108,7 +108,11 @@ def learning_rates(tables: Models, contexts: Contexts) -> Chart | None:
         banded=False,
         **near,
     )
-    rings = titled(alt.Chart(chart.data)).transform_filter("datum.chosen").mark_point(size=260, color=INK)
+    rings = (
+        titled(alt.Chart(chart.data))
+        .transform_filter("datum.chosen")
+        .mark_point(size=260, filled=False, stroke=INK, strokeWidth=1.5)
+    )
     rings = rings.encode(x=x, y=alt.Y("value", type="quantitative", axis=alt.Axis(title=None), **near))
     note = "The ring: the rate that was chosen. A rate at which training diverged has no point."
     chart = arranged(alt.layer(chart, rings), shown, 240, y="independent")

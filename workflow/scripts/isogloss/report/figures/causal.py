@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import legend, row_axis, zero_line
 from isogloss.report.figures.marks import bars, square
+from isogloss.report.figures.scripts import MOST_NAMED, blocks
 from isogloss.report.figures.style import FAINT, INK, canvas, language_look
 from isogloss.report.shared.ablated import METHOD_TITLES
 from isogloss.report.shared.context import Context, Tables
@@ -25,7 +26,8 @@ _MEAN = {"colour": INK, "marker": "D"}
 def ablation(tables: Tables, context: Context) -> Figure:
     """What a language's features do to its own loss beyond that of the others, a column a method of choosing them.
 
-    Above, the change of loss, ablated by measured language; dots mark changes whose interval excludes zero. Below,
+    Above, the change of loss, ablated by measured language; dots mark changes whose interval excludes zero (not of
+    more than forty languages). Below,
     the change in the own language less that in the others, and what is left of it beyond random features.
     """
     frame, summary = tables["ablation"], tables["ablation_summary"]
@@ -78,10 +80,16 @@ def _matrix(panel: Axes, rows: pl.DataFrame, codes: Sequence[str], norm: Normali
     values = square(rows.select("ablated", "lang", "change").drop_nulls().iter_rows(), codes)
     panel.imshow(np.ma.masked_invalid(values), norm=norm, cmap=_COLOURS)
     panel.grid(visible=False)
+    panel.tick_params(length=0)
+    if len(codes) > MOST_NAMED:
+        runs = blocks(list(codes))
+        middles, titles = [(first + last) / 2 for _, first, last in runs], [title for title, _, _ in runs]
+        panel.set_xticks(middles, titles, fontsize=6, rotation=90)
+        panel.set_yticks(middles, titles, fontsize=6)
+        return
     long = len(codes) > 8 or any(len(code) > 3 for code in codes)
     panel.set_xticks(range(len(codes)), codes, fontsize=7 if len(codes) <= 16 else 5, rotation=90 if long else 0)
     panel.set_yticks(range(len(codes)), codes, fontsize=7 if len(codes) <= 16 else 5)
-    panel.tick_params(length=0)
     empty = np.isnan(values).all(axis=1)
     middle = (len(codes) - 1) / 2
     if empty.all():

@@ -142,7 +142,8 @@ def activation_controls(tables: Tables, context: Context) -> Figure:
     """The gap beside what would fake it: other features, longer texts, more tokens."""
     frame = tables["activation_controls"].filter(pl.col("lang") != context.reference).sort("layer")
     codes = context.by_group(frame["lang"])
-    figure, axes = canvas(2, 2, height=7.0, height_ratios=[1, 1.1])
+    below = max(3.3, 0.7 + 0.2 * len(codes))
+    figure, axes = canvas(2, 2, height=3.7 + below, height_ratios=[1, below / 3])
     above = _whole_row(figure, axes, 0)
     means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(CONTROLS)).mean())
     for column, look in CONTROLS.items():

@@ -32,8 +32,8 @@ def gap_accuracy_correlation(tables: Tables, context: Context) -> Figure:
     for (panel, rows), task in zip(panels, tasks, strict=True):
         note = strength(correlation.filter(task=task).row(0, named=True), "ci")
         inside = within_scripts(rows, "mean_gap_pct", "accuracy")
-        headed(panel, "", f"{note}\n{_inside(inside)}")
-        panel.set_title(task_heading(task, context, len(tasks)), pad=30)
+        headed(panel, "", f"{note}\n{_inside(inside, len(tasks))}")
+        panel.set_title(task_heading(task, context, len(tasks)), pad=30 if len(tasks) < 3 else 40)
         _points(panel, rows.select("lang", gap="mean_gap_pct", accuracy=100 * pl.col("accuracy")), context)
     return _finished(figure, [(panel, _named(rows)) for panel, rows in panels], context)
 
@@ -74,10 +74,12 @@ def gap_accuracy_worlds(tables: Tables, context: Context) -> Figure:
     return _finished(figure, drawn, context)
 
 
-def _inside(within: Within) -> str:
+def _inside(within: Within, columns: int = 1) -> str:
+    """r within scripts, in two lines where three or more panels stand side by side."""
+    part = " " if columns < 3 else "\n"
     if within.r is None:
-        return f"within scripts: no r ({within.languages} languages in scripts of two or more)"
-    return f"within scripts r = {number(within.r, 2)} ({within.languages} languages in {within.scripts} scripts)"
+        return f"within scripts: no r{part}({within.languages} languages in scripts of two or more)"
+    return f"within scripts r = {number(within.r, 2)}{part}({within.languages} languages in {within.scripts} scripts)"
 
 
 def _points(panel: Axes, rows: pl.DataFrame, context: Context) -> None:

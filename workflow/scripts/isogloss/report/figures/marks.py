@@ -8,7 +8,9 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from isogloss.report.figures.style import FAINT, colour, language_line
+from isogloss.report.figures.looks import MOST_OWN
+from isogloss.report.figures.scripts import script_looks
+from isogloss.report.figures.style import FAINT, INK, colour, language_line
 from isogloss.report.shared.context import Context
 
 _SIZES = {
@@ -72,17 +74,29 @@ def bars(axes: Axes, at: Any, rows: Rows, column: str, interval: str = "", facto
 def lines_by_group(
     panels: Iterable[Axes], frame: pl.DataFrame, column: str, context: Context, dotted: str = "", interval: str = "ci"
 ) -> None:
-    """A panel a group of languages, a line a language over layers; beside each, another column dotted."""
+    """A panel a group of languages, a line a language over layers; beside each, another column dotted.
+
+    More languages than have looks of their own are thin lines in the colours of their scripts, without intervals.
+    """
     panels = list(panels)
+    present = set(frame["lang"])
+    scripts = script_looks(present, context) if len(present) > MOST_OWN else {}
     for panel in panels[len(context.groups) :]:
         panel.set_visible(False)
     for panel, (group, members) in zip(panels, context.groups.items(), strict=False):
         panel.set_title(group)
         for code in context.by_group(set(members) & set(frame["lang"])):
             rows = frame.filter(lang=code)
+            if scripts:
+                look = {"color": scripts[code].colour, "label": scripts[code].label, "linewidth": 0.7, "alpha": 0.8}
+                panel.plot(rows["layer"], rows[column], **look)
+                continue
             curve(panel, rows["layer"], *estimates(rows, column, interval), **language_line(code, context))
             if dotted:
                 panel.plot(rows["layer"], rows[dotted], color=colour(code, context), linestyle=":", zorder=2)
+        if dotted and scripts:
+            means = frame.filter(pl.col("lang").is_in(list(members))).group_by("layer").agg(pl.col(dotted).mean())
+            panel.plot(*means.sort("layer").get_columns(), color=INK, linestyle=":", zorder=4)
 
 
 def spot(axes: Axes, x: Any, y: Any, **look: Any) -> None:

@@ -1,8 +1,10 @@
 """Scripts in figures: their names, looks of languages by script, and blocks of a script in matrices."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -11,6 +13,7 @@ from isogloss.languages import language
 from isogloss.report.figures.axes import legend
 from isogloss.report.figures.style import Look
 from isogloss.report.shared.context import Context
+from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.order import by_script as by_script
 from isogloss.report.shared.palette import rare, script_look, tells_script
 
@@ -45,6 +48,25 @@ def script_looks(codes: Iterable[str], context: Context) -> dict[str, Look]:
         title = OTHER_SCRIPTS if rare(script, context.shown) else script_title(script)
         looks[code] = Look(*script_look(code, context), label=title)
     return looks
+
+
+def pooled_by_script(frame: pl.DataFrame, measures: Mapping[str, str], context: Context, *by: str) -> pl.DataFrame:
+    """Means of columns over the languages of a script, whose title and number of languages are in `lang`.
+
+    `measures` gives of each column what its interval begins with; Student's, over languages. Columns: those of `by`,
+    `lang`, and of each measure {column}, {interval}_low and {interval}_high.
+    """
+    titles = {code: look.label for code, look in script_looks(frame["lang"], context).items()}
+    counted = {title: f"{title} ({n})" for title, n in Counter(titles.values()).items()}
+    order = list(dict.fromkeys(counted[title] for title in titles.values()))
+    frame = frame.with_columns(pl.col("lang").replace_strict({code: counted[title] for code, title in titles.items()}))
+    keys = [*by, "lang"]
+    pooled = frame.select(keys).unique(maintain_order=True)
+    for column, interval in measures.items():
+        means = over_languages(frame, column, context.confidence, keys).drop("n")
+        ends = {"mean": column, "low": f"{interval}_low", "high": f"{interval}_high"}
+        pooled = pooled.join(means.rename(ends), on=keys, how="left", maintain_order="left")
+    return pooled.sort(pl.col("lang").cast(pl.Enum(order)), maintain_order=True)
 
 
 def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, lines: bool = False) -> None:

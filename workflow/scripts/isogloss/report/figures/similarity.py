@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from isogloss.report.figures.axes import dashed_line, layer_axis, shared_legend
+from isogloss.report.figures.looks import MOST_OWN
 from isogloss.report.figures.marks import lines_by_group, square
 from isogloss.report.figures.scripts import MOST_NAMED, blocks, rule_off
 from isogloss.report.figures.style import DASHED, INK, canvas, spaced
@@ -29,7 +30,8 @@ def similarity(tables: Tables, context: Context) -> Figure:
     for panel in axes[0]:
         layer_axis(panel, frame["layer"])
     axes[0, 0].set_ylabel("cosine similarity to the reference")
-    axes[0, len(context.groups) - 1].plot([], [], color=INK, linestyle=":", label="shuffled pairs, same colours")
+    label = "shuffled pairs, " + ("mean" if frame["lang"].n_unique() > MOST_OWN else "same colours")
+    axes[0, len(context.groups) - 1].plot([], [], color=INK, linestyle=":", label=label)
     shared_legend(figure, axes[0], columns=4)
     return figure
 

@@ -10,7 +10,9 @@ from matplotlib.lines import Line2D
 
 from isogloss.report.figures.axes import divide, legend, row_axis, task_heading, zero_line
 from isogloss.report.figures.benchmarks import against_chance, tasks_in_order
+from isogloss.report.figures.looks import MOST_OWN, point_looks
 from isogloss.report.figures.marks import bars, spot, whiskers
+from isogloss.report.figures.scripts import script_legend, script_looks
 from isogloss.report.figures.style import DASHED, INK, canvas, colour, language_look, marker
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.teaching import Transfer, pooled, transfers
@@ -51,6 +53,7 @@ def accuracy_by_teaching(tables: Tables, context: Context) -> Figure:
 
 
 def _by_teaching(panel: Axes, frame: pl.DataFrame, taught: Sequence[str], context: Context) -> None:
+    looks = point_looks(frame["lang"], context)
     others = {one.taught: one for one in pooled(frame, context.reference, context.confidence)}
     for at, one in enumerate(taught):
         if at:
@@ -66,7 +69,7 @@ def _by_teaching(panel: Axes, frame: pl.DataFrame, taught: Sequence[str], contex
             panel.text(1.5, at - 0.36, note, fontsize=7, va="center", color="#555555")
         for row in rows.filter(pl.col("lang") != context.reference).iter_rows(named=True):
             small: Mapping[str, Any] = {"markersize": 4.5, "alpha": 0.85, "markeredgewidth": 0.3}
-            look = {"marker": marker(row["lang"], context), "color": colour(row["lang"], context)}
+            look = {"marker": looks[row["lang"]].marker, "color": looks[row["lang"]].colour}
             spot(panel, 100 * row["accuracy"], at + 0.24, markeredgecolor="white", zorder=2, **look, **small)
 
 
@@ -83,6 +86,14 @@ def _transferred(panel: Axes, transfer: Transfer | None, reference: str) -> None
 
 def _legend(figure: Figure, frame: pl.DataFrame, context: Context) -> None:
     reference, codes = context.reference, context.by_group(frame["lang"])
+    if len(codes) > MOST_OWN:
+        script_legend(
+            figure,
+            script_looks(codes, context),
+            Line2D([], [], color=INK, marker="D", linestyle="none", label="all other languages, pooled"),
+            Line2D([], [], color=INK, linestyle=DASHED, label="chance"),
+        )
+        return
     handles = [
         Line2D([], [], color=INK, marker="D", linestyle="none", label="all other languages, pooled"),
         *(

@@ -16,7 +16,8 @@ def training(tables: Tables, context: Context) -> Figure:
     frame = tables["training"].sort("step")
     configured: Mapping[str, float] = context.settings["models"][context.model]["shares"]
     realised = realised_shares(frame)
-    figure, axes = canvas(1, 2, height=4.1, width_ratios=[1.25, 1])
+    codes = context.by_group(configured) + [code for code in configured if code not in context.languages]
+    figure, axes = canvas(1, 2, height=max(4.1, 1.2 + 0.2 * len(codes)), width_ratios=[1.25, 1])
     left, right = axes[0]
     millions = frame["tokens"] / 1e6
     left.plot(millions, frame["loss"], color=PALETTE[0], alpha=0.25, linewidth=0.8)
@@ -24,7 +25,6 @@ def training(tables: Tables, context: Context) -> Figure:
     left.plot(millions, smooth, color=PALETTE[0])
     left.set_xlabel("training tokens (millions)")
     left.set_ylabel("cross-entropy (nats a token)")
-    codes = context.by_group(configured) + [code for code in configured if code not in context.languages]
     position = language_rows(right, codes, context)
     for code in codes:
         spot(right, 100 * configured[code], position[code], marker="|", markersize=15, markeredgewidth=2, color=INK)
