@@ -20,6 +20,8 @@ from transformers.masking_utils import sdpa_mask
 
 from isogloss.models.path import FLEX
 
+_KERNELS = 64  # of one function
+
 Heads = Float[Tensor, "batch heads query d_head"]
 Keys = Float[Tensor, "batch key_heads key d_head"]
 Attended = Float[Tensor, "batch query heads d_head"]
@@ -76,8 +78,16 @@ def attend(
 
 @cache
 def _compiled() -> Callable[..., Any]:
-    """Flex attention as a kernel; torch keeps one for each dtype and set of options, shapes aside."""
+    """Flex attention as a kernel: one for each mask, kind of layer and mode of gradients, and for all shapes."""
+    allow_kernels()
     return torch.compile(flex_attention)
+
+
+def allow_kernels() -> None:
+    """Let torch keep as many kernels of a function as a model needs: after 8 it would go on without any, in silence."""
+    import torch._dynamo.config
+
+    torch._dynamo.config.recompile_limit = max(_KERNELS, torch._dynamo.config.recompile_limit)
 
 
 def _score_mod(query: Heads, mask: Tensor | None, dense: bool, softcap: float | None) -> Callable[..., Tensor] | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from isogloss.models.architecture import decoder_of, unwrapped
 from isogloss.models.batching import Batch, collate
-from isogloss.models.fused.attention import register
+from isogloss.models.fused.attention import allow_kernels, register
 from isogloss.models.fused.card import brief, card_of, why_no_kernels
 from isogloss.models.fused.liger import Liger, faster_gate, load_liger
 from isogloss.models.fused.norms import faster_norm, is_norm
@@ -86,6 +86,7 @@ def compile_layers(model: nn.Module, tokens: int, *, backend: str | Callable[...
             layer.forward = torch.compile(layer.forward, backend=backend)
 
     expected = _trial_residuals(model, sequences=True)
+    allow_kernels()
     put()
     if why := _why_not(model, expected, sequences=True):
         for module, forward in swapped.items():
@@ -181,22 +182,26 @@ def _why_not(model: nn.Module, expected: Float[Tensor, "tokens d_model"], *, seq
     return None if error < close else f"gives other numbers ({error:.2g} off, more than {close:.2g})"
 
 
-def _trial_batch(model: nn.Module) -> Batch:
-    """The same tokens for every model with so large a vocabulary: texts within a short window and beyond it."""
+def _trial_batches(model: nn.Module) -> list[Batch]:
+    """The same tokens for every model with so large a vocabulary: texts within a short window and beyond it.
+
+    Two batches that differ in all sizes: kernels are made for one, then for any, and both must be tried.
+    """
     step = max(1, text_config_of(model).vocab_size // 64)
     ids = [number * step for number in range(64)]
-    return collate([ids[1:12], ids[12:15], ids[20:50]])
+    return [collate([ids[1:12], ids[12:15], ids[20:50]]), collate([ids, ids[::-1], ids[9:20], ids[30:60]])]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def _trial_residuals(model: nn.Module, *, sequences: bool) -> Float[Tensor, "tokens d_model"]:
     """The residual stream of few texts after the last layer, windows short meanwhile, in float32."""
-    batch, read = _trial_batch(model), sequence_residuals if sequences else padded_residuals
+    read = sequence_residuals if sequences else padded_residuals
     parts: list[Tensor] = []
-
-    def visit(_layer: int, residual: Tensor) -> None:
-        parts.append(residual[batch.attention_mask.bool().to(residual.device)].float())
-
     with short_windows(model):
-        read(model, batch, [len(decoder_of(model).layers) - 1], visit)
-    return parts[0]
+        for batch in _trial_batches(model):
+
+            def visit(_layer: int, residual: Tensor, batch: Batch = batch) -> None:
+                parts.append(residual[batch.attention_mask.bool().to(residual.device)].float())
+
+            read(model, batch, [len(decoder_of(model).layers) - 1], visit)
+    return torch.cat(parts)
