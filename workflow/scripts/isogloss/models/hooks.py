@@ -73,7 +73,9 @@ def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit
     try:
         with visited(model, layers, visit_or_stop):
             body_of(model)(
-                input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device), use_cache=False
+                input_ids=batch.input_ids.to(device, non_blocking=True),
+                attention_mask=batch.attention_mask.to(device, non_blocking=True),
+                use_cache=False,
             )
     except _LastLayerReached:
         pass
