@@ -195,5 +195,5 @@ def mean_residuals(
 ) -> torch.Tensor:
     """What `each_mean` gives of all texts together."""
     means = torch.full((len(ids), len(layers), decoder_of(model).d_model), torch.nan)
-    each_mean(model, ids, layers, lambda rows, part: means.__setitem__(rows, part), token_budget=token_budget)
+    each_mean(model, ids, layers, lambda found: means.__setitem__(found.rows, found.vectors), token_budget=token_budget)
     return means

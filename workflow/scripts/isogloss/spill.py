@@ -20,7 +20,7 @@ class SpillFile:
 
     def append(self, rows: np.ndarray) -> None:
         """Add `rows` behind those that are there."""
-        self._file.write(rows.tobytes())
+        self._file.write(np.ascontiguousarray(rows).data)
         self._sizes.append(len(rows))
 
     def read(self) -> np.ndarray:

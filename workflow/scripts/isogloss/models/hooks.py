@@ -72,7 +72,10 @@ def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit
 def padded_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit: Visit) -> None:
     """`visit_residuals` by a forward of the batch as it is."""
     device = next(model.parameters()).device
-    inputs = {"input_ids": batch.input_ids.to(device), "attention_mask": batch.attention_mask.to(device)}
+    inputs = {
+        "input_ids": batch.input_ids.to(device, non_blocking=True),
+        "attention_mask": batch.attention_mask.to(device, non_blocking=True),
+    }
     _visit(model, inputs, layers, visit)
 
 

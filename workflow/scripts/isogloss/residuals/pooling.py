@@ -1,15 +1,25 @@
 """Residual streams of many texts at several layers: token by token, or one mean vector a text."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
-from isogloss.models.batching import Batch, each_batch
+from isogloss.models.batching import Batch, Finish, each_batch
 from isogloss.models.hooks import visit_residuals
+from isogloss.models.readback import read_back
+
+
+class Means(NamedTuple):
+    """The mean residuals of a batch of texts, on the CPU."""
+
+    rows: list[int]  # the texts, by position among those that were given
+    vectors: Float[Tensor, "texts layers d_model"]  # float32
+    finite: Bool[Tensor, "texts layers"]  # False where the stream has a NaN or an infinity: the caller names the text
 
 
 @torch.no_grad()
@@ -50,26 +60,29 @@ def each_mean(
     model: nn.Module,
     ids: Sequence[Sequence[int]],
     layers: Sequence[int],
-    keep: Callable[[list[int], Float[Tensor, "texts layers d_model"]], None],
+    keep: Callable[[Means], None],
     *,
     token_budget: int,
 ) -> int:
-    """Call `keep(rows, means)` once for every batch of texts; returns the token budget that fitted.
+    """Call `keep` once for every batch of texts; returns the token budget that fitted.
 
-    `rows` are the batch's texts, by position in `ids`; `means` the mean over each one's tokens, BOS left out, of the
-    residual after each of `layers`, float32 on the CPU (h-bar of paper A, sec. 2.2, eq. A1). A NaN in the stream stays
-    a NaN here: the caller names the text.
+    The mean over each text's tokens, BOS left out, of the residual after each of `layers`, is h-bar of paper A,
+    sec. 2.2, eq. A1. On a GPU `keep` is called while the next batch is computed.
     """
 
-    def work(batch: Batch) -> None:
+    def work(batch: Batch) -> Finish:
         pooled: list[Tensor] = []
+        device = next(model.parameters()).device
+        outside = (~batch.content).to(device, non_blocking=True)[:, :, None]
+        tokens = batch.content.sum(dim=1, keepdim=True).to(device, non_blocking=True)
 
         def pool(_layer: int, residual: Tensor) -> None:
-            content = batch.content.to(residual.device)[:, :, None]
-            total = residual.float().masked_fill(~content, 0).sum(dim=1)
-            pooled.append(total / content.sum(dim=1))
+            total = residual.masked_fill(outside.to(residual.device), 0).sum(dim=1, dtype=torch.float32)
+            pooled.append((total / tokens.to(residual.device)).to(device))
 
         visit_residuals(model, batch, layers, pool)
-        keep(batch.rows, torch.stack(pooled, dim=1).cpu())
+        means = torch.stack(pooled, dim=1)
+        arrived = read_back([means, means.isfinite().all(dim=2)])
+        return lambda: keep(Means(batch.rows, *arrived()))
 
     return each_batch(ids, work, token_budget=token_budget)

@@ -1,6 +1,7 @@
 """Stage `encode`: how strongly each phrase fires its own feature at its own layer (paper A, sec. 2.4)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,17 +10,19 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import nn
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.background import ahead, behind
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
-from isogloss.models.batching import Batch, each_batch
+from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.readback import read_back
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import Measured, measure
@@ -41,17 +44,36 @@ ACTIVATIONS = pa.schema(
         "chrf": pa.float32(),
     }
 )
-_MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation")
+_MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation", "n_tokens")
 _PHRASES = 4096  # phrases of a row group
 _BUDGETS = 32  # token budgets of texts that are sorted by depth and length together
 
 
-class _Pairs(NamedTuple):
-    """Phrases of a group of texts."""
+class _Phrases(NamedTuple):
+    """The phrases of a language, in order, and what is measured of them."""
 
-    text: Int[np.ndarray, " pairs"]  # by position in the group
-    layer: Int[np.ndarray, " pairs"]
-    features: Int[np.ndarray, "pairs three"]  # own, shuffled, random
+    lang: str
+    path: str
+    layer: Int[np.ndarray, " phrases"]
+    features: Int[np.ndarray, "phrases three"]  # own, shuffled, random
+    text: Int[np.ndarray, " phrases"]  # its number; -1 where there is none
+    texts: int
+    activation: Float[np.ndarray, "phrases three"]
+    pre_activation: Float[np.ndarray, "phrases three"]
+    n_tokens: Int[np.ndarray, " phrases"]
+
+    def read(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Their table, some rows at a time."""
+        return iter_layers([self.path], np.unique(self.layer).tolist(), columns, batch_size=_PHRASES)
+
+
+class _Group(NamedTuple):
+    """Texts that are sorted by depth and length together, and their phrases."""
+
+    phrases: _Phrases
+    ids: list[list[int]]
+    own: Int[np.ndarray, " pairs"]  # the phrases, by position in the language, text by text
+    text: Int[np.ndarray, " pairs"]  # of each, by position in the group
 
 
 def encode(
@@ -76,7 +98,8 @@ def encode(
 
     Of a language each distinct text goes through the model once, no deeper than the deepest of its phrases' layers. No
     residual is written. Memory holds 4,096 phrases, which are a row group, the texts of 32 token budgets, and less than
-    100 bytes a phrase of the job: its text's number, layer, features and values (`isogloss.text.distinct`).
+    100 bytes a phrase of the job: its text's number, layer, features and values (`isogloss.text.distinct`). Beside a
+    GPU phrases are read, tokenised and written in threads, the next language's and the last one's while it computes.
 
     Raises `IsoglossError` for a missing or unfitting SAE (`sae`/layer_{l}) and on a NaN, naming
     layer, language and phrase.
@@ -89,81 +112,78 @@ def encode(
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
-    token_budget = compute.token_budget
+    token_budget, beside = compute.token_budget, beside_gpu()
+    reading = _groups(
+        translations, encoders, tokenizer, context=context_length(model), tokens=_BUDGETS * token_budget, seed=seed
+    )
+    with ahead(reading, threaded=beside) as groups, behind(threaded=beside) as call, ExitStack() as stack:
+        bar: tqdm | None = None
+        for group in groups:
+            lang = group.phrases.lang
+            bar = bar or stack.enter_context(tqdm(total=group.phrases.texts, unit="text", desc=f"encoding {lang}"))
+            if group.ids:
+                token_budget = _measure(model, encoders, group, token_budget)
+                _require_finite(group)
+                bar.update(len(group.ids))
+            else:
+                stack.close()
+                bar = None
+                call(_write, outputs[lang], {**metadata, "lang": lang}, group.phrases)
+
+
+def _groups(
+    translations: Mapping[str, str],
+    encoders: Mapping[int, Encoder],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    context: int,
+    tokens: int,
+    seed: int,
+) -> Iterator[_Group]:
+    """The texts of language after language, each of which ends with a group of none."""
     for lang, path in translations.items():
-        token_budget = _encode_language(
-            model,
-            tokenizer,
-            encoders,
+        read = partial(iter_layers, [path], sorted(encoders), batch_size=_PHRASES)
+        layer, features = _pairs(read(["phrase", "layer", "feature"]), path, encoders, seed)
+        texts = distinct_texts(read(["text", "ids"]))
+        phrases = _Phrases(
+            lang,
             path,
-            outputs[lang],
-            lang=lang,
-            token_budget=token_budget,
-            seed=seed,
-            metadata={**metadata, "lang": lang},
+            layer,
+            features,
+            texts.number,
+            len(texts.first),
+            activation=np.zeros(features.shape, dtype=np.float32),
+            pre_activation=np.zeros(features.shape, dtype=np.float32),
+            n_tokens=np.zeros(len(layer), dtype=np.int32),
+        )
+        by_text = np.argsort(texts.number, kind="stable")[(texts.number < 0).sum() :]
+        bounds = np.searchsorted(texts.number[by_text], np.arange(len(texts.first) + 1))
+        rows = read(["phrase", "text", "ids"])
+        for group in each_group(rows, texts, tokenizer, lang=lang, context=context, tokens=tokens):
+            own = by_text[bounds[group.start] : bounds[group.start + len(group.ids)]]
+            yield _Group(phrases, group.ids, own, texts.number[own] - group.start)
+        yield _Group(phrases, [], by_text[:0], by_text[:0])
+
+
+def _require_finite(group: _Group) -> None:
+    """Raises `IsoglossError` naming layer, language and phrase of what is not finite in the values of a group."""
+    phrases = group.phrases
+    if (broken := group.own[~np.isfinite(phrases.pre_activation[group.own]).all(axis=1)]).size:
+        row = int(broken.min())
+        phrase = pl.concat(list(phrases.read(["phrase"])))["phrase"][row]
+        raise IsoglossError(
+            f"layer {phrases.layer[row]}, language {phrases.lang}, phrase {phrase}: the activation is not finite;"
+            " try compute.dtype float32"
         )
 
 
-def _encode_language(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    encoders: Mapping[int, Encoder],
-    translations: str,
-    output: str,
-    *,
-    lang: str,
-    token_budget: int,
-    seed: int,
-    metadata: Mapping[str, Any],
-) -> int:
-    """Write one language's table; returns the token budget that memory sufficed for."""
-    read = partial(iter_layers, [translations], sorted(encoders), batch_size=_PHRASES)
-    layer, features = _pairs(read(["phrase", "layer", "feature"]), translations, encoders, seed)
-    texts = distinct_texts(read(["text", "ids"]))
-    by_text = np.argsort(texts.number, kind="stable")[(texts.number < 0).sum() :]
-    bounds = np.searchsorted(texts.number[by_text], np.arange(len(texts.first) + 1))
-    values = {name: np.zeros(len(layer), dtype=np.float32) for name in _MEASURED}
-    n_tokens = np.zeros(len(layer), dtype=np.int32)
-    groups = each_group(
-        read(["phrase", "text", "ids"]),
-        texts,
-        tokenizer,
-        lang=lang,
-        context=context_length(model),
-        tokens=_BUDGETS * token_budget,
-    )
-    with tqdm(total=len(texts.first), unit="text", desc=f"encoding {lang}") as bar:
-        for group in groups:
-            own = by_text[bounds[group.start] : bounds[group.start + len(group.ids)]]
-            pairs = _Pairs(texts.number[own] - group.start, layer[own], features[own])
-            activation, pre_activation, token_budget = _measure(model, encoders, group.ids, pairs, token_budget)
-            if (broken := own[~np.isfinite(pre_activation).all(axis=1)]).size:
-                row = int(broken.min())
-                phrase = pl.concat(list(read(["phrase"])))["phrase"][row]
-                raise IsoglossError(
-                    f"layer {layer[row]}, language {lang}, phrase {phrase}: the activation is not finite;"
-                    " try compute.dtype float32"
-                )
-            for name, column in zip(_MEASURED, [*activation.T, pre_activation[:, 0]], strict=True):
-                values[name][own] = column
-            n_tokens[own] = np.array([len(tokens) - 1 for tokens in group.ids])[pairs.text]
-            bar.update(len(group.ids))
-    rows = read(["phrase", "layer", "feature", "text", "chrf"])
-    _write(output, metadata, rows, {**values, "n_tokens": n_tokens}, texts.number < 0)
-    return token_budget
-
-
-def _write(
-    output: str,
-    metadata: Mapping[str, Any],
-    tables: Iterable[pl.DataFrame],
-    values: Mapping[str, Shaped[np.ndarray, " phrases"]],
-    absent: Bool[np.ndarray, " phrases"],
-) -> None:
-    """Write the phrases of consecutive tables with their `values`, null where they are `absent`."""
+def _write(output: str, metadata: Mapping[str, Any], phrases: _Phrases) -> None:
+    """Write one language's table: the phrases with their values, null where they have no text."""
+    values = dict(zip(_MEASURED, [*phrases.activation.T, phrases.pre_activation[:, 0], phrases.n_tokens], strict=True))
+    absent = phrases.text < 0
     start = 0
     with TableWriter(output, ACTIVATIONS, metadata) as writer:
-        for rows in tables:
+        for rows in phrases.read(["phrase", "layer", "feature", "text", "chrf"]):
             here = slice(start, start + len(rows))
             start += len(rows)
             writer.write(
@@ -203,40 +223,43 @@ def _pairs(
 
 
 @torch.no_grad()
-def _measure(
-    model: nn.Module,
-    encoders: Mapping[int, Encoder],
-    ids: list[list[int]],
-    pairs: _Pairs,
-    token_budget: int,
-) -> tuple[Float[np.ndarray, "pairs three"], Float[np.ndarray, "pairs three"], int]:
-    """Activation and pre-activation of the features of each pair, and the token budget that fitted."""
-    activation = np.full(pairs.features.shape, np.nan, dtype=np.float32)
-    pre_activation = np.full(pairs.features.shape, np.nan, dtype=np.float32)
-    depth = np.zeros(len(ids), dtype=np.int32)
-    np.maximum.at(depth, pairs.text, pairs.layer)
+def _measure(model: nn.Module, encoders: Mapping[int, Encoder], group: _Group, token_budget: int) -> int:
+    """Put activation and pre-activation of the features of the group's phrases; returns the budget that fitted."""
+    phrases, own = group.phrases, group.own
+    layer_of = phrases.layer[own]
+    lengths = np.array([len(ids) - 1 for ids in group.ids])
+    phrases.n_tokens[own] = lengths[group.text]
+    for values in (phrases.activation, phrases.pre_activation):
+        values[own] = np.nan
+    depth = np.zeros(len(group.ids), dtype=np.int32)
+    np.maximum.at(depth, group.text, layer_of)
 
-    def work(batch: Batch) -> None:
-        position = np.full(len(ids), -1)
+    def work(batch: Batch) -> Finish:
+        position = np.full(len(group.ids), -1)
         position[batch.rows] = np.arange(len(batch.rows))
-        here = np.flatnonzero(position[pairs.text] >= 0)
-        wanted = {layer: here[pairs.layer[here] == layer] for layer in np.unique(pairs.layer[here]).tolist()}
-        measured: dict[int, Measured] = {}
+        here = np.flatnonzero(position[group.text] >= 0)
+        here = here[np.argsort(layer_of[here], kind="stable")]
+        layers, first = np.unique(layer_of[here], return_index=True)
+        index = [torch.from_numpy(each) for each in (position[group.text[here]], phrases.features[own[here]])]
+        if batch.content.is_pinned():
+            index = [each.pin_memory() for each in index]
+        parts = zip(*(each.tensor_split(first[1:].tolist()) for each in index), strict=True)
+        wanted = dict(zip(layers.tolist(), parts, strict=True))
+        content = batch.content.to(next(model.parameters()).device, non_blocking=True)
+        measured: list[Measured] = []
 
         def visit(layer: int, residual: torch.Tensor) -> None:
-            device, own = residual.device, wanted[layer]
-            measured[layer] = measure(
-                encoders[layer],
-                residual,
-                batch.content.to(device),
-                torch.from_numpy(position[pairs.text[own]]).to(device),
-                torch.from_numpy(pairs.features[own]).to(device),
-            )
+            measured.append(measure(encoders[layer], residual, content.to(residual.device), *wanted[layer]))
 
         visit_residuals(model, batch, list(wanted), visit)
-        for layer, values in measured.items():
-            activation[wanted[layer]] = values.activation.cpu().numpy()
-            pre_activation[wanted[layer]] = values.pre_activation.cpu().numpy()
+        columns = zip(*measured, strict=True)
+        arrived = read_back([torch.cat([part.to(content.device) for part in column]) for column in columns])
 
-    budget = each_batch(ids, work, token_budget=token_budget, depth=depth.tolist())
-    return activation, pre_activation, budget
+        def finish() -> None:
+            activation, pre_activation = arrived()
+            phrases.activation[own[here]] = activation.numpy()
+            phrases.pre_activation[own[here]] = pre_activation.numpy()
+
+        return finish
+
+    return each_batch(group.ids, work, token_budget=token_budget, depth=depth.tolist())

@@ -29,36 +29,58 @@ def measure(
 ) -> Measured:
     """Activation and pre-activation of `features[p]` on text `rows[p]` of the batch, for every pair p.
 
-    A kind with thresholds computes these columns only, in chunks of pairs; TopK computes the whole width, in chunks
-    of texts, and takes the columns from it, since its threshold is the k-th largest of all. Texts of the batch that
-    no pair names are left out.
+    `rows` and `features` are on the CPU, pinned beside a GPU: nothing waits for the device. A kind with thresholds
+    computes these columns only, in chunks of pairs; TopK computes the whole width, in chunks of texts, and takes the
+    columns from it, since its threshold is the k-th largest of all. Texts of the batch that no pair names are left out.
     """
+    by_pairs = KINDS[encoder.kind].threshold is not None
+    return (_of_columns if by_pairs else _of_whole_width)(encoder, residual, content, rows, features)
+
+
+def _of_columns(encoder: Encoder, residual: Tensor, content: Tensor, rows: Tensor, features: Tensor) -> Measured:
+    """`measure` by the columns asked for."""
+    threshold = KINDS[encoder.kind].threshold
+    assert threshold is not None
+    measured = _empty(residual, features)
+    rows, features = (index.to(residual.device, non_blocking=True) for index in (rows, features))
+    step = max(1, _LARGEST // (residual[0].numel() + features.shape[1] * residual.shape[2]))
+    for start in range(0, len(rows), step):
+        here = slice(start, start + step)
+        row, chosen = rows[here], features[here]
+        w, b = encoder.w_enc.T[chosen], encoder.b_enc[chosen]  # [step, chosen, d_model], without it
+        z = torch.einsum("ptd,pcd->ptc", encoder_input(encoder, residual[row]), w) + b[:, None]
+        on = z > threshold(encoder, chosen)[:, None]
+        measured.activation[here], measured.pre_activation[here] = _maxima(z, on, content[row])
+    return measured
+
+
+def _of_whole_width(encoder: Encoder, residual: Tensor, content: Tensor, rows: Tensor, features: Tensor) -> Measured:
+    """`measure` by the whole width."""
+    keeps = KINDS[encoder.kind].keeps
+    assert keeps is not None
+    measured = _empty(residual, features)
     present, local = rows.unique(return_inverse=True)
-    residual, content = residual[present], content[present]
-    kind = KINDS[encoder.kind]
-    pairs = features.shape
-    measured = Measured(residual.new_empty(pairs, dtype=torch.float32), residual.new_empty(pairs, dtype=torch.float32))
-    if kind.threshold is not None:
-        x = encoder_input(encoder, residual)
-        step = max(1, _LARGEST // (x[0].numel() + pairs[1] * x.shape[2])) if len(x) else 1
-        for start in range(0, len(local), step):
-            here = slice(start, start + step)
-            w, b = encoder.w_enc.T[features[here]], encoder.b_enc[features[here]]  # [step, chosen, d_model], without it
-            z = torch.einsum("ptd,pcd->ptc", x[local[here]], w) + b[:, None]
-            on = z > kind.threshold(encoder, features[here])[:, None]
-            measured.activation[here], measured.pre_activation[here] = _maxima(z, on, content[local[here]])
-        return measured
-    assert kind.keeps is not None
-    positions = torch.arange(residual.shape[1], device=residual.device)
+    order = local.argsort(stable=True)
     step = max(1, _LARGEST // (residual.shape[1] * len(encoder.b_enc)))
-    for start in range(0, len(residual), step):
-        here = (local >= start) & (local < start + step)
-        row = local[here]
-        whole = pre_activations(encoder, residual[start : start + step])
-        own = (row - start)[:, None, None], positions[None, :, None], features[here][:, None, :]
-        part = _maxima(whole[own], kind.keeps(encoder, whole)[own], content[row])
+    firsts = torch.arange(0, len(present) + step, step)
+    bounds = torch.searchsorted(local[order], firsts).tolist()
+    positions = torch.arange(residual.shape[1], device=residual.device)
+    for start, low, high in zip(firsts.tolist(), bounds[:-1], bounds[1:], strict=False):
+        pairs = order[low:high]
+        here, row, chosen, texts = (
+            index.to(residual.device, non_blocking=True)
+            for index in (pairs, local[pairs] - start, features[pairs], present[start : start + step])
+        )
+        whole = pre_activations(encoder, residual[texts])
+        own = row[:, None, None], positions[None, :, None], chosen[:, None, :]
+        part = _maxima(whole[own], keeps(encoder, whole)[own], content[texts][row])
         measured.activation[here], measured.pre_activation[here] = part.activation, part.pre_activation
     return measured
+
+
+def _empty(residual: Tensor, features: Tensor) -> Measured:
+    like = residual.new_empty(features.shape, dtype=torch.float32)
+    return Measured(like, torch.empty_like(like))
 
 
 def _maxima(
