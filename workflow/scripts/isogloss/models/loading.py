@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrai
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.folder import brief, check_weights, expansion_of, read_config, text_config
+from isogloss.models.placement import placed
 
 # Names of a text decoder's weights where a vision tower stands beside it (Gemma 3 from 4B on), to those without.
 _TEXT_WITHIN = {r"^(model\.)?language_model\.(model\.)?(?!lm_head)": "model.", r"^language_model\.lm_head": "lm_head"}
@@ -44,7 +45,7 @@ def load_base_model(
     model = _load(AutoModelForCausalLM if adapter else AutoModel, folder, dtype, last_layer)
     if adapter:
         model = _attach(model, adapter)
-    return model.to(device or best_device()).eval()
+    return placed(model, device or best_device()).eval()
 
 
 def load_causal_model(
@@ -63,7 +64,7 @@ def load_causal_model(
     model = _load(AutoModelForCausalLM, folder, dtype, last_layer)
     if adapter:
         model = _attach(model, adapter)
-    return model.to(device or best_device()).eval()
+    return placed(model, device or best_device()).eval()
 
 
 def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTokenizerBase:
