@@ -48,7 +48,7 @@ rule align:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             alignment=STUDY.alignment.without("runs"),

@@ -63,7 +63,7 @@ rule benchmark:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(compute=STUDY.compute),
         code=code("benchmark"),

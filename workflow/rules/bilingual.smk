@@ -83,7 +83,7 @@ rule search_learning_rate:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("search_learning_rate"),
@@ -120,7 +120,7 @@ rule train_checkpoint_saes:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             sae=model_setting("sae"),
@@ -167,7 +167,7 @@ rule measure_saes:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(compute=STUDY.compute),
         code=code("measure_saes"),
@@ -213,7 +213,7 @@ rule describe_features:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             settings=DESCRIBED,
@@ -318,7 +318,7 @@ rule intervene:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             # Where is a model's affair, and COMET comes after it.

@@ -20,7 +20,7 @@ rule ablate:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             settings=STUDY.causal.without("layer"),  # a model's affair

@@ -46,10 +46,10 @@ LATENT_LANGUAGES = [lang for task in STUDY.latent.tasks for lang in STUDY.latent
 WORLD = "results/world"
 OVERVIEW = str(Path("results", "overview.rst").absolute())
 
-# A GPU takes one job at a time unless `--resources gpu=N` says otherwise; without a GPU nothing is limited.
+# The GPUs of a job take one job at a time unless `--resources gpu=N` says otherwise; without a GPU nothing is limited.
 # The limit is local: on a cluster each job asks for its own GPU (slurm/profile.yaml).
 if shutil.which("nvidia-smi") and "gpu" not in workflow.resource_settings.resources:
-    workflow.register_resource("gpu", 1)
+    workflow.register_resource("gpu", STUDY.compute.gpus_per_job)
 
 
 resource_scopes:

@@ -32,7 +32,7 @@ rule encode:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(compute=STUDY.compute),
         code=code("encode"),
@@ -137,7 +137,7 @@ rule codes:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(compute=STUDY.compute),
         code=code("codes"),

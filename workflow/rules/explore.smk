@@ -67,7 +67,7 @@ rule explore:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             settings=STUDY.explorer.without("layers"),  # a model's affair

@@ -155,7 +155,7 @@ rule latent_score:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             settings=STUDY.latent.only("instruction", "final_norm", "softcap"),
@@ -300,7 +300,7 @@ rule steer:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(
             settings=STUDY.latent.steering
@@ -384,7 +384,7 @@ rule steer_random:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(compute=STUDY.compute),
         code=code("steer_random"),

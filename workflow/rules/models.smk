@@ -87,7 +87,7 @@ rule train_sae:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("train_sae"),

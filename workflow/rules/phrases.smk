@@ -40,7 +40,7 @@ rule phrases:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(settings=STUDY.phrases.without("check", "texts", "language"), compute=STUDY.compute),
         code=code("phrases"),
@@ -103,7 +103,7 @@ rule reproduce:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(check=STUDY.phrases.check.without("records"), compute=STUDY.compute),
         code=code("reproduce"),

@@ -26,7 +26,7 @@ rule capture:
     conda:
         "../../envs/isogloss.yaml"
     resources:
-        gpu=1,
+        gpu=STUDY.compute.gpus_per_job,
     params:
         **sections(compute=STUDY.compute),
         code=code("capture"),

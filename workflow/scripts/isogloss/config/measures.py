@@ -121,6 +121,11 @@ class Compute(Section):
         description="languages that a job of capture, encode, codes, benchmark, latent_score or steer takes",
         json_schema_extra=SPEED_ONLY,
     )
+    gpus_per_job: Positive = Field(
+        default=1,
+        description="GPUs that a job which runs a model asks for: its layers lie on several where one is too small",
+        json_schema_extra=SPEED_ONLY,
+    )
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
 
 
