@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -20,6 +21,9 @@ LAYOUTS = (
     ("layers", "layer_norm", "embed_tokens"),  # XGLM
     ("layers", "embedding_norm", "embed_tokens"),  # LFM2
 )
+
+
+_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)  # of a forward
 
 
 class Decoder(NamedTuple):
@@ -55,6 +59,41 @@ def decoder_of(model: nn.Module) -> Decoder:
         f"{type(inner).__name__}: decoder layers, final norm and embedding not found where a known architecture"
         " keeps them; add its names to isogloss/models/architecture.py"
     )
+
+
+class _FirstLayerReached(Exception):
+    """Ends a forward after the first layer."""
+
+
+@torch.no_grad()
+def check_stream(model: nn.Module) -> None:
+    """Raises `IsoglossError` for layers with several streams, and for a model that cannot compute: tried on few tokens.
+
+    One without weights (on `meta`) may not get so far, where it reads values: of that nothing is said. It has a mask
+    in place of one that is made by looking at values.
+    """
+
+    def stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        hidden_of(output)
+        raise _FirstLayerReached
+
+    decoder, weight = decoder_of(model), next(model.parameters())
+    without = weight.device.type == "meta"
+    mask = torch.zeros((1, 1, 4, 4), dtype=weight.dtype, device=weight.device) if without else None
+    ids = torch.ones((1, 4), dtype=torch.long, device=weight.device)
+    handle = decoder.layers[0].register_forward_hook(stop)
+    try:
+        decoder.body(input_ids=ids, attention_mask=mask, use_cache=False)
+    except _FirstLayerReached:
+        pass
+    except _FAILURES as error:
+        if not without:
+            raise IsoglossError(
+                f"{type(unwrapped(model)).__name__} computes nothing with this config.json"
+                f" ({' '.join(str(error).split())[:160]}); correct it, or fetch the model again"
+            ) from None
+    finally:
+        handle.remove()
 
 
 def hidden_of(output: Any) -> Float[Tensor, "batch pos d_model"]:

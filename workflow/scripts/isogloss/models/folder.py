@@ -1,24 +1,20 @@
-"""A model's folder before it is loaded: what its configuration and its safetensors files say of it."""
+"""A model's configuration, before it is loaded: what model it is of, and whether isogloss could measure that."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel
 from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import decoder_of
+from isogloss.models.architecture import check_stream, decoder_of
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG = "config.json"
 
 # Quantised weights that transformers turns back into numbers as it loads them, the same on every device.
 _EXPANDED = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
-# What ties layers to those above: such a model is loaded whole and cut off then.
-_ACROSS_LAYERS = ("num_kv_shared_layers", "hidden_size_per_layer_input")
 
 
 def read_config(folder: str | Path, where: str | None = None) -> Any:
@@ -37,15 +33,16 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
             f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal language"
             " model that needs no code of its own, or mend the file"
         ) from None
-    if getattr(config, "is_encoder_decoder", False):
+    # Saved alone, a decoder of such a model says that it is none.
+    if getattr(config, "is_encoder_decoder", False) or getattr(type(config), "is_encoder_decoder", False):
         raise IsoglossError(
             f"{where}: {CONFIG} describes a {config.model_type}: an encoder-decoder, and so no causal language model;"
             " isogloss measures decoder-only models"
         )
-    if (method := _quantised(config)) and method not in _EXPANDED:
+    if (method := quantisation_of(config)) and method not in _EXPANDED:
         raise IsoglossError(
             f"{where}: {CONFIG} says that the weights are quantised ({method}); isogloss measures a model as it was"
-            " trained: give the one that this was made from"
+            " trained: give the one that this was made from (of quantised ones it reads FP8 and MXFP4)"
         )
     return config
 
@@ -55,7 +52,8 @@ def brief(error: Exception) -> str:
     return " ".join(str(error).split()).split(". ")[0][:160]
 
 
-def _quantised(config: Any) -> str | None:
+def quantisation_of(config: Any) -> str | None:
+    """How the weights of a model are quantised, by its configuration; None: they are not."""
     quantisation = getattr(config, "quantization_config", None) or getattr(
         config.get_text_config(), "quantization_config", None
     )
@@ -67,95 +65,45 @@ def _quantised(config: Any) -> str | None:
 
 def expansion_of(config: Any) -> Any:
     """What `from_pretrained` takes to load quantised weights as plain numbers; None for weights that are plain."""
-    method = _quantised(config)
+    method = quantisation_of(config)
     return _EXPANDED[method](dequantize=True) if method else None
 
 
-def text_config(config: Any, *, last_layer: int | None, where: str) -> Any:
-    """The configuration of the text decoder in `config`, cut off after `last_layer` where it can be.
+def text_config(config: Any, where: str) -> Any:
+    """The configuration of the text decoder in `config`.
 
-    A head that shares the embedding's weights may be a matter of the whole, with a vision tower say.
+    A head that shares the embedding's weights may be a matter of the whole, with a vision tower say. Raises
+    `IsoglossError` for one of which transformers has no causal language model.
     """
     text = config.get_text_config()
+    if type(text) not in MODEL_MAPPING or type(text) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise IsoglossError(
+            f"{where}: {type(text).__name__.removesuffix('Config')} is no causal language model that transformers"
+            " knows; isogloss measures decoder-only models"
+        )
     if text is not config:
         text.tie_word_embeddings = any(getattr(each, "tie_word_embeddings", False) for each in (text, config))
         if quantisation := getattr(config, "quantization_config", None):
             text.quantization_config = quantisation
-    depth = getattr(text, "num_hidden_layers", None)
-    if last_layer is None or depth is None:
-        return text
-    if not 0 <= last_layer < depth:
-        raise IsoglossError(f"{where}: no layer {last_layer}; the model has layers 0 to {depth - 1}")
-    if any(getattr(text, name, None) for name in _ACROSS_LAYERS):
-        return text
-    for name, value in list(vars(text).items()):
-        if name.endswith("layer_types") and isinstance(value, list):
-            setattr(text, name, value[: last_layer + 1])
-    text.num_hidden_layers = last_layer + 1
     return text
 
 
 def check_architecture(config: Any, where: str) -> None:
     """Raises `IsoglossError` if the text decoder of `config` keeps its layers where isogloss does not know to look.
 
-    No weight is made for it.
+    So it does if they have several streams. No weight is made for it.
     """
-    with torch.device("meta"):
-        try:
-            model = AutoModel.from_config(text_config(config, last_layer=None, where=where), trust_remote_code=False)
-        except ValueError as error:
-            raise IsoglossError(
-                f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal"
-                " language model"
-            ) from None
+    text = text_config(config, where)
+    try:
+        with torch.device("meta"):
+            model = AutoModel.from_config(text, dtype=torch.bfloat16)  # experts compute in no other there
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, ImportError) as error:
+        raise IsoglossError(
+            f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal"
+            " language model"
+        ) from None
     try:
         decoder_of(model)
+        check_stream(model)
     except IsoglossError as error:
         raise IsoglossError(f"{where}: {error}") from None
-
-
-def check_weights(folder: Path, *, quantised: bool) -> None:
-    """Raises `IsoglossError` unless all the weights of the model in `folder` are there, in safetensors, as numbers."""
-    if (folder / WEIGHTS).is_file():
-        files = [WEIGHTS]
-    elif (folder / INDEX).is_file():
-        files = shards_of(folder / INDEX, str(folder))
-        if missing := [shard for shard in files if not (folder / shard).is_file()]:
-            raise IsoglossError(
-                f"{folder}: {len(missing)} of {len(files)} shards are missing, the first is {missing[0]};"
-                " fetch the model again"
-            )
-    else:
-        others = [path.name for suffix in ("bin", "pt", "pth", "gguf", "h5") for path in folder.glob(f"*.{suffix}")]
-        raise IsoglossError(
-            f"{folder}: no {WEIGHTS} there{f', only {others[0]}' if others else ''}; isogloss reads nothing but"
-            " safetensors: take a revision that has them, or convert the model"
-        )
-    for name in files:
-        kind = _eight_bits(folder / name)
-        if kind and not quantised:
-            raise IsoglossError(
-                f"{folder}: {name} has weights of 8 bits ({kind}), but {CONFIG} does not say how they are scaled; give"
-                f" the model with its own {CONFIG}, or one in 16 bits"
-            )
-
-
-def _eight_bits(path: Path) -> str | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            kinds = (file.get_slice(name).get_dtype() for name in names)
-            return next((kind for kind in kinds if kind.startswith(("F8", "F4"))), None)
-    except SafetensorError as error:
-        raise IsoglossError(
-            f"{path.parent}: a safetensors file is damaged ({path.name}: {error}); fetch the model again"
-        ) from None
-
-
-def shards_of(index: Path, where: str) -> list[str]:
-    """The files that the weights of a model are in, by their index."""
-    try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise IsoglossError(f"{where}: {INDEX} is no index of shards; fetch the model again") from None
-    return sorted(shards)

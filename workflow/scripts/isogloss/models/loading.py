@@ -1,8 +1,8 @@
 """Load language models from a folder: safetensors only, no remote code, no more than is needed."""
 
 import logging
-import re
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -10,21 +10,20 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoTokenizer, PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import decoder_of
-from isogloss.models.folder import brief, check_weights, expansion_of, read_config, text_config
+from isogloss.models.architecture import check_stream, decoder_of
+from isogloss.models.folder import brief, expansion_of, quantisation_of, read_config, text_config
 from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
 from isogloss.models.placement import placed
+from isogloss.models.weights import CONSTANTS, check_weights
 
 logger = logging.getLogger(__name__)
 
 # Names of a text decoder's weights where a vision tower stands beside it (Gemma 3 from 4B on), to those without.
 _TEXT_WITHIN = {r"^(model\.)?language_model\.(model\.)?(?!lm_head)": "model.", r"^language_model\.lm_head": "lm_head"}
-# Constants that older checkpoints store: masks and frequencies.
-_CONSTANTS = re.compile(r"(masked_bias|causal_mask|inv_freq|(attn|attention)\.bias)$")
 
 
 def best_device() -> torch.device:
@@ -63,7 +62,7 @@ def load_base_model(
     understood; and for a dtype that the GPU does not have. `kernels` auto: on a GPU faster parts are put on the
     model, where they are tried to be as good as transformers' (`make_faster`); on the CPU none ever are.
     """
-    model = _load(AutoModelForCausalLM if adapter else AutoModel, folder, dtype, last_layer)
+    model = _load(MODEL_FOR_CAUSAL_LM_MAPPING if adapter else MODEL_MAPPING, folder, dtype, last_layer)
     if adapter:
         model = _attach(model, adapter)
     return _ready(model, device or best_device(), dtype, kernels)
@@ -83,7 +82,7 @@ def load_causal_model(
     Cut off after `last_layer` its logits mean nothing: it is then for training adapters, whose files
     name their matrices as the causal LM does.
     """
-    model = _load(AutoModelForCausalLM, folder, dtype, last_layer)
+    model = _load(MODEL_FOR_CAUSAL_LM_MAPPING, folder, dtype, last_layer)
     if adapter:
         model = _attach(model, adapter)
     return _ready(model, device or best_device(), dtype, kernels)
@@ -132,46 +131,54 @@ def context_length(model: nn.Module) -> int:
     return getattr(config, "max_position_embeddings", None) or getattr(config, "seq_length", None) or sys.maxsize
 
 
-def _load(factory: Any, folder: str | Path, dtype: torch.dtype, last_layer: int | None) -> Any:
+def check_loads(folder: str | Path, where: str) -> None:
+    """Raises `IsoglossError` as `load_causal_model`, of which messages say that it is `where`; no weight is read."""
+    _load(MODEL_FOR_CAUSAL_LM_MAPPING, folder, torch.float32, None, where=where, device_map="meta")
+
+
+def _load(
+    classes: Mapping[Any, Any],
+    folder: str | Path,
+    dtype: torch.dtype,
+    last_layer: int | None,
+    *,
+    where: str | None = None,
+    **placed: Any,
+) -> Any:
     """The text decoder, no deeper than `last_layer`, with every weight from the folder.
 
     Silences the reports of `from_pretrained` on sharding and on weights left unused: those of the layers
     above and, where a model reads images too, of its vision tower.
     """
-    whole = read_config(folder)
-    expansion = expansion_of(whole)
-    check_weights(Path(folder), quantised=expansion is not None)
-    config = text_config(whole, last_layer=last_layer, where=str(folder))
+    where = where or str(folder)
+    whole = read_config(folder, where)
+    check_weights(Path(folder), method=quantisation_of(whole), where=where)
+    config, expansion = text_config(whole, where), expansion_of(whole)
+    model_class = classes[type(config)]
     noisy = logging.getLogger("transformers")
     level, noisy.level = noisy.level, logging.ERROR
     try:
-        model, report = factory.from_pretrained(
+        model, report = _cut_off(model_class, last_layer).from_pretrained(
             str(folder),
             config=config,
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
-            trust_remote_code=False,
             key_mapping=_TEXT_WITHIN,
             ignore_mismatched_sizes=True,  # they are in the report, and refused
             output_loading_info=True,
             **({"quantization_config": expansion} if expansion else {}),
+            **placed,
         )
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise IsoglossError(
-            f"{folder}: {type(config).__name__.removesuffix('Config')} is no causal language model that transformers"
-            " knows; isogloss measures decoder-only models"
-        ) from None
+        model.__class__ = model_class
+        _check_report(model, report)
+        check_stream(model)
     except SafetensorError as error:
-        raise IsoglossError(f"{folder}: a safetensors file is damaged ({error}); fetch the model again") from None
+        raise IsoglossError(f"{where}: a safetensors file is damaged ({error}); fetch the model again") from None
+    except IsoglossError as error:
+        raise IsoglossError(f"{where}: {error}") from None
     finally:
         noisy.setLevel(level)
-    layers = decoder_of(model).layers
-    if last_layer is not None:
-        del layers[last_layer + 1 :]  # of a model that could not be cut off before
-    _check_report(model, report, str(folder))
     return model
 
 
@@ -186,31 +193,51 @@ def _ready(model: Any, device: torch.device, dtype: torch.dtype, kernels: str) -
     return model
 
 
-def _check_report(model: PreTrainedModel, report: Any, folder: str) -> None:
+def _cut_off(model_class: Any, last_layer: int | None) -> Any:
+    """`model_class` without the layers after `last_layer`.
+
+    Its configuration stays that of the whole: layers scale by the depth (MiniCPM), the last one has a bias of its own
+    (GPT-NeoX-Japanese), upper ones read keys and values of lower ones (Gemma 4).
+    """
+    if last_layer is None:
+        return model_class
+
+    def make(self: Any, *arguments: Any, **settings: Any) -> None:
+        model_class.__init__(self, *arguments, **settings)
+        layers = decoder_of(self).layers
+        if not 0 <= last_layer < len(layers):
+            raise IsoglossError(f"no layer {last_layer}; the model has layers 0 to {len(layers) - 1}")
+        del layers[last_layer + 1 :]
+        there = {name for name, _ in self.named_parameters(remove_duplicate=False)}  # shared by layers (Zamba)
+        self.all_tied_weights_keys = {name: of for name, of in self.all_tied_weights_keys.items() if name in there}
+
+    return type(model_class.__name__, (model_class,), {"__init__": make, "__module__": model_class.__module__})
+
+
+def _check_report(model: Any, report: Any) -> None:
     """Raises `IsoglossError` for weights that are missing, of another shape, or not wanted in a layer."""
+    decoder = decoder_of(model)
     if missing := sorted(report["missing_keys"]):
         raise IsoglossError(
-            f"{folder}: {len(missing)} weights are not in its safetensors files, the first is {missing[0]};"
-            " fetch the model again"
+            f"{len(missing)} weights are not in its safetensors files, the first is {missing[0]}; fetch the model again"
         )
     if wrong := sorted(report["mismatched_keys"]):
         name, found, expected = wrong[0]
         raise IsoglossError(
-            f"{folder}: {len(wrong)} weights are not of the shape that config.json gives them, the first is {name}:"
+            f"{len(wrong)} weights are not of the shape that config.json gives them, the first is {name}:"
             f" {list(found)}, not {list(expected)}; the files are of two models: fetch both again"
         )
-    decoder = decoder_of(model)
     parts = {*decoder.layers, decoder.norm}
     prefix = f"{model.base_model_prefix}."
     within = tuple(f"{name.removeprefix(prefix)}." for name, part in model.named_modules() if part in parts)
     unused = [
         key
         for key in sorted(report["unexpected_keys"])
-        if key.removeprefix(prefix).startswith(within) and not _CONSTANTS.search(key)
+        if key.removeprefix(prefix).startswith(within) and not CONSTANTS.search(key)
     ]
     if unused:
         raise IsoglossError(
-            f"{folder}: {len(unused)} weights of its decoder layers have no use in a {type(model).__name__}, the first"
+            f"{len(unused)} weights of its decoder layers have no use in a {type(model).__name__}, the first"
             f" is {unused[0]}; its numbers would not be those of the model that was trained: correct config.json"
         )
 

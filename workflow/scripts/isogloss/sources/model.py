@@ -8,8 +8,9 @@ from safetensors import SafetensorError, safe_open
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
-from isogloss.models.folder import CONFIG, INDEX, WEIGHTS, check_architecture, read_config, shards_of
-from isogloss.models.loading import load_tokenizer
+from isogloss.models.folder import CONFIG, check_architecture, read_config
+from isogloss.models.loading import check_loads, load_tokenizer
+from isogloss.models.weights import INDEX, WEIGHTS, shards_of
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.tables import atomic_path
 
@@ -54,6 +55,7 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
         check_whole(files[name], f"{repository.where}: {name}")
     with atomic_path(Path(output)) as aside:
         link(files, aside)
+        check_loads(aside, repository.where)
         record(aside, repository, files)
 
 

@@ -1,0 +1,99 @@
+"""The weights in a model's folder before they are loaded: which files, whole ones, of numbers."""
+
+import json
+import re
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from isogloss.errors import IsoglossError
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+# Constants that older checkpoints store: masks and frequencies.
+CONSTANTS = re.compile(r"(masked_bias|causal_mask|inv_freq|(attn|attention)\.bias)$")
+
+_NUMBERS = {"F64", "F32", "F16", "BF16"}
+# Numbers as FP8 and MXFP4 checkpoints store them, beside their scales.
+_PACKED = {"fp8": {"F8_E4M3"}, "mxfp4": {"U8"}}
+_SCALE = {"fp8": ("", "_scale_inv"), "mxfp4": ("_blocks", "_scales")}  # how a weight's name ends, and its scale's
+_OF_WEIGHTS = re.compile(r"(weight|weight_packed|weight_int8|qweight|qzeros|_blocks)$")
+
+
+def check_weights(folder: Path, *, method: str | None, where: str) -> None:
+    """Raises `IsoglossError` unless all the weights of the model in `folder` are there, in safetensors, as numbers.
+
+    `method` is how its configuration says that they are quantised, None if it does not; `where` how messages call it.
+    """
+    if (folder / WEIGHTS).is_file():
+        files = [WEIGHTS]
+    elif (folder / INDEX).is_file():
+        files = shards_of(folder / INDEX, where)
+        if missing := [shard for shard in files if not (folder / shard).is_file()]:
+            raise IsoglossError(
+                f"{where}: {len(missing)} of {len(files)} shards are missing, the first is {missing[0]};"
+                " fetch the model again"
+            )
+    else:
+        others = [path.name for suffix in ("bin", "pt", "pth", "gguf", "h5") for path in folder.glob(f"*.{suffix}")]
+        raise IsoglossError(
+            f"{where}: no {WEIGHTS} there{f', only {others[0]}' if others else ''}; isogloss reads nothing but"
+            " safetensors: take a revision that has them, or convert the model"
+        )
+    kinds: dict[str, str] = {}
+    for name in files:
+        kinds |= kinds_of(folder / name, where)
+    check_numbers(kinds, method=method, where=where)
+
+
+def kinds_of(path: Path, where: str) -> dict[str, str]:
+    """What kind of numbers each tensor of a safetensors file holds, as its header names them.
+
+    Raises `IsoglossError` for what is no whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            return {name: file.get_slice(name).get_dtype() for name in names}
+    except (SafetensorError, OSError) as error:
+        raise IsoglossError(
+            f"{where}: {path.name} is damaged: not a whole safetensors file ({str(error).splitlines()[0]}); a clone"
+            " without Git LFS or a download cut off: fetch the model again"
+        ) from None
+
+
+def check_numbers(kinds: dict[str, str], *, method: str | None, where: str) -> None:
+    """Raises `IsoglossError` for weights that are no numbers of 16 bits or more, nor what `method` makes them of."""
+    for name, kind in kinds.items():
+        if kind in _NUMBERS or CONSTANTS.search(name) or not (_OF_WEIGHTS.search(name) or kind.startswith("F")):
+            continue
+        if method is None:
+            raise IsoglossError(
+                f"{where}: weights are stored as {kind} ({name}), but config.json does not say how they are scaled;"
+                " isogloss reads 16, 32 and 64 bits, and FP8 and MXFP4 with their settings: give the model with its"
+                " own config.json, or the one that this was made from"
+            )
+        ending, scale = _SCALE[method]
+        scaled = name.endswith(("scales", "scale_inv")) or f"{name.removesuffix(ending)}{scale}" in kinds
+        if kind not in _PACKED[method] or not scaled:
+            raise IsoglossError(
+                f"{where}: config.json says that the weights are quantised ({method}), but {name} is {kind} without"
+                f" the scale of one; give the one that this was made from"
+            )
+
+
+def shards_of(index: Path, where: str) -> list[str]:
+    """The files that the weights of a model are in, by their index; they lie beside it.
+
+    Raises `IsoglossError` for what is no index, or names files that are no safetensors beside it.
+    """
+    try:
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        strange = [each for each in shards if Path(each).name != each or not each.endswith(".safetensors")]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise IsoglossError(f"{where}: {INDEX} is no index of shards; fetch the model again") from None
+    if strange or not shards:
+        raise IsoglossError(
+            f"{where}: {INDEX} names {min(strange) if strange else 'no file'}, where isogloss reads safetensors files"
+            " beside it; take a revision that has them, or convert the model"
+        )
+    return sorted(shards)
