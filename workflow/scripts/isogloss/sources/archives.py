@@ -35,7 +35,7 @@ def check_expansion(path: Path, where: str) -> None:
     """
     limit = max(SMALL, FOLD * path.stat().st_size)
     try:
-        if zipfile.is_zipfile(path):
+        if path.suffix == ".zip" or zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 size = sum(member.file_size for member in archive.infolist())
         elif opened := _STREAMS.get(path.suffix):
