@@ -232,7 +232,7 @@ def test_an_sae_that_rescales_its_input_or_is_damaged_is_refused(tmp_path: Path)
     wanted = {"source": {"folder": str(folder.parent)}, "sae_id": "layer_0", "layer": 0}
     whole, weights = (folder / "cfg.json").read_text(), (folder / "sae_weights.safetensors").read_bytes()
     (folder / "cfg.json").write_text(json.dumps(json.loads(whole) | {"normalize_activations": "layer_norm"}))
-    with pytest.raises(IsoglossError, match=r"rescales its input \(normalize_activations 'layer_norm'\)"):
+    with pytest.raises(IsoglossError, match=r'rescales its input \(normalize_activations "layer_norm"\)'):
         fetch(tmp_path, folder, **wanted)
     (folder / "cfg.json").write_text(json.dumps(json.loads(whole) | {"d_sae": 65}))
     with pytest.raises(IsoglossError, match=r"its config says 65 features, its weights have 64"):

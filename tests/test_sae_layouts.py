@@ -292,7 +292,7 @@ REFUSED: dict[str, tuple[Callable[[Path, str], None], str]] = {
     "factors switched off": (saelens_with(VERSION_5, scaling_factor=torch.full((FEATURES,), 2.0)), "says that finetun"),
     "factors of another width": (
         saelens_with({**VERSION_5, "finetuning_scaling_factor": True}, scaling_factor=torch.full((3,), 2.0)),
-        "do not fit each other",
+        "scaling_factor is not one for each feature",
     ),
     "whole numbers": (saelens_with(VERSION_5, b_enc=torch.ones(FEATURES, dtype=torch.int)), "of torch.int32, not of"),
     "overflow": (saelens_with(VERSION_5, W_enc=(BARE["W_enc"] * 1e6).half()), "W_enc with NaN or infinite values"),

@@ -5,7 +5,7 @@ these classes (`make schema`).
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +16,7 @@ from isogloss.config.pretrained import Source
 from isogloss.config.questions import Tasks, settle_languages
 from isogloss.config.study import Study
 from isogloss.errors import IsoglossError
+from isogloss.redaction import holds_secret
 
 __all__ = ["REMOVED", "Study", "load_study"]
 
@@ -39,7 +40,7 @@ def load_study(
     Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
     """
     plain = _plain(config, origin)
-    if isinstance(plain, dict) and (lines := sown(plain)):
+    if isinstance(plain, dict) and (lines := [*sown(plain), *_secrets(plain)]):
         raise _mistaken(lines, origin)
     try:
         if shape_of is not None:
@@ -57,6 +58,22 @@ def _mistaken(lines: Sequence[str], origin: str) -> IsoglossError:
     return IsoglossError(
         f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
     )
+
+
+def _secrets(value: Any, at: str = "") -> Iterator[str]:
+    """A line for each text with a token or a password in it, without the text."""
+    if isinstance(value, str) and holds_secret(value):
+        yield (
+            f"{at}: a token or a password stands here, and a study's configuration goes into its tables and its report;"
+            " take it out, and set HF_TOKEN, `hf auth login` or ~/.netrc instead"
+        )
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _secrets(key, f"a key of {at or 'the study'}")
+            yield from _secrets(inner, f"{at}.{key}".removeprefix("."))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _secrets(inner, f"{at}.{number}")
 
 
 def _settle(config: dict[str, Any], study: Study, tasks: Tasks) -> bool:

@@ -14,10 +14,12 @@ import yaml
 from huggingface_hub.utils import filter_repo_objects
 
 from isogloss.errors import IsoglossError
+from isogloss.sources.archives import check_expansion
 from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub import Repository, link
 
-FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", ".gz", ".zst", ".bz2", ".xz", ".zip")
+PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
+FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", *PACKED)
 PARQUET = "refs/convert/parquet"  # branch in which the Hub keeps a data set's tables
 DEEPEST = 5  # folders that data files are looked for in
 _NESTED = 5  # lists within lists of a card: configuration, data_files, split, path
@@ -47,6 +49,9 @@ def read_configuration(
     head = _head(card.get(CARD))
     chosen = find_files(repository, {one["config_name"]: one for one in head["configs"]}, name, data_files, what)
     taken = repository.take(chosen.files)
+    for file, path in taken.items():
+        if file.endswith(PACKED):
+            check_expansion(path, f"{repository.where}: {file}")
     link(taken, scratch / "files")
     if chosen.named:  # the card without other configurations, whose files the library would look for
         own = {

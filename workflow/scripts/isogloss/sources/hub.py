@@ -51,7 +51,7 @@ class Repository(NamedTuple):
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""
-        return name in self.names(escape(name))
+        return _is_inside(name) and name in self.names(escape(name))
 
     def take(self, names: Iterable[str]) -> dict[str, Path]:
         """The files on this machine, by name; what the Hub's cache lacks is downloaded into it.

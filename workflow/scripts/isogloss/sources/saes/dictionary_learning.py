@@ -12,6 +12,8 @@ from isogloss.sources.saes.published import (
     Shape,
     check_keys,
     check_neutral,
+    mapping,
+    name,
     read_config,
     whole_number,
     words,
@@ -84,30 +86,31 @@ def _read(opened: Opened) -> PublishedSae:
         w_dec=tensors["W_dec"],
         b_dec=tensors["b_dec"],
         subtracts_b_dec=made.subtracts_b_dec,
-        hook=_hook(trainer),
-        model=trainer.get("lm_name"),
+        hook=_hook(opened, trainer),
+        model=name(opened, trainer, "lm_name"),
         threshold=_threshold(opened, threshold, b_enc) if made.kind == "jumprelu" else None,
         k=whole_number(opened, trainer, "k") if made.kind == "topk" else None,
         declared=_shape(opened).features,
+        width=whole_number(opened, trainer, "activation_dim"),
     )
 
 
 def _trainer(opened: Opened) -> tuple[dict[str, Any], _Class]:
     config = check_keys(opened, read_config(opened, CONFIG), {"trainer", "buffer"})
-    trainer, buffer = (part if isinstance(part := config.get(key), dict) else {} for key in ("trainer", "buffer"))
+    trainer, buffer = (mapping(opened, config, key) for key in ("trainer", "buffer"))
     trainer = check_keys(opened, trainer, TRAINER, "its config's trainer")
     buffer = check_keys(opened, buffer, {*BUFFER, "io"}, "its config's buffer")
     check_neutral(opened, buffer, {"io": ("out",)})
-    name = trainer.get("dict_class")
-    if name not in _CLASSES:
-        raise IsoglossError(f"{opened.where}: dict_class is {name}; understood are {', '.join(_CLASSES)}")
-    return trainer, _CLASSES[name]
+    made = name(opened, trainer, "dict_class")
+    if made not in _CLASSES:
+        raise IsoglossError(f"{opened.where}: dict_class is {made}; understood are {', '.join(_CLASSES)}")
+    return trainer, _CLASSES[made]
 
 
-def _hook(trainer: dict[str, Any]) -> str:
+def _hook(opened: Opened, trainer: dict[str, Any]) -> str:
     """SAEBench's names of submodules: resid_post_layer_12; without one, as SAELens takes it, the residual stream."""
-    layer, name = trainer.get("layer"), trainer.get("submodule_name")
-    return f"blocks.{layer}.hook_resid_post" if name in (None, f"resid_post_layer_{layer}") else str(name)
+    layer, module = trainer.get("layer"), name(opened, trainer, "submodule_name")
+    return f"blocks.{layer}.hook_resid_post" if module in (None, f"resid_post_layer_{layer}") else module
 
 
 def _threshold(opened: Opened, threshold: "Tensor | None", b_enc: "Tensor") -> "Tensor":

@@ -5,7 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 
 from isogloss.config.pretrained import Saes
@@ -15,6 +14,7 @@ from isogloss.sources.saes.belonging import check_hook, check_model
 from isogloss.sources.saes.locate import locate, open_sae
 from isogloss.sources.saes.published import PublishedSae
 from isogloss.sources.saes.table import LAYOUTS
+from isogloss.sources.saes.tensors import is_finite
 from isogloss.tables import atomic_path
 
 
@@ -32,10 +32,11 @@ def fetch_sae(*, saes: Saes, sae_id: str, layer: int, d_model: int, model: str |
     opened = open_sae(saes, located)
     try:
         sae = LAYOUTS[located.layout].read(opened)
-    except RuntimeError as error:  # torch's, of tensors that cannot be multiplied
+    except (RuntimeError, IndexError) as error:  # torch's, of tensors that cannot be multiplied
         reason = str(error).splitlines()[0]
         raise IsoglossError(f"{opened.where}: its weights do not fit each other ({reason}); fetch it again") from None
-    _check_shapes(sae, d_model, opened.where)
+    file = LAYOUTS[located.layout].files[-1]
+    _check_shapes(sae, d_model, f"{opened.where}: {file}" if file else opened.where)
     if saes.kind not in (None, sae.kind):
         raise IsoglossError(f"{opened.where}: the SAE is of kind {sae.kind}, saes.kind says {saes.kind}; correct it")
     features = sae.b_enc.numel()
@@ -83,14 +84,18 @@ def _check_shapes(sae: PublishedSae, d_model: int, where: str) -> None:
         if tensor.shape != shape:
             there, wanted = (" x ".join(map(str, sizes)) for sizes in (tensor.shape, shape))
             raise IsoglossError(f"{where}: {name} has shape {there}, not {wanted}; give another SAE or fetch it again")
-        if not torch.isfinite(tensor).all():
+        if not is_finite(tensor):
             raise IsoglossError(f"{where}: {name} with NaN or infinite values; fetch it again")
     if sae.declared not in (None, features):
         raise IsoglossError(
             f"{where}: its config says {sae.declared} features, its weights have {features}; give another SAE or fetch"
             " it again"
         )
-    if sae.k is not None and sae.k > features:
+    if sae.width not in (None, width):
+        raise IsoglossError(
+            f"{where}: its config says width {sae.width}, its weights have {width}; give another SAE or fetch it again"
+        )
+    if sae.k is not None and not 1 <= sae.k <= features:
         raise IsoglossError(f"{where}: k is {sae.k}, but the SAE has {features} features; give another SAE")
 
 

@@ -47,5 +47,7 @@ class Gate(NamedTuple):
 
     def jumprelu(self) -> "tuple[Tensor, Tensor, Tensor]":
         """W_enc, b_enc and threshold of the JumpReLU encoder that does the same: xW > -b_gate where z > threshold."""
+        if not self.r_mag.shape == self.b_mag.shape == self.b_gate.shape == self.w_enc.shape[1:]:
+            raise RuntimeError("r_mag, b_mag and b_gate are not one for each feature")
         scale = self.r_mag.exp()
         return self.w_enc * scale, self.b_mag, self.b_mag - scale * self.b_gate

@@ -3,7 +3,7 @@
 import re
 
 from isogloss.sources.saes.published import Layout, Opened, PublishedSae, Shape
-from isogloss.sources.saes.tensors import read_tensors, tensor_shapes
+from isogloss.sources.saes.tensors import count_features, positive_thresholds, read_tensors
 
 FILE = "params.npz"
 ARRAYS = {name: name.replace("w_", "W_") for name in ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")}
@@ -29,7 +29,7 @@ def _read(opened: Opened) -> PublishedSae:
         subtracts_b_dec=False,
         hook=hook,
         model=named and f"google/gemma-2-{named['size']}" + ("-it" if named["tuned"] == "it" else ""),
-        threshold=tensors["threshold"],
+        threshold=positive_thresholds(tensors["threshold"], f"{opened.where}: {FILE}"),
     )
 
 
@@ -37,7 +37,7 @@ _NAME = re.compile(rf"gemma-scope-(?P<size>\d+b)-(?P<tuned>pt|it)-(?P<site>{'|'.
 
 
 def _shape(opened: Opened) -> Shape:
-    return Shape("jumprelu", tensor_shapes(opened, FILE)["b_enc"][0])
+    return Shape("jumprelu", count_features(opened, FILE))
 
 
 GEMMA_SCOPE = Layout((FILE,), _read, _shape)

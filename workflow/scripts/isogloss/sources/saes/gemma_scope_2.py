@@ -2,8 +2,17 @@
 
 import re
 
-from isogloss.sources.saes.published import Layout, Opened, PublishedSae, Shape, check_keys, check_neutral, read_config
-from isogloss.sources.saes.tensors import read_tensors, tensor_shapes
+from isogloss.sources.saes.published import (
+    Layout,
+    Opened,
+    PublishedSae,
+    Shape,
+    check_keys,
+    check_neutral,
+    name,
+    read_config,
+)
+from isogloss.sources.saes.tensors import count_features, positive_thresholds, read_tensors
 
 CONFIG, FILE = "config.json", "params.safetensors"
 ARRAYS = {name: name.replace("w_", "W_") for name in ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")}
@@ -32,9 +41,9 @@ def _read(opened: Opened) -> PublishedSae:
         w_dec=tensors["W_dec"],
         b_dec=tensors["b_dec"],
         subtracts_b_dec=False,
-        hook=config.get("hf_hook_point_in") or _site(opened.sae_id),
-        model=config.get("model_name"),
-        threshold=tensors["threshold"],
+        hook=name(opened, config, "hf_hook_point_in") or _site(opened.sae_id),
+        model=name(opened, config, "model_name"),
+        threshold=positive_thresholds(tensors["threshold"], f"{opened.where}: {FILE}"),
         declared=config.get("width"),
     )
 
@@ -45,7 +54,7 @@ def _site(sae_id: str) -> str | None:
 
 
 def _shape(opened: Opened) -> Shape:
-    return Shape("jumprelu", tensor_shapes(opened, FILE)["b_enc"][0])
+    return Shape("jumprelu", count_features(opened, FILE))
 
 
 GEMMA_SCOPE_2 = Layout((FILE,), _read, _shape, also=(CONFIG,))

@@ -9,6 +9,8 @@ from isogloss.sources.saes.published import (
     Shape,
     check_keys,
     check_neutral,
+    mapping,
+    name,
     read_config,
     whole_number,
     words,
@@ -47,15 +49,14 @@ def _read(opened: Opened) -> PublishedSae:
     """
     config = check_keys(opened, read_config(opened, CONFIG), READ | NEUTRAL.keys() | TRAINING)
     check_neutral(opened, config, NEUTRAL)
-    hook, out = config.get("hook_point_in"), config.get("hook_point_out")
+    hook, out = name(opened, config, "hook_point_in"), name(opened, config, "hook_point_out")
     if out not in (None, hook):
         raise IsoglossError(f"{opened.where}: a transcoder from {hook} to {out}, no SAE; give another")
-    norms = config.get("dataset_average_activation_norm")
-    mean_norm = floats(
-        norms if isinstance(norms, dict) else {}, "in", f"{opened.where}: dataset_average_activation_norm"
-    )
+    norms = mapping(opened, config, "dataset_average_activation_norm")
+    mean_norm = floats(norms, "in", f"{opened.where}: dataset_average_activation_norm")
     tensors = read_tensors(opened, FILE, REQUIRED, OPTIONAL)
-    scale = whole_number(opened, config, "d_model") ** 0.5 / mean_norm
+    width = whole_number(opened, config, "d_model")
+    scale = width**0.5 / mean_norm
     threshold = tensors["b_enc"].new_full(
         tensors["b_enc"].shape, scale * floats(config, "jump_relu_threshold", opened.where)
     )
@@ -72,6 +73,7 @@ def _read(opened: Opened) -> PublishedSae:
         model="meta-llama/Llama-3.1-8B",  # the one model they were published for; the files do not say
         threshold=threshold,
         declared=_shape(opened).features,
+        width=width,
     )
     return scale_input(sae, scale)
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from torch import Tensor  # a second to import: plans ask for widths only
 
 
+_SHOWN = 8
+
+
 class PublishedSae(NamedTuple):
     """An SAE in the one form that isogloss keeps: z = (x - b_dec?) W_enc + b_enc, then its kind, x^ = f W_dec + b_dec.
 
@@ -31,6 +34,7 @@ class PublishedSae(NamedTuple):
     unit_norm_input: bool = False  # x / ||x|| goes in
     centred_input: bool = False  # x^ is that of x - mean(x); the encoder's weights have it folded in
     declared: int | None = None  # features by the config
+    width: int | None = None  # d_model by the config
 
 
 class Shape(NamedTuple):
@@ -66,11 +70,39 @@ def read_config(opened: Opened, name: str) -> dict[str, Any]:
     """The JSON object in the file `name`; raises `IsoglossError` if it holds none."""
     try:
         config = json.loads(opened.files[name].read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):
         raise IsoglossError(f"{opened.where}: {name} is no JSON object; fetch it again")
     return config
+
+
+def mapping(opened: Opened, config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The object under a key of the config, which may be absent or null; raises `IsoglossError` for anything else."""
+    value = config.get(key)
+    if value is not None and not isinstance(value, dict):
+        raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not an object; fetch it again")
+    return value or {}
+
+
+def name(opened: Opened, config: Mapping[str, Any], key: str) -> str | None:
+    """The text under a key of the config, which may be absent or null; raises `IsoglossError` for anything else."""
+    value = config.get(key)
+    if value is not None and not isinstance(value, str):
+        raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not a name; fetch it again")
+    return value or None
+
+
+def some(names: Collection[str]) -> str:
+    """Names of keys or tensors from elsewhere as messages list them, the first few of many."""
+    first = [text if text.isprintable() and len(text) <= 80 else shown(text) for text in list(names)[:_SHOWN]]
+    return ", ".join(first) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def shown(value: Any) -> str:
+    """A value of a config as messages show it."""
+    text = json.dumps(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def check_keys(
@@ -87,7 +119,7 @@ def check_keys(
     kept = {key: value for key, value in config.items() if key not in opened.ignore or key in {*known} - {*optional}}
     if unknown := sorted(kept.keys() - {*known}):
         raise IsoglossError(
-            f"{opened.where}: {part} has {', '.join(unknown)}, which isogloss does not know; if that changes no"
+            f"{opened.where}: {part} has {some(unknown)}, which isogloss does not know; if that changes no"
             " activation, name it in saes.ignore"
         )
     return kept
@@ -101,8 +133,7 @@ def check_neutral(
         if key in config and not any(config[key] == value and type(config[key]) is type(value) for value in values):
             mend = f", or name {key} in saes.ignore if it changes nothing here" if key in optional else ""
             raise IsoglossError(
-                f"{opened.where}: {key} is {json.dumps(config[key])}, which isogloss does not apply; give another"
-                f" SAE{mend}"
+                f"{opened.where}: {key} is {shown(config[key])}, which isogloss does not apply; give another SAE{mend}"
             )
 
 
@@ -110,7 +141,7 @@ def whole_number(opened: Opened, config: Mapping[str, Any], key: str) -> int:
     """A positive whole number of the config; raises `IsoglossError` for anything else."""
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise IsoglossError(f"{opened.where}: {key} is {json.dumps(value)}, not a positive whole number")
+        raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not a positive whole number")
     return value
 
 

@@ -4,7 +4,7 @@ import re
 
 from isogloss.errors import IsoglossError
 from isogloss.sources.saes.published import Layout, Opened, PublishedSae, Shape
-from isogloss.sources.saes.tensors import read_tensors, tensor_shapes
+from isogloss.sources.saes.tensors import count_features, read_tensors
 
 FILE = r"(?:.*/)?layer(\d+)\.sae\.pt"
 NAME = r"SAE-Res-(?P<model>.+)-W\d+K-L0_(?P<k>\d+)"  # Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_50
@@ -35,7 +35,7 @@ def _read(opened: Opened) -> PublishedSae:
 
 
 def _shape(opened: Opened) -> Shape:
-    return Shape("topk", tensor_shapes(opened, "")["b_enc"][0])
+    return Shape("topk", count_features(opened, ""))
 
 
 QWEN_SCOPE = Layout(("",), _read, _shape, id_ends=".sae.pt")

@@ -11,11 +11,14 @@ from isogloss.sources.saes.published import (
     Shape,
     check_keys,
     check_neutral,
+    mapping,
+    name,
     read_config,
+    shown,
     whole_number,
     words,
 )
-from isogloss.sources.saes.tensors import read_tensors
+from isogloss.sources.saes.tensors import positive_thresholds, read_tensors
 
 CONFIG, FILE = "cfg.json", "sae_weights.safetensors"
 RENAMED = {
@@ -104,6 +107,8 @@ def _read(opened: Opened) -> PublishedSae:
     w_enc, b_enc, threshold = tensors["W_enc"], tensors.get("b_enc"), tensors.get("threshold")
     if architecture == "gated":
         w_enc, b_enc, threshold = Gate(w_enc, tensors["r_mag"], tensors["b_mag"], tensors["b_gate"]).jumprelu()
+    elif threshold is not None:
+        threshold = positive_thresholds(threshold, f"{opened.where}: {FILE}")
     assert b_enc is not None
     if threshold is not None and threshold.ndim == 0:  # BatchTopK's, one for all features
         threshold = threshold.expand_as(b_enc).contiguous()
@@ -114,12 +119,13 @@ def _read(opened: Opened) -> PublishedSae:
         w_dec=_finetuned(opened, config, tensors),
         b_dec=tensors["b_dec"],
         subtracts_b_dec=bool(config.get("apply_b_dec_to_input", True)),
-        hook=config.get("hook_name") or config.get("hf_hook_name"),
-        model=config.get("model_name"),
+        hook=name(opened, config, "hook_name") or name(opened, config, "hf_hook_name"),
+        model=name(opened, config, "model_name"),
         threshold=threshold,
         k=_k(opened, config) if kind == "topk" else None,
         unit_norm_input=bool(config.get("unit_norm_input")),
         declared=_shape(opened).features,
+        width=whole_number(opened, config, "d_in"),
     )
     if config.get("rescale_acts_by_decoder_norm"):
         sae = scale_activations(sae)
@@ -129,11 +135,12 @@ def _read(opened: Opened) -> PublishedSae:
 def _config(opened: Opened) -> tuple[dict[str, Any], str]:
     """The config with `metadata` in it, keys as version 6 calls them, and the architecture."""
     config = {**read_config(opened, CONFIG), **opened.overrides}
-    metadata = config.pop("metadata", None)
-    config = {RENAMED.get(key, key): value for key, value in (config | (metadata or {})).items()}
+    metadata = mapping(opened, config, "metadata")
+    config.pop("metadata", None)
+    config = {RENAMED.get(key, key): value for key, value in (config | metadata).items()}
     if "d_in" not in config:
         raise IsoglossError(f"{opened.where}: {CONFIG} is not the config of an SAE in SAELens' format")
-    architecture = config.get("architecture", "standard")
+    architecture = name(opened, config, "architecture") or "standard"
     if architecture not in ARCHITECTURES:
         raise IsoglossError(
             f"{opened.where}: its architecture is {architecture}; understood are {', '.join(ARCHITECTURES)}"
@@ -146,7 +153,7 @@ def _config(opened: Opened) -> tuple[dict[str, Any], str]:
 
 
 def _k(opened: Opened, config: dict[str, Any]) -> int:
-    given = config.get("activation_fn_kwargs") or {}
+    given = mapping(opened, config, "activation_fn_kwargs")
     return whole_number(opened, {"k": given.get("k", config.get("k"))}, "k")
 
 
@@ -155,6 +162,8 @@ def _finetuned(opened: Opened, config: dict[str, Any], tensors: dict[str, Any]) 
     factor = tensors.get("scaling_factor")
     if factor is None or bool((factor == 1).all()):
         return tensors["W_dec"]
+    if factor.shape != tensors["W_dec"].shape[:1]:
+        raise IsoglossError(f"{opened.where}: {FILE}: scaling_factor is not one for each feature; fetch it again")
     if not config.get("finetuning_scaling_factor"):
         raise IsoglossError(
             f"{opened.where}: has scaling_factor, but its config says that finetuning_scaling_factor is off; give"
@@ -176,18 +185,18 @@ def _normalised(opened: Opened, config: dict[str, Any], sae: PublishedSae) -> Pu
         return unit_norm_input(sae)
     if how not in (None, False, "none"):
         raise IsoglossError(
-            f"{opened.where}: the SAE rescales its input (normalize_activations {how!r}), which isogloss does not do;"
-            " give another SAE"
+            f"{opened.where}: the SAE rescales its input (normalize_activations {shown(how)}), which isogloss does not"
+            " do; give another SAE"
         )
     return sae
 
 
 def _centred(opened: Opened, config: dict[str, Any], sae: PublishedSae) -> PublishedSae:
     """`sae` on the stream as transformers has it, if it was trained on one that TransformerLens changed."""
-    changes = config.get("model_from_pretrained_kwargs") or {}
+    changes = mapping(opened, config, "model_from_pretrained_kwargs")
     centred = changes.get("center_writing_weights")
     unknown = [key for key in changes if key not in {*SAME_STREAM, "center_writing_weights"}]
-    if centred and not any(name in str(config.get("model_name")).lower() for name in LAYER_NORM):
+    if centred and not any(part in str(config.get("model_name")).lower() for part in LAYER_NORM):
         unknown.append("center_writing_weights")  # of a model of which it is not known whether it was done
     if centred and sae.unit_norm_input:
         unknown.append("center_writing_weights")  # the norm would be that of the centred stream

@@ -9,6 +9,7 @@ from isogloss.sources.saes.published import (
     Shape,
     check_keys,
     check_neutral,
+    name,
     read_config,
     whole_number,
     words,
@@ -42,9 +43,10 @@ def _read(opened: Opened) -> PublishedSae:
         b_dec=tensors["b_dec"],
         subtracts_b_dec=True,
         hook=PurePosixPath(opened.sae_id).name.replace("layers_", "layers."),
-        model=run.get("model"),
+        model=name(opened, run, "model"),
         k=whole_number(opened, config, "k"),
         declared=_shape(opened).features,
+        width=whole_number(opened, config, "d_in"),
     )
 
 
