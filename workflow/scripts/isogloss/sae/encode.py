@@ -46,7 +46,8 @@ ACTIVATIONS = pa.schema(
 )
 _MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation", "n_tokens")
 _PHRASES = 4096  # phrases of a row group
-_BUDGETS = 32  # token budgets of texts that are sorted by depth and length together
+_BUDGETS = 32  # token budgets of texts that are sorted by depth and length together;
+_BUDGETS_BESIDE = 4  # beside a GPU fewer, since it waits for the first ones to be tokenised
 
 
 class _Phrases(NamedTuple):
@@ -113,9 +114,8 @@ def encode(
         device=next(model.parameters()).device,
     )
     token_budget, beside = compute.token_budget, beside_gpu()
-    reading = _groups(
-        translations, encoders, tokenizer, context=context_length(model), tokens=_BUDGETS * token_budget, seed=seed
-    )
+    tokens = (_BUDGETS_BESIDE if beside else _BUDGETS) * token_budget
+    reading = _groups(translations, encoders, tokenizer, context=context_length(model), tokens=tokens, seed=seed)
     with ahead(reading, threaded=beside) as groups, behind(threaded=beside) as call, ExitStack() as stack:
         bar: tqdm | None = None
         for group in groups:
