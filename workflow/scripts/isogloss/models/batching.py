@@ -124,7 +124,7 @@ def each_batch(
     """Call `work` on every batch of `make_batches`; returns the token budget that fitted.
 
     Beside a GPU batches are made in a thread, in pinned memory, and what `work` returns, which takes its results
-    from there (`isogloss.models.readback`), is called after the next batch's `work`, so that the GPU has that to do; on
+    from there (`isogloss.models.transfer`), is called after the next batch's `work`, so that the GPU has that to do; on
     the CPU at once. When the device runs out of memory, the budget is halved and the texts not yet done go on in
     smaller batches. `work` may therefore see a text twice: it must store results by row, not add
     them up. Raises `IsoglossError` if a single text does not fit.

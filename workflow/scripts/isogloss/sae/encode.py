@@ -22,7 +22,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.readback import read_back
+from isogloss.models.transfer import read_back, sent
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import Measured, measure
@@ -245,7 +245,7 @@ def _measure(model: nn.Module, encoders: Mapping[int, Encoder], group: _Group, t
             index = [each.pin_memory() for each in index]
         parts = zip(*(each.tensor_split(first[1:].tolist()) for each in index), strict=True)
         wanted = dict(zip(layers.tolist(), parts, strict=True))
-        content = batch.content.to(next(model.parameters()).device, non_blocking=True)
+        content = sent(batch.content, next(model.parameters()).device)
         measured: list[Measured] = []
 
         def visit(layer: int, residual: torch.Tensor) -> None:
