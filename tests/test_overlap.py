@@ -71,7 +71,8 @@ def beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Threads as beside a GPU, with the groups of the CPU and small tables of phrases."""
     for module in (batching, capturing, encoding):
         monkeypatch.setattr(module, "beside_gpu", lambda: True)
-    monkeypatch.setattr(capturing, "_BUDGETS_BESIDE", capturing._BUDGETS)
+    for module in (capturing, encoding):
+        monkeypatch.setattr(module, "_BUDGETS_BESIDE", 2)
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,8 @@ def test_threads_change_no_bit(study, plain, beside, tmp_path, stage):
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_batches_and_groups_of_a_gpu_change_nothing(study, plain, beside, tmp_path, monkeypatch, stage):
     monkeypatch.setattr(batching, "make_batches", partial(batching.make_batches, fixed=40))
-    monkeypatch.setattr(capturing, "_BUDGETS_BESIDE", 1)
+    for module in (capturing, encoding):
+        monkeypatch.setattr(module, "_BUDGETS_BESIDE", 1)
     found = run(study, stage, tmp_path)
     for lang in LANGS:
         rest = pl.exclude(VALUES[stage])

@@ -168,7 +168,6 @@ def test_a_language_of_the_table(copy: Copy):
         ("joined/compare_models.py", {"compare_models"}),
         ("joined/sizes.py", {"compare_models"}),
         ("models/parameters.py", {"compare_models"}),
-        ("models/readback.py", {"capture", "encode"}),
         ("latent/pairs.py", {"latent_process", "transfer"}),
         ("latent/transfer_layers.py", {"latent_process"}),
         ("latent/correlation.py", {"latent_process"}),

@@ -17,9 +17,9 @@ from isogloss.models.batch_rows import batch_rows
 
 logger = logging.getLogger(__name__)
 
-# What launching a decoder layer's kernels costs on a GPU, in tokens that it would compute meanwhile: some 55 kernels at
-# 7 microseconds are .4 ms, in which an H100 does 800 tokens of a 2B model as transformers does it, and 2,000 at the rate
-# of the matrix products alone. Launches run ahead of all but small batches, so rather too little than too much.
+# What launching a decoder layer's kernels costs on a GPU, in tokens that it would compute meanwhile: some 55 kernels
+# at 7 microseconds are .4 ms, in which an H100 does 800 tokens of a 2B model as transformers does it, and 2,000 at the
+# rate of the matrix products alone. Launches run ahead of all but small batches, so rather too little than too much.
 _LAUNCH = 1024
 
 Finish = Callable[[], None]
@@ -53,7 +53,8 @@ def encode_texts(
     encoded = list(given) if given is not None else [None] * len(texts)
     plain = [row for row, ids in enumerate(encoded) if ids is None]
     if plain:
-        own = tokenizer([texts[row] for row in plain], add_special_tokens=False)["input_ids"]
+        wanted = [texts[row] for row in plain]
+        own = tokenizer(wanted, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         for row, ids in zip(plain, own, strict=True):  # type: ignore[arg-type]
             encoded[row] = ids
     bos = tokenizer.bos_token_id
@@ -123,7 +124,7 @@ def each_batch(
     """Call `work` on every batch of `make_batches`; returns the token budget that fitted.
 
     Beside a GPU batches are made in a thread, in pinned memory, and what `work` returns, which takes its results
-    from there (`isogloss.models.readback`), is called after the next batch's `work`, so that the GPU has that to do; on
+    from there (`isogloss.models.transfer`), is called after the next batch's `work`, so that the GPU has that to do; on
     the CPU at once. When the device runs out of memory, the budget is halved and the texts not yet done go on in
     smaller batches. `work` may therefore see a text twice: it must store results by row, not add
     them up. Raises `IsoglossError` if a single text does not fit.

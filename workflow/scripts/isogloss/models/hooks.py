@@ -13,6 +13,7 @@ from isogloss.models.architecture import decoder_of, hidden_of, unwrapped, with_
 from isogloss.models.batching import Batch
 from isogloss.models.fused.sequences import block_masks, sequence_of
 from isogloss.models.path import ROWS, path_of
+from isogloss.models.transfer import sent
 
 Visit = Callable[[int, Float[Tensor, "batch pos d_model"]], None]
 Change = Callable[[Float[Tensor, "batch pos d_model"]], Tensor]
@@ -72,10 +73,7 @@ def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit
 def padded_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit: Visit) -> None:
     """`visit_residuals` by a forward of the batch as it is."""
     device = next(model.parameters()).device
-    inputs = {
-        "input_ids": batch.input_ids.to(device, non_blocking=True),
-        "attention_mask": batch.attention_mask.to(device, non_blocking=True),
-    }
+    inputs = {"input_ids": sent(batch.input_ids, device), "attention_mask": sent(batch.attention_mask, device)}
     _visit(model, inputs, layers, visit)
 
 

@@ -27,7 +27,8 @@ from isogloss.tables import TableWriter
 from isogloss.tables.layers import iter_layers
 from isogloss.text.distinct import Distinct, TextGroup, distinct_texts, each_group
 
-_PHRASES = 1024  # phrases that are read at a time
+_PHRASES = 1024  # phrases that are read at a time to be computed and written,
+_SCANNED = 16_384  # and to be counted and compared
 _BUDGETS = 32  # token budgets of texts that are sorted by length together;
 _BUDGETS_BESIDE = 2  # beside a GPU fewer, since a group's phrases are written while it computes the next one
 _OPEN = 2  # languages whose phrases are still written while the GPU computes another one's
@@ -106,7 +107,8 @@ class _Phrases(NamedTuple):
     def of(cls, lang: str, paths: Sequence[str], stride: int) -> "_Phrases":
         """From the tables of all blocks of layers."""
         sampled = sampled_features(paths, stride)
-        return cls(lang, paths, sampled, distinct_texts(_sampled_rows(paths, sampled, ["text", "ids"])))
+        texts = distinct_texts(_sampled_rows(paths, sampled, ["text", "ids"], size=_SCANNED))
+        return cls(lang, paths, sampled, texts)
 
     def rows(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         """The phrases, in order, so many at a time as are read at a time."""
@@ -232,14 +234,16 @@ def _pool(model: nn.Module, group: TextGroup, table: _Table, token_budget: int) 
 def sampled_features(translations: Sequence[str], stride: int) -> pl.DataFrame:
     """Layer and feature of every `stride`-th feature with phrases, ascending within each layer."""
     seen = pl.DataFrame(schema={"layer": pl.Int32, "feature": pl.Int32})
-    for rows in iter_layers(translations, None, ["layer", "feature"]):
+    for rows in iter_layers(translations, None, ["layer", "feature"], batch_size=_SCANNED):
         seen = pl.concat([seen, rows.unique().join(seen, on=["layer", "feature"], how="anti")])
     return seen.sort("layer", "feature").filter(pl.int_range(pl.len()).over("layer") % stride == 0)
 
 
-def _sampled_rows(translations: Sequence[str], sampled: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _sampled_rows(
+    translations: Sequence[str], sampled: pl.DataFrame, columns: Sequence[str], size: int | None = None
+) -> Iterator[pl.DataFrame]:
     owner = ["layer", "feature"]
-    for rows in iter_layers(translations, None, [*columns, *owner], batch_size=_PHRASES):
+    for rows in iter_layers(translations, None, [*columns, *owner], batch_size=size or _PHRASES):
         rows = rows.join(sampled, on=owner, how="semi", maintain_order="left")
         if len(rows):
             yield rows.select(columns)

@@ -11,7 +11,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, each_batch
 from isogloss.models.hooks import visit_residuals
-from isogloss.models.readback import read_back
+from isogloss.models.transfer import read_back, sent
 
 
 class Means(NamedTuple):
@@ -73,8 +73,8 @@ def each_mean(
     def work(batch: Batch) -> Finish:
         pooled: list[Tensor] = []
         device = next(model.parameters()).device
-        outside = (~batch.content).to(device, non_blocking=True)[:, :, None]
-        tokens = batch.content.sum(dim=1, keepdim=True).to(device, non_blocking=True)
+        outside = sent(~batch.content, device)[:, :, None]
+        tokens = sent(batch.content.sum(dim=1, keepdim=True), device)
 
         def pool(_layer: int, residual: Tensor) -> None:
             total = residual.masked_fill(outside.to(residual.device), 0).sum(dim=1, dtype=torch.float32)

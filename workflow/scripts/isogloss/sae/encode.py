@@ -22,7 +22,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.readback import read_back
+from isogloss.models.transfer import read_back, sent
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import Measured, measure
@@ -46,7 +46,8 @@ ACTIVATIONS = pa.schema(
 )
 _MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation", "n_tokens")
 _PHRASES = 4096  # phrases of a row group
-_BUDGETS = 32  # token budgets of texts that are sorted by depth and length together
+_BUDGETS = 32  # token budgets of texts that are sorted by depth and length together;
+_BUDGETS_BESIDE = 4  # beside a GPU fewer, since it waits for the first ones to be tokenised
 
 
 class _Phrases(NamedTuple):
@@ -113,9 +114,8 @@ def encode(
         device=next(model.parameters()).device,
     )
     token_budget, beside = compute.token_budget, beside_gpu()
-    reading = _groups(
-        translations, encoders, tokenizer, context=context_length(model), tokens=_BUDGETS * token_budget, seed=seed
-    )
+    tokens = (_BUDGETS_BESIDE if beside else _BUDGETS) * token_budget
+    reading = _groups(translations, encoders, tokenizer, context=context_length(model), tokens=tokens, seed=seed)
     with ahead(reading, threaded=beside) as groups, behind(threaded=beside) as call, ExitStack() as stack:
         bar: tqdm | None = None
         for group in groups:
@@ -245,7 +245,7 @@ def _measure(model: nn.Module, encoders: Mapping[int, Encoder], group: _Group, t
             index = [each.pin_memory() for each in index]
         parts = zip(*(each.tensor_split(first[1:].tolist()) for each in index), strict=True)
         wanted = dict(zip(layers.tolist(), parts, strict=True))
-        content = batch.content.to(next(model.parameters()).device, non_blocking=True)
+        content = sent(batch.content, next(model.parameters()).device)
         measured: list[Measured] = []
 
         def visit(layer: int, residual: torch.Tensor) -> None:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from isogloss.models.transfer import sent
 from isogloss.sae.autoencoder import encoder_input, pre_activations
 from isogloss.sae.kinds.encoder import Encoder
 from isogloss.sae.kinds.table import KINDS
@@ -42,7 +43,7 @@ def _of_columns(encoder: Encoder, residual: Tensor, content: Tensor, rows: Tenso
     threshold = KINDS[encoder.kind].threshold
     assert threshold is not None
     measured = _empty(residual, features)
-    rows, features = (index.to(residual.device, non_blocking=True) for index in (rows, features))
+    rows, features = (sent(index, residual.device) for index in (rows, features))
     step = max(1, _LARGEST // (residual[0].numel() + features.shape[1] * residual.shape[2]))
     for start in range(0, len(rows), step):
         here = slice(start, start + step)
@@ -68,7 +69,7 @@ def _of_whole_width(encoder: Encoder, residual: Tensor, content: Tensor, rows: T
     for start, low, high in zip(firsts.tolist(), bounds[:-1], bounds[1:], strict=False):
         pairs = order[low:high]
         here, row, chosen, texts = (
-            index.to(residual.device, non_blocking=True)
+            sent(index, residual.device)
             for index in (pairs, local[pairs] - start, features[pairs], present[start : start + step])
         )
         whole = pre_activations(encoder, residual[texts])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask
 
 from isogloss.models.batching import Batch
+from isogloss.models.transfer import sent
 from isogloss.models.windows import Sight, sights_of
 
 BLOCK = 128  # tokens of a block of flex attention's masks, and what a sequence's length is a multiple of
@@ -37,10 +38,10 @@ def sequence_of(batch: Batch, device: torch.device) -> Sequence:
     position = torch.cat([torch.arange(tokens, device=real.device) - starts[text], torch.zeros_like(filler)])
     column = torch.arange(real.shape[1], device=real.device)
     return Sequence(
-        torch.cat([batch.input_ids[real], torch.zeros_like(filler)])[None].to(device),
-        position[None].to(device),
-        torch.cat([text, len(lengths) + filler]).to(device),
-        torch.where(real, starts[:, None] + column, 0).to(device),
+        sent(torch.cat([batch.input_ids[real], torch.zeros_like(filler)])[None], device),
+        sent(position[None], device),
+        sent(torch.cat([text, len(lengths) + filler]), device),
+        sent(torch.where(real, starts[:, None] + column, 0), device),
     )
 
 

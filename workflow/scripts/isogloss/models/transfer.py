@@ -1,9 +1,19 @@
-"""Results on their way from a device to the host, while the device goes on."""
+"""Tensors on their way to a device and from it, while it computes."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` of the host on `device`, for which nothing waits: from memory that is not pinned, CUDA would.
+
+    Pinned memory is used again only once the device has read it.
+    """
+    if device.type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def read_back(results: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
