@@ -18,6 +18,7 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.residuals.pooling import each_mean
 from isogloss.spill import SpillFile
 from isogloss.tables import TableWriter
@@ -53,7 +54,10 @@ def capture(
     Raises `IsoglossError` on a NaN, naming layer, language and phrase.
     """
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
+    model = load_base_model(
+        lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
+    )
+    metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     token_budget = compute.token_budget
     for lang, paths in translations.items():
