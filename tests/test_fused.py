@@ -326,6 +326,7 @@ def test_a_text_of_a_sequence_sees_itself_as_far_as_it_may(sight: Sight):
     assert blocks.sum() <= dense.sum() + len(lengths)  # and hardly any is looked at for nothing
 
 
+@pytest.mark.workflow  # a compiler takes seconds
 @pytest.mark.parametrize("family", ["gemma3"])
 def test_one_graph_serves_all_layers_of_a_kind_and_hooks_stay_outside(family: str):
     torch._dynamo.reset()
@@ -351,6 +352,7 @@ def test_one_graph_serves_all_layers_of_a_kind_and_hooks_stay_outside(family: st
     assert graphs.frame_count == before
 
 
+@pytest.mark.workflow  # a compiler takes seconds
 def test_layers_that_cannot_be_compiled_are_as_they_were(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, logger="isogloss")
     model = make("llama")
