@@ -20,6 +20,7 @@ from isogloss.benchmarks.tasks import FILES, BenchmarkTask, lm_eval_task, okapi_
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
 from isogloss.sources.lm_eval_tasks import Part
@@ -79,11 +80,11 @@ def benchmark(
             else:
                 tasks[name] = lm_eval_task(name, folder, lang, shots=shots[name], seed=seed)
         model = model or SharedPromptLM(
-            load_causal_model(lm, adapter=adapter, dtype=getattr(torch, compute.dtype)),
+            load_causal_model(lm, adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels),
             load_tokenizer(lm),
             token_budget=compute.token_budget,
         )
-        _ask(model, tasks, shots, questions, output, {**metadata, "lang": lang})
+        _ask(model, tasks, shots, questions, output, {**metadata, **kernels_of(model.lens.model), "lang": lang})
 
 
 def _ask(

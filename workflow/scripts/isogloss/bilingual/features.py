@@ -26,6 +26,7 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import load_encoders
 
 
@@ -75,7 +76,8 @@ def describe_features(
     from isogloss.tables import TableWriter
 
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,

@@ -34,6 +34,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
 from isogloss.models.decoding import stopping_tokens
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.text.tokens import check_documents
 from isogloss.text.translation_score import score_translations
 
@@ -95,8 +96,9 @@ def intervene(
     documents, a prompt longer than the context, and losses that are not finite.
     """
     alphas, translations, token_budget = settings.alphas, settings.translations, compute.token_budget
-    folder, dtype = Path(sae) / f"layer_{layer}", getattr(torch, compute.dtype)
-    tokenizer, models = _load(lm, full, folder, layer, Decoding(settings.bias, settings.rescale), dtype)
+    folder = Path(sae) / f"layer_{layer}"
+    tokenizer, models = _load(lm, full, folder, layer, Decoding(settings.bias, settings.rescale), compute)
+    metadata = {**metadata, **kernels_of(models.unfinished)}
     check_documents(evaluation, lm, models.unfinished)
     width = len(models.dictionary.w_dec)
     described = read_layer(features, layer, features=width)
@@ -167,7 +169,7 @@ def intervene(
 
 
 def _load(
-    lm: str, full: str, sae: Path, layer: int, decoding: Decoding, dtype: torch.dtype
+    lm: str, full: str, sae: Path, layer: int, decoding: Decoding, compute: Compute
 ) -> tuple[PreTrainedTokenizerBase, Models]:
     tokenizer, other = load_tokenizer(lm), load_tokenizer(full)
     if tokenizer.get_vocab() != other.get_vocab() or tokenizer.bos_token_id != other.bos_token_id:
@@ -175,11 +177,12 @@ def _load(
             f"{lm} and {full} have different tokenizers, so that their positions do not correspond; take checkpoints"
             " of one model"
         )
-    unfinished = load_causal_model(lm, dtype=dtype)
+    dtype = getattr(torch, compute.dtype)
+    unfinished = load_causal_model(lm, dtype=dtype, kernels=compute.kernels)
     decoder = decoder_of(unfinished)
     if not 0 <= layer < len(decoder.layers):
         raise IsoglossError(f"{lm}: no layer {layer}; the model has layers 0 to {len(decoder.layers) - 1}")
-    finished = load_base_model(full, last_layer=layer, dtype=dtype)
+    finished = load_base_model(full, last_layer=layer, dtype=dtype, kernels=compute.kernels)
     d_model = decoder_of(finished).d_model
     if d_model != decoder.d_model:
         raise IsoglossError(

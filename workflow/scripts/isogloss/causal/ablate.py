@@ -20,6 +20,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import load_encoders
 from isogloss.sae.decoder import read_decoder
 from isogloss.sae.pool import Pool
@@ -66,7 +67,8 @@ def ablate(
         raise IsoglossError(f"{tables[reference]}: a single text that every language has; ablation needs two or more")
     order = np.random.default_rng([seed, len(pool.names)]).permutation(len(pool.names))
     half = len(order) // 2
-    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype))
+    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     tokenizer, context = load_tokenizer(lm), context_length(model)
     folder = Path(sae) / f"layer_{layer}"
     device = next(model.parameters()).device

@@ -127,6 +127,12 @@ class Compute(Section):
         json_schema_extra=SPEED_ONLY,
     )
     dtype: Literal["float32", "bfloat16"] = Field(default="float32", description="compute type of forward passes")
+    kernels: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="auto: on a GPU faster norms, MLPs and attention, and compiled layers in long jobs, each where a"
+        " trial finds it as exact as transformers' own; plain: transformers' own",
+        json_schema_extra=SPEED_ONLY,
+    )
 
 
 class Similarity(Section):

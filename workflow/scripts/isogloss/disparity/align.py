@@ -19,6 +19,7 @@ from isogloss.disparity.training_pairs import TrainingPair, batch_rows, draw_pai
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.loading import load_causal_model
+from isogloss.models.path import kernels_of
 from isogloss.resume import TrainingState, digest_of
 from isogloss.sae.autoencoder import load_encoder
 from isogloss.tables import TableWriter
@@ -103,7 +104,8 @@ def align(
 
     torch.manual_seed(seed)
     tuned = list(range(layer + 1)) if run.tuned_layers == "up_to_target" else sorted(run.tuned_layers)
-    model = load_causal_model(lm, last_layer=layer, dtype=getattr(torch, compute.dtype))
+    model = load_causal_model(lm, last_layer=layer, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     lora = {"rank": settings.rank, "alpha": settings.alpha, "dropout": settings.dropout}
     model = with_lora(model, tuned, settings.target_modules, **lora)
     encoder = load_encoder(sae).to(next(model.parameters()).device)

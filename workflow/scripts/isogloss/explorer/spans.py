@@ -49,7 +49,7 @@ def measured_spans(spans: Sequence[Span], *, lm: str, sae: str, compute: Compute
     if not spans:
         return
     layers = sorted({span.layer for span in spans})
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     tokenizer = load_tokenizer(lm)
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},

@@ -16,6 +16,7 @@ from isogloss.latent.encoded_questions import EncodedQuestion, encoded_questions
 from isogloss.latent.prompts import load_template
 from isogloss.latent.vectors import write_vectors
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.scoring.continuations import Scored, score_continuations
 from isogloss.scoring.lens import Lens, lens_of
 from isogloss.sources.parallel_questions import read_questions
@@ -60,7 +61,9 @@ def score(
     torch.manual_seed(seed)
     of_reference = read_questions(questions, reference)
     tokenizer = load_tokenizer(lm)
-    model, instruction = load_causal_model(lm, dtype=getattr(torch, compute.dtype)), settings.instruction
+    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    instruction = settings.instruction
+    metadata = {**metadata, **kernels_of(model)}
     lens = lens_of(model, final_norm=settings.final_norm, softcap=settings.softcap)
     probed = _probed(layers, state_layers, len(lens.decoder.layers))
     for lang, path in scores.items():

@@ -27,6 +27,7 @@ from isogloss.latent.vectors import (
     write_vectors,
 )
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.scoring.sweep import check_layers
 from isogloss.sources.parallel_questions import read_questions
 
@@ -84,7 +85,8 @@ def steer(
     torch.manual_seed(seed)
     generation = settings.generation
     wanted: set[int] = {*layers, *([generation.layer] if generation else [])}
-    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype))
+    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     check_layers(model, sorted(wanted))
     tokenizer = load_tokenizer(lm)
     read = {lang: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for lang, path in states.items()}

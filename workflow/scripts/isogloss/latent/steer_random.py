@@ -12,6 +12,7 @@ from isogloss.latent.prompts import load_template
 from isogloss.latent.steered_scores import Sweep, Variant, write_scores
 from isogloss.latent.vectors import Vectors, random_vectors, read_vectors
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sources.parallel_questions import read_questions
 from isogloss.tables import read_table
 
@@ -48,7 +49,9 @@ def steer_random(
     chosen: dict[Setting, set[str]] = {}
     for question, layer, gamma in rows.select("question", "layer", "gamma").iter_rows():
         chosen.setdefault(Setting(layer, gamma), set()).add(question)
-    model, tokenizer = load_causal_model(lm, dtype=getattr(torch, compute.dtype)), load_tokenizer(lm)
+    model = load_causal_model(lm, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    tokenizer = load_tokenizer(lm)
+    metadata = {**metadata, **kernels_of(model)}
     of_reference = read_questions(questions, reference)
     for lang, path in steered.items():
         own = of_reference if lang == reference else read_questions(questions, lang)

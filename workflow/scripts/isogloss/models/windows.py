@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 from jaxtyping import Int
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ class Sight(NamedTuple):
     window: int | None  # the last so many tokens, a token's own among them
     chunk: int | None  # those of a token's own chunk (Llama 4)
 
+    @no_type_check  # types are checked as code runs, which a compiler cannot trace
     def reaches(self, queries: Int[Tensor, "*#pairs"], keys: Int[Tensor, "*#pairs"]) -> Tensor | bool:
         """Whether each query sees so far as its key, by their positions; which comes first is no matter of it."""
         near = True if self.window is None else keys > queries - self.window

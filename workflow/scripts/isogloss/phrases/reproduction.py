@@ -70,7 +70,7 @@ def reproduce(
     made without BOS have it, is a warning in the log.
     """
     wanted = pl.concat([read_table(path) for path in records]).filter(pl.col("layer").is_in(list(layers)))
-    agreements = _measure(lm, sae, wanted, compute.token_budget, compute.dtype) if len(wanted) else []
+    agreements = _measure(lm, sae, wanted, compute) if len(wanted) else []
     table = wanted.select("layer", "feature").hstack(
         pl.DataFrame(agreements, schema=list(Agreement._fields), orient="row")
     )
@@ -92,10 +92,10 @@ def reproduce(
 
 
 @torch.no_grad()
-def _measure(lm: str, sae: str, records: pl.DataFrame, token_budget: int, dtype: str) -> list[Agreement]:
+def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> list[Agreement]:
     """Of each record, in their order."""
     layers, features = records["layer"].to_list(), records["feature"].to_list()
-    model = load_base_model(lm, last_layer=max(layers), dtype=getattr(torch, dtype))
+    model = load_base_model(lm, last_layer=max(layers), dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in sorted(set(layers))},
         d_model=decoder_of(model).d_model,
@@ -127,7 +127,7 @@ def _measure(lm: str, sae: str, records: pl.DataFrame, token_budget: int, dtype:
 
         visit_residuals(model, batch, sorted({layers[row] for row in batch.rows}), visit)
 
-    each_batch(ids, work, token_budget=token_budget, depth=layers)
+    each_batch(ids, work, token_budget=compute.token_budget, depth=layers)
     agreements = []
     for row, (own, values) in enumerate(zip(bare, records["values"].to_list(), strict=True)):
         if not np.isfinite(measured[row]).all():

@@ -18,6 +18,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.phrases.passages import Corpus, Excerpt, Passage
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.top_windows import Windows, document_peaks, no_windows, qualifying, strongest
@@ -72,7 +73,8 @@ def find_phrases(
     `IsoglossError` for a missing or unfitting SAE, a document that is not its segments joined by `space`, and a NaN.
     """
     layers, corpus_tokens = sorted(layers), settings.corpus_tokens
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,

@@ -21,6 +21,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import beside_gpu
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.residuals.pooling import Means, each_mean
 from isogloss.spill import SpillFile
 from isogloss.tables import TableWriter
@@ -61,7 +62,10 @@ def capture(
     Raises `IsoglossError` on a NaN, naming layer, language and phrase.
     """
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
+    model = load_base_model(
+        lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
+    )
+    metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     beside = beside_gpu()
     token_budget = compute.token_budget

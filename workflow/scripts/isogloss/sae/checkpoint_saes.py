@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from isogloss.config.bilingual import Bilingual
 from isogloss.config.measures import Compute
 from isogloss.config.model import SaeRecipe
+from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import load_base_model
+from isogloss.models.path import kernels_of
 from isogloss.resume import TrainingState, digest_of, file_marks
 from isogloss.sae.quality import measure_quality
 from isogloss.sae.recipe import Recipe, checked_recipe
@@ -94,12 +96,14 @@ def train_checkpoint_saes(
     from isogloss.tables import write_table
 
     where = f"checkpoint of step {step}"
-    settings, token_budget, dtype = checked_recipe(dict(recipe), learning_rates), compute.token_budget, compute.dtype
+    settings, token_budget = checked_recipe(dict(recipe), learning_rates), compute.token_budget
     layers = sorted(layers)
-    model = load_layers(lm, layers, dtype)
+    model = load_layers(lm, layers, compute)
+    compile_layers(model, settings.tokens)
+    metadata = {**metadata, **kernels_of(model)}
     check_documents(tokens, lm, model)
     device = next(model.parameters()).device
-    identity = [settings, layers, seed, dtype, token_budget, step, metadata.get("code"), torch.__version__]
+    identity = [settings, layers, seed, compute.dtype, token_budget, step, metadata.get("code"), torch.__version__]
     state = TrainingState(state_folder, digest_of(identity, file_marks(lm), file_marks(tokens)), bilingual.resume_every)
     residuals = TokenResiduals(model, layers, settings, token_budget)
     with errors_at(where):
@@ -142,6 +146,7 @@ def train_checkpoint_saes(
     state.remove()
 
 
-def load_layers(lm: str, layers: Sequence[int], dtype: str) -> nn.Module:
+def load_layers(lm: str, layers: Sequence[int], compute: Compute) -> nn.Module:
     """The model down to the deepest of `layers`. Raises `IsoglossError` for one that it lacks."""
-    return load_base_model(lm, last_layer=min(layers) if min(layers) < 0 else max(layers), dtype=getattr(torch, dtype))
+    deepest = min(layers) if min(layers) < 0 else max(layers)
+    return load_base_model(lm, last_layer=deepest, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)

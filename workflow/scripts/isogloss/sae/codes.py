@@ -19,6 +19,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch, encode_texts
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.pool import Kind, Pool
 from isogloss.sae.top_windows import document_peaks
@@ -83,7 +84,8 @@ def write_codes(
     """
     layers = sorted(layers)
     pool = Pool.sample(tables, kind, reference=reference, most=texts, seed=seed)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},

@@ -22,6 +22,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.models.transfer import read_back, sent
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
@@ -106,7 +107,10 @@ def encode(
     layer, language and phrase.
     """
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
+    model = load_base_model(
+        lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
+    )
+    metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     encoders = load_encoders(
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},

@@ -11,6 +11,7 @@ from torch import Tensor
 from isogloss.config.measures import Compute
 from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
+from isogloss.models.path import kernels_of
 from isogloss.sae.checkpoint_saes import TokenResiduals, load_layers
 from isogloss.sae.quality import measure_quality
 from isogloss.sae.recipe import checked_recipe
@@ -48,7 +49,8 @@ def search_learning_rate(
 
     where = f"checkpoint of step {step}"
     settings, token_budget = checked_recipe(dict(recipe)), compute.token_budget
-    model = load_layers(lm, [layer], compute.dtype)
+    model = load_layers(lm, [layer], compute)
+    metadata = {**metadata, **kernels_of(model)}
     check_documents(tokens, lm, model)
     residuals = TokenResiduals(model, [layer], settings, token_budget)
     with errors_at(where):

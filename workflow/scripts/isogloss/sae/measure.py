@@ -9,6 +9,7 @@ import torch
 
 from isogloss.config.measures import Compute
 from isogloss.models.loading import load_base_model
+from isogloss.models.path import kernels_of
 from isogloss.sae.kinds.encoder import unit_norm
 from isogloss.sae.quality import DenseQualityMeter
 from isogloss.sae.trainer import residual_chunks
@@ -45,7 +46,8 @@ def measure_saes(
     from isogloss.tables import write_table
 
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    metadata = {**metadata, **kernels_of(model)}
     check_documents(evaluation, lm, model)
     device = str(next(model.parameters()).device)
     saes = [SAE.load_from_disk(Path(sae, f"layer_{layer}"), device=device, dtype="float32") for layer in layers]

@@ -13,7 +13,9 @@ from isogloss.config.measures import Compute
 from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import encode_texts
+from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sae.kinds.topk import SaeTrainer
 from isogloss.sae.quality import measure_quality
 from isogloss.sae.recipe import Recipe
@@ -54,7 +56,9 @@ def train_saes(
     if settings.kind != "topk":
         raise IsoglossError(f"sae.kind {settings.kind!r}: the SAEs of a model's phrases are topk; leave sae.kind out")
     layers = sorted(layers)
-    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype))
+    model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    compile_layers(model, settings.tokens)
+    metadata = {**metadata, **kernels_of(model)}
     context = context_length(model)
     tokenizer = load_tokenizer(lm)
     cut: Counter[str] = Counter()

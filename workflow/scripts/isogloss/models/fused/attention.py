@@ -7,7 +7,7 @@ goes to torch's scaled dot product attention, as without this module.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from jaxtyping import Float
@@ -33,6 +33,7 @@ def register() -> None:
     AttentionMaskInterface.register(FLEX, sdpa_mask)
 
 
+@no_type_check  # types are checked as code runs, which a compiler cannot trace
 def attend(
     module: nn.Module,
     query: Heads,
@@ -59,13 +60,14 @@ def attend(
         return sdpa_attention_forward(module, query, key, value, attention_mask, 0.0, scale, is_causal)
     if dense and torch.is_grad_enabled() and query.requires_grad:
         return plain_attention(query, key, value, attention_mask, scale, softcap, s_aux).transpose(1, 2), None
+    mask = attention_mask if dense else None
     kernel: Any = flex_attention if torch.compiler.is_compiling() or not query.is_cuda else _compiled()
     output = kernel(
         query,
         key,
         value,
-        score_mod=_score_mod(query, None if isinstance(attention_mask, BlockMask) else attention_mask, dense, softcap),
-        block_mask=attention_mask if isinstance(attention_mask, BlockMask) else None,
+        score_mod=_score_mod(mask, dense and mask is None and query.shape[2] > 1, softcap),
+        block_mask=None if dense else attention_mask,
         scale=scale,
         enable_gqa=key.shape[1] != query.shape[1],
         return_aux=None if s_aux is None else AuxRequest(lse=True),
@@ -90,9 +92,9 @@ def allow_kernels() -> None:
     torch._dynamo.config.recompile_limit = max(_KERNELS, torch._dynamo.config.recompile_limit)
 
 
-def _score_mod(query: Heads, mask: Tensor | None, dense: bool, softcap: float | None) -> Callable[..., Tensor] | None:
+@no_type_check
+def _score_mod(mask: Tensor | None, causal: bool, softcap: float | None) -> Callable[..., Tensor] | None:
     """What becomes of a score before the softmax: soft-cap, then what a dense mask says of it."""
-    causal = dense and mask is None and query.shape[2] > 1
     if softcap is None and mask is None and not causal:
         return None
 

@@ -1,6 +1,6 @@
 """The texts of a batch one after another as one sequence, without padding; no text sees another."""
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import torch
 from jaxtyping import Float, Int
@@ -68,6 +68,7 @@ def block_mask(sequence: Sequence, sight: Sight) -> BlockMask:
     blocks = torch.arange(len(first), device=text.device)
     indices = (first[:, None] + blocks).clamp(max=len(first) - 1)
 
+    @no_type_check  # types are checked as code runs, which a compiler cannot trace
     def visible(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         seen = (text[query] == text[key]) & (key <= query)
         return seen & sight.reaches(position[query], position[key])
