@@ -177,7 +177,9 @@ def _align(planned: PlannedModel, run: AlignmentRun) -> Cost:
     sae += flops.sae_columns(kind, decoder.d_model, features, 0, tokens)
     tuned = range(depth) if run.tuned_layers == "up_to_target" else run.tuned_layers
     work = flops.aligned(decoder, run.target_layer, min(tuned), tokens, products)
-    return Cost("align", 1, planned.weights(depth), tokens, work, sae)
+    return Cost(
+        "align", 1, planned.weights(depth), tokens, work, sae, launches=alignment.iterations * assumed.ALIGN_STEP
+    )
 
 
 def _benchmark(planned: PlannedModel, langs: Sequence[str]) -> Cost:
