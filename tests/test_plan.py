@@ -312,6 +312,19 @@ def test_hours_are_work_and_loads():
     assert gpu_seconds(cost._replace(jobs=2), "float32", settings) == pytest.approx(50 + 1 + 2 * (20 + 2))
 
 
+def test_hours_of_a_rule_are_by_what_it_was_seen_to_reach():
+    work, launches = Cost("encode", 1, forward=989e12 * 0.18, sae=7e12), Cost("align", 1, launches=75.0)
+    assert gpu_seconds(work, "bfloat16", Settings()) == pytest.approx(1 + 1 + 20)
+    assert gpu_seconds(launches, "bfloat16", Settings()) == pytest.approx(75 + 20)
+    trained = gpu_seconds(Cost("train_checkpoint_saes", 1, sae=89e12), "bfloat16", Settings())
+    assert trained == pytest.approx(1 + 20)
+    alignment = planned(
+        pretrained(alignment={"iterations": 500, "runs": {"a": {"target_layer": 1, "languages": ["ml"]}}})
+    )
+    found = next(cost for cost in study_costs(alignment.study, [alignment]) if cost.rule == "align")
+    assert found.launches == 500 * assumed.ALIGN_STEP
+
+
 def test_translation_is_priced_by_sentences():
     jobs_by_rule = {"translate": 6, "encode": 5}
     study = load_study(pretrained())

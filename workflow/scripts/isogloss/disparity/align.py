@@ -104,7 +104,8 @@ def align(
 
     torch.manual_seed(seed)
     tuned = list(range(layer + 1)) if run.tuned_layers == "up_to_target" else sorted(run.tuned_layers)
-    model = load_causal_model(lm, last_layer=layer, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    # transformers' own parts: faster ones are tried forward only, and hold what a CUDA graph cannot.
+    model = load_causal_model(lm, last_layer=layer, dtype=getattr(torch, compute.dtype), kernels="plain")
     metadata = {**metadata, **kernels_of(model)}
     lora = {"rank": settings.rank, "alpha": settings.alpha, "dropout": settings.dropout}
     model = with_lora(model, tuned, settings.target_modules, **lora)

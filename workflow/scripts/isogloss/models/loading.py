@@ -183,12 +183,12 @@ def _load(
 
 
 def _ready(model: Any, device: torch.device, dtype: torch.dtype, kernels: str) -> Any:
-    """The model on `device` in eval mode, faster parts put on."""
+    """The model on `device` in eval mode, faster parts put on where it lies on no other."""
     if device.type != "cuda":
         return model.to(device).eval()
     check_dtype(card_of(device), dtype)
     model = placed(model, device).eval()
-    if kernels == "auto":
+    if kernels == "auto" and {weight.device.index for weight in model.parameters()} == {device.index or 0}:
         make_faster(model)
     return model
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from isogloss.config.translation import Translation
@@ -60,11 +61,27 @@ DOCUMENT_TOKENS = 256  # of a document that SAEs are trained on, or phrases sear
 MEASURED_TOKENS = 100_000  # that published SAEs are measured on, at most
 
 CORE_GFLOPS = {"float32": 70.0, "bfloat16": 130.0}  # a second, of one CPU core; seen with a model of 270M parameters
-FLOAT32_TFLOPS = 20.0  # peak of the GPU's float32 products
+PEAK_TFLOPS = 989.0  # of an H100's or H200's dense bfloat16 products
+# The share of it that rules reach, seen at Gemma-2-2B's shape: encode .16 on an H200 and .22 on an H100, capture at
+# paper A's stride .05 to .06, scores of 300-token prompts under seven lenses .22, steering in 84 ways by letters .08
+# and by texts .17.
+REACHED = {"encode": 0.18, "capture": 0.05, "benchmark": 0.22, "latent_score": 0.22, "steer": 0.1, "steer_random": 0.1}
+REACHED_ELSEWHERE = 0.2
+ALIGN_STEP = 0.25  # seconds that the kernels' launches take, whatever a step's pairs: seen on an H200, .6 on an H100
+TRAINS_SAES = ("train_sae", "train_checkpoint_saes", "train_seed_saes", "search_learning_rate")
+SAE_TRAINING_TFLOPS = 89.0  # reached: 659,000 token-layers a second of 32,768 features and width 2048
+FLOAT32_TFLOPS, FLOAT32_REACHED = 20.0, 0.35  # peak of the GPU's float32 products, and a guess of what is reached
 READ_BYTES = 1e9  # a second, weights from disk to GPU
 DOWNLOAD_BYTES = 50e6  # a second
 GPU_START = 20.0  # seconds, of a job that runs a model
 CPU_START = 5.0  # seconds, of any other job; fetching runs in the process of Snakemake itself
+# Bytes at a job's peak that are no tensor of the model's: seen on cores, assumed beside a GPU (CUDA's libraries).
+PROCESS = 0.47e9
+CUDA_PROCESS = 4e9
+WIDE_NUMBERS = 3 * 4 * 2.0**24  # float32 of a full-width encoding that is held at once, and two that it is made of
+LENS_TILES = 2 * 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, and a copy
+SAE_STEP_NUMBERS = 2.0**27  # pre-activations that a step of SAE training holds at once, in float32 and bfloat16
+CARD_BYTES = 80e9  # of a GPU
 UNGATED = ("pythia", "gpt-neox", "gpt2", "opt-", "bloom", "xglm")  # in the names of models whose MLP has two matrices
 WEIGHT_BYTES = 2.0  # of a parameter of a fetched model on disk
 
@@ -72,10 +89,12 @@ WEIGHT_BYTES = 2.0  # of a parameter of a fetched model on disk
 class Settings(NamedTuple):
     """The options of `make plan`."""
 
-    throughput_tflops: float = 300.0  # peak of the GPU's bfloat16 products
-    utilisation: float = 0.35  # share of the peak that is reached
+    throughput_tflops: float = PEAK_TFLOPS  # of the GPU's bfloat16 products
+    utilisation: float | None = None  # share of the peak that is reached; None: by rule
     sentences_per_second: float | None = None  # None: by engine and compute type
     fertility: Mapping[str, float] = FERTILITY
+    card_bytes: float = CARD_BYTES  # memory of a GPU
+    asked_bytes: Mapping[str, int] = MappingProxyType({})  # memory that the cluster's profile asks for, by rule
 
     def tokens_per_english_token(self, lang: str) -> float:
         """Tokens of a text in `lang` for one token of the same text in English."""

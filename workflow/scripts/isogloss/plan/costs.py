@@ -169,15 +169,15 @@ def _block_load(planned: PlannedModel, blocks: Sequence[Sequence[int]]) -> float
 def _align(planned: PlannedModel, run: AlignmentRun) -> Cost:
     """Both texts of each pair forward and backward to the target layer, which is the last that is loaded."""
     alignment, decoder, (kind, features) = planned.study.alignment, planned.decoder, planned.sae
-    pairs, depth = alignment.iterations * alignment.batch_size, run.target_layer + 1
-    in_reference = planned.texts([planned.study.languages.reference], pairs)
-    translated = planned.texts(run.languages, pairs / len(run.languages))
+    steps, depth = alignment.iterations, run.target_layer + 1
+    in_reference = planned.texts([planned.study.languages.reference], steps * alignment.batch_size)
+    translated = planned.texts(run.languages, steps * alignment.batch_size / len(run.languages))
     tokens, products = map(sum, zip(in_reference, translated, strict=True))
     sae = 2 * flops.sae_columns("standard", decoder.d_model, features, 1, tokens)  # each text's own, and backward
     sae += flops.sae_columns(kind, decoder.d_model, features, 0, tokens)
     tuned = range(depth) if run.tuned_layers == "up_to_target" else run.tuned_layers
     work = flops.aligned(decoder, run.target_layer, min(tuned), tokens, products)
-    return Cost("align", 1, planned.weights(depth), tokens, work, sae)
+    return Cost("align", 1, planned.weights(depth), tokens, work, sae, launches=steps * assumed.ALIGN_STEP)
 
 
 def _benchmark(planned: PlannedModel, langs: Sequence[str]) -> Cost:

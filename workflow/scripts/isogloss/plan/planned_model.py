@@ -36,6 +36,7 @@ class Cost(NamedTuple):
     forward: float = 0.0  # FLOPs of language models, backward passes included
     sae: float = 0.0  # FLOPs of SAEs
     disk: float = 0.0  # bytes of all outputs
+    launches: float = 0.0  # seconds that a GPU waits for its kernels' launches; all jobs
     seconds: float = 0.0  # on a CPU, start-up apart: downloads, parsing, translation; all jobs
 
 
@@ -69,6 +70,11 @@ class PlannedModel(NamedTuple):
                 features = features_of(width, self.decoder.d_model)
             return self.model.saes.kind or kind, self.model.saes.features or features
         return "topk", self.model.sae.features if self.model.sae is not None else 0
+
+    @property
+    def sae_width(self) -> int:
+        """Features of the SAEs that are read: published ones, or those that are trained here."""
+        return self.model.sae.features if self.model.sae is not None else self.sae[1]
 
     @property
     def phrases(self) -> float:

@@ -10,6 +10,7 @@ from isogloss.plan import assumptions as assumed
 from isogloss.plan.assumptions import Settings
 from isogloss.plan.costs import encode_costs, study_costs
 from isogloss.plan.jobs import STAGES, stage_of
+from isogloss.plan.memory import JobMemory, advice, job_memory
 from isogloss.plan.planned_model import Cost, PlannedModel, chunks, planned_model
 
 
@@ -52,6 +53,9 @@ class Plan:
     block_sizes: list[BlockSize]
     break_even: dict[str, float | None]  # by model: changes of one SAE from which on 1 has cost less; None: never
     notes: list[str]
+    memory: list[JobMemory]
+    asked_bytes: dict[str, int]  # memory that the cluster's profile asks for, by rule
+    advice: list[str]  # where a job would not fit
 
 
 def plan_study(study: Study, jobs: Mapping[str, int], settings: Settings) -> Plan:
@@ -72,7 +76,11 @@ def plan_study(study: Study, jobs: Mapping[str, int], settings: Settings) -> Pla
             break_even[planned.name] = (one.load_hours - whole.load_hours) / saved if saved > 0 else None
             sizes += [one, whole]
     notes = notes_of(study, models, settings)
-    return Plan(study.study, stages, StagePlan("total", *total), dict(jobs), sizes, break_even, notes)
+    memory = job_memory(models)
+    asked = dict(settings.asked_bytes)
+    lines = advice(memory, models, settings.card_bytes, asked)
+    totals = StagePlan("total", *total)
+    return Plan(study.study, stages, totals, dict(jobs), sizes, break_even, notes, memory, asked, lines)
 
 
 def _stage_plan(stage: str, jobs: Mapping[str, int], costs: list[Cost], settings: Settings, study: Study) -> StagePlan:
@@ -87,11 +95,16 @@ def _stage_plan(stage: str, jobs: Mapping[str, int], costs: list[Cost], settings
 
 
 def gpu_seconds(cost: Cost, dtype: str, settings: Settings) -> float:
-    """Of all jobs of a rule: starts, loads and FLOPs; SAEs run in float32, forwards in `dtype`."""
-    fast, slow = settings.throughput_tflops, assumed.FLOAT32_TFLOPS
-    tera_seconds = cost.forward / (slow if dtype == "float32" else fast) + cost.sae / slow
-    load = cost.jobs * (assumed.GPU_START + cost.load / assumed.READ_BYTES)
-    return tera_seconds / (1e12 * settings.utilisation) + load
+    """Of all jobs of a rule: starts, loads, FLOPs and what its launches take; SAEs run in float32, forwards in `dtype`.
+
+    The share of the card's peak is that which was seen of the rule, unless the settings give one.
+    """
+    share = settings.utilisation or assumed.REACHED.get(cost.rule, assumed.REACHED_ELSEWHERE)
+    slow = assumed.FLOAT32_TFLOPS * (settings.utilisation or assumed.FLOAT32_REACHED)
+    fast = settings.throughput_tflops * share
+    sae = assumed.SAE_TRAINING_TFLOPS if cost.rule in assumed.TRAINS_SAES and not settings.utilisation else slow
+    seconds = (cost.forward / (slow if dtype == "float32" else fast) + cost.sae / sae) / 1e12
+    return seconds + cost.jobs * (assumed.GPU_START + cost.load / assumed.READ_BYTES) + cost.launches
 
 
 def core_seconds(cost: Cost, dtype: str) -> float:
@@ -110,14 +123,23 @@ def block_size(planned: PlannedModel, size: Literal[1, "all"]) -> BlockSize:
     return BlockSize(planned.name, size, jobs, load, total - load, total / n_blocks)
 
 
+def _reached(settings: Settings) -> str:
+    if settings.utilisation:
+        return f"{settings.utilisation:.0%} are reached"
+    seen = ", ".join(f"{rule} {share:.0%}" for rule, share in assumed.REACHED.items())
+    return f"{seen}, others {assumed.REACHED_ELSEWHERE:.0%} (seen with a 2B model on an H100 or H200)"
+
+
 def notes_of(study: Study, models: Sequence[PlannedModel], settings: Settings) -> list[str]:
     """What the numbers take for granted, a line each."""
     phrases, ratio, reference = study.phrases, settings.tokens_per_english_token, study.languages.reference
     languages = " ".join(f"{lang}={ratio(lang):.3g}" for lang in study.languages.all)
     lines = [
         f"GPU hours: {settings.throughput_tflops:g} TFLOP/s in bfloat16, {assumed.FLOAT32_TFLOPS:g} in float32 (SAEs;"
-        f" forwards too where compute.dtype is float32, here {study.compute.dtype}), {settings.utilisation:.0%} of it"
-        f" reached; a job starts in {assumed.GPU_START:g} s and reads weights at {assumed.READ_BYTES / 1e9:g} GB/s",
+        f" forwards too where compute.dtype is float32, here {study.compute.dtype}), of which {_reached(settings)};"
+        f" a job starts in {assumed.GPU_START:g} s and reads weights at {assumed.READ_BYTES / 1e9:g} GB/s",
+        f"memory: of the model of a rule that takes most, eager attention and norms; a GPU of"
+        f" {settings.card_bytes / 1e9:g} GB; reproduce, phrases, explore, ablate and intervene are not counted",
         f"core hours: all of it on one CPU core, without a GPU: {assumed.CORE_GFLOPS['float32']:g} GFLOP/s in float32,"
         f" {assumed.CORE_GFLOPS['bfloat16']:g} in bfloat16; n cores take a little over an n-th",
         f"CPU hours: one core; all else (training of toys, statistics, report) starts in {assumed.CPU_START:g} s",

@@ -2,6 +2,7 @@
 
 import math
 
+from isogloss.plan.memory import JobMemory
 from isogloss.plan.study_plan import BlockSize, Plan, StagePlan
 
 _HEADS = ("stage", "jobs", "tokens", "forward FLOP", "SAE FLOP", "read", "kept", "GPU h", "CPU h", "or core h")
@@ -19,7 +20,25 @@ def plan_text(plan: Plan) -> str:
     if plan.block_sizes:
         parts += ["", "encode jobs by compute.layers_per_job", *map(_block_size, plan.block_sizes)]
         parts += [f"  {name}: {_break_even(changes)}" for name, changes in plan.break_even.items()]
+    if plan.memory:
+        parts += ["", *_memory(plan)]
     return "\n".join([*parts, "", "counted and assumed", *(f"  {note}" for note in plan.notes)]) + "\n"
+
+
+def _memory(plan: Plan) -> list[str]:
+    """A row a rule, then what would not fit."""
+    heads = "memory a job", "model", "weights", "SAEs", "batch", "buffers", "on a GPU", "beside it", "asked", "on cores"
+    rows = [
+        (job.rule, job.model, *(amount(size, "B") for size in _sizes(job, plan.asked_bytes.get(job.rule, 0))))
+        for job in plan.memory
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (heads, *rows)]
+    return [line.rstrip() for line in [*lines, *(f"  {line}" for line in plan.advice)]]
+
+
+def _sizes(job: JobMemory, asked: float) -> tuple[float, ...]:
+    return job.weights, job.saes, job.batch, job.buffers, job.device, job.host, asked, job.cores
 
 
 def amount(number: float, unit: str = "") -> str:

@@ -1,0 +1,156 @@
+"""A job's planned memory against what is held, and what a plan advises where it does not fit."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from isogloss.config import load_study
+from isogloss.disparity.lora_training import LoraOptimiser
+from isogloss.models.adapter import with_lora
+from isogloss.models.batching import collate
+from isogloss.models.hooks import visit_residuals
+from isogloss.models.loading import load_causal_model
+from isogloss.plan import __main__ as command
+from isogloss.plan import assumptions as assumed
+from isogloss.plan.assumptions import Settings
+from isogloss.plan.memory import advice, backward_bytes, batch_bytes, encoder_bytes, job_memory
+from isogloss.plan.planned_model import planned_model
+from isogloss.plan.study_plan import plan_study
+from standins import tiny_gemma2
+from test_plan import TINY, pretrained
+
+ROOT = Path(__file__).parents[1]
+GEMMA_27B = {"d_model": 4608, "d_mlp": 36864, "heads": 32, "key_value_heads": 16, "d_head": 128, "vocabulary": 256_000}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_a_gradient_keeps(tmp_path, dtype):
+    """Against the tensors that autograd saves, weights apart."""
+    model = load_causal_model(tiny_gemma2(tmp_path, d_model=128), last_layer=1, dtype=getattr(torch, dtype))
+    model = with_lora(model, [0, 1], "all", rank=2, alpha=4.0, dropout=0.0)
+    LoraOptimiser(model, getattr(torch, dtype), rate=1e-3, iterations=1)
+    weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
+    batch = collate([[2, *range(10, 30)]] * 20)
+    saved: dict[int, tuple[int, torch.Tensor]] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            saved[storage.data_ptr()] = storage.nbytes(), tensor  # held, so that no other takes its address
+        return tensor
+
+    ends: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        visit_residuals(model, batch, [1], lambda _, residual: ends.append(residual.float().sum()))
+    tokens = batch.input_ids.numel()
+    decoder = TINY._replace(d_model=128, d_mlp=256, d_head=64)
+    planned = backward_bytes(decoder, 2, tokens, dtype) - batch_bytes(decoder, tokens, dtype)
+    assert planned == pytest.approx(sum(size for size, _ in saved.values()), rel=0.1)
+
+
+PEAK = """
+import resource, sys
+from isogloss.plan.flops import Decoder
+from isogloss.sae.encode import encode
+from isogloss.models.loading import load_base_model
+from isogloss.models.batching import each_batch
+from isogloss.models.hooks import visit_residuals
+import torch
+torch.set_num_threads(1)
+model = load_base_model(sys.argv[1], dtype=torch.float32)
+with torch.inference_mode():
+    each_batch(
+        [[2, *range(10, 33)] for _ in range(2000)],
+        lambda batch: visit_residuals(model, batch, [3], lambda *_: None),
+        token_budget=16384,
+    )
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.workflow
+def test_a_process_peaks_where_it_is_planned_to(tmp_path):
+    """A model of 290 MB and a batch of twice that, on cores, in a process of its own."""
+    folder = tiny_gemma2(tmp_path, layers=4, d_model=1024, vocabulary=16_000)
+    path = os.pathsep.join([str(ROOT / "workflow" / "scripts"), str(ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(folder)], env=environment, capture_output=True, text=True, check=True
+    )
+    decoder = TINY._replace(layers=4, d_model=1024, d_mlp=2048, d_head=512, vocabulary=16_000)
+    planned = assumed.PROCESS + 4 * decoder.parameters() + batch_bytes(decoder, 16384, "float32")
+    assert float(done.stdout.split()[-1]) == pytest.approx(planned, rel=0.1)
+
+
+def plan(shape=None, features=64, compute=None, asked=None, card=80e9, layers=3):
+    study = pretrained(compute={"dtype": "bfloat16", **(compute or {})})
+    model = study["models"]["tiny"]
+    model["architecture"] |= shape or {}
+    model["architecture"]["layers"] = layers
+    model["saes"] |= {"features": features, "ids": {str(layer): f"layer_{layer}" for layer in range(layers)}}
+    models = [planned_model(load_study(study), "tiny", Settings())]
+    jobs = job_memory(models)
+    return {job.rule: job for job in jobs}, advice(jobs, models, card, asked or {})
+
+
+def test_wide_saes_of_all_layers_in_one_job_are_said():
+    """262,144 features at 34 layers of width 2560: 91 GB of encoders."""
+    jobs, lines = plan({"d_model": 2560}, features=262_144, layers=34)
+    assert jobs["encode"].saes == pytest.approx(34 * 4 * 2562 * 262_144)
+    assert [line.split()[0] for line in lines] == ["encode", "codes"]
+    assert "91.3 GB of it are SAEs of 34 layers" in lines[0]
+    fits = int(lines[0].rpartition("layers_per_job: ")[2])
+    assert 20 < fits < 34
+    jobs, lines = plan({"d_model": 2560}, features=262_144, layers=34, compute={"layers_per_job": fits})
+    assert lines == []
+    assert jobs["encode"].saes > 0
+
+
+def test_a_model_larger_than_the_card_is_said():
+    _, lines = plan(GEMMA_27B, card=48e9, layers=46)
+    assert all("compute.gpus_per_job: " in line for line in lines)
+    number = int(lines[0].partition("gpus_per_job: ")[2].split(",")[0])
+    assert plan(GEMMA_27B, card=48e9, layers=46, compute={"gpus_per_job": number})[1] == []
+
+
+def test_a_batch_larger_than_the_card_is_said():
+    _, lines = plan({"d_mlp": 20_000}, compute={"token_budget": 1_000_000})
+    assert any("lower compute.token_budget" in line for line in lines)
+
+
+def test_a_profile_that_asks_for_too_little_is_said():
+    jobs, lines = plan(asked={"encode": 3e9, "capture": 9e9})
+    assert [line.split()[0] for line in lines] == ["encode"]
+    asked = int(lines[0].rpartition("mem_mb: ")[2].rstrip("}"))
+    assert asked * 2**20 > jobs["encode"].host
+    assert "asks for 3 GB" in lines[0]
+
+
+def test_what_the_profile_asks_is_read():
+    asked = command.asked_memory(ROOT / "slurm" / "profile.yaml")
+    assert asked["encode"] == 48000 * 2**20
+    assert command.asked_memory(ROOT / "no" / "profile.yaml") == {}
+
+
+def test_the_profile_suffices_for_the_papers():
+    """And each job fits a card of 80 GB, those of 2B models one of 40."""
+    asked = command.asked_memory(ROOT / "slurm" / "profile.yaml")
+    for name in ("disparity-gemma-2-2b", "bilingual-llm-jp", "latent-process"):
+        study = command.read_study(str(ROOT / "config" / "studies" / f"{name}.yaml"))
+        card = 80e9 if name != "disparity-gemma-2-2b" else 40e9
+        found = plan_study(study, {}, Settings(card_bytes=card, asked_bytes=asked))
+        assert found.memory
+        lines = [line for line in found.advice if "32b" not in line]
+        assert lines == []
+
+
+def test_encoders_are_as_large_as_said(sae_folder):
+    from isogloss.sae.autoencoder import load_encoder
+
+    encoder = load_encoder(sae_folder)
+    held = [part for part in (encoder.w_enc, encoder.b_enc, encoder.threshold) if part is not None]
+    assert sum(part.numel() for part in held) * 4 == pytest.approx(encoder_bytes(32, 64), rel=0.05)
