@@ -184,8 +184,16 @@ def _check_report(model: Any, report: Any) -> None:
     """Raises `IsoglossError` for weights that are missing, of another shape, or not wanted in a layer."""
     decoder = decoder_of(model)
     if missing := sorted(report["missing_keys"]):
+        head = model.get_output_embeddings()
+        of_head = {f"{name}.weight" for name, part in model.named_modules() if part is head}
+        tied = (
+            " set tie_word_embeddings in config.json if the head is the embedding, else"
+            if {*missing} <= of_head
+            else ""
+        )
         raise IsoglossError(
-            f"{len(missing)} weights are not in its safetensors files, the first is {missing[0]}; fetch the model again"
+            f"{len(missing)} weights are not in its safetensors files, the first is {missing[0]};{tied} fetch the"
+            " model again"
         )
     if wrong := sorted(report["mismatched_keys"]):
         name, found, expected = wrong[0]
