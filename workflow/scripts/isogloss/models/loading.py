@@ -143,7 +143,7 @@ def _load(
     last_layer: int | None,
     *,
     where: str | None = None,
-    **placed: Any,
+    device_map: str | None = None,
 ) -> Any:
     """The text decoder, no deeper than `last_layer`, with every weight from the folder.
 
@@ -168,7 +168,7 @@ def _load(
             ignore_mismatched_sizes=True,  # they are in the report, and refused
             output_loading_info=True,
             **({"quantization_config": expansion} if expansion else {}),
-            **placed,
+            device_map=device_map,
         )
         model.__class__ = model_class
         _check_report(model, report)
@@ -179,17 +179,6 @@ def _load(
         raise IsoglossError(f"{where}: {error}") from None
     finally:
         noisy.setLevel(level)
-    return model
-
-
-def _ready(model: Any, device: torch.device, dtype: torch.dtype, kernels: str) -> Any:
-    """The model on `device` in eval mode, faster parts put on where it lies on no other."""
-    if device.type != "cuda":
-        return model.to(device).eval()
-    check_dtype(card_of(device), dtype)
-    model = placed(model, device).eval()
-    if kernels == "auto" and {weight.device.index for weight in model.parameters()} == {device.index or 0}:
-        make_faster(model)
     return model
 
 
@@ -214,12 +203,27 @@ def _cut_off(model_class: Any, last_layer: int | None) -> Any:
     return type(model_class.__name__, (model_class,), {"__init__": make, "__module__": model_class.__module__})
 
 
+def _ready(model: Any, device: torch.device, dtype: torch.dtype, kernels: str) -> Any:
+    """The model on `device` in eval mode, faster parts put on where it lies on no other."""
+    if device.type != "cuda":
+        return model.to(device).eval()
+    check_dtype(card_of(device), dtype)
+    model = placed(model, device).eval()
+    if kernels == "auto" and {weight.device.index for weight in model.parameters()} == {device.index or 0}:
+        make_faster(model)
+    return model
+
+
 def _check_report(model: Any, report: Any) -> None:
     """Raises `IsoglossError` for weights that are missing, of another shape, or not wanted in a layer."""
     decoder = decoder_of(model)
     if missing := sorted(report["missing_keys"]):
+        head = model.get_output_embeddings()
+        of_head = {f"{name}.weight" for name, part in model.named_modules() if part is head}
+        untied = " set tie_word_embeddings in config.json if the head is the embedding, else"
         raise IsoglossError(
-            f"{len(missing)} weights are not in its safetensors files, the first is {missing[0]}; fetch the model again"
+            f"{len(missing)} weights are not in its safetensors files, the first is {missing[0]};"
+            f"{untied if {*missing} <= of_head else ''} fetch the model again"
         )
     if wrong := sorted(report["mismatched_keys"]):
         name, found, expected = wrong[0]

@@ -89,7 +89,7 @@ def shards_of(index: Path, where: str) -> list[str]:
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         strange = [each for each in shards if Path(each).name != each or not each.endswith(".safetensors")]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise IsoglossError(f"{where}: {INDEX} is no index of shards; fetch the model again") from None
     if strange or not shards:
         raise IsoglossError(

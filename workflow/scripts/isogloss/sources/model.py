@@ -1,5 +1,6 @@
 """Stage `fetch_model`: weights, configuration and tokenizer of a causal language model."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,24 +40,34 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
 
     The configuration comes first and is held against `architecture`, then the tokenizer, so that a wrong model costs
     no large download. Raises `IsoglossError` for a model of another shape, one that isogloss could not measure
-    (`read_config`, `check_architecture`, `load_tokenizer`), without safetensors or tokenizer, with a shard missing
-    or cut off, and what `open_repository` raises.
+    (`read_config`, `check_architecture`, `load_tokenizer`) or load (`check_loads`), without safetensors or tokenizer,
+    with a file missing, cut off or not to be read, and what `open_repository` raises.
     """
     repository = open_repository(source)
+    if repository.folder and not os.access(repository.folder, os.R_OK | os.X_OK):
+        raise IsoglossError(f"{repository.where}: this user may not read the folder; change its permissions")
     if not repository.has(CONFIG):
         raise IsoglossError(f"{repository.where}: no {CONFIG}, so no transformers model; correct the source")
-    first = repository.take([CONFIG, INDEX] if is_sharded(repository) else [CONFIG])
+    first = _take(repository, [CONFIG, INDEX] if is_sharded(repository) else [CONFIG])
     _check_shape(first[CONFIG], architecture, repository.where)
     weights = _shards(first[INDEX], repository) if INDEX in first else [WEIGHTS]
-    texts = repository.take(tokenizer_files(repository))
+    texts = _take(repository, tokenizer_files(repository))
     load_tokenizer(first[CONFIG].parent, repository.where)
-    files = first | texts | repository.take(weights)
+    files = first | texts | _take(repository, weights)
     for name in weights:
         check_whole(files[name], f"{repository.where}: {name}")
     with atomic_path(Path(output)) as aside:
         link(files, aside)
         check_loads(aside, repository.where)
         record(aside, repository, files)
+
+
+def _take(repository: Repository, names: list[str]) -> dict[str, Path]:
+    """The files; raises `IsoglossError` for one that this user may not read."""
+    files = repository.take(names)
+    if closed := [name for name, path in files.items() if not os.access(path, os.R_OK)]:
+        raise IsoglossError(f"{repository.where}: this user may not read {closed[0]}; change its permissions")
+    return files
 
 
 def is_sharded(repository: Repository) -> bool:
