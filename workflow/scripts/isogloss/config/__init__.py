@@ -15,7 +15,7 @@ from isogloss.config.planted import sown
 from isogloss.config.pretrained import Source
 from isogloss.config.questions import Tasks, settle_languages
 from isogloss.config.study import Study
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 
 __all__ = ["REMOVED", "Study", "load_study"]
 
@@ -71,12 +71,21 @@ def _settle(config: dict[str, Any], study: Study, tasks: Tasks) -> bool:
 
 def _plain(config: Mapping[str, Any], origin: str) -> Any:
     def odd(value: Any) -> None:
-        raise TypeError(f"{value} is read as a {type(value).__name__}; put it in quotes")
+        raise TypeError(f"{str(value)[:80]} is read as a {type(value).__name__}; put it in quotes")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(mapping := dict(pairs)) < len(pairs):  # 1 and "1"
+            names = [key for key, _ in pairs]
+            doubled = next(key for key in names if names.count(key) > 1)
+            raise ValueError(f"the key {doubled!r} comes twice in one mapping, as number and as text; keep one")
+        return mapping
 
     try:
-        return json.loads(json.dumps(config, default=odd))
+        return json.loads(json.dumps(config, default=odd), object_pairs_hook=once)
     except (TypeError, ValueError) as error:  # of keys; of what holds itself
         raise IsoglossError(f"{origin}: {error}") from None
+    except RecursionError:
+        raise IsoglossError(f"{origin}: lists and mappings within each other too deeply; write it as a study") from None
 
 
 def _complete(config: dict[str, Any], shape_of: Callable[[Source], Shape], origin: str) -> None:
@@ -115,7 +124,7 @@ def _explain(problem: Any) -> list[str]:
     elif problem["type"] == "union_tag_invalid":
         message = "kind must be toy or pretrained"
     elif problem["type"] not in ("value_error", "missing"):
-        message = f"{message} (got {problem['input']!r}){_ADVICE.get(problem['type'], '')}"
+        message = f"{message} (got {shown(problem['input'])}){_ADVICE.get(problem['type'], '')}"
     return [f"{path}: {line}" if path else line for line in message.splitlines()]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.models.tokenization import token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +41,7 @@ def encode_texts(
     encoded = list(given) if given is not None else [None] * len(texts)
     plain = [row for row, ids in enumerate(encoded) if ids is None]
     if plain:
-        own = tokenizer([texts[row] for row in plain], add_special_tokens=False)["input_ids"]
-        for row, ids in zip(plain, own, strict=True):  # type: ignore[arg-type]
+        for row, ids in zip(plain, token_ids(tokenizer, [texts[row] for row in plain]), strict=True):
             encoded[row] = ids
     bos = tokenizer.bos_token_id
     assert isinstance(bos, int)
