@@ -62,7 +62,7 @@ report: $(VENV)/.run
 
 ## make test      the tests, minutes on two cores
 test: $(VENV)/.dev
-	$(pytest) --durations=10 -m "not workflow and not browser and not gpu and not slurm"
+	$(pytest) --durations=10 -m "not workflow and not browser and not gpu and not slurm and not slow"
 
 ## make test-workflow  whole studies on stand-ins, and what a change of them runs again
 test-workflow: $(VENV)/.dev

@@ -117,7 +117,7 @@ def _explain(problem: Any) -> list[str]:
     loc = [str(part) for part in problem["loc"] if part not in ("constrained-int", "literal['all']")]
     if loc[:1] == ["models"]:  # the kind stands between a model's name and its keys
         loc = [part for index, part in enumerate(loc) if not (index == 2 and part in ("toy", "pretrained"))]
-    path = ".".join(loc)
+    path = ".".join(part if part.isprintable() and len(part) <= 80 else shown(part) for part in loc)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = _removed(loc) or "unknown key; see config/README.md for every key"

@@ -149,7 +149,9 @@ def madlad_pieces(folder: Path) -> ModelProto:
     try:
         proto.ParseFromString(path.read_bytes())
     except (DecodeError, OSError):
-        raise IsoglossError(f"{path}: no SentencePiece model; fetch it again") from None
+        proto.Clear()
+    if not proto.pieces or not all(isinstance(piece.piece, str) for piece in proto.pieces):  # bytes if not UTF-8
+        raise IsoglossError(f"{path}: no SentencePiece model; fetch it again")
     return proto
 
 
