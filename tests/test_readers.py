@@ -55,7 +55,7 @@ def test_a_damaged_file_gives_values_or_a_sentence(name: str, folder: Path):
     FEW(given(st.integers(0, 2**32))(lambda number: hold(name, number, folder / name)))()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", READERS)
 def test_ten_thousand_damaged_files(name: str, folder: Path):
     many = settings(FEW, max_examples=10_000)
