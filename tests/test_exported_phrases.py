@@ -242,10 +242,29 @@ def test_features_that_never_fire_have_no_phrases(lm_folder, tmp_path):
     _, phrases, counts = one_feature(lm_folder, tmp_path, rows)
     assert phrases["feature"].to_list() == [3]
     assert (counts["records"], counts["features_recorded"]) == (2, 1)
-    with pytest.raises(IsoglossError, match="no sampled feature has a phrase there"):
+    with pytest.raises(IsoglossError, match=r"none of the 1 records .*: 1 do not fire; .* or lower"):
         one_feature(lm_folder, tmp_path, rows[:1])
     with pytest.raises(IsoglossError, match="no record of a sampled feature"):
         one_feature(lm_folder, tmp_path, [record(["a", "b"], [0.0, 1.0], index="4")])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "values", "line"),
+    [
+        (["<bos>", "a"], [5.0, 1.0], "1 are strongest at BOS or another special token; take exports .*leave BOS out"),
+        (["Ġ", "Ġ"], [0.0, 5.0], "1 have a blank window; raise phrases.window"),
+    ],
+)
+def test_exports_with_nothing_usable_say_why_and_what_helps(lm_folder, tmp_path, tokens, values, line):
+    with pytest.raises(IsoglossError, match=line) as error:
+        one_feature(lm_folder, tmp_path, [record(tokens, values)])
+    assert "\n" not in str(error.value)
+
+
+def test_a_token_that_is_half_a_surrogate_pair_makes_one_record_malformed(lm_folder, tmp_path):
+    rows = [record(["a", "b"], [0.0, 1.0])] * 200 + [record(["\ud83d", "b"], [0.0, 1.0])]
+    _, _, counts = one_feature(lm_folder, tmp_path, rows)
+    assert (counts["records"], counts["records_malformed"]) == (201, 1)
 
 
 def test_a_few_malformed_records_are_counted_and_many_stop(lm_folder, tmp_path, caplog):

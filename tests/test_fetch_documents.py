@@ -79,8 +79,8 @@ def test_a_text_that_comes_again_is_no_other_document(tmp_path: Path):
     [
         ("a.jsonl", b'{"text": "x"}\n{"text": \n', r"a\.jsonl:2: not JSON"),
         ("a.jsonl", b'{"title": "x"}\n', r"a\.jsonl:1: no column 'text', there are title"),
-        ("a.jsonl", b'{"text": "x"}\n{"text": 1}\n', r"a\.jsonl:2: no text under 'text'"),
-        ("a.jsonl", b'{"text": "\\udc00"}\n', r"a\.jsonl:1: \\udc00 is half a surrogate pair"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 1}\n', r"a\.jsonl:2: 'text' is 1, not a text"),
+        ("a.jsonl", b'{"text": "\\udc00"}\n', r"a\.jsonl:1: \\udc00 under 'text' is half a surrogate pair"),
         ("a.jsonl.gz", gzip.compress(lines(TEXTS))[:3000], r"a\.jsonl\.gz: damaged or cut off"),
         ("a.parquet", b"PAR1 and nothing", r"a\.parquet: damaged or cut off"),
         ("a.txt", b"text", r"a\.txt: neither Parquet nor JSON Lines"),

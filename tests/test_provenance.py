@@ -121,7 +121,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/okapi.py", {"benchmark", "parallel_questions"}),
         ("sources/documents.py", {"fetch_documents"}),
         ("sources/parallel_text.py", {"fetch_parallel"}),
-        ("sources/rows.py", {"fetch_documents", "fetch_parallel"}),
+        ("sources/rows.py", {"fetch_documents", "fetch_parallel", "parallel_questions"}),
         ("sources/saes/saelens.py", {"fetch_sae"}),
         ("sources/translation_engine.py", {"translate"}),
         ("sources/translation_model.py", {"translate"}),

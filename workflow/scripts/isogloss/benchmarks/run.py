@@ -3,7 +3,7 @@
 import logging
 from array import array
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby
 from typing import Any
 
@@ -21,6 +21,7 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.models.path import kernels_of
+from isogloss.models.tokenization import prompt_ids
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
 from isogloss.sources.lm_eval_tasks import Part
@@ -170,9 +171,9 @@ class SharedPromptLM(TemplateLM):
     """A causal LM as lm-eval sees it, all choices of a prompt scored together.
 
     Equal to lm-eval's `HFLM` with its defaults up to float tolerance: a prompt starts with BOS if the
-    tokenizer puts it there by itself (Gemma, Llama), else with its first word (Qwen, GPT-NeoX). The one
-    difference is a prompt that does not fit the model's context: it is cut on the left as there, but for
-    all its choices alike, and keeps its BOS.
+    tokenizer puts it there by itself (Gemma, Llama), else with its first word (Qwen, GPT-NeoX). There are two
+    differences. A prompt that does not fit the model's context is cut on the left as there, but for all its
+    choices alike, and keeps its BOS; and what spells a special token is text (`models.tokenization`).
     """
 
     def __init__(self, model: nn.Module, tokenizer: PreTrainedTokenizerBase, *, token_budget: int) -> None:
@@ -183,7 +184,7 @@ class SharedPromptLM(TemplateLM):
         self.max_length = context_length(model)
         self.truncated: set[str] = set()  # prompts that were too long
         # A prompt comes back with each of its choices.
-        self._encode = lru_cache(maxsize=2)(self.tokenizer.encode)
+        self._encode = lru_cache(maxsize=2)(partial(prompt_ids, tokenizer))
 
     @property
     def eot_token_id(self) -> int:

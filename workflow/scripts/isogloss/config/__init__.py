@@ -15,7 +15,7 @@ from isogloss.config.planted import sown
 from isogloss.config.pretrained import Source
 from isogloss.config.questions import Tasks, settle_languages
 from isogloss.config.study import Study
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 from isogloss.redaction import holds_secret
 
 __all__ = ["REMOVED", "Study", "load_study"]
@@ -88,12 +88,21 @@ def _settle(config: dict[str, Any], study: Study, tasks: Tasks) -> bool:
 
 def _plain(config: Mapping[str, Any], origin: str) -> Any:
     def odd(value: Any) -> None:
-        raise TypeError(f"{value} is read as a {type(value).__name__}; put it in quotes")
+        raise TypeError(f"{str(value)[:80]} is read as a {type(value).__name__}; put it in quotes")
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(mapping := dict(pairs)) < len(pairs):  # 1 and "1"
+            names = [key for key, _ in pairs]
+            doubled = next(key for key in names if names.count(key) > 1)
+            raise ValueError(f"the key {doubled!r} comes twice in one mapping, as number and as text; keep one")
+        return mapping
 
     try:
-        return json.loads(json.dumps(config, default=odd))
+        return json.loads(json.dumps(config, default=odd), object_pairs_hook=once)
     except (TypeError, ValueError) as error:  # of keys; of what holds itself
         raise IsoglossError(f"{origin}: {error}") from None
+    except RecursionError:
+        raise IsoglossError(f"{origin}: lists and mappings within each other too deeply; write it as a study") from None
 
 
 def _complete(config: dict[str, Any], shape_of: Callable[[Source], Shape], origin: str) -> None:
@@ -125,14 +134,14 @@ def _explain(problem: Any) -> list[str]:
     loc = [str(part) for part in problem["loc"] if part not in ("constrained-int", "literal['all']")]
     if loc[:1] == ["models"]:  # the kind stands between a model's name and its keys
         loc = [part for index, part in enumerate(loc) if not (index == 2 and part in ("toy", "pretrained"))]
-    path = ".".join(loc)
+    path = ".".join(part if part.isprintable() and len(part) <= 80 else shown(part) for part in loc)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         message = _removed(loc) or "unknown key; see config/README.md for every key"
     elif problem["type"] == "union_tag_invalid":
         message = "kind must be toy or pretrained"
     elif problem["type"] not in ("value_error", "missing"):
-        message = f"{message} (got {problem['input']!r}){_ADVICE.get(problem['type'], '')}"
+        message = f"{message} (got {shown(problem['input'])}){_ADVICE.get(problem['type'], '')}"
     return [f"{path}: {line}" if path else line for line in message.splitlines()]
 
 

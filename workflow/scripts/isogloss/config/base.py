@@ -1,7 +1,8 @@
 """What every section of the configuration is made of: base class, number types, checks of language codes."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -11,7 +12,11 @@ from isogloss.languages import language
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+LONGEST_NAME = 64  # characters; several stand in a file's name, which has 255 bytes
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME)]
+_LARGEST = 2**63 - 1  # int64
+_LONGEST = 4096  # characters of a text, and bytes of a path on Linux
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # controls and surrogates; line breaks may be
 
 
 def _printed(text: str) -> str:
@@ -28,6 +33,33 @@ def _printed(text: str) -> str:
 
 
 Title = Annotated[str, Field(min_length=1), AfterValidator(_printed)]
+
+
+def _folder(text: str) -> str:
+    """The path; raises for one that no file system has: an empty one, a longer name, a home that is not there."""
+    if not text.strip() or any(len(part.encode()) > 255 for part in PurePath(text).parts):
+        raise ValueError(f"{text[:80]!r} can be no folder; give its path")
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{PurePath(text).parts[0]} is no user's home here; write the path out") from None
+    return text
+
+
+Folder = Annotated[str, AfterValidator(_folder)]
+
+
+def _within(pattern: str) -> str:
+    """The glob; raises for one that leaves its folder, and for what pathlib takes for no glob."""
+    parts = PurePosixPath(pattern).parts
+    if not parts or pattern.startswith("/") or ".." in parts:
+        raise ValueError(f"{pattern!r} leaves the source's folder; name files within it")
+    if any("**" in part and part != "**" for part in parts):
+        raise ValueError(f"{pattern!r}: ** stands for whole folders; write * within a name")
+    return pattern
+
+
+Glob = Annotated[str, AfterValidator(_within)]
 
 SPEED_ONLY: JsonDict = {"changes_numbers": False}  # `json_schema_extra` of a field that no table depends on
 
@@ -52,6 +84,19 @@ class Section(BaseModel):
             value = {int(key) if re.fullmatch(r"-?\d+", str(key)) else key: part for key, part in value.items()}
         return _with_exponents(value) if _has(annotation, float) else value
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_held(cls, value: Any) -> Any:
+        """What no table, file name or random generator can hold fails here, not in the middle of a run."""
+        for part in _plain_values(value):
+            if isinstance(part, int) and abs(part) > _LARGEST:
+                raise ValueError(f"{str(part)[:20]}… has {len(str(part))} digits; numbers end at {_LARGEST}")
+            if isinstance(part, str) and (odd := _UNSEEN.search(part)):
+                raise ValueError(f"{part[:80]!r} holds U+{ord(odd[0]):04X}, which cannot be seen; leave it out")
+            if isinstance(part, str) and len(part) > _LONGEST:
+                raise ValueError(f"a text of {len(part)} characters, {part[:40]!r}…; at most {_LONGEST}")
+        return value
+
     def numbers(self) -> dict[str, Any]:
         """The section as plain values, here and in the sections within without the fields that change no number."""
         return _numbers(self, self.model_dump(mode="json"))
@@ -66,6 +111,19 @@ class Section(BaseModel):
     def only(self, *fields: str) -> Self:
         """The section for a rule that depends on these fields alone."""
         return self.without(*(type(self).model_fields.keys() - fields))
+
+
+def _plain_values(value: Any) -> Iterator[Any]:
+    """The texts and numbers in a field's value, but for those of sections in it, which check their own."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield key
+            yield from _plain_values(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _plain_values(part)
+    elif not isinstance(value, BaseModel):
+        yield value
 
 
 def _numbers(value: Any, plain: Any) -> Any:
@@ -99,6 +157,9 @@ def _with_exponents(value: Any) -> Any:
 def known_language(code: str) -> str:
     """The code itself; raises as `language` for one that is unknown or not spelt as it is everywhere else."""
     return language(code).code
+
+
+Language = Annotated[str, AfterValidator(known_language)]
 
 
 def distinct(codes: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
+from isogloss.config.base import SPEED_ONLY, Folder, Fraction, Positive, Section, distinct, known_language
 from isogloss.config.planted import Seed
 
 Rate = Annotated[float, Field(gt=0)]
@@ -13,14 +13,14 @@ Rate = Annotated[float, Field(gt=0)]
 class TranslationTest(Section):
     """Translation between the languages by greedy few-shot generation, scored by chrF and BLEU."""
 
-    folder: str | None = Field(
+    folder: Folder | None = Field(
         default=None,
         description="folder with a LANG.parquet each (columns segment, text); absent: the study's parallel text",
     )
     shots: Positive = Field(default=4, description="example pairs in the prompt")
     sentences: Positive = Field(default=100, description="sentences translated in each direction")
     new_tokens: Positive = Field(default=64, description="tokens generated at most")
-    comet: str | None = Field(
+    comet: Folder | None = Field(
         default=None,
         description="folder of a COMET model (wmt22-comet-da: hparams.yaml, checkpoints/model.ckpt), scored by in an"
         " environment of its own with --software-deployment-method conda; absent: chrF and BLEU only",

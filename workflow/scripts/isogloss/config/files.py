@@ -22,6 +22,8 @@ _MEANT: dict[str, tuple[str, str]] = {
     "timestamp": (r"(?!)", "a date; put it in quotes"),
 }
 _KIND = "tag:yaml.org,2002:"
+_VALUES = 100_000  # of a study with its aliases written out; the largest studies have hundreds
+_DIGITS = 19  # of the largest number that a study may have
 
 
 def read_file(path: str | Path) -> dict[str, Any]:
@@ -101,6 +103,8 @@ def _json(text: str, path: str | Path) -> Any:
 def _yaml(text: str, path: str | Path) -> Any:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None and (values := _size(root, {}, ())) > _VALUES:
+            raise IsoglossError(f"{path}: {values} values once its aliases are written out; a study has hundreds")
         problems = [] if root is None else list(dict.fromkeys(_problems(root, ())))
         if problems:
             lines = [f"  {path}:{line}: {problem}" for line, problem in problems]
@@ -110,8 +114,20 @@ def _yaml(text: str, path: str | Path) -> Any:
         mark = error.problem_mark or error.context_mark
         tab = "; indent with spaces" if error.problem and "\\t" in error.problem else ""
         raise IsoglossError(f"{path}:{mark.line + 1 if mark else 1}: no YAML: {error.problem}{tab}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise IsoglossError(f"{path}: no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise IsoglossError(f"{path}: lists and mappings within each other too deeply; write it as a study") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise IsoglossError(f"{path}: no YAML: {' '.join(str(error).split())[:300]}") from None
+
+
+def _size(node: yaml.Node, sizes: dict[int, int], above: tuple[yaml.Node, ...]) -> int:
+    """How many values a node is with its aliases written out, those of itself aside; each node is counted once."""
+    if node in above or isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in sizes:
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        sizes[id(node)] = 1 + sum(_size(part, sizes, (*above, node)) for part in parts)
+    return sizes[id(node)]
 
 
 def _problems(node: yaml.Node, above: tuple[yaml.Node, ...]) -> Iterator[tuple[int, str]]:
@@ -122,21 +138,23 @@ def _problems(node: yaml.Node, above: tuple[yaml.Node, ...]) -> Iterator[tuple[i
     elif isinstance(node, yaml.ScalarNode):
         meant = _MEANT.get(node.tag.removeprefix(_KIND))
         if node.style is None and meant and not re.fullmatch(meant[0], node.value):
-            yield line, f"{node.value} is read as {meant[1]}"
+            yield line, f"{node.value[:80]} is read as {meant[1]}"
+        elif node.tag == f"{_KIND}int" and len(node.value) > 2 * _DIGITS:
+            yield line, f"{node.value[:_DIGITS]}… is a number of {len(node.value)} characters; numbers end at 2**63 - 1"
     elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _problems(item, (*above, node))
     elif isinstance(node, yaml.MappingNode):
-        first: dict[tuple[str, str], int] = {}
+        first: dict[str, int] = {}  # 1 and "1" are the same key: names are text
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 yield line, "a list or mapping as a key; write a name"
-            elif (key.tag, key.value) in first:
+            elif (name := key.value) in first:
                 yield (
                     key.start_mark.line + 1,
-                    f"the key {key.value} comes twice, first in line {first[key.tag, key.value]}; keep one",
+                    f"the key {name} comes twice, first in line {first[name]}; keep one",
                 )
             else:
-                first[key.tag, key.value] = key.start_mark.line + 1
+                first[name] = key.start_mark.line + 1
             yield from _problems(key, (*above, node))
             yield from _problems(value, (*above, node))

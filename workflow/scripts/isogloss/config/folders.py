@@ -17,6 +17,13 @@ def require_folders(study: BaseModel) -> None:
         raise IsoglossError("\n".join([f"{len(lines)} folder(s) of the configuration are not there", *lines]))
 
 
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).expanduser().is_dir()
+    except (OSError, RuntimeError, ValueError):  # too long, of no user, with what no name can hold
+        return False
+
+
 def _absent(value: object, path: str) -> Iterator[tuple[str, str]]:
     """Key paths and values of all keys `folder` and `comet` in `value` and below that name no folder."""
     if isinstance(value, BaseModel):
@@ -25,6 +32,6 @@ def _absent(value: object, path: str) -> Iterator[tuple[str, str]]:
         return
     for name, part in value.items():
         here = f"{path}.{name}".removeprefix(".")
-        if name in ("folder", "comet") and isinstance(part, str) and not Path(part).expanduser().is_dir():
+        if name in ("folder", "comet") and isinstance(part, str) and not _is_folder(part):
             yield here, part
         yield from _absent(part, here)

@@ -7,13 +7,14 @@ from pydantic import Field, model_validator
 from isogloss.config.base import Positive, Section, Title, distinct
 
 FINAL = "final"  # the finished model, as the folder of a checkpoint
+Layers = Annotated[int, Field(ge=1, le=10_000)]  # each is a job, or part of one
 Analysis = Literal["similarity", "gap", "alignment", "benchmarks", "bilingual", "latent", "causal"]
 
 
 class Shape(Section):
     """The shape of a transformer decoder, under the names of this project."""
 
-    layers: Positive = Field(description="decoder layers")
+    layers: Layers = Field(description="decoder layers")
     d_model: Positive = Field(description="width of the residual stream")
     d_mlp: Positive = Field(description="width of the MLP")
     heads: Positive = Field(description="attention heads")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from isogloss.config.base import Positive, Section
+from isogloss.config.base import Folder, Positive, Section
 from isogloss.config.model import FINAL, AnalysedModel
 
 Layer = Annotated[int, Field(ge=0)]
@@ -18,7 +18,7 @@ class Source(Section):
     revision: str = Field(
         default="main", description="commit to fetch; of a branch or tag the commit is looked up and recorded"
     )
-    folder: str | None = Field(
+    folder: Folder | None = Field(
         default=None, description="local folder with the repository's files, taken instead: nothing is downloaded"
     )
 
@@ -106,7 +106,7 @@ class Neuronpedia(Section):
         default="https://neuronpedia-datasets.s3.us-east-1.amazonaws.com",
         description="bucket: URL/v1/MODEL/SOURCE/activations/batch-N.jsonl.gz",
     )
-    folder: str | None = Field(
+    folder: Folder | None = Field(
         default=None,
         description="local copy of the bucket's v1, taken instead: FOLDER/MODEL/SOURCE/activations/batch-N.jsonl.gz",
     )

@@ -6,12 +6,12 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, field_validator
 
-from isogloss.config.base import Positive, Section, distinct, known_language
+from isogloss.config.base import LONGEST_NAME, Positive, Section, distinct, known_language
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.languages import in_order, language
 
-TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)]
 PLACEHOLDERS = ("code", "flores", "name")
 LMEval = str | dict[str, str]
 
@@ -58,7 +58,8 @@ class QuestionSource(Section):
         if isinstance(given, dict):
             return {known_language(code): name for code, name in given.items()}
         try:
-            fields = [field for _, field, _, _ in Formatter().parse(given or "{code}") if field is not None]
+            parsed = list(Formatter().parse(given or "{code}"))
+            fields = ["" if spec or how else field for _, field, spec, how in parsed if field is not None]
         except ValueError:
             fields = [""]
         if unknown := [field for field in fields if field not in PLACEHOLDERS]:

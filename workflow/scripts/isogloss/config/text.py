@@ -4,20 +4,21 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from isogloss.config.base import Glob, Language
 from isogloss.config.pretrained import Source
 
 
 class DocumentSource(Source):
     """Documents of a language: Parquet, JSON Lines, CSV or TSV files (.gz, .zst too) of a data set or folder."""
 
-    files: str = Field(default="*", description="which files of it, as a glob, data/train-*.parquet say")
+    files: Glob = Field(default="*", description="which files of it, as a glob, data/train-*.parquet say")
     column: str = Field(default="text", description="column or key that holds a document's text")
 
 
 class ParallelText(Source):
     """A parallel corpus: the same segments, sentences say, in every language, by an id that they have in common."""
 
-    files: str = Field(
+    files: Glob = Field(
         default="{lang}.*",
         description="files of a language, as a glob: Parquet, JSON Lines, TSV or CSV with a header, or plain text, a"
         " segment a line; {lang} stands for the language as the study calls it, {code} for its code without a script,"
@@ -40,5 +41,5 @@ class ParallelText(Source):
     )
 
 
-Documents = Literal["world"] | dict[str, DocumentSource]
+Documents = Literal["world"] | dict[Language, DocumentSource]
 Parallel = Literal["world"] | ParallelText

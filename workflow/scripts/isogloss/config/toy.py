@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import SPEED_ONLY, Fraction, Positive, Section, distinct, known_language
-from isogloss.config.model import FINAL, AnalysedModel, SaeRecipe, Shape
+from isogloss.config.model import FINAL, AnalysedModel, Layers, SaeRecipe, Shape
 from isogloss.config.planted import Seed
 from isogloss.languages import in_order, world_languages
 
@@ -83,7 +83,7 @@ def not_in_world(lacking: list[str], languages: list[str]) -> str:
 class Architecture(Shape):
     """A Gemma-2 of any size (transformers' `Gemma2Config`)."""
 
-    layers: Positive = Field(default=4, description="decoder layers")
+    layers: Layers = Field(default=4, description="decoder layers")
     d_model: Positive = Field(default=128, description="width of the residual stream")
     d_mlp: Positive = Field(default=256, description="width of the MLP")
     heads: Positive = Field(default=4, description="attention heads")
@@ -103,7 +103,9 @@ class Training(Section):
     batch_tokens: Positive = Field(default=512, description="tokens of a batch, padding included")
     learning_rate: Annotated[float, Field(gt=0)] = Field(default=4e-3, description="peak of AdamW's learning rate")
     warmup_steps: Annotated[int, Field(ge=0)] = Field(default=50, description="steps of linear warm-up")
-    checkpoints: Positive = Field(default=6, description="checkpoints kept, at log-spaced steps, the last included")
+    checkpoints: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=6, description="checkpoints kept, at log-spaced steps, the last included"
+    )
     resume_every: Positive = Field(
         default=200,
         description="steps between saves of the state that a killed run resumes from",

@@ -9,6 +9,7 @@ import yaml
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.models.tokenization import prompt_ids, token_ids
 from isogloss.resources import RESOURCES
 from isogloss.sources.parallel_questions import ParallelQuestion
 
@@ -80,7 +81,7 @@ def encode_question(
     start, rest = _cut(tokenizer, prompt, continuations)
     for number, text in enumerate(continuations):
         if unspaced and text[:1].strip() and _joined(tokenizer, prompt, text):
-            rest[number] = list(tokenizer(text, add_special_tokens=False)["input_ids"])  # pyright: ignore
+            rest[number] = token_ids(tokenizer, [text])[0]
         if not rest[number]:
             raise IsoglossError(f"no token is left for the choice {text!r} after a prompt that ends {prompt[-60:]!r}")
     return start, rest
@@ -88,8 +89,7 @@ def encode_question(
 
 def _joined(tokenizer: PreTrainedTokenizerBase, prompt: str, text: str) -> bool:
     """Whether the prompt's tokens are others once `text` follows."""
-    whole: Any = tokenizer(prompt + text, add_special_tokens=False)["input_ids"]
-    alone: Any = tokenizer(prompt.rstrip(), add_special_tokens=False)["input_ids"]
+    whole, alone = token_ids(tokenizer, [prompt + text, prompt.rstrip()])
     return whole[: len(alone)] != alone
 
 
@@ -122,7 +122,7 @@ def _cut(
 ) -> tuple[list[int], list[list[int]]]:
     kept = prompt.rstrip()
     texts = [kept, *(prompt + text for text in continuations)]
-    start, *whole = tokenizer(texts, add_special_tokens=False)["input_ids"]  # pyright: ignore[reportGeneralTypeIssues]
-    first = tokenizer(kept)["input_ids"][:1]  # pyright: ignore[reportIndexIssue]
+    start, *whole = token_ids(tokenizer, texts)
+    first = prompt_ids(tokenizer, kept)[:1]
     bos = first if first == [tokenizer.bos_token_id] else []
     return [*bos, *start], [ids[len(start) :] for ids in whole]

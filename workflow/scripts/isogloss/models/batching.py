@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.background import ahead
 from isogloss.errors import IsoglossError
 from isogloss.models.batch_rows import batch_rows
+from isogloss.models.tokenization import token_ids
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,7 @@ def encode_texts(
     encoded = list(given) if given is not None else [None] * len(texts)
     plain = [row for row, ids in enumerate(encoded) if ids is None]
     if plain:
-        wanted = [texts[row] for row in plain]
-        own = tokenizer(wanted, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        for row, ids in zip(plain, own, strict=True):  # type: ignore[arg-type]
+        for row, ids in zip(plain, token_ids(tokenizer, [texts[row] for row in plain]), strict=True):
             encoded[row] = ids
     bos = tokenizer.bos_token_id
     assert isinstance(bos, int)

@@ -99,7 +99,7 @@ def export_phrases(
     for feature, windows in sorted(collected.windows.items()):
         rows += _phrases(feature, windows, tokenizer, settings.per_feature, tally)
     if not rows:
-        raise IsoglossError(f"{exports}: no sampled feature has a phrase there; lower phrases.feature_stride")
+        raise _nothing(exports, tally, stride)
     frame = pl.DataFrame(rows, schema=["feature", "rank", "text", "ids", "activation", "feature_max"], orient="row")
     frame = frame.with_columns(
         phrase=layer * 2**32 + pl.int_range(pl.len(), dtype=pl.Int64),
@@ -169,6 +169,7 @@ def _collect(
             tally["bos_peaks_dropped"] += 1
             continue
         if min(record.maximum, record.values[record.peak]) <= 0:  # does not fire, or only below the third decimal
+            tally["silent"] += 1
             continue
         maximum = maxima.get(record.feature, 0.0)
         if record.maximum > maximum:
@@ -180,9 +181,40 @@ def _collect(
             own = own_window(ids, record.peak, window, special)
             windows[record.feature].append(Window(record.maximum, _packed("i", own)))
     if tally["records"] == 0:
-        raise IsoglossError(f"{exports}: no record of a sampled feature; delete it and fetch the exports again")
+        raise IsoglossError(f"{exports}: no record of a sampled feature; {_other_features(stride, exports)}")
     _check_dropped(malformed, unknown, vocabulary, tally)
     return Found(windows, strongest, tally)
+
+
+def _other_features(stride: int, exports: str) -> str:
+    """What to do about exports that have nothing of the sampled features."""
+    again = f"delete {exports} and fetch the exports again"
+    return again if stride == 1 else f"lower phrases.feature_stride ({stride}) to sample others, or {again}"
+
+
+def _nothing(exports: str, tally: Counter[str], stride: int) -> IsoglossError:
+    """The error for exports without a phrase: what became of their records, most often first, and advice for that."""
+    advice = {
+        "silent": ("do not fire", "are these exports of activations? Check neuronpedia.source"),
+        "bos_peaks_dropped": (
+            "are strongest at BOS or another special token",
+            "take exports of SAEs that leave BOS out (neuronpedia.source), or search phrases in text: leave neuronpedia"
+            " out",
+        ),
+        "unknown_tokens_dropped": (
+            "have tokens that the model's vocabulary lacks",
+            "check neuronpedia.model and source",
+        ),
+        "records_malformed": ("are malformed", "fetch the exports again"),
+        "empty_dropped": ("have a blank window", "raise phrases.window, or check neuronpedia.source"),
+    }
+    counted = sorted((name for name in advice if tally[name]), key=lambda name: -tally[name])
+    said = ", ".join(f"{tally[name]} {advice[name][0]}" for name in counted)
+    more = "" if stride == 1 else f", or lower phrases.feature_stride ({stride}) to sample other features"
+    return IsoglossError(
+        f"{exports}: none of the {tally['records']} records of sampled features gives a phrase: {said};"
+        f" {advice[counted[0]][1]}{more}"
+    )
 
 
 def own_window(ids: Sequence[int], peak: int, size: int, special: frozenset[int]) -> Sequence[int]:

@@ -8,12 +8,12 @@ from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.errors import IsoglossError
+from isogloss.models.tokenization import token_spans
 from isogloss.tables import iter_table
 from isogloss.text.segments import read_segments
 
 PIECE = 1024  # tokens of a long document that are read together: the context that Gemma Scope's SAEs were trained on
 
-Offsets = Int[np.ndarray, "tokens two"]
 Places = Int[np.ndarray, " tokens"]
 Span = tuple[int, int, int]  # document, first and last segment, or token, inclusive
 
@@ -71,7 +71,7 @@ class Corpus:
         bos = self._tokenizer.bos_token_id
         assert isinstance(bos, int)
         for number, row in enumerate(self._rows()):
-            ids, offsets = self._tokens(row["text"])
+            ids, offsets = token_spans(self._tokenizer, row["text"])
             lengths = [len(text) for text in self._own_texts(row)] if self._segmented else None
             for start in range(0, len(ids), self._longest):
                 stop = min(start + self._longest, len(ids))
@@ -91,7 +91,7 @@ class Corpus:
             if len(found) == len(spans):
                 break
             if number in wanted:
-                ids, offsets = ([], None) if self._segmented else self._tokens(row["text"])
+                ids, offsets = ([], None) if self._segmented else token_spans(self._tokenizer, row["text"])
                 for span in wanted[number]:
                     part = slice(span[1], span[2] + 1)
                     if offsets is None:
@@ -109,13 +109,6 @@ class Corpus:
                 if row["segments"] if self._segmented else (row["text"] or "").strip():
                     yield row
 
-    def _tokens(self, text: str) -> tuple[list[int], Offsets]:
-        """Ids and character spans; what looks like a special token in a document's text is text."""
-        encoded = self._tokenizer(
-            text, add_special_tokens=False, return_offsets_mapping=True, split_special_tokens=not self._segmented
-        )
-        return encoded["input_ids"], np.array(encoded["offset_mapping"]).reshape(-1, 2)  # type: ignore[return-value]
-
     def _searched(self, corpus_tokens: int) -> set[str]:
         """The segments of as many documents as have `corpus_tokens` tokens."""
         names: set[str] = set()
@@ -124,7 +117,7 @@ class Corpus:
             if tokens >= corpus_tokens:
                 break
             names.update(row["segments"])
-            tokens += len(self._tokens(row["text"])[0])
+            tokens += len(token_spans(self._tokenizer, row["text"])[0])
         return names
 
     def _own_texts(self, row: dict[str, Any]) -> list[str]:

@@ -10,6 +10,8 @@ from isogloss.sources.hub import Repository
 from isogloss.sources.multilingual import read_json, vocabulary_of
 
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
+# What reading pickled weights, or a configuration that does not fit them, raises.
+_DAMAGED = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def weight_files(repository: Repository) -> tuple[list[str], bool]:
@@ -29,7 +31,7 @@ def weight_files(repository: Repository) -> tuple[list[str], bool]:
 
 def _shards(repository: Repository, index: str) -> list[str]:
     named = read_json(repository.take([index])[index].parent, index).get("weight_map")
-    if not isinstance(named, dict) or not named:
+    if not isinstance(named, dict) or not named or not all(isinstance(name, str) for name in named.values()):
         raise IsoglossError(f"{repository.where}: {index} names no weights; fetch it again")
     shards = sorted(set(named.values()))
     lacking = [name for name in shards if "/" in name or not repository.has(name)]
@@ -52,10 +54,10 @@ def unpickle(source: Path, output: Path, where: str) -> None:
         loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
             str(source), use_safetensors=False, weights_only=True, local_files_only=True, output_loading_info=True
         )
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+    except _DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise IsoglossError(f"{where}: not a whole file of tensors ({reason}); fetch it again") from None
     model, report = loaded
     if report["missing_keys"]:  # transformers fills them with random numbers
@@ -120,7 +122,7 @@ def convert(folder: Path, compute_type: str, where: str, backend: str = "opus-mt
     converter = TransformersConverter if backend == "opus-mt" else Multilingual
     try:
         converter(str(folder)).convert(str(folder / "ctranslate2"), quantization=compute_type)
-    except (RuntimeError, ValueError, KeyError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise IsoglossError(
             f"{where}: CTranslate2 cannot convert it ({reason}); take engine transformers or another model"

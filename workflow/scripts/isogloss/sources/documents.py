@@ -11,7 +11,8 @@ import pyarrow as pa
 from isogloss.config.text import DocumentSource
 from isogloss.errors import IsoglossError
 from isogloss.sources.hub import open_repository
-from isogloss.sources.rows import encoded, kind_of, read_rows
+from isogloss.sources.rows import kind_of, read_rows
+from isogloss.sources.values import check_text
 from isogloss.tables import TableWriter
 
 DOCUMENTS = pa.schema({"document": pa.string(), "text": pa.string()})
@@ -73,7 +74,4 @@ def _texts(path: Path, name: str, column: str) -> Iterator[str]:
             " the last three); narrow `files`"
         )
     for number, (text,) in read_rows(path, name, [column]):
-        if text is not None and not isinstance(text, str):
-            raise IsoglossError(f"{name}:{number}: no text under {column!r}; correct `column` or the line")
-        encoded(text or "", f"{name}:{number}")
-        yield text or ""
+        yield check_text("" if text is None else text, column, f"{name}:{number}")

@@ -7,6 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
@@ -17,13 +18,13 @@ from huggingface_hub import get_session
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 from isogloss.config.pretrained import Neuronpedia
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 from isogloss.sources.hub import link, write_record
 from isogloss.tables import atomic_path
 
 logger = logging.getLogger(__name__)
 
-BATCH = re.compile(r"batch-(\d+)\.jsonl\.gz")
+BATCH = re.compile(r"batch-(\d{1,18})\.jsonl\.gz")
 ATTEMPTS = 5  # requests of a file that bring nothing new before giving up
 TIMEOUT = 30  # seconds without an answer
 CHUNK = 1 << 20  # bytes
@@ -92,9 +93,10 @@ def _in_order(paths: Iterable[Path]) -> list[Path]:
 
 def _warn_of_holes(names: Sequence[str], prefix: str) -> None:
     numbers = {int(match[1]) for name in names if (match := BATCH.fullmatch(name))}
-    missing = sorted(set(range(max(numbers))) - numbers)
-    if missing:
-        logger.warning("%s: no batch %s; the features in it will have no phrases", prefix, ", ".join(map(str, missing)))
+    if missing := max(numbers) + 1 - len(numbers):
+        first = list(islice((str(number) for number in count() if number not in numbers), min(missing, 20)))
+        listed = ", ".join(first) + (f", … ({missing})" if missing > len(first) else "")
+        logger.warning("%s: no batch %s; the features in it will have no phrases", prefix, listed)
 
 
 def list_objects(url: str, prefix: str) -> list[Object]:
@@ -105,13 +107,9 @@ def list_objects(url: str, prefix: str) -> list[Object]:
     objects: dict[int, Object] = {}
     token: str | None = None
     while True:
-        page = _page(url, prefix, token)
-        for item in page.iterfind("{*}Contents"):
-            key, size, etag = (item.findtext(f"{{*}}{tag}", "") for tag in ("Key", "Size", "ETag"))
-            if key.startswith(prefix) and (match := BATCH.fullmatch(key[len(prefix) :])):
-                objects[int(match[1])] = Object(key, int(size), etag.strip('"'))
-        token = page.findtext("{*}NextContinuationToken")
-        if page.findtext("{*}IsTruncated") != "true" or not token:
+        there, token = read_listing(_page(url, prefix, token), url, prefix)
+        objects |= there
+        if token is None:
             break
     if not objects:
         raise IsoglossError(
@@ -121,7 +119,7 @@ def list_objects(url: str, prefix: str) -> list[Object]:
     return [objects[number] for number in sorted(objects)]
 
 
-def _page(url: str, prefix: str, token: str | None) -> ElementTree.Element:
+def _page(url: str, prefix: str, token: str | None) -> str:
     query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
     try:
         answer = get_session().get(f"{url.rstrip('/')}/", params=query, timeout=TIMEOUT)
@@ -129,16 +127,38 @@ def _page(url: str, prefix: str, token: str | None) -> ElementTree.Element:
         raise _unreachable(url, error) from None
     if answer.status_code != 200:
         raise IsoglossError(f"{url}: the listing of {prefix} answers {answer.status_code}; check neuronpedia.url")
+    return answer.text
+
+
+def read_listing(text: str, url: str, prefix: str) -> tuple[dict[int, Object], str | None]:
+    """The batches by number on a page of a bucket's listing, and the token of the next page.
+
+    Raises `IsoglossError` for anything but the XML that S3 documents (ListObjectsV2).
+    """
+    where = f"{url}: the listing of {prefix}"
     # What S3 sends declares no document type; entities, the one danger of the standard parser, need one.
-    if "<!DOCTYPE" in answer.text or "<!ENTITY" in answer.text:
-        raise IsoglossError(f"{url}: the listing of {prefix} is a web page, not a bucket's; check neuronpedia.url")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise IsoglossError(f"{where} is a web page, not a bucket's; check neuronpedia.url")
     try:
-        page = ElementTree.fromstring(answer.text)
-    except ElementTree.ParseError as error:
-        raise IsoglossError(f"{url}: the listing of {prefix} is not XML ({error}); check neuronpedia.url") from None
+        page = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, UnicodeEncodeError) as error:
+        raise IsoglossError(f"{where} is not XML ({error}); check neuronpedia.url") from None
     if not page.tag.endswith("ListBucketResult"):
-        raise IsoglossError(f"{url}: the listing of {prefix} is no bucket's ({page.tag}); check neuronpedia.url")
-    return page
+        raise IsoglossError(f"{where} is no bucket's ({shown(page.tag)}); check neuronpedia.url")
+    objects: dict[int, Object] = {}
+    for item in page.iterfind("{*}Contents"):
+        key, size, etag = (item.findtext(f"{{*}}{tag}", "") for tag in ("Key", "Size", "ETag"))
+        if not (key.startswith(prefix) and (match := BATCH.fullmatch(key[len(prefix) :]))):
+            continue
+        etag = etag.strip('"')
+        if not re.fullmatch(r"[0-9]{1,18}", size) or not re.fullmatch(r"[0-9A-Za-z-]{1,128}", etag):
+            raise IsoglossError(
+                f"{where} has Size {shown(size)} and ETag {shown(etag)} of {match[0]}, so it is no bucket's; check"
+                " neuronpedia.url"
+            )
+        objects[int(match[1])] = Object(key, int(size), etag)
+    truncated = page.findtext("{*}IsTruncated") == "true"
+    return objects, (page.findtext("{*}NextContinuationToken") or None) if truncated else None
 
 
 def download(url: str, item: Object, folder: Path) -> Path:

@@ -6,12 +6,14 @@ the YAML file of the installed lm-eval; nothing but its data is exchanged.
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 import lm_eval
+from jinja2 import TemplateError
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -20,6 +22,8 @@ from isogloss.errors import IsoglossError
 FOLDER = Path(lm_eval.__file__).parent / "tasks"
 LISTED = "tasks.json"
 ROW = "row"
+# What a definition's templates and functions raise for documents that it is not written for.
+_UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, TemplateError)
 # What tells questions apart, the first of these that every document has: most data sets', XStoryCloze's, Belebele's.
 ID_COLUMNS = (
     ("id",),
@@ -115,13 +119,26 @@ def asked_in_words(folder: str | Path, lang: str) -> Iterator[tuple[str, str, li
                 " rows are the same questions in every language"
             )
         documents: Any = task.eval_docs
-        for question, document in zip(questions, documents, strict=True):
-            choices = list(map(str, task.doc_to_choice(document)))
-            target: Any = task.doc_to_target(document)
-            if isinstance(target, str):
-                target = choices.index(target) if target in choices else -1
-            prompt = task.fewshot_context(document, num_fewshot=0, gen_prefix=task.doc_to_prefix(document))
+        for row, (question, document) in enumerate(zip(questions, documents, strict=True), start=1):
+            with _fitting(f"{folder}, row {row}", name):
+                choices = list(map(str, task.doc_to_choice(document)))
+                target: Any = task.doc_to_target(document)
+                if isinstance(target, str):
+                    target = choices.index(target) if target in choices else -1
+                prompt = task.fewshot_context(document, num_fewshot=0, gen_prefix=task.doc_to_prefix(document))
             yield question, str(prompt), choices, target if isinstance(target, int) else -1
+
+
+@contextmanager
+def _fitting(where: str, task: str) -> Iterator[None]:
+    """Where one of `_UNFIT` becomes a sentence."""
+    try:
+        yield
+    except _UNFIT as error:
+        raise IsoglossError(
+            f"{where}: the documents do not fit lm-eval's task {task} ({type(error).__name__}:"
+            f" {' '.join(str(error).split())[:200]}); take the data set, and revision, that it is written for"
+        ) from None
 
 
 def _part(folder: Path, entry: Mapping[str, Any], name: str, shots: int, seed: int) -> ConfigurableTask:
@@ -140,13 +157,8 @@ def _part(folder: Path, entry: Mapping[str, Any], name: str, shots: int, seed: i
     config.update(
         task=f"{name}/{entry['task']}", custom_dataset=lambda **_: data, metric_list=ACCURACY, num_fewshot=shots
     )
-    try:
+    with _fitting(f"{folder / entry['data']}", entry["task"]):
         task = ConfigurableTask(config=config)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise IsoglossError(
-            f"{folder / entry['data']}: the documents do not fit lm-eval's task {entry['task']}"
-            f" ({type(error).__name__}: {error}); take the data set, and revision, that it is written for"
-        ) from None
     own = task.fewshot_cfg.split == task.config.test_split  # the question itself is left out of its examples
     available = len(task.sampler.df) - own
     if shots > available:

@@ -5,8 +5,8 @@ stands before its text, the target's is what an output begins with. MADLAD (arXi
 token `<2xx>`, xx much like BCP 47, which stands before the source and names the target.
 """
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 from sentencepiece import SentencePieceProcessor
 from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
+from isogloss.jsonl import read_json as read_json_file
 from isogloss.sources.translation_engine import ENGINES
 from isogloss.sources.translation_model import Pieces, TranslationModel
 
@@ -34,17 +35,17 @@ class NllbPieces:
 
     def __init__(self, folder: Path, source: str, target: str) -> None:
         config, settings = read_json(folder, "config.json"), read_json(folder, "tokenizer_config.json")
-        vocabulary = nllb_vocabulary(folder)
-        self._pieces = SentencePieceProcessor(model_file=str(folder / NLLB_PIECES))
+        vocabulary, path = nllb_vocabulary(folder), folder / "config.json"
+        self._pieces = _sentencepiece(folder / NLLB_PIECES, model_file=str(folder / NLLB_PIECES))
         names = [self._pieces.id_to_piece(number) for number in range(len(self._pieces))]
-        self._unknown: int = vocabulary["<unk>"]
+        self._unknown = _token(vocabulary, "<unk>", folder)
         self._ids = [vocabulary.get(name, self._unknown) for name in names]
         self._back = {number: own for own, number in enumerate(self._ids) if not self._pieces.is_control(own)}
         self._back.pop(self._unknown, None)
-        code, end = vocabulary[source], int(config["eos_token_id"])
+        code, end = _token(vocabulary, source, folder), _number(config, "eos_token_id", path)
         self._before, self._after = ([], [end, code]) if settings.get("legacy_behaviour") else ([code], [end])
-        self.first: int | None = vocabulary[target]
-        positions: int = config.get("max_position_embeddings", 1024)
+        self.first: int | None = _token(vocabulary, target, folder)
+        positions = _number(config, "max_position_embeddings", path, 1024)
         self.context = min(_READS, positions)
         self.longest = positions - 2  # where decoding starts, and the language
 
@@ -64,16 +65,16 @@ class MadladPieces:
 
     def __init__(self, folder: Path, target: str) -> None:
         config = read_json(folder, "config.json")
-        proto = madlad_pieces(folder)
-        whole, token = SentencePieceProcessor(model_proto=proto.SerializeToString()), f"<2{target}>"
+        proto, path = madlad_pieces(folder), folder / MADLAD_PIECES
+        whole, token = _sentencepiece(path, model_proto=proto.SerializeToString()), f"<2{target}>"
         before = whole.encode(token)
         self._before = before if whole.piece_to_id(token) in before else [whole.piece_to_id(token)]
         for piece in proto.pieces:
             if _MADLAD_TOKEN.fullmatch(piece.piece):
                 piece.type = ModelProto.SentencePiece.CONTROL  # which text has no way to write
-        self._pieces = SentencePieceProcessor(model_proto=proto.SerializeToString())
-        self._end = int(config["eos_token_id"])
-        self.context: int = config.get("n_positions", _READS)
+        self._pieces = _sentencepiece(path, model_proto=proto.SerializeToString())
+        self._end = _number(config, "eos_token_id", folder / "config.json")
+        self.context: int = _number(config, "n_positions", folder / "config.json", _READS)
         self.longest = 4 * self.context  # relative positions have no end; 3 times the source and 20 is less
 
     def encode(self, text: str) -> list[int]:
@@ -122,31 +123,60 @@ def vocabulary_of(folder: Path, backend: str) -> dict[str, int]:
 
 
 def nllb_vocabulary(folder: Path) -> dict[str, int]:
-    """What tokenizer.json (Hugging Face tokenizers, of BPE or Unigram kind) has: pieces, control tokens, languages."""
+    """What tokenizer.json (Hugging Face tokenizers, of BPE or Unigram kind) has: pieces, control tokens, languages.
+
+    Raises `IsoglossError` for a file without such.
+    """
     data = read_json(folder, "tokenizer.json")
-    pieces: Any = data.get("model", {}).get("vocab", {})
-    if isinstance(pieces, list):
-        pieces = {piece: number for number, (piece, _) in enumerate(pieces)}
-    return {**pieces, **{token["content"]: token["id"] for token in data.get("added_tokens", [])}}
+    try:
+        pieces: Any = data["model"]["vocab"]
+        if isinstance(pieces, list):
+            pieces = {piece: number for number, (piece, _) in enumerate(pieces)}
+        tokens = {**pieces, **{token["content"]: token["id"] for token in data.get("added_tokens", [])}}
+    except (KeyError, TypeError, ValueError, IndexError):
+        tokens = {}
+    if not tokens or not all(isinstance(name, str) and type(number) is int for name, number in tokens.items()):
+        raise IsoglossError(
+            f"{folder / 'tokenizer.json'}: no vocabulary of tokens with ids under 'model' and 'added_tokens'; fetch it"
+            " again"
+        )
+    return tokens
 
 
 def madlad_pieces(folder: Path) -> ModelProto:
-    """The SentencePiece model in a folder."""
-    proto = ModelProto()
+    """The SentencePiece model in a folder; raises `IsoglossError` for a file that is none."""
+    proto, path = ModelProto(), folder / MADLAD_PIECES
     try:
-        proto.ParseFromString((folder / MADLAD_PIECES).read_bytes())
-    except DecodeError:
-        raise IsoglossError(f"{folder / MADLAD_PIECES}: no SentencePiece model; fetch it again") from None
+        proto.ParseFromString(path.read_bytes())
+    except (DecodeError, OSError):
+        proto.Clear()
+    if not proto.pieces or not all(isinstance(piece.piece, str) for piece in proto.pieces):  # bytes if not UTF-8
+        raise IsoglossError(f"{path}: no SentencePiece model; fetch it again")
     return proto
+
+
+def _sentencepiece(path: Path, **model: Any) -> SentencePieceProcessor:
+    try:
+        return SentencePieceProcessor(**model)
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or ["empty"])[0]
+        raise IsoglossError(f"{path}: no SentencePiece model ({reason}); fetch it again") from None
+
+
+def _number(config: Mapping[str, Any], key: str, path: Path, default: int | None = None) -> int:
+    """A whole number of a configuration, 0 or more; raises `IsoglossError` for anything else."""
+    value = config.get(key, default)
+    if type(value) is not int or not 0 <= value < 2**31:
+        raise IsoglossError(f"{path}: {key!r} is {shown(value)}, not a whole number; fetch it again")
+    return value
+
+
+def _token(vocabulary: Mapping[str, int], name: str, path: Path) -> int:
+    if name not in vocabulary:
+        raise IsoglossError(f"{path}: no token {name!r} in its vocabulary; fetch it again")
+    return vocabulary[name]
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """A JSON object; raises `IsoglossError` for what is none."""
-    path = folder / name
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IsoglossError(f"{path}: not valid JSON ({error}); fetch it again") from None
-    if not isinstance(value, dict):
-        raise IsoglossError(f"{path}: not a JSON object; fetch it again")
-    return value
+    return read_json_file(folder / name)

@@ -10,19 +10,23 @@ import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from isogloss.errors import IsoglossError
-from isogloss.jsonl import json_object
+from isogloss.errors import IsoglossError, shown
+from isogloss.jsonl import each_line, json_object
+from isogloss.sources.values import whole_number
 
 logger = logging.getLogger(__name__)
 
 UNKNOWN = -1
-_INDEX = re.compile(rb'"index": ?"?(\d+)"?[,}]')  # no string holds it: there its quotes are escaped
-_BATCH = re.compile(r"batch-(\d+)\.jsonl\.gz")
+_INDEX = re.compile(rb'"index": ?"?(\d{1,18})"?[,}]')  # no string holds it: there its quotes are escaped
+_BATCH = re.compile(r"batch-(\d{1,18})\.jsonl\.gz")
+_LARGEST = 3.4e38  # float32, which activations are kept in
+_DIGITS = 18
 _ROUNDING = 0.002  # values are rounded to three decimals; so may their maximum be, on its own
 
 
@@ -56,14 +60,16 @@ def read_records(folder: str | Path, *, layer: int, features: int, stride: int) 
         number = 0
         try:
             with gzip.open(path) as lines:
-                for number, line in enumerate(lines, start=1):
+                for number, line in each_line(lines, str(path)):  # pyright: ignore[reportArgumentType]
+                    if not line.strip():
+                        continue
                     index = _INDEX.search(line)
                     if index and int(index[1]) % stride and int(index[1]) < features:
                         continue
                     record = _record(line, (path, number), layer, features)
                     if isinstance(record, Malformed) or record.feature % stride == 0:
                         yield record
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except (EOFError, zlib.error, OSError) as error:
             raise IsoglossError(
                 f"{path}: cut off or damaged, the last good line is {number} ({error}); fetch it again: delete"
                 f" {folder} and run snakemake again"
@@ -75,9 +81,9 @@ def export_files(folder: str | Path) -> list[Path]:
     numbers = {int(match[1]): path for path in Path(folder).glob("*") if (match := _BATCH.fullmatch(path.name))}
     if not numbers:
         raise IsoglossError(f"{folder}: no batch-N.jsonl.gz there, so no exports; fetch them again")
-    lacking = sorted(set(range(max(numbers))) - set(numbers))
-    if lacking:
-        logger.warning("%s: batch-%d.jsonl.gz is not there (%d such)", folder, lacking[0], len(lacking))
+    if lacking := max(numbers) + 1 - len(numbers):
+        first = next(number for number in count() if number not in numbers)
+        logger.warning("%s: batch-%d.jsonl.gz is not there (%d such)", folder, first, lacking)
     return [numbers[number] for number in sorted(numbers)]
 
 
@@ -87,8 +93,9 @@ def _record(line: bytes, origin: tuple[Path, int], layer: int, features: int) ->
         return Malformed(f"no {', '.join(lacking)}", origin)
     _check_source(row, origin, layer, features)
     tokens, values, maximum, peak = row["tokens"], row["values"], row["maxValue"], row["maxValueTokenIndex"]
-    if not str(row["index"]).isdecimal():
-        return Malformed(f"index {row['index']!r}", origin)
+    index = None if isinstance(row["index"], float) else whole_number(row["index"])
+    if index is None or index < 0:
+        return Malformed(f"index {shown(row['index'])}", origin)
     if not isinstance(tokens, list) or not isinstance(values, list) or not tokens or len(tokens) != len(values):
         return Malformed("tokens and values are not lists of one length", origin)
     try:
@@ -97,28 +104,41 @@ def _record(line: bytes, origin: tuple[Path, int], layer: int, features: int) ->
         finite = False
     if not finite or set(map(type, tokens)) != {str}:
         return Malformed("a value is not a finite number or a token no string", origin)
+    if not _is_utf8("".join(tokens)):
+        return Malformed("a token is half a surrogate pair", origin)
     strongest = max(values)
+    if max(strongest, -min(values)) > _LARGEST:
+        return Malformed("a value is beyond float32", origin)
     tolerance = _ROUNDING + 1e-3 * abs(strongest)
     if abs(strongest - maximum) > tolerance:
-        return Malformed(f"maxValue is {maximum}, the largest value {strongest}", origin)
+        return Malformed(f"maxValue is {shown(maximum)}, the largest value {strongest}", origin)
     if not isinstance(peak, int) or not 0 <= peak < len(values) or strongest - values[peak] > tolerance:
-        return Malformed(f"maxValueTokenIndex is {peak}, the largest value at {values.index(strongest)}", origin)
-    return Record(int(row["index"]), tokens, values, float(maximum), values.index(strongest), origin)
+        return Malformed(f"maxValueTokenIndex is {shown(peak)}, the largest value at {values.index(strongest)}", origin)
+    return Record(index, tokens, values, float(maximum), values.index(strongest), origin)
 
 
 def _check_source(row: Mapping[str, Any], origin: tuple[Path, int], layer: int, features: int) -> None:
-    index, source = str(row["index"]), row.get("layer")
-    if index.isdecimal() and int(index) >= features:
+    index, source = row["index"], row.get("layer")
+    number = int(index) if isinstance(index, str) and index.isdecimal() and len(index) <= _DIGITS else index
+    if (isinstance(number, int) and number >= features) or (isinstance(number, str) and number.isdecimal()):
         raise IsoglossError(
-            f"{at(origin)}: feature {index}, but the SAE has {features} features: the export of another SAE;"
+            f"{at(origin)}: feature {shown(number)}, but the SAE has {features} features: the export of another SAE;"
             " check neuronpedia.source and saes.ids"
         )
-    number = re.match(r"(\d+)(-|$)", str(source)) if source is not None else None
-    if number and int(number[1]) != layer:
+    named = re.match(r"0*(\d+)(-|$)", str(source)) if isinstance(source, str | int) else None
+    if named and named[1] != str(layer):
         raise IsoglossError(
-            f"{at(origin)}: a record of {source!r}, not of layer {layer}; check neuronpedia.source, or delete the"
+            f"{at(origin)}: a record of {shown(source)}, not of layer {layer}; check neuronpedia.source, or delete the"
             " exports and fetch them again"
         )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def at(origin: tuple[Path, int]) -> str:

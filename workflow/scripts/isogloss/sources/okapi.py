@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 from isogloss.jsonl import read_json_lines
+from isogloss.sources.values import check_id, check_text, whole_number
 
 LETTERS = "ABCDE"
 # The fields that lm-eval's task code reads; a field that a file lacks is null, as in a JSON dataset.
@@ -98,15 +99,17 @@ def _read(path: Path, task: str, lang: str) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for where, record in read_json_lines(path, task):
         row = {field: record.get(field) for field in FIELDS[task]}
-        key = next((row[field] for field in KEYS[task] if row[field] not in (None, "")), None)
+        for field in row.keys() & {*KEYS[task], "source_id"}:  # numbers and texts mix in them, not so in a data set
+            row[field] = None if row[field] in (None, "") else check_id(row[field], field, where)
+        key = next((row[field] for field in KEYS[task] if row[field]), None)
         if key is None:
             raise IsoglossError(f"{where}: no {' and no '.join(map(repr, KEYS[task]))}; every question needs an id")
         if task == "hellaswag" and isinstance(row["endings"], list):
             row["endings"] = [_in_own_language(ending, lang) for ending in row["endings"]]
-        if str(key) in rows:
-            raise IsoglossError(f"{where}: id {key!r} a second time; an id must be unique in its file")
+        if key in rows:
+            raise IsoglossError(f"{where}: id {shown(key)} a second time; an id must be unique in its file")
         _check(row, task, where)
-        rows[str(key)] = row
+        rows[key] = row
     return rows
 
 
@@ -117,27 +120,29 @@ def _in_own_language(ending: Any, lang: str) -> Any:
 
 def _check(row: dict[str, Any], task: str, where: str) -> None:
     """Refuse what lm-eval would crash on or score as a question that nobody can get right."""
-    wrong = [field for field in TEXTS[task] if not isinstance(row[field], str)]
-    if wrong:
-        raise IsoglossError(f"{where}: {wrong[0]!r} is not a text; mend or delete the line")
+    for field in TEXTS[task]:
+        check_text(row[field], field, where)
     if task == "hellaswag":
         choices = row["endings"] if isinstance(row["endings"], list) else []
-        row["label"] = str(row["label"])  # the task's template strips it as a string
-        answer = int(row["label"]) if row["label"].strip().isdecimal() else -1
+        number = whole_number(row["label"])
+        answer = -1 if number is None else number
+        given = shown(row["label"])
+        row["label"] = str(row["label"]) if isinstance(row["label"], str) else str(answer)  # the template strips it
     else:
         options = [row[field] for field in FIELDS[task] if field.startswith("option_")]
         present = max((index for index, option in enumerate(options) if option not in (None, "")), default=-1) + 1
         # ARC has questions of three and of five options: those at the end may be missing, none before them
         choices = options[:present] if task == "arc" else options
         answer = LETTERS.find(row["answer"]) if isinstance(row["answer"], str) and len(row["answer"]) == 1 else -1
-    empty = [index for index, choice in enumerate(choices) if not isinstance(choice, str) or not choice.strip()]
-    if empty:
-        raise IsoglossError(f"{where}: choice {LETTERS[empty[0]]} is empty; mend or delete the line")
+        given = shown(row["answer"])
+    for number, choice in enumerate(choices, start=1):
+        name = f"choice {LETTERS[number - 1] if number <= len(LETTERS) else number}"
+        if not check_text("" if choice is None else choice, name, where).strip():
+            raise IsoglossError(f"{where}: {name} is empty; mend or delete the line")
     if len(choices) < 2:
         raise IsoglossError(f"{where}: {len(choices)} choice(s); a question needs at least two")
     if not 0 <= answer < len(choices):
-        given = row["label" if task == "hellaswag" else "answer"]
-        raise IsoglossError(f"{where}: answer {given!r} is none of the {len(choices)} choices; mend or delete the line")
+        raise IsoglossError(f"{where}: answer {given} is none of the {len(choices)} choices; mend or delete the line")
 
 
 def first_by_hash(ids: Sequence[str], count: int | None) -> list[int]:

@@ -1,15 +1,18 @@
 """OPUS-MT (Marian): models of one direction, with a SentencePiece model for each side."""
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import MarianTokenizer
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
+from isogloss.jsonl import read_json
 from isogloss.sources.translation_engine import ENGINES
 from isogloss.sources.translation_model import TranslationModel
+
+# What transformers raises for files that it did not write.
+_DAMAGED = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError)
 
 
 class OpusPieces:
@@ -25,8 +28,12 @@ class OpusPieces:
         self._folder = Path(folder)
         if not (self._folder / "config.json").is_file():
             raise IsoglossError(f"{folder}: no config.json there, so no translation model; fetch it again")
-        config = json.loads((self._folder / "config.json").read_text(encoding="utf-8"))
-        self.context: int = config.get("max_position_embeddings", 512)
+        positions = read_json(self._folder / "config.json").get("max_position_embeddings", 512)
+        if type(positions) is not int or positions < 1:
+            raise IsoglossError(
+                f"{self._folder / 'config.json'}: 'max_position_embeddings' is {shown(positions)}; fetch it again"
+            )
+        self.context: int = positions
         self.longest = self.context
         self._tokenizer = _load_tokenizer(self._folder)
         self._code = self._known(target)
@@ -69,7 +76,11 @@ def load_opus(
 def _load_tokenizer(folder: Path) -> MarianTokenizer:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Recommended: pip install sacremoses")
-        tokenizer = MarianTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        try:
+            tokenizer = MarianTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        except _DAMAGED as error:
+            reason = " ".join(str(error).split())[:160] or type(error).__name__
+            raise IsoglossError(f"{folder}: its tokenizer cannot be read ({reason}); fetch it again") from None
     assert isinstance(tokenizer, MarianTokenizer)
     return tokenizer
 

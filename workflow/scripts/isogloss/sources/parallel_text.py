@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from isogloss.config.pretrained import Source
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 from isogloss.sources.hub import Repository, open_repository
-from isogloss.sources.rows import encoded, kind_of, read_lines, read_rows
+from isogloss.sources.rows import kind_of, read_lines, read_rows
+from isogloss.sources.values import check_id, check_text
 from isogloss.tables import TableWriter
 from isogloss.text.segments import Segment, write_documents
 
@@ -179,13 +180,12 @@ def _segments(corpus: Corpus) -> Iterator[tuple[str, Segment]]:
         for number, (key, text, document) in _rows(corpus, name, path):
             total += 1
             where = f"{name}:{number}"
-            segment = str(total) if corpus.id_column is None else _name(key, corpus.id_column, where)
-            if not isinstance(text or "", str):
-                raise IsoglossError(f"{where}: {corpus.text_column!r} is no text; correct parallel.text_column")
-            text = (text or "").strip()
+            segment = str(total) if corpus.id_column is None else check_id(key, corpus.id_column, where)
+            text = check_text("" if text is None else text, corpus.text_column, where).strip()
             if "\0" in text:
-                raise IsoglossError(f"{where}: a NUL character in the text; mend or delete it")
-            part = None if document in (None, "") else _name(document, corpus.document_column, where)
+                raise IsoglossError(f"{where}: a NUL character under {corpus.text_column!r}; mend or delete it")
+            grouped = corpus.document_column is not None and document not in (None, "")
+            part = check_id(document, corpus.document_column or "", where) if grouped else None
             yield where, Segment(segment, text, part)
 
 
@@ -206,24 +206,13 @@ def _rows(corpus: Corpus, name: str, path: Path) -> Iterator[tuple[int, list[Any
         yield number, [None if column is None else row[column] for column in given]
 
 
-def _name(value: Any, column: str | None, where: str) -> str:
-    """An id as text; raises `IsoglossError` for one that is missing, or neither text nor a whole number."""
-    if isinstance(value, bool) or not isinstance(value, str | int | None):
-        raise IsoglossError(f"{where}: {column!r} is {value!r}, neither text nor a whole number; give another column")
-    name = "" if value is None else str(value).strip()
-    if not name:
-        raise IsoglossError(f"{where}: no id under {column!r}; every segment needs one, mend or delete the row")
-    encoded(name, where)
-    return name
-
-
 def _survey(corpus: Corpus, bit: int, present: dict[str, int]) -> Tally:
     """Count a language's segments and mark in `present` those that have a text."""
     seen: dict[str, bytes] = {}  # digest of the text, and where it stands
     rows = empty = repeated = 0
     for where, (segment, text, _) in _segments(corpus):
         rows += 1
-        digest = hashlib.blake2b(encoded(text, where), digest_size=16).digest()
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         mine = digest + where.encode(errors="replace")
         before = seen.setdefault(segment, mine)
         if before is mine:
@@ -232,8 +221,8 @@ def _survey(corpus: Corpus, bit: int, present: dict[str, int]) -> Tally:
                 present[segment] = present.get(segment, 0) | bit
         elif before[:16] != digest:
             raise IsoglossError(
-                f"{before[16:].decode()} and {where}: two texts for {segment!r} in {corpus.lang}; it has one text a"
-                " language, mend or delete one, or name the column that tells them apart as parallel.id_column"
+                f"{before[16:].decode()} and {where}: two texts for {shown(segment)} in {corpus.lang}; it has one text"
+                " a language, mend or delete one, or name the column that tells them apart as parallel.id_column"
             )
         else:
             repeated += 1
@@ -272,7 +261,7 @@ def _check_shared(
     without = {lang: masks.get(everywhere ^ (1 << number), 0) for number, lang in enumerate(langs)}
     odd = max(langs[1:], key=lambda lang: without[lang]) if len(langs) > 1 else langs[0]
     if shared == 0:
-        said = ", ".join(f"{lang} has {tallies[lang].example!r}" for lang in dict.fromkeys((langs[0], odd)))
+        said = ", ".join(f"{lang} has {shown(tallies[lang].example)}" for lang in dict.fromkeys((langs[0], odd)))
         raise IsoglossError(
             f"{where}: no segment has the same id in all of {', '.join(langs)} ({said}); correct parallel.id_column or"
             f" files, or leave {odd} out"

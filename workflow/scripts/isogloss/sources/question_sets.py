@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from isogloss.errors import IsoglossError
-from isogloss.jsonl import read_json_lines
+from isogloss.errors import IsoglossError, shown
+from isogloss.jsonl import LONGEST, read_json_lines
 from isogloss.sources.okapi import common_questions
+from isogloss.sources.values import check_id, check_text, whole_number
 
 LETTERS = "ABCD"
 MMMLU_COLUMNS = ("Question", *LETTERS, "Answer", "Subject")
+MMLU_COLUMNS = ("question", "subject", "choices", "answer")
 INDEX_COLUMNS = ("", "Unnamed: 0")  # pandas writes its index without a name, and reads it under the second
 BELEBELE_FIELDS = ("link", "question_number", "flores_passage", "question", "correct_answer_num")
 
@@ -75,17 +77,20 @@ def _belebele(data: str, flores: str) -> Iterator[UpstreamQuestion]:
     path = Path(data) / "data" / f"{flores}.jsonl"
     seen: set[str] = set()
     for where, row in read_json_lines(path, "belebele"):
-        lacking = [field for field in (*BELEBELE_FIELDS, "mc_answer1") if row.get(field) is None]
+        lacking = [field for field in (*BELEBELE_FIELDS, "mc_answer1") if row.get(field) in (None, [], {})]
         if lacking:
             raise IsoglossError(f"{where}: no {lacking[0]!r}; a line of Belebele has one, mend or delete it")
         given = {int(name.removeprefix("mc_answer")): value for name, value in row.items() if _is_choice(name)}
         choices = [given.get(number) or "" for number in range(1, max(4, *(n for n in given if given[n])) + 1)]
-        number = str(row["correct_answer_num"]).strip()
-        answer = int(number) - 1 if number.isdecimal() else -1
-        name = _new(f"{row['link']}#{row['question_number']}", seen, where)
-        texts = [row["flores_passage"], row["question"], *choices]
-        if not all(isinstance(text, str) for text in texts):
-            raise IsoglossError(f"{where}: passage, question or a choice is not a text; mend or delete the line")
+        answer = (whole_number(row["correct_answer_num"]) or 0) - 1
+        of_link = whole_number(row["question_number"])
+        of_link = row["question_number"] if of_link is None else of_link  # 1, 1.0 and "1" are the same one
+        name = f"{check_id(row['link'], 'link', where)}#{check_id(of_link, 'question_number', where)}"
+        _new(name, seen, where)
+        for field in ("flores_passage", "question"):
+            check_text(row[field], field, where)
+        for number, choice in enumerate(choices, start=1):
+            check_text(choice, f"mc_answer{number}", where)
         yield _question(name, "", row["flores_passage"], row["question"], choices, answer)
 
 
@@ -106,9 +111,10 @@ def _mmmlu(data: str, reference_data: str | None, lang: str) -> Iterator[Upstrea
     for where, row in _csv_rows(paths[0]):
         number = row["index"].strip()
         if not number.isdecimal():
-            raise IsoglossError(f"{where}: {number!r} is no row number; mend or delete the row")
+            raise IsoglossError(f"{where}: {shown(number)} is no row number; mend or delete the row")
         subject = row["Subject"].strip()
-        name = _new(f"{subject}/{number}", seen, where)
+        name = f"{subject}/{number}"
+        _new(name, seen, where)
         choices = [row[letter] for letter in LETTERS] + ([row["E"]] if row.get("E", "").strip() else [])
         answer = LETTERS.find(row["Answer"].strip() or "?")
         yield _question(name, subject, None, row["Question"], choices, answer)
@@ -116,14 +122,16 @@ def _mmmlu(data: str, reference_data: str | None, lang: str) -> Iterator[Upstrea
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The rows of a CSV file by column, the unnamed one as `index`, each with its place."""
+    csv.field_size_limit(LONGEST)
     with path.open(encoding="utf-8-sig", newline="") as handle:
         rows = csv.reader(handle, strict=True)
         start = 1  # line on which a row begins
         try:
             header = ["index" if name in INDEX_COLUMNS else name for name in next(rows, [])]
-            lacking = [name for name in ("index", *MMMLU_COLUMNS) if name not in header]
-            if lacking:
-                raise IsoglossError(f"{path}, line 1: no column {lacking[0]!r}, which MMMLU has; take another revision")
+            odd = [name for name in ("index", *MMMLU_COLUMNS) if header.count(name) != 1]
+            if odd:
+                what = "several columns" if odd[0] in header else "no column"
+                raise IsoglossError(f"{path}, line 1: {what} {odd[0]!r}, of which MMMLU has one; take another revision")
             start = rows.line_num + 1
             for row in rows:
                 if len(row) != len(header):
@@ -132,32 +140,31 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
                     )
                 yield f"{path}, line {start}", dict(zip(header, row, strict=True))
                 start = rows.line_num + 1
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:  # of a buffer, whose line is not known
+            byte = f"byte {error.object[error.start]:#04x}"
+            raise IsoglossError(f"{path}, after line {start}: not UTF-8 ({byte}); fetch the file again") from None
+        except csv.Error as error:
             raise IsoglossError(f"{path}, line {start}: broken CSV ({error}); fetch the file again") from None
 
 
 def _english_mmlu(data: str) -> Iterator[UpstreamQuestion]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from isogloss.sources.rows import read_rows  # Arrow, which nothing else here needs
 
     paths = sorted(Path(data).glob("all/test-*.parquet"))
     if not paths:
         raise IsoglossError(f"{data}: no all/test-*.parquet, which cais/mmlu has; give that as reference_source")
     number = 0
     for path in paths:
-        try:
-            with pq.ParquetFile(path) as table:
-                for batch in table.iter_batches(columns=["question", "subject", "choices", "answer"]):
-                    for row in batch.to_pylist():
-                        if any(row.get(field) is None for field in ("question", "subject", "choices")):
-                            raise IsoglossError(f"{path}, row {number}: question, subject or choices are missing there")
-                        answer = -1 if row["answer"] is None else row["answer"]
-                        choices = [choice or "" for choice in row["choices"]]
-                        name = f"{row['subject']}/{number}"
-                        yield _question(name, row["subject"], None, row["question"], choices, answer)
-                        number += 1
-        except (pa.ArrowInvalid, OSError) as error:
-            raise IsoglossError(f"{path}: damaged or cut off ({str(error).splitlines()[0]}); fetch it again") from None
+        for row, (question, subject, choices, answer) in read_rows(path, str(path), MMLU_COLUMNS):
+            where = f"{path}, row {row}"
+            if not isinstance(choices, list):
+                raise IsoglossError(f"{where}: 'choices' is {shown(choices)}, no list; mend or delete the row")
+            texts = [check_text("" if choice is None else choice, "choices", where) for choice in choices]
+            subject = check_text(subject, "subject", where)
+            correct = whole_number(answer)
+            text = check_text(question, "question", where)
+            yield _question(f"{subject}/{number}", subject, None, text, texts, -1 if correct is None else correct)
+            number += 1
 
 
 def _hellaswag(data: str, lang: str) -> Iterator[UpstreamQuestion]:
@@ -192,8 +199,7 @@ def _without_markup(text: str) -> str:
     return text.replace("  ", " ")
 
 
-def _new(name: str, seen: set[str], where: str) -> str:
+def _new(name: str, seen: set[str], where: str) -> None:
     if name in seen:
-        raise IsoglossError(f"{where}: question {name} a second time; an id must be unique in its file")
+        raise IsoglossError(f"{where}: question {name[:200]} a second time; an id must be unique in its file")
     seen.add(name)
-    return name

@@ -8,13 +8,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isogloss.errors import IsoglossError
-from isogloss.jsonl import json_object
+from isogloss.errors import IsoglossError, shown
+from isogloss.jsonl import LONGEST, json_object
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 TABULAR = (".parquet", ".jsonl", ".json", ".tsv", ".csv")
-LONGEST = 2**26  # bytes of a line: a file without line breaks is none of these formats
 _POINTER = b"version https://git-lfs.github.com/spec/"
+_DAMAGED = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError)  # what reading a broken file raises
+_REMEDY = "correct the line or leave the file out"
 
 
 def kind_of(name: str) -> str:
@@ -38,7 +39,7 @@ def read_rows(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[i
     try:
         _check_pointer(path, name)
         yield from reader(path, name, columns)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except _DAMAGED as error:
         raise IsoglossError(f"{name}: damaged or cut off ({_reason(error)}); fetch it again") from None
 
 
@@ -51,9 +52,11 @@ def column_names(path: Path, name: str) -> list[str]:
         line = next(line for line in _decoded(path, name) if line.strip())
         if kind_of(name) in (".tsv", ".csv"):
             return next(csv.reader([line], delimiter="\t" if kind_of(name) == ".tsv" else ","))
-        return list(json_object(line.encode(), f"{name}:1", "correct the line or leave the file out"))
-    except (pa.ArrowException, OSError, EOFError) as error:
+        return list(json_object(line.encode(), f"{name}:1", _REMEDY))
+    except _DAMAGED as error:
         raise IsoglossError(f"{name}: damaged or cut off ({_reason(error)}); fetch it again") from None
+    except csv.Error as error:
+        raise IsoglossError(f"{name}:1: broken CSV ({error}); mend the header") from None
     except StopIteration:
         raise IsoglossError(f"{name}: empty; fetch it again, or leave the file out") from None
 
@@ -63,17 +66,8 @@ def read_lines(path: Path, name: str) -> Iterator[str]:
     try:
         _check_pointer(path, name)
         yield from _decoded(path, name)
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except _DAMAGED as error:
         raise IsoglossError(f"{name}: damaged or cut off ({_reason(error)}); fetch it again") from None
-
-
-def encoded(text: str, where: str) -> bytes:
-    """The text in UTF-8; raises `IsoglossError` for half a surrogate pair, which JSON can hold and UTF-8 cannot."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        half = f"\\u{ord(text[error.start]):04x}"
-        raise IsoglossError(f"{where}: {half} is half a surrogate pair and no character; mend or delete it") from None
 
 
 def _reason(error: BaseException) -> str:
@@ -92,14 +86,19 @@ def _require(columns: Sequence[str], there: Sequence[str], where: str) -> None:
     for column in columns:
         if there.count(column) != 1:
             state = f"{there.count(column)} columns" if column in there else "no column"
+            listed = ", ".join(name if name.isprintable() and len(name) < 80 else shown(name) for name in there[:20])
+            more = f", … ({len(there)})" if len(there) > 20 else ""
             raise IsoglossError(
-                f"{where}: {state} {column!r}, there are {', '.join(there) or 'none'}; correct the column's name"
+                f"{where}: {state} {column!r}, there are {listed or 'none'}{more}; correct the column's name"
             )
 
 
 def _parquet(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     with pq.ParquetFile(path) as table:
         _require(columns, table.schema_arrow.names, name)
+        for column in columns:
+            if not _is_readable(kind := table.schema_arrow.field(column).type):
+                raise IsoglossError(f"{name}: column {column!r} is of type {kind}, no text or number; name another one")
         start = 1
         for batch in table.iter_batches(batch_size=1024, columns=list(columns)):
             try:
@@ -112,11 +111,20 @@ def _parquet(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[in
             start += batch.num_rows
 
 
+def _is_readable(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type are text, numbers, or lists of these, which every reader of rows checks."""
+    if pa.types.is_dictionary(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _is_readable(kind.value_type)
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    return text or number or pa.types.is_null(kind)
+
+
 def _json_lines(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     known = False
     for number, line in enumerate(_split(path, name), start=1):
         if line.strip():
-            record = json_object(line, f"{name}:{number}", "correct the line or leave the file out")
+            record = json_object(line, f"{name}:{number}", _REMEDY)
             if not known:
                 _require(columns, list(record), f"{name}:{number}")
                 known = True
@@ -125,6 +133,7 @@ def _json_lines(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple
 
 def _delimited(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     tabs = kind_of(name) == ".tsv"
+    csv.field_size_limit(LONGEST)  # a document is a field; csv's own limit is 128 KiB
     lines = (f"{line}\n" for line in _decoded(path, name))
     rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines, strict=True)
     start = 1  # line on which a row begins

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.config.bilingual import Bilingual
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import load_tokenizer
+from isogloss.models.tokenization import token_ids
 from isogloss.text.tokens import is_held_out, tokenizer_digest
 
 logger = logging.getLogger(__name__)
@@ -188,8 +189,8 @@ def first_tokens(tokenizer: PreTrainedTokenizerBase, texts: list[str], tokens: i
     if not texts:
         return []
     cut = [text[: _CHARACTERS * tokens] for text in texts]
-    encoded: list[list[int]] = list(tokenizer(cut, add_special_tokens=False)["input_ids"])  # type: ignore[arg-type]
+    encoded = token_ids(tokenizer, cut)
     for row, (text, beginning) in enumerate(zip(texts, cut, strict=True)):
         if len(beginning) < len(text) and len(encoded[row]) < 2 * tokens:
-            encoded[row] = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+            encoded[row] = token_ids(tokenizer, [text])[0]
     return [[bos, *ids[: tokens - 1]] for ids in encoded]

@@ -1,0 +1,88 @@
+"""Token ids of texts: a text is text, whatever it spells ("<bos>", "<|im_end|>"), and gives no special token."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from transformers import PreTrainedTokenizerBase
+
+from isogloss.errors import IsoglossError
+
+Offsets = Int[np.ndarray, "tokens two"]
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text's tokens, without BOS.
+
+    What looks like a special token is split like any other text; added tokens that are not special (runs of spaces,
+    say) stay whole in fast tokenizers, since the model was trained on them as text. Raises `IsoglossError` for half a
+    surrogate pair.
+    """
+    rows: Any = _encoded(tokenizer, list(texts))["input_ids"] if texts else []
+    control = control_ids(tokenizer)
+    return [
+        ids if control.isdisjoint(ids) else [part for number in ids for part in _spelt(tokenizer, number, text)]
+        for text, ids in zip(texts, rows, strict=True)
+    ]
+
+
+def token_spans(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], Offsets]:
+    """Ids of one text as `token_ids`, and the characters that each token begins and ends at; fast tokenizers only."""
+    encoded = _encoded(tokenizer, text, return_offsets_mapping=True)
+    ids, spans = encoded["input_ids"], encoded["offset_mapping"]
+    control = control_ids(tokenizer)
+    if not control.isdisjoint(ids):
+        ids, spans = _parted(tokenizer, text, ids, spans)
+    return ids, np.array(spans).reshape(-1, 2)
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, add_special_tokens: bool = True) -> list[int]:
+    """Ids of a text, with `add_special_tokens` also those that the tokenizer itself puts round it (BOS, for Gemma)."""
+    return _encoded(tokenizer, text, add_special_tokens=add_special_tokens)["input_ids"]
+
+
+@lru_cache(maxsize=4)
+def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """The special tokens of a tokenizer but the one for what is unknown."""
+    known: Any = tokenizer  # of whose attributes the annotations are too wide
+    added = {number for number, token in known.added_tokens_decoder.items() if token.special}
+    return frozenset(added.union(known.all_special_ids) - {known.unk_token_id})
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **more: Any) -> Any:
+    try:
+        return tokenizer(texts, **{"add_special_tokens": False, "split_special_tokens": True, **more})
+    except TypeError:  # what tokenizers raises for text that UTF-8 cannot hold
+        for text in [texts] if isinstance(texts, str) else texts:
+            if (half := next((mark for mark in text if "\ud800" <= mark <= "\udfff"), None)) is not None:
+                where = f"in {text[:40]!r}"
+                raise IsoglossError(
+                    f"U+{ord(half):04X} is half a surrogate pair and no character, {where}; mend the text"
+                ) from None
+        raise
+
+
+def _parted(
+    tokenizer: PreTrainedTokenizerBase, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """`ids` and `spans` with the control tokens spelt out."""
+    rows: list[tuple[int, tuple[int, int]]] = []
+    for number, (start, stop) in zip(ids, spans, strict=True):
+        parts = _spelt(tokenizer, number, text)
+        one = len(parts) == 1
+        rows += [(part, (start, stop) if one else (start + at, start + at + 1)) for at, part in enumerate(parts)]
+    return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def _spelt(tokenizer: PreTrainedTokenizerBase, number: int, text: str) -> list[int]:
+    """A control token that stands in the text, character by character; any other token as it is.
+
+    Unigram models (XGLM) have control tokens among the pieces that they cut text into, where splitting does not help.
+    Bytes of characters that a vocabulary lacks may be flagged as special too; what these are called is not in the text.
+    """
+    if number not in control_ids(tokenizer):
+        return [number]
+    written: Any = tokenizer.convert_ids_to_tokens(number)
+    return tokenizer.convert_tokens_to_ids(list(written)) if written in text else [number]  # type: ignore[return-value]
