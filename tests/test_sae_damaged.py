@@ -121,7 +121,7 @@ def test_each_odd_value_in_a_config_gives_an_sae_or_one_line(tmp_path: Path, sta
     for inner in {None, part}:
         keys = [*(whole[inner] if inner else whole), "new"]
         for number, key in enumerate(keys):
-            for value in ODD[number % 3 :: 3]:  # every value at some key, every key with five
+            for value in ODD[number % 5 :: 5]:  # every value at some key, every key with three
                 changed = json.loads(json.dumps(whole))
                 (changed[inner] if inner else changed)[key] = value
                 file.write_text(json.dumps(changed))
@@ -135,6 +135,8 @@ def test_each_damage_of_a_tensor_is_one_line_with_file_and_key(tmp_path: Path, s
     whole = read(file)
     where = f"{root}: {path}"
     for name in floats(whole):
+        if name == "W_dec" and width != D_MODEL:
+            continue  # as W_enc, and not small
         good = whole[name]
         bad: dict[str, torch.Tensor | None] = {
             "lacking": None,
