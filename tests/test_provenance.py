@@ -116,6 +116,8 @@ def test_a_language_of_the_table(copy: Copy):
 @pytest.mark.parametrize(
     ("path", "stages"),
     [
+        ("redaction.py", set()),
+        ("sources/archives.py", {"fetch_sae", "fetch_tasks"}),
         ("sources/question_sets.py", {"parallel_questions"}),
         ("sources/neuronpedia.py", {"exported_phrases"}),
         ("sources/okapi.py", {"benchmark", "parallel_questions"}),

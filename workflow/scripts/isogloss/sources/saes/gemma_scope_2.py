@@ -11,6 +11,7 @@ from isogloss.sources.saes.published import (
     check_neutral,
     name,
     read_config,
+    whole_number,
 )
 from isogloss.sources.saes.tensors import count_features, positive_thresholds, read_tensors
 
@@ -44,7 +45,7 @@ def _read(opened: Opened) -> PublishedSae:
         hook=name(opened, config, "hf_hook_point_in") or _site(opened.sae_id),
         model=name(opened, config, "model_name"),
         threshold=positive_thresholds(tensors["threshold"], f"{opened.where}: {FILE}"),
-        declared=config.get("width"),
+        declared=None if config.get("width") is None else whole_number(opened, config, "width"),
     )
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN = 8
+_LONGEST = 200  # characters of a name
 
 
 class PublishedSae(NamedTuple):
@@ -88,7 +89,7 @@ def mapping(opened: Opened, config: Mapping[str, Any], key: str) -> dict[str, An
 def name(opened: Opened, config: Mapping[str, Any], key: str) -> str | None:
     """The text under a key of the config, which may be absent or null; raises `IsoglossError` for anything else."""
     value = config.get(key)
-    if value is not None and not isinstance(value, str):
+    if value is not None and not (isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST):
         raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not a name; fetch it again")
     return value or None
 
