@@ -80,7 +80,7 @@
       axisQuantitative: { tickCount: 6 },
       legend: {
         orient: "bottom", columns: Math.max(1, Math.floor(width / 190)), labelColor: ink, titleColor: ink,
-        labelFontSize: 11.5, titleFontSize: 11.5, labelLimit: Math.min(300, width - 60), symbolLimit: 60,
+        labelFontSize: 11.5, titleFontSize: 11.5, labelLimit: Math.min(300, width - 60), titleLimit: width - 60, symbolLimit: 60,
         gradientLength: Math.min(260, width - 80), symbolSize: 80, symbolStrokeWidth: 2,
         symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
       },
