@@ -62,17 +62,18 @@ report: $(VENV)/.run
 
 ## make test      the tests, minutes on two cores
 test: $(VENV)/.dev
-	$(pytest) --durations=10 -m "not workflow and not browser and not gpu and not slurm"
+	$(pytest) --durations=10 -m "not workflow and not long and not browser and not gpu and not slurm"
 
 ## make test-workflow  whole studies on stand-ins, and what a change of them runs again
 test-workflow: $(VENV)/.dev
-	$(pytest) --durations=10 -m workflow
+	$(pytest) --durations=10 -m "workflow and not long"
 
 ## make test-browser  the report in a real browser, the system's Chromium (Debian: apt install chromium)
 test-browser: $(VENV)/.dev
 	$(pytest) --durations=10 -m browser
 
-## make test-all  the tests of make test, make test-workflow and make test-browser, and those for a GPU where there is one
+## make test-all  all of these, those that are too long for them (every model class, a hundred kills, thousands of
+##                generated inputs: two hours on two cores), and those for a GPU where there is one
 test-all: $(VENV)/.dev
 	$(pytest) --durations=25 -m "not gpu and not slurm"
 	OMP_NUM_THREADS=1 pytest -m gpu tests

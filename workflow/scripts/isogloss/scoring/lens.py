@@ -1,5 +1,6 @@
 """The logit lens: hidden layers read as distributions over the vocabulary (paper B, eq. 7)."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeGuard
@@ -13,11 +14,14 @@ from transformers import PreTrainedModel
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import Decoder, decoder_of, hidden_of, unwrapped
 from isogloss.models.hooks import computing, head_logits, read_after
+from isogloss.scoring.online_softmax import Scaling, scan_words
 from isogloss.scoring.trial import packs
 
-# Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU what keeps it busy.
+# Logits that are held at a time, as (tokens, words): what a core's cache takes; on a GPU, whose heads that `scaling_of`
+# knows go by `scan_words`, what keeps it busy.
 _TILE = {"cpu": (256, 2048)}
 _LARGE_TILE = (4096, 16_384)
+_SOFTCAP = "final_logit_softcapping"  # the setting
 _PAIRS = 4096  # of a token and a word, whose logits are made one by one at a time
 
 
@@ -29,6 +33,8 @@ class Lens(NamedTuple):
     final_norm: bool  # whether the final norm is applied to hidden layers (the paper's formula is silent)
     softcap: bool  # whether Gemma 2's soft-cap of logits is
     packed: bool  # whether the model takes a prompt and all its continuations in one sequence (`packs`)
+    # Of hidden layers and of the last one, where words are scored by `scan_words`; none: by the head's own forward.
+    scalings: tuple[Scaling, Scaling] | None = None
 
 
 def lens_of(model: nn.Module, *, final_norm: bool = True, softcap: bool = True) -> Lens:
@@ -38,8 +44,30 @@ def lens_of(model: nn.Module, *, final_norm: bool = True, softcap: bool = True) 
     """
     inner = unwrapped(model)
     lens = Lens(inner, decoder_of(model), final_norm, softcap, packs(model))
-    _check(lens)
-    return lens
+    residual, logits = _check(lens)
+    return _scanning(lens, residual, logits) if residual.is_cuda else lens
+
+
+def scaling_of(lens: Lens, layer: int) -> Scaling | None:
+    """What the model makes of its head's output at `layer`, found by trying; none where it is no `Scaling`.
+
+    For Gemma 2 a soft-cap, for Cohere and Granite a factor, for most neither.
+    """
+    output = torch.cat([torch.linspace(-90, 90, 61), torch.ones(1)]).to(lens.model.device)
+    hidden = torch.zeros(len(output), lens.decoder.d_model, dtype=lens.model.dtype, device=output.device)
+    head: Any = lens.model.get_output_embeddings()
+    if not _plain(head):
+        return None
+    with _reading(lens, layer), computing(lambda _: output[None, :, None], [head]):
+        logits = head_logits(lens.model, hidden)[:, 0]
+    unit = float(logits[-1])
+    scalings = [Scaling(), Scaling(unit)]
+    if cap := getattr(lens.model.config.get_text_config(), _SOFTCAP, None):
+        scalings += [Scaling(1.0, cap), Scaling(cap * math.atanh(min(max(unit / cap, -0.99), 0.99)), cap)]
+    for scaling in scalings:
+        if scaling.factor > 0 and torch.allclose(scaling.of(output), logits.float(), rtol=1e-5, atol=1e-5):
+            return scaling
+    return None
 
 
 def lens_logits(
@@ -82,7 +110,11 @@ def score_words(
     words tie which do not.
     """
     hidden = _normed(lens, residual, layer)
-    vocabulary, head = _vocabulary(lens), lens.model.get_output_embeddings()
+    head = lens.model.get_output_embeddings()
+    if lens.scalings and _plain(head):
+        scaling = lens.scalings[_is_last(lens, layer)]
+        return WordScores(*scan_words(hidden, head.weight, head.bias, scaling, rows, words))
+    vocabulary = _vocabulary(lens)
     height, width = _tile(lens, hidden)
     totals = torch.full((len(hidden),), -torch.inf, device=hidden.device)
     best, peaks = totals.clone(), totals.clone()
@@ -141,15 +173,15 @@ def _is_last(lens: Lens, layer: int) -> bool:
 def _reading(lens: Lens, layer: int) -> Iterator[None]:
     """While open, the head is as the lens of `layer` has it: without soft-cap, if that is wished for."""
     config: Any = lens.model.config.get_text_config()
-    cap = getattr(config, "final_logit_softcapping", None)
+    cap = getattr(config, _SOFTCAP, None)
     if cap is None or lens.softcap or _is_last(lens, layer):
         yield
         return
-    config.final_logit_softcapping = None
+    setattr(config, _SOFTCAP, None)
     try:
         yield
     finally:
-        config.final_logit_softcapping = cap
+        setattr(config, _SOFTCAP, cap)
 
 
 @contextmanager
@@ -220,15 +252,36 @@ def _exact(
 
 
 @torch.inference_mode()
-def _check(lens: Lens) -> None:
-    """Hold the last layer's lens against the model's logits on a few tokens."""
+def _check(lens: Lens) -> tuple[Float[Tensor, "tokens d_model"], Float[Tensor, "tokens vocabulary"]]:
+    """Hold the last layer's lens against the model's logits on a few tokens: the last residual and these logits."""
     last = len(lens.decoder.layers) - 1
     device = next(lens.model.parameters()).device
     with read_after(lens.model, last) as outputs:
         logits = lens.model(input_ids=torch.arange(1, 5, device=device)[None], use_cache=False).logits[0].float()
-    by_lens = lens_logits(lens, hidden_of(outputs[0])[0], last).float()
-    if not torch.allclose(by_lens, logits, rtol=1e-2, atol=1e-2 * float(logits.abs().amax()), equal_nan=True):
+    residual = hidden_of(outputs[0])[0]
+    if not _close(lens_logits(lens, residual, last).float(), logits):
         raise IsoglossError(
             f"{type(lens.model).__name__}: its logits are not those of its final norm and head on the last layer's"
             " output, so its layers cannot be read by the logit lens; add what is between to isogloss/scoring/lens.py"
         )
+    return residual, logits
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    return torch.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().amax()), equal_nan=True)
+
+
+@torch.inference_mode()
+def _scanning(
+    lens: Lens, residual: Float[Tensor, "tokens d_model"], logits: Float[Tensor, "tokens vocabulary"]
+) -> Lens:
+    """`lens` with `scalings`, if its model's are known and a scan of `residual` makes `logits`, the last ones."""
+    last = len(lens.decoder.layers) - 1
+    of_hidden, of_last = scaling_of(lens, -1), scaling_of(lens, last)
+    if of_hidden is None or of_last is None:
+        return lens
+    scanning = lens._replace(scalings=(of_hidden, of_last))
+    words = torch.linspace(0, logits.shape[1] - 1, 64, device=logits.device).long().repeat(len(logits))
+    rows = torch.arange(len(logits), device=logits.device).repeat_interleave(64)
+    found = score_words(scanning, residual, last, rows, words).log_probabilities
+    return scanning if _close(found, logits.log_softmax(1)[rows, words]) else lens
