@@ -10,7 +10,7 @@ import polars.selectors as cs
 import pytest
 import vl_convert
 
-from isogloss.languages import language_table
+from isogloss.languages import language, language_table
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.charted import CHARTS
@@ -22,6 +22,7 @@ from isogloss.report.entry import load
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.steered import beyond_random
+from report_pages import many_languages
 from synthetic import compared, make_losses, make_tables, settings
 from synthetic_joined import models_tables
 
@@ -267,6 +268,36 @@ def test_scripts_need_no_network_and_no_compiler():
     assert "ast: true" in text
     assert "editor: false" in text
     assert not re.search(r"\beval\(|new Function|innerHTML|https?://|fetch\(", text)
+
+
+def test_of_122_languages_scripts_have_panels_lines_are_thin_and_rows_can_be_read():
+    config = many_languages()
+    config["models"]["skewed"]["analyses"] = ["gap", "benchmarks"]
+    tables = make_tables(config, "skewed")
+    context = Context("skewed", wanted.figure_settings(config))
+    specs = {
+        name: embed.specification(
+            load(CHARTS[name])({"skewed": tables}, {"skewed": context}), validate=name == "reciprocal_gap"
+        )
+        for name in ("reciprocal_gap", "language_gap", "accuracy", "activation_controls")
+    }
+    both = specs["reciprocal_gap"]
+    titles = next(one for one in both["params"] if one["name"] == "panels")["value"]
+    assert titles[0].startswith("Latin (72)")
+    assert len(titles) == 9
+    assert "121 languages are too many" in both["usermeta"]["note"]
+    latin = {row["what"]: row["gap_pct"] for row in rows(both) if row["lang"] == "Latin (72)" and row["layer"] == 0}
+    of_latin = [code for code in context.languages if language(code).script == "Latn" and code != "en"]
+    expected = tables["reciprocal_gap"].filter(pl.col("lang").is_in(of_latin), layer=0)["symmetric_gap_pct"].mean()
+    assert latin["symmetric: half the difference"] == pytest.approx(expected)
+    marks = [layer["mark"]["type"] for layer in specs["language_gap"]["layer"]]
+    assert "area" not in marks  # 121 bands would cover one another
+    for name in ("accuracy", "activation_controls"):
+        height = specs[name]["spec"]["height"] if "spec" in specs[name] else specs[name]["height"]
+        assert 13 * 121 <= height <= 30 * 122
+    legend = str(embed.highlighter(context.languages, context))
+    assert legend.count("<option") == 123
+    assert legend.count("<circle") + legend.count("<path") == 9  # eight scripts and the others
 
 
 def test_models_of_which_one_was_measured_are_drawn(demo):

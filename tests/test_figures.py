@@ -39,6 +39,7 @@ from isogloss.report.shared.palette import COLOURS, colour
 from isogloss.report.shared.teaching import pooled, transfers
 from isogloss.report.shared.within import within_scripts
 from isogloss.tables import write_table
+from report_pages import many_languages
 from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, settings, write_results
 from synthetic_joined import models_tables
 
@@ -181,6 +182,22 @@ def test_a_title_with_markup_dollars_or_no_end_stays_text(tmp_path):
     assert any("$\\frac{1}$" in text for text in shown)
     assert sum(map(len, shown)) < 1500
     assert any(text.endswith("…") for text in shown)
+
+
+@pytest.mark.filterwarnings("error:constrained_layout not applied")
+def test_122_languages_are_drawn_by_script_with_room_for_the_axes():
+    config = many_languages()
+    config["models"]["skewed"]["analyses"] = ["gap", "benchmarks"]
+    tables, context = make_tables(config, "skewed"), Context("skewed", wanted.figure_settings(config))
+    for name in ("similarity", "reciprocal_gap", "gap_accuracy_correlation"):
+        drawn = load(FIGURES[name].drawing)(tables, context)
+        drawn.draw_without_rendering()
+        panels = [axes for axes in drawn.axes if axes.get_visible()]
+        assert len(panels) <= 9
+        assert min(axes.get_window_extent().width for axes in panels) > 0.15 * drawn.bbox.width, name
+        labels = [text.get_text() for legend in drawn.legends for text in legend.get_texts()]
+        assert len(labels) <= 12
+        assert ("Latin" in labels) == (name != "reciprocal_gap")
 
 
 def test_the_page_shows_a_figure_without_what_stands_above_its_axes(tmp_path):

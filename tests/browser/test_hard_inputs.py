@@ -1,6 +1,7 @@
 """results/summary.html of studies that are large, small, empty or hostile: it says what there is, and runs nothing."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from test_summary import MEGABYTE, OPEN_ALL, complaints, too_wide
@@ -13,6 +14,7 @@ from report_pages import (
     hostile,
     large,
     make_page,
+    many_languages,
     smallest,
     with_hostile_texts,
     without_values,
@@ -50,6 +52,30 @@ def test_ten_languages_and_26_layers_stay_small(tmp_path, visit):
     paints = opened.page.evaluate("performance.getEntriesByType('paint').map(one => [one.name, one.startTime])")
     print(f"first paint {dict(paints)} ms")
     assert too_wide(opened.page) == []
+
+
+def test_122_languages_fit_and_their_labels_stand_apart(tmp_path, visit):
+    made = make_page(tmp_path, many_languages(), drawn=None)
+    size = made.page.stat().st_size
+    print(f"{size / MEGABYTE:.2f} MB")
+    assert size <= 15 * MEGABYTE
+    page = visit(made.page).page
+    assert too_wide(page) == []
+    page.evaluate(OPEN_ALL)
+    for name in ("accuracy", "language_gap", "reciprocal_gap", "consistency"):
+        chart = page.locator(f"#chart-{name}")
+        chart.scroll_into_view_if_needed()
+        page.locator(f"#chart-{name}.drawn svg.marks").wait_for()
+    boxes = page.locator("#chart-accuracy .role-axis-label text").evaluate_all(
+        """(all) => all.filter((one) => / \\([\\w-]+\\)$/.test(one.textContent))
+          .map((one) => one.getBoundingClientRect()).map((one) => [one.left, one.top, one.right, one.bottom])"""
+    )
+    assert len(boxes) >= 122
+    rows = sorted({(round(top), round(bottom)) for left, top, _, bottom in boxes if left < 600})
+    assert all(below[0] >= above[1] - 3 for above, below in pairwise(rows))
+    page.locator(".js-languages select").first.select_option("sw")
+    page.wait_for_selector("#chart-language_gap .mark-symbol.role-mark path[opacity='0.12']")
+    assert "Colour: script; shade: family." in page.locator("p.scripts").first.inner_text()
 
 
 @pytest.mark.parametrize(

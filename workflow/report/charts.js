@@ -80,7 +80,7 @@
       axisQuantitative: { tickCount: 6 },
       legend: {
         orient: "bottom", columns: Math.max(1, Math.floor(width / 190)), labelColor: ink, titleColor: ink,
-        labelFontSize: 11.5, titleFontSize: 11.5, labelLimit: Math.min(300, width - 60), symbolLimit: 60,
+        labelFontSize: 11.5, titleFontSize: 11.5, labelLimit: Math.min(300, width - 60), titleLimit: width - 60, symbolLimit: 60,
         gradientLength: Math.min(260, width - 80), symbolSize: 80, symbolStrokeWidth: 2,
         symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
       },
@@ -91,7 +91,8 @@
   // Drawing
 
   const PRINTED = 680; // width on A4, in pixels of CSS
-  const LEAST = 270; // width of a panel
+  const LEAST = 270; // width of a panel, and on paper
+  const LEAST_PRINTED = 215;
   const LETTER = 6.6; // width of one in a title
 
   // Lines of a title that are no longer than its panel is wide.
@@ -119,13 +120,15 @@
       const shape = square ? { width: side, height: side, autosize: "pad" } : {};
       return { ...spec, ...(title ? { title } : {}), ...shape };
     }
-    const columns = Math.max(1, Math.min(most, Math.floor(width / LEAST)));
+    const columns = Math.max(1, Math.min(most, Math.floor(width / (printing ? LEAST_PRINTED : LEAST))));
     const side = Math.max(120, Math.floor(width / columns) - 80);
     const shape = square ? { width: Math.min(side, matrix), height: Math.min(side, matrix) } : { width: side };
     const params = spec.params.map((one) =>
       one.name === "panels" ? { ...one, value: one.value.map((title) => broken(title, side).join("\n")) } : one,
     );
-    return { ...spec, params, columns, spacing: { row: 30, column: 18 }, spec: { ...spec.spec, ...shape } };
+    const rows = Math.ceil(spec.params.find((one) => one.name === "panels").value.length / columns);
+    const lower = printing && !square ? { height: Math.min(spec.spec.height, Math.max(90, 720 / rows - 75)) } : {};
+    return { ...spec, params, columns, spacing: { row: 30, column: 18 }, spec: { ...spec.spec, ...shape, ...lower } };
   };
 
   // The panels of a drawn chart, wider or narrower by what its axes left or took.

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from isogloss.report.charts.base import LAYER, Chart, Key, Measure, fading, source, titled
+from isogloss.report.charts.base import LAYER, MOST_NAMED, Chart, Key, Measure, fading, source, titled
 from isogloss.report.figures.style import FAINT, INK
 
 MOST_TICKS = 14  # of layers
@@ -36,15 +36,18 @@ def curves(
         of["point"] |= key.encodings("color", "shape")
     alone = frame[str(x.shorthand)].n_unique() < 2
     detail = [alt.Detail(key.column, type="nominal") for key in keys]
+    many = any(key.column == "lang" and len(key.looks) > MOST_NAMED for key in keys)
     layers: list[Any] = []
-    if banded and measure.low in frame.columns:
+    if banded and not many and measure.low in frame.columns:
         ends = base.transform_filter(f"isValid(datum[{measure.low!r}])")
         mark = ends.mark_rule(strokeWidth=1.6) if alone else ends.mark_area()
         opacity = fading(full=0.9) if alone else fading(0.02, 0.13)
         colour = {channel: one for channel, one in of["line"].items() if channel == "color"}
         layers.append(mark.encode(y=low, y2=measure.high, detail=detail, opacity=opacity, **colour))
-    layers.append(base.mark_line(strokeWidth=1.8).encode(y=y, detail=detail, opacity=fading(), **of["line"]))
-    points = base.mark_point(filled=True, size=52).encode(
+    layers.append(
+        base.mark_line(strokeWidth=0.8 if many else 1.8).encode(y=y, detail=detail, opacity=fading(), **of["line"])
+    )
+    points = base.mark_point(filled=True, size=18 if many else 52).encode(
         y=y, opacity=fading(), tooltip=_there(tips, frame), **of["point"]
     )
     layers.append(picked(points, keys))

@@ -23,7 +23,10 @@ def reciprocal_gap(tables: Tables, context: Context) -> Figure:
     titles = {code: named(code) for code in codes}
     if len(codes) > MOST_OWN:
         frame = by_script(frame, context, "layer")
-        titles = {title: title.replace(")", " languages)") for title in frame["lang"].unique(maintain_order=True)}
+        titles = {
+            title: title if title.endswith("(1)") else title.replace(")", " languages)")
+            for title in frame["lang"].unique(maintain_order=True)
+        }
         codes = list(titles)
     columns = 2 if len(codes) in (2, 4) else min(len(codes), 3)
     rows = -(-len(codes) // columns)

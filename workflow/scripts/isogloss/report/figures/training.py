@@ -10,6 +10,9 @@ from isogloss.report.figures.style import FAINT, INK, PALETTE, canvas, colour, m
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.trained import realised_shares
 
+MOST_BESIDE = 16
+"""Up to so many languages, their shares stand beside the loss; of more, below it."""
+
 
 def training(tables: Tables, context: Context) -> Figure:
     """Loss by training tokens, and the languages' realised shares of the tokens beside the configured ones."""
@@ -17,8 +20,12 @@ def training(tables: Tables, context: Context) -> Figure:
     configured: Mapping[str, float] = context.settings["models"][context.model]["shares"]
     realised = realised_shares(frame)
     codes = context.by_group(configured) + [code for code in configured if code not in context.languages]
-    figure, axes = canvas(1, 2, height=max(4.1, 1.2 + 0.2 * len(codes)), width_ratios=[1.25, 1])
-    left, right = axes[0]
+    if len(codes) > MOST_BESIDE:
+        below = 1.2 + 0.2 * len(codes)
+        figure, axes = canvas(2, 1, height=3.6 + below, height_ratios=[3.6, below])
+    else:
+        figure, axes = canvas(1, 2, height=4.1, width_ratios=[1.25, 1])
+    left, right = axes.flat
     millions = frame["tokens"] / 1e6
     left.plot(millions, frame["loss"], color=PALETTE[0], alpha=0.25, linewidth=0.8)
     smooth = frame["loss"].rolling_mean(max(1, len(frame) // 50), min_samples=1, center=True)

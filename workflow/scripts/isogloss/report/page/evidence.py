@@ -13,15 +13,15 @@ from isogloss.report.findings.between import between
 from isogloss.report.page.captions import Caption, caption
 from isogloss.report.page.markup import headless, slug, svg_size, svg_uri, tidy
 from isogloss.report.shared.study import COMPARISON, Study
-from isogloss.report.tables.html import fragment
+from isogloss.report.tables.html import WIDE, fragment
 from isogloss.report.wanted import wanted
 
 MOST_MODELS = 2
 """Of so many models the page has pictures and tables, in the study's order; of the others report.html."""
 PLANTED = "the-planted-truth"
 """Key of the section that says what was planted, there wherever models were trained here."""
-PRINTED_ROWS, PRINTED_COLUMNS = 40, 16
-"""Larger tables stay closed in print: their files have them."""
+PRINTED_ROWS = 40
+"""Tables of more rows, or of more columns than an upright page holds, stay closed in print: their files have them."""
 KEY_FIGURES = (
     ("What was planted", ("planted_truth",)),
     ("Paper A", ("reciprocal_gap", "gap_accuracy_correlation", "group_gap", "retrieval", "accuracy")),
@@ -199,7 +199,7 @@ def _tables(entry: Entry, study: Study, models: Sequence[str]) -> Iterator[Table
             entry.title,
             title,
             Markup(html),
-            frame.height > PRINTED_ROWS or columns > PRINTED_COLUMNS,
+            frame.height > PRINTED_ROWS or columns > WIDE,
         )
 
 
