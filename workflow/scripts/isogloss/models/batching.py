@@ -51,7 +51,7 @@ def encode_texts(
     A text with given ids is not tokenised: the model reads what was recorded, however the text would
     come out. Raises `IsoglossError` for a text without any token of its own.
     """
-    encoded = list(given) if given is not None else [None] * len(texts)
+    encoded: list[Sequence[int] | None] = list(given) if given is not None else [None] * len(texts)
     plain = [row for row, ids in enumerate(encoded) if ids is None]
     if plain:
         for row, ids in zip(plain, token_ids(tokenizer, [texts[row] for row in plain]), strict=True):

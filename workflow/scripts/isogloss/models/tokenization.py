@@ -53,7 +53,8 @@ def control_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, texts: str | list[str], **more: Any) -> Any:
     try:
-        return tokenizer(texts, **{"add_special_tokens": False, "split_special_tokens": True, **more})
+        ways = {"add_special_tokens": False, "split_special_tokens": True, "return_attention_mask": False}
+        return tokenizer(texts, **{**ways, **more})
     except TypeError:  # what tokenizers raises for text that UTF-8 cannot hold
         for text in [texts] if isinstance(texts, str) else texts:
             if (half := next((mark for mark in text if "\ud800" <= mark <= "\udfff"), None)) is not None:
