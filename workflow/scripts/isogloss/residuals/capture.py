@@ -17,15 +17,17 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
+from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.residuals.pooling import each_mean
 from isogloss.spill import SpillFile
-from isogloss.tables import TableWriter
+from isogloss.tables import TableWriter, open_table
 from isogloss.tables.layers import iter_layers
 from isogloss.text.distinct import TextGroup, distinct_texts, each_group
 
 _PHRASES = 1024  # phrases that are read at a time
+_TOKENS = 20  # of a phrase, about
 _BUDGETS = 32  # token budgets of texts that are sorted by length together
 _ROWS = 1024  # rows (a phrase at a layer) of a row group: ten languages' are open at once in the similarity
 
@@ -57,6 +59,8 @@ def capture(
     model = load_base_model(
         lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
     )
+    phrases = sum(open_table(path).metadata.num_rows for paths in translations.values() for path in paths)
+    compile_layers(model, _TOKENS * phrases // feature_stride)
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     token_budget = compute.token_budget

@@ -18,13 +18,14 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.fused.faster import compile_layers
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import Measured, measure
-from isogloss.tables import TableWriter
+from isogloss.tables import TableWriter, open_table
 from isogloss.tables.layers import iter_layers
 from isogloss.text.distinct import distinct_texts, each_group
 
@@ -44,6 +45,7 @@ ACTIVATIONS = pa.schema(
 )
 _MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation")
 _PHRASES = 4096  # phrases of a row group
+_TOKENS = 20  # of a phrase, about
 _BUDGETS = 32  # token budgets of texts that are sorted by depth and length together
 
 
@@ -86,6 +88,7 @@ def encode(
     model = load_base_model(
         lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
     )
+    compile_layers(model, _TOKENS * sum(open_table(path).metadata.num_rows for path in translations.values()))
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     encoders = load_encoders(
