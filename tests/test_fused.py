@@ -1,10 +1,13 @@
 """Faster parts of a model against its own, on the CPU: torch's plain forms of the kernels that a GPU takes."""
 
+import ast
 import copy
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 import transformers
@@ -16,7 +19,9 @@ from transformers import AutoModelForCausalLM
 from transformers.models.gemma2 import modeling_gemma2
 from transformers.models.gpt_oss import modeling_gpt_oss
 
+from bench_forward import STEPS, forward_parts
 from families import FAMILIES, LAYERS
+from isogloss.config.measures import Compute
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, collate
@@ -30,10 +35,13 @@ from isogloss.models.hooks import computing, output_after, visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model
 from isogloss.models.path import FLEX, OWN, ROWS, Kernels, kernels_of, path_of
 from isogloss.models.windows import Sight
+from isogloss.residuals.capture import capture
 from isogloss.scoring.trial import packs
+from isogloss.tables import table_metadata, write_table
 from standins import tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+PACKAGE = Path(faster.__file__).parents[2]
 LENGTHS = ((40, 3, 17), (60, 59, 58, 2))  # beyond windows of 16 tokens and within
 
 
@@ -125,6 +133,37 @@ def test_on_the_cpu_a_model_is_loaded_as_it_is(tmp_path):
         assert path_of(model) == Kernels()
         assert not any("forward" in module.__dict__ for module in model.modules())
         assert model.config._attn_implementation == "sdpa"
+
+
+def test_every_stage_that_loads_a_model_says_which_kernels_it_may_take_and_took():
+    without = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        names = [(ast.unparse(call.func), [keyword.arg for keyword in call.keywords]) for call in calls]
+        loads = [given for name, given in names if name in ("load_base_model", "load_causal_model")]
+        without += [path.name for given in loads if "kernels" not in given]
+        if loads and "kernels_of" not in dict(names):
+            without.append(path.name)
+    assert without == ["spans.py"]  # rows of the explorer, which its stage writes
+
+
+def test_tables_name_the_path_that_their_numbers_took(tmp_path):
+    rows = {"phrase": [0], "layer": [1], "feature": [5], "text": ["Euro of Austria"], "ids": [None], "chrf": [50.0]}
+    types = {"layer": pl.Int32, "feature": pl.Int32, "ids": pl.List(pl.Int32)}
+    write_table(tmp_path / "es.parquet", pl.DataFrame(rows, schema_overrides=types))
+    capture(
+        lm=str(tiny_model(tmp_path / "lm", family="llama")),
+        adapter=None,
+        translations={"es": [str(tmp_path / "es.parquet")]},
+        outputs={"es": str(tmp_path / "out.parquet")},
+        layers=[0, 1],
+        feature_stride=1,
+        compute=Compute(),
+        metadata={"rule": "capture"},
+    )
+    metadata = table_metadata(tmp_path / "out.parquet")
+    assert metadata["rule"] == "capture"
+    assert metadata["kernels"] == dict.fromkeys(["norms", "gates", "attention", "rows", "layers"], OWN)
 
 
 def test_a_layer_is_read_padded_for_who_goes_on_from_there():
@@ -385,3 +424,12 @@ def test_an_adapter_computes_in_the_models_precision_and_errs_no_more(tmp_path):
         if "lora_" in name:  # as PEFT would have them by itself
             matrix.data = whole.get_parameter(name).data.clone()
     assert relative_error(found, exact) <= 1.1 * relative_error(residuals(half, range(3)), exact)
+
+
+@pytest.mark.workflow
+def test_the_bench_gives_figures_for_each_step_and_the_model_back():
+    model = make("gemma2")
+    figures = forward_parts(model, [[2, 3, 4, 5]] * 3, LAYERS, token_budget=32, repeats=1, backend="eager")
+    assert all(figures[f"{name}_to_own"] > 0 for name in list(STEPS)[1:])
+    assert figures["kernels"]["sequences"]["rows"] == ROWS
+    assert path_of(model) == Kernels()

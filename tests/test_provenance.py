@@ -97,6 +97,15 @@ def test_an_edit_counts_for_all_that_reach_it_and_for_no_other(copy: Copy):
     assert not {"gap", "similarity", "transfer", "translate", *REPORT} & changed
 
 
+def test_faster_parts_count_for_what_loads_a_model_and_for_no_other(copy: Copy):
+    for module in ("attention", "card", "faster", "liger", "norms", "sequences", "trial"):
+        copy.edit(f"models/fused/{module}.py")
+    changed = copy.changed()
+    loading = {"capture", "encode", "codes", "align", "benchmark", "latent_score", "steer", "ablate", "intervene"}
+    assert loading <= changed
+    assert not {"gap", "similarity", "transfer", "fetch_model", "phrase_counts", *REPORT} & changed
+
+
 def test_a_table_of_the_contract(copy: Copy):
     copy.replace("tables/contracts.py", "CONTRACTS: ", 'ADDED: Contract = {"x": pa.float64()}\nCONTRACTS: ')
     copy.replace(

@@ -18,6 +18,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders
 from isogloss.tables import TableWriter, read_table
 
@@ -70,7 +71,7 @@ def reproduce(
     made without BOS have it, is a warning in the log.
     """
     wanted = pl.concat([read_table(path) for path in records]).filter(pl.col("layer").is_in(list(layers)))
-    agreements = _measure(lm, sae, wanted, compute) if len(wanted) else []
+    agreements, kernels = _measure(lm, sae, wanted, compute) if len(wanted) else ([], {})
     table = wanted.select("layer", "feature").hstack(
         pl.DataFrame(agreements, schema=list(Agreement._fields), orient="row")
     )
@@ -81,7 +82,7 @@ def reproduce(
     ]
     failed = Path(output).with_suffix(".failed.parquet")
     failed.unlink(missing_ok=True)
-    with TableWriter(failed if failures else output, REPRODUCTION, metadata) as writer:
+    with TableWriter(failed if failures else output, REPRODUCTION, {**metadata, **kernels}) as writer:
         writer.write(table)
     if failures:
         raise IsoglossError(
@@ -92,8 +93,8 @@ def reproduce(
 
 
 @torch.no_grad()
-def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> list[Agreement]:
-    """Of each record, in their order."""
+def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> tuple[list[Agreement], dict[str, Any]]:
+    """Of each record, in their order; and the path that the model's forward took (`kernels_of`)."""
     layers, features = records["layer"].to_list(), records["feature"].to_list()
     model = load_base_model(lm, last_layer=max(layers), dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     encoders = load_encoders(
@@ -136,7 +137,7 @@ def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> list
             )
         compared = np.array(own) != bos  # documents packed into one text have BOS between them
         agreements.append(agreement(np.array(values[-len(own) :])[compared], measured[row][compared]))
-    return agreements
+    return agreements, kernels_of(model)
 
 
 def feature_activation(encoder: Encoder, residual: Float[Tensor, "pos d_model"], feature: int) -> Float[Tensor, " pos"]:

@@ -20,16 +20,18 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import beside_gpu
+from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.residuals.pooling import Means, each_mean
 from isogloss.spill import SpillFile
-from isogloss.tables import TableWriter
+from isogloss.tables import TableWriter, open_table
 from isogloss.tables.layers import iter_layers
 from isogloss.text.distinct import Distinct, TextGroup, distinct_texts, each_group
 
 _PHRASES = 1024  # phrases that are read at a time to be computed and written,
 _SCANNED = 16_384  # and to be counted and compared
+_TOKENS = 20  # of a phrase, about
 _BUDGETS = 32  # token budgets of texts that are sorted by length together;
 _BUDGETS_BESIDE = 2  # beside a GPU fewer, since a group's phrases are written while it computes the next one
 _OPEN = 2  # languages whose phrases are still written while the GPU computes another one's
@@ -65,6 +67,8 @@ def capture(
     model = load_base_model(
         lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
     )
+    total = sum(open_table(path).metadata.num_rows for paths in translations.values() for path in paths)
+    compile_layers(model, _TOKENS * total // feature_stride)
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     beside = beside_gpu()

@@ -20,6 +20,7 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
+from isogloss.models.fused.faster import compile_layers
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
@@ -27,7 +28,7 @@ from isogloss.models.transfer import read_back, sent
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import Measured, measure
-from isogloss.tables import TableWriter
+from isogloss.tables import TableWriter, open_table
 from isogloss.tables.layers import iter_layers
 from isogloss.text.distinct import distinct_texts, each_group
 
@@ -47,6 +48,7 @@ ACTIVATIONS = pa.schema(
 )
 _MEASURED = ("activation", "shuffled_activation", "random_activation", "pre_activation", "n_tokens")
 _PHRASES = 4096  # phrases of a row group
+_TOKENS = 20  # of a phrase, about
 _BUDGETS = 32  # token budgets of texts that are sorted by depth and length together;
 _BUDGETS_BESIDE = 4  # beside a GPU fewer, since it waits for the first ones to be tokenised
 
@@ -110,6 +112,7 @@ def encode(
     model = load_base_model(
         lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype), kernels=compute.kernels
     )
+    compile_layers(model, _TOKENS * sum(open_table(path).metadata.num_rows for path in translations.values()))
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
     encoders = load_encoders(

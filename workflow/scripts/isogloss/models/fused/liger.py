@@ -35,9 +35,10 @@ def faster_gate(module: Any, liger: Liger) -> Callable[[Tensor], Tensor] | None:
     adapter may be attached to them later.
     """
     parts = [getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
-    gate_proj, activation = parts[0], parts[3]
-    if not all(isinstance(part, nn.Module) for part in parts) or not isinstance(gate_proj, nn.Linear):
-        return None
+    gate_proj: Any = parts[0]
+    activation: Any = parts[3]
+    if not all(isinstance(part, nn.Module) for part in parts) or not hasattr(gate_proj, "in_features"):
+        return None  # the maps may be PEFT's, round those of the model
     generator = torch.Generator().manual_seed(0)
     weight = gate_proj.weight
     x, gate, up = (
@@ -51,7 +52,7 @@ def faster_gate(module: Any, liger: Liger) -> Callable[[Tensor], Tensor] | None:
 
     if not torch.equal(forward(x, lambda gate, up: module.act_fn(gate) * up), module(x)):
         return None
-    own, exact = activation(gate) * up, activation(gate.float()) * up.float()  # type: ignore[misc]
+    own, exact = activation(gate) * up, activation(gate.float()) * up.float()
     for multiply in liger.gates.values():
         if as_exact(multiply(gate, up), own, exact):
             return lambda x: forward(x, multiply)
