@@ -17,6 +17,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.folder import brief, check_weights, expansion_of, read_config, text_config
 from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
+from isogloss.models.placement import placed
 
 logger = logging.getLogger(__name__)
 
