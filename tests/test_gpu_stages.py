@@ -14,11 +14,16 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from config_sections import grouped
+from isogloss.bilingual.injection import Decoding, decode_masked, encode_sparsely, load_dictionary
+from isogloss.causal.ablation import ablated_losses
 from isogloss.config.measures import Compute
 from isogloss.disparity.alignment import LossSettings, Pair
-from isogloss.disparity.gradient import accumulate_gradient
+from isogloss.disparity.gradient import BatchGradient, accumulate_gradient
+from isogloss.disparity.lora_training import LoraOptimiser
 from isogloss.explorer.spans import Span, measured_spans
 from isogloss.models.adapter import with_lora
+from isogloss.models.batching import collate
+from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model
 from isogloss.residuals.capture import capture
 from isogloss.sae.autoencoder import load_encoder
@@ -27,6 +32,7 @@ from isogloss.sae.encode import encode
 from isogloss.sae.kinds.encoder import unit_norm
 from isogloss.sae.quality import measure_quality
 from isogloss.sae.recipe import Recipe
+from isogloss.sae.top_windows import document_peaks
 from isogloss.sae.trainer import make_trainer, residual_chunks, train
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
@@ -183,9 +189,81 @@ def test_a_step_of_alignment(lm, saes):
                 matrix.copy_(torch.randn(matrix.shape, generator=draw) * 0.1)
         encoder = load_encoder(saes / "layer_1").to(device)
         accumulate_gradient(model, encoder, 1, pairs, LossSettings(), 100)
-        return torch.cat([matrix.grad.flatten().cpu() for matrix in matrices])
+        return torch.cat([matrix.grad.flatten().cpu() for matrix in matrices if matrix.grad is not None])
 
     hold(measured, {"float32": 1e-4, "bfloat16": 0.2})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_steps_as_graphs_train_what_single_kernels_do(lm, saes, dtype):
+    """A shape is launched kernel by kernel once, then is a graph; two shapes share their memory."""
+    draw = torch.Generator().manual_seed(0)
+
+    def text(length: int) -> list[int]:
+        return [2, *torch.randint(4, 320, (length,), generator=draw).tolist()]
+
+    batches = [[Pair(text(width), text(width), row, 1.0) for row in range(4)] for width in (9, 9, 30, 9, 30, 30, 12)]
+
+    def trained(graphs: bool) -> tuple[Tensor, Tensor, int]:
+        torch.manual_seed(0)
+        model = load_causal_model(lm, last_layer=1, dtype=getattr(torch, dtype), kernels="plain")
+        model = with_lora(model, [0, 1], "all", rank=4, alpha=8.0, dropout=0.0)
+        optimiser = LoraOptimiser(model, getattr(torch, dtype), rate=1e-3, iterations=100)
+        encoder = load_encoder(saes / "layer_1").to(next(model.parameters()).device)
+        gradient = BatchGradient(model, encoder, 1, LossSettings(), graphs=graphs)
+        losses: list[Tensor] = []
+        for step, pairs in enumerate(batches):
+            losses.append(gradient.add(pairs, 1000).alignment)
+            optimiser.step(step)
+        optimiser.finish("here")
+        matrices = [matrix.detach().flatten() for matrix in model.parameters() if matrix.requires_grad]
+        return torch.stack(losses), torch.cat(matrices), len(gradient.shapes)
+
+    (losses, matrices, none), (captured, from_graphs, shapes) = trained(False), trained(True)
+    assert (none, shapes) == (0, 2)
+    assert_close(captured, losses, rtol=1e-2, atol=1e-3)
+    assert (from_graphs - matrices).norm() < (1e-3 if dtype == "float32" else 5e-2) * matrices.norm()
+
+
+def own_residual(lm: Path, dtype: str) -> tuple[Tensor, Tensor]:
+    """The residual after layer 1 of the prompts, and which of it is their own tokens."""
+    model, batch = load_base_model(lm, dtype=getattr(torch, dtype)), collate(PROMPTS)
+    read: list[Tensor] = []
+    with torch.no_grad():
+        visit_residuals(model, batch, [1], lambda _, residual: read.append(residual.clone()))
+    return read[0], batch.content.to(read[0].device)
+
+
+def test_peaks_of_the_search_for_phrases(lm, saes):
+    def measured(dtype: str) -> Tensor:
+        residual, content = own_residual(lm, dtype)
+        encoder = load_encoder(saes / "layer_1").to(residual.device)
+        return document_peaks(encoder, residual, content, torch.arange(0, 64, 3, device=residual.device)).activation
+
+    hold(measured, {"float32": 1e-4, "bfloat16": 0.1})
+
+
+def test_what_is_injected(lm, saes):
+    def measured(dtype: str) -> Tensor:
+        residual, content = own_residual(lm, dtype)
+        dictionary = load_dictionary(saes / "layer_1", 1, d_model=32, device=residual.device)
+        codes = encode_sparsely(dictionary.encoder, residual[content])
+        mask = torch.arange(64, device=residual.device) % 2 == 0
+        return decode_masked(dictionary, codes, mask, Decoding(bias=True, rescale=True))
+
+    hold(measured, {"float32": 1e-4, "bfloat16": 0.3})  # another feature may be the k-th
+
+
+def test_losses_without_features(lm, saes):
+    sets = [torch.arange(0, 64, 2), torch.tensor([5])]
+
+    def measured(dtype: str) -> Tensor:
+        model = load_causal_model(lm, dtype=getattr(torch, dtype))
+        dictionary = load_dictionary(saes / "layer_1", 1, d_model=32, device=next(model.parameters()).device)
+        found = ablated_losses(model, 1, dictionary.encoder, dictionary.w_dec, PROMPTS, sets=sets, token_budget=64)
+        return torch.cat([found.plain[None], found.losses])
+
+    hold(measured, {"float32": 1e-4, "bfloat16": 0.05})
 
 
 def test_sae_training(lm):

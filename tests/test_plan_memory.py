@@ -17,8 +17,9 @@ from isogloss.models.loading import load_causal_model
 from isogloss.plan import __main__ as command
 from isogloss.plan import assumptions as assumed
 from isogloss.plan.assumptions import Settings
-from isogloss.plan.memory import advice, backward_bytes, batch_bytes, encoder_bytes, job_memory
+from isogloss.plan.memory import advice, job_memory
 from isogloss.plan.planned_model import planned_model
+from isogloss.plan.sizes import backward_bytes, batch_bytes, encoder_bytes
 from isogloss.plan.study_plan import plan_study
 from standins import tiny_gemma2
 from test_plan import TINY, pretrained

@@ -41,6 +41,11 @@ class BatchGradient:
         self._seen: set[tuple[object, ...]] = set()
         self._graphs: dict[tuple[object, ...], _Graph] = {}
 
+    @property
+    def shapes(self) -> list[tuple[object, ...]]:
+        """The shapes that are CUDA graphs by now."""
+        return list(self._graphs)
+
     def add(self, pairs: Sequence[Pair], token_budget: int) -> PairLosses:
         """Add the gradient of `pairs`; returns their detached terms, in their order, on the model's device.
 

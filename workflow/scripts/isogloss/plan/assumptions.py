@@ -78,9 +78,6 @@ CPU_START = 5.0  # seconds, of any other job; fetching runs in the process of Sn
 # Bytes at a job's peak that are no tensor of the model's: seen on cores, assumed beside a GPU (CUDA's libraries).
 PROCESS = 0.47e9
 CUDA_PROCESS = 4e9
-WIDE_NUMBERS = 3 * 4 * 2.0**24  # float32 of a full-width encoding that is held at once, and two that it is made of
-LENS_TILES = 2 * 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, and a copy
-SAE_STEP_NUMBERS = 2.0**27  # pre-activations that a step of SAE training holds at once, in float32 and bfloat16
 CARD_BYTES = 80e9  # of a GPU
 UNGATED = ("pythia", "gpt-neox", "gpt2", "opt-", "bloom", "xglm")  # in the names of models whose MLP has two matrices
 WEIGHT_BYTES = 2.0  # of a parameter of a fetched model on disk

@@ -10,11 +10,16 @@ from dataclasses import dataclass, replace
 
 from isogloss.config.pretrained import PretrainedModel
 from isogloss.plan import assumptions as assumed
-from isogloss.plan import flops
-from isogloss.plan.flops import Decoder
 from isogloss.plan.planned_model import PlannedModel, chunks
-
-_BYTES = {"float32": 4, "bfloat16": 2}
+from isogloss.plan.sizes import (
+    BYTES,
+    LENS_TILES,
+    WIDE_NUMBERS,
+    backward_bytes,
+    batch_bytes,
+    encoder_bytes,
+    training_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -46,22 +51,6 @@ class JobMemory:
         return assumed.PROCESS + self.device
 
 
-def batch_bytes(decoder: Decoder, tokens: float, dtype: str) -> float:
-    """Activations of a forward at its widest, in the MLP; norms are float32."""
-    return tokens * (_BYTES[dtype] * (3 * decoder.d_mlp + 8 * decoder.d_model) + 4 * decoder.d_model)
-
-
-def backward_bytes(decoder: Decoder, layers: int, tokens: float, dtype: str) -> float:
-    """Activations that LoRA on every linear map of `layers` layers keeps for its gradient, and those of a forward."""
-    kept = _BYTES[dtype] * (4 * decoder.d_mlp + 6 * decoder.d_model) + 16 * decoder.d_model
-    return layers * tokens * kept + batch_bytes(decoder, tokens, dtype)
-
-
-def encoder_bytes(d_model: int, features: int) -> float:
-    """An encoder: its matrix, bias and threshold, in float32."""
-    return 4.0 * (d_model + 2) * features
-
-
 def job_memory(models: Sequence[PlannedModel]) -> list[JobMemory]:
     """What a job of each rule takes, of the model that takes most."""
     most: dict[str, JobMemory] = {}
@@ -85,10 +74,10 @@ def _jobs(planned: PlannedModel) -> Iterator[JobMemory]:
     if isinstance(model, PretrainedModel) and model.reads_phrases and model.saes is None and model.sae is not None:
         yield _training(planned, "train_sae", layers)
     if "benchmarks" in analyses:
-        yield _reading(planned, "benchmark", None, 0, assumed.LENS_TILES)
+        yield _reading(planned, "benchmark", None, 0, LENS_TILES)
     if "latent" in analyses:
-        yield _reading(planned, "latent_score", None, 0, assumed.LENS_TILES)
-        yield from [_reading(planned, "steer", None, 0, assumed.LENS_TILES)] * (study.latent.steering is not None)
+        yield _reading(planned, "latent_score", None, 0, LENS_TILES)
+        yield from [_reading(planned, "steer", None, 0, LENS_TILES)] * (study.latent.steering is not None)
     if "bilingual" in analyses:
         own = chunks(layers, study.bilingual.layers_per_job)[-1]
         yield from [_training(planned, "train_checkpoint_saes", own)] * (model.sae is not None)
@@ -96,11 +85,11 @@ def _jobs(planned: PlannedModel) -> Iterator[JobMemory]:
 
 
 def _reading(
-    planned: PlannedModel, rule: str, depth: int | None, n_saes: int, buffers: float = assumed.WIDE_NUMBERS
+    planned: PlannedModel, rule: str, depth: int | None, n_saes: int, buffers: float = WIDE_NUMBERS
 ) -> JobMemory:
     """A job that runs batches down to `depth` (None: the whole model, with its head) past `n_saes` encoders."""
     dtype, decoder = planned.study.compute.dtype, planned.decoder
-    weights, files = decoder.parameters(depth) * _BYTES[dtype], planned.weights(depth)
+    weights, files = decoder.parameters(depth) * BYTES[dtype], planned.weights(depth)
     sae = encoder_bytes(decoder.d_model, planned.sae_width)
     batch = batch_bytes(decoder, planned.study.compute.token_budget, dtype)
     read = max(files, weights) + sae * (n_saes > 0)
@@ -117,13 +106,18 @@ def _aligning(planned: PlannedModel, depth: int) -> JobMemory:
 
 def _training(planned: PlannedModel, rule: str, layers: Sequence[int]) -> JobMemory:
     """SAEs with Adam's moments and one layer's gradient; what is shuffled, a group of documents, a batch in float32."""
-    recipe, decoder, dtype = planned.model.sae, planned.decoder, planned.study.compute.dtype
+    recipe, decoder = planned.model.sae, planned.decoder
     assert recipe is not None
-    n, sae = len(layers), flops.sae_bytes(decoder.d_model, recipe.features)
-    held = recipe.buffer_tokens + min(4 * recipe.batch_tokens, recipe.buffer_tokens) + recipe.batch_tokens
-    vectors = n * decoder.d_model * (held * _BYTES[dtype] + 4 * recipe.batch_tokens)
-    step = assumed.SAE_STEP_NUMBERS * 6.0 + 3 * 4.0 * recipe.batch_tokens * decoder.d_model
-    return replace(_reading(planned, rule, layers[-1] + 1, n, vectors + step), saes=(3 * n + 1) * sae)
+    trained = training_bytes(
+        decoder.d_model,
+        recipe.features,
+        len(layers),
+        recipe.batch_tokens,
+        recipe.buffer_tokens,
+        planned.study.compute.dtype,
+    )
+    job = _reading(planned, rule, layers[-1] + 1, len(layers), trained.vectors + trained.step)
+    return replace(job, saes=trained.saes)
 
 
 def advice(
