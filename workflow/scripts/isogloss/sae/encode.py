@@ -120,7 +120,8 @@ def encode(
         bar: tqdm | None = None
         for group in groups:
             lang = group.phrases.lang
-            bar = bar or stack.enter_context(tqdm(total=group.phrases.texts, unit="text", desc=f"encoding {lang}"))
+            if bar is None:
+                bar = stack.enter_context(tqdm(total=group.phrases.texts, unit="text", desc=f"encoding {lang}"))
             if group.ids:
                 token_budget = _measure(model, encoders, group, token_budget)
                 _require_finite(group)
