@@ -21,6 +21,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import beside_gpu
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.residuals.pooling import Means, each_mean
 from isogloss.spill import SpillFile
 from isogloss.tables import TableWriter
@@ -63,6 +64,7 @@ def capture(
     layers = sorted(layers)
     model = load_base_model(lm, last_layer=layers[-1], adapter=adapter, dtype=getattr(torch, compute.dtype))
     tokenizer = load_tokenizer(lm)
+    metadata = {**metadata, **kernels_of(model)}
     beside = beside_gpu()
     token_budget = compute.token_budget
     budgets = _BUDGETS_BESIDE if beside else _BUDGETS

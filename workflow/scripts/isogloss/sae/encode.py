@@ -22,6 +22,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.models.transfer import read_back, sent
 from isogloss.sae.autoencoder import Encoder, load_encoders
 from isogloss.sae.control_features import random_features, shuffled_features
@@ -113,6 +114,7 @@ def encode(
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
+    metadata = {**metadata, **kernels_of(model)}
     token_budget, beside = compute.token_budget, beside_gpu()
     tokens = (_BUDGETS_BESIDE if beside else _BUDGETS) * token_budget
     reading = _groups(translations, encoders, tokenizer, context=context_length(model), tokens=tokens, seed=seed)
