@@ -16,7 +16,7 @@ from isogloss.models import batching
 from isogloss.residuals import capture as capturing
 from isogloss.residuals import pooling
 from isogloss.sae import encode as encoding
-from isogloss.tables import TableWriter, read_table, write_table
+from isogloss.tables import TableWriter, read_table, table_metadata, write_table
 from standins import TEXTS, tiny_sae
 
 STAGES = ["capture", "encode"]
@@ -112,6 +112,7 @@ def test_threads_change_no_bit(study, plain, beside, tmp_path, stage):
     for lang in LANGS:
         assert found[lang].equals(plain[stage][lang])
         assert found[lang][VALUES[stage][0]].null_count() > 0
+        assert table_metadata(tmp_path / f"{lang}.parquet")["kernels"]["attention"] == "transformers"
 
 
 @pytest.mark.parametrize("stage", STAGES)

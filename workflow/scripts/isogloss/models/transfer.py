@@ -19,15 +19,19 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 def read_back(results: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
     """Begin to copy `results` of one device to the host; what is returned waits for them, and gives them there.
 
-    The copies run in the device's order, behind what makes the results: nothing waits until they are asked for.
+    The copies run behind what makes the results and beside what is computed next.
     """
     if not any(result.is_cuda for result in results):
         return lambda: list(results)
     here = [torch.empty(result.shape, dtype=result.dtype, pin_memory=True) for result in results]
-    for host, result in zip(here, results, strict=True):
-        host.copy_(result, non_blocking=True)
+    copying = torch.cuda.Stream(results[0].device)
+    copying.wait_stream(torch.cuda.current_stream(results[0].device))
+    with torch.cuda.stream(copying):
+        for host, result in zip(here, results, strict=True):
+            host.copy_(result, non_blocking=True)
+            result.record_stream(copying)  # its memory is not used again before
     arrived = torch.cuda.Event(blocking=True)  # a thread that waits leaves its core to the others
-    arrived.record(torch.cuda.current_stream(results[0].device))
+    arrived.record(copying)
 
     def wait() -> list[Tensor]:
         arrived.synchronize()

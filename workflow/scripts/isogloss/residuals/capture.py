@@ -71,6 +71,7 @@ def capture(
     compile_layers(model, _TOKENS * total // feature_stride)
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
+    metadata = {**metadata, **kernels_of(model)}
     beside = beside_gpu()
     token_budget = compute.token_budget
     budgets = _BUDGETS_BESIDE if beside else _BUDGETS

@@ -120,6 +120,7 @@ def encode(
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
     )
+    metadata = {**metadata, **kernels_of(model)}
     token_budget, beside = compute.token_budget, beside_gpu()
     tokens = (_BUDGETS_BESIDE if beside else _BUDGETS) * token_budget
     reading = _groups(translations, encoders, tokenizer, context=context_length(model), tokens=tokens, seed=seed)
@@ -127,7 +128,8 @@ def encode(
         bar: tqdm | None = None
         for group in groups:
             lang = group.phrases.lang
-            bar = bar or stack.enter_context(tqdm(total=group.phrases.texts, unit="text", desc=f"encoding {lang}"))
+            if bar is None:
+                bar = stack.enter_context(tqdm(total=group.phrases.texts, unit="text", desc=f"encoding {lang}"))
             if group.ids:
                 token_budget = _measure(model, encoders, group, token_budget)
                 _require_finite(group)
