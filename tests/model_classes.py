@@ -18,14 +18,15 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from isogloss.config.model import Shape
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of
 from isogloss.models.batching import collate
-from isogloss.models.folder import check_architecture, read_config
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import check_loads, load_base_model, load_causal_model
 from isogloss.scoring.lens import lens_of
 from isogloss.scoring.sweep import steers
+from isogloss.sources.model import read_shape
 
 TABLE = Path(__file__).parents[1] / "config" / "model_classes.md"
 CLASSES: dict[str, str] = dict(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
@@ -204,7 +205,7 @@ def row_of(model_type: str, folder: Path) -> Row:
         return Row("not tried", "", "", "", "", NOT_MADE[model_type])
     make(model_type, folder)
     try:
-        check_architecture(read_config(folder, "HERE"), "HERE")
+        shape = read_shape(folder / "config.json", "HERE")
         check_loads(folder, "HERE")
     except IsoglossError as error:
         for load in (load_base_model, load_causal_model):  # no way round it
@@ -214,6 +215,8 @@ def row_of(model_type: str, folder: Path) -> Row:
                 continue
             raise AssertionError(f"{model_type} loads, though fetching it is refused: {error}") from None
         return Row("no", because=reason(error))
+    shape = Shape(**shape)  # type: ignore[arg-type]
+    assert (shape.layers, shape.d_model, shape.vocabulary) == (LAYERS, WIDTH, WORDS)
     model, expected = load_causal_model(folder), reference(folder)
     for load in (load_base_model, load_causal_model):
         hold(load(folder), expected)

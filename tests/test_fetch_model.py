@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import (
     AutoConfig,
+    Gemma4TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoXConfig,
@@ -143,8 +144,22 @@ def test_every_difference_in_shape_is_told_in_one_line(upstream: Path, tmp_path:
             ),
             (2, 64, 128, 4, 2, 32, 50),
         ),
+        (
+            Gemma4TextConfig(
+                num_hidden_layers=2,
+                hidden_size=64,
+                intermediate_size=128,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                head_dim=32,
+                global_head_dim=48,
+                layer_types=["sliding_attention", "full_attention"],
+                vocab_size=50,
+            ),
+            (2, 64, 128, 4, 2, 32, 50),
+        ),
     ],
-    ids=["gpt2", "gpt2-inner", "gpt-neox", "llama", "qwen3"],
+    ids=["gpt2", "gpt2-inner", "gpt-neox", "llama", "qwen3", "layers that differ"],
 )
 def test_the_shape_is_found_whatever_the_family_calls_it(config: Any, shape: tuple[int, ...], tmp_path: Path):
     config.save_pretrained(tmp_path)

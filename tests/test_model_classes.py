@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from huggingface_hub.errors import StrictDataclassError
 
 import model_classes
 from model_classes import CLASSES, NOT_MADE, make, row_of, rows_of_table
@@ -23,10 +24,14 @@ def test_the_table_has_every_class_once_and_says_why_one_does_not_work():
     assert sum(row.steering == "yes" for row in measured) >= 80
 
 
-@pytest.mark.workflow
-@pytest.mark.parametrize("model_type", CLASSES)
+# Those that a cut changes: layers scaled by the depth, a last one of its own, weights, keys or values shared by layers.
+CUT = ("minicpm3", "gpt_neox_japanese", "zamba", "gemma4_text", "gemma3n_text")
+OTHERS = [pytest.param(name, marks=pytest.mark.workflow) for name in CLASSES if name not in CUT]
+
+
+@pytest.mark.parametrize("model_type", [*CUT, *OTHERS])
 def test_a_class_gives_the_states_of_transformers_or_one_sentence(model_type: str, tmp_path: Path):
     if model_type in NOT_MADE:
-        with pytest.raises((ValueError, AttributeError, ImportError)):
+        with pytest.raises((ValueError, AttributeError, ImportError, StrictDataclassError)):
             make(model_type, tmp_path)
     assert row_of(model_type, tmp_path / "lm") == rows_of_table()[model_type], ADVICE

@@ -221,6 +221,7 @@ def fp8(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_weights_of_8_bits_are_turned_back_into_numbers_or_refused(lm: Path):
     plain = fp8(lm)
+    fetch(lm)
     loaded = dict(load_causal_model(lm).named_parameters())
     assert plain
     for name, weight in plain.items():
@@ -230,6 +231,32 @@ def test_weights_of_8_bits_are_turned_back_into_numbers_or_refused(lm: Path):
     del config["quantization_config"]
     (lm / "config.json").write_text(json.dumps(config))
     refused(lambda: load_base_model(lm), r"stored as F8_E4M3 \(.*\), but config\.json does not say how they are")
+
+
+def test_weights_of_4_bits_are_turned_back_into_numbers(tmp_path: Path):
+    """GPT-OSS as published (MXFP4): two numbers a byte, the lower half first, a power of two for 32 of them."""
+    settings = HEADS | WINDOW | {"num_local_experts": 2, "num_experts_per_tok": 2, "num_hidden_layers": 1}
+    lm, plain = save(hf.GptOssForCausalLM(hf.GptOssConfig(**settings)), tmp_path / "lm"), {}
+    steps = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6])
+
+    def quantise(weights: dict[str, torch.Tensor]) -> None:
+        for name in [name for name in weights if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+            experts, inputs, outputs = weights.pop(name).shape
+            codes = torch.randint(0, 16, (experts, outputs, inputs // 32, 16, 2), dtype=torch.uint8)
+            powers = torch.randint(120, 130, (experts, outputs, inputs // 32), dtype=torch.uint8)
+            weights |= {f"{name}_blocks": codes[..., 0] + 16 * codes[..., 1], f"{name}_scales": powers}
+            numbers = steps[codes.long()].flatten(-2) * 2.0 ** (powers[..., None].float() - 127)
+            plain[name] = numbers.flatten(-2).transpose(1, 2)
+
+    with_weights(lm, quantise)
+    rewrite(lm, quantization_config={"quant_method": "mxfp4"})
+    fetch(lm)
+    loaded = dict(load_causal_model(lm).named_parameters())
+    assert len(plain) == 2
+    for name, weight in plain.items():
+        assert torch.equal(loaded[name].detach(), weight)
+    with_weights(lm, lambda weights: weights.pop("model.layers.0.mlp.experts.down_proj_scales"))
+    refused(lambda: fetch(lm), r"\(mxfp4\), but .*down_proj_blocks is U8 without the scale of one")
 
 
 COMPOSITES: dict[str, Callable[[], Any]] = {

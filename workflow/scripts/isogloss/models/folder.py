@@ -88,10 +88,10 @@ def text_config(config: Any, where: str) -> Any:
     return text
 
 
-def check_architecture(config: Any, where: str) -> None:
-    """Raises `IsoglossError` if the text decoder of `config` keeps its layers where isogloss does not know to look.
+def check_architecture(config: Any, where: str) -> int:
+    """How many layers the text decoder of `config` has. No weight is made for it.
 
-    So it does if they have several streams. No weight is made for it.
+    Raises `IsoglossError` if it keeps them where isogloss does not know to look, or they have several streams.
     """
     text = text_config(config, where)
     try:
@@ -103,7 +103,7 @@ def check_architecture(config: Any, where: str) -> None:
             " language model"
         ) from None
     try:
-        decoder_of(model)
         check_stream(model)
+        return len(decoder_of(model).layers)
     except IsoglossError as error:
         raise IsoglossError(f"{where}: {error}") from None

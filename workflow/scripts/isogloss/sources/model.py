@@ -120,17 +120,19 @@ def shape_of(config: Any) -> dict[str, int]:
     """The shape of a transformers configuration under this project's names; a part that it does not tell is absent.
 
     Attention without grouping has as many key/value heads as heads; a head is `d_model / heads` wide and
-    an MLP 4 `d_model` (GPT-2, BLOOM) unless the configuration says otherwise.
+    an MLP 4 `d_model` (GPT-2, BLOOM) unless the configuration says otherwise. Of layers that differ (Gemma 4) it is
+    the first that counts.
     """
     text = config.get_text_config()
-    d_model, heads = text.hidden_size, text.num_attention_heads
+    layer = text.per_layer_config[0]
+    d_model, heads = text.hidden_size, layer.num_attention_heads
     shape = {
         "layers": text.num_hidden_layers,
         "d_model": d_model,
-        "d_mlp": _first(text, "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner") or 4 * d_model,
+        "d_mlp": _first(layer, "intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner") or 4 * d_model,
         "heads": heads,
-        "key_value_heads": _first(text, "num_key_value_heads", "num_kv_heads") or heads,
-        "d_head": _first(text, "head_dim") or d_model // heads,
+        "key_value_heads": _first(layer, "num_key_value_heads", "num_kv_heads") or heads,
+        "d_head": _first(layer, "head_dim") or d_model // heads,
         "vocabulary": text.vocab_size,
     }
     return {name: value for name, value in shape.items() if isinstance(value, int)}
@@ -142,10 +144,13 @@ def _first(config: Any, *names: str) -> Any:
 
 
 def read_shape(path: Path, where: str) -> dict[str, int]:
-    """As `shape_of`, of the file `path`. Raises `IsoglossError` for what transformers knows no decoder of."""
+    """As `shape_of`, of the file `path`, with the layers that isogloss finds.
+
+    Raises `IsoglossError` for what transformers knows no decoder of, and as `check_architecture`.
+    """
     config = read_config(path.parent, where)
-    check_architecture(config, where)
-    return shape_of(config)
+    layers = check_architecture(config, where)
+    return shape_of(config) | {"layers": layers}
 
 
 def _check_shape(path: Path, declared: Shape, where: str) -> None:
