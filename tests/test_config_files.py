@@ -109,6 +109,56 @@ def test_each_mistake_is_one_line_with_file_and_line_or_key(tmp_path: Path, text
     assert said.startswith(str(path))
 
 
+def more(text: str) -> str:
+    """The smallest whole study with more keys."""
+    return changed("study: mini", f"study: mini\n{text}")
+
+
+def bomb(depth: int) -> str:
+    """A YAML file that holds 8**depth values once its aliases are written out."""
+    rows = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}' if n else '1'] * 8)}]" for n in range(depth)]
+    return "\n".join([*rows, MINI])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (changed("territories: 30", f"territories: {10**18}0"), r"territories: 1000.*… has 20 digits; numbers end"),
+        (changed("territories: 30", f"territories: {'9' * 5000}"), r":9: 9+… is a number of 5000 characters"),
+        (changed("layers: 2,", "layers: 100000000,"), r"layers: Input should be less than or equal to 10000"),
+        (changed("  skewed:", f"  {'x' * 300}:"), r"models\.'x+\.\.\.x+'.*at most 64 characters"),
+        (changed("  skewed:", "  ../skewed:"), r"models\.\.\./skewed.*should match pattern"),
+        (changed("  skewed:", "  con/../x:"), r"should match pattern"),
+        (changed("  skewed:", '  "a\\0b":'), r"models\.'a\\x00b'.*should match pattern"),
+        (changed("    all-l1:", "    ../all:"), r"should match pattern"),
+        (more("documents: {../en: {folder: x}}"), r"documents\S*: unknown language '../en'"),
+        (more("documents: {en: {folder: x, files: ../*}}"), r"documents\.en\.files: '../\*' leaves the source's"),
+        (more("parallel: {folder: x, files: /etc/*}"), r"parallel\.files: '/etc/\*' leaves the source's folder"),
+        (more("parallel: {folder: x, files: a**}"), r"parallel\.files: .*\*\* stands for whole folders"),
+        (more(f"parallel: {{folder: {'x' * 300}}}"), r"parallel\.folder: 'x+' can be no folder; give its path"),
+        (more('parallel: {folder: "~no-such-user/x"}'), r"parallel\.folder: ~no-such-user is no user's home"),
+        (more('parallel: {folder: "a\\0b"}'), r"parallel\.folder: 'a\\x00b' holds U\+0000"),
+        (more(f"parallel: {{folder: x, id_column: {'y' * 9999}}}"), r"id_column: a text of 9999 characters"),
+        (bomb(9), r"\d+ values once its aliases are written out"),
+        (changed("study: mini", "study: " + "[" * 5000 + "]" * 5000), r"within each other too deeply"),
+        (more("? 1\n: a\n? '1'\n: b"), r":5: the key 1 comes twice, first in line 3"),
+        (changed("study: mini", "study: !!binary aGVsbG8="), r"is read as a bytes; put it in quotes"),
+        (more("~: 1"), r"null: unknown key"),
+        (more("1: 1"), r" 1: unknown key"),
+        ('{"study": "\\ud83d"}', r"study: Input should be a valid string"),
+        ('{"study": ' + "[" * 5000 + "]" * 5000 + "}", r"within each other too deeply"),
+        ("a: \x00", r"no YAML: unacceptable character"),
+    ],
+)
+def test_what_no_file_or_number_can_hold_is_named_with_its_key(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "study.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(IsoglossError, match=message) as caught:
+        load_study(read_file(path), origin=str(path))
+    head, *lines = str(caught.value).splitlines()
+    assert all(line.strip().startswith(str(path)) and len(line) < 2000 for line in lines or [head])
+
+
 def test_files_that_cannot_be_read(tmp_path: Path):
     assert re.search(r"no study file: Is a directory; give", complaint(tmp_path))
     assert re.search(r"no study file: No such file", complaint(tmp_path / "none.yaml"))

@@ -133,6 +133,7 @@ def test_a_language_of_the_table(copy: Copy):
         ("sources/documents.py", {"fetch_documents"}),
         ("sources/parallel_text.py", {"fetch_parallel"}),
         ("sources/rows.py", {"fetch_documents", "fetch_parallel", "parallel_questions"}),
+        ("sources/multilingual.py", {"fetch_multilingual", "fetch_translator", "translate", "translation_codes"}),
         ("sources/saes/saelens.py", {"fetch_sae"}),
         ("sources/translation_engine.py", {"translate"}),
         ("sources/translation_model.py", {"translate"}),

@@ -19,7 +19,7 @@ LANGUAGE_TABLE = RESOURCES / "languages.tsv"
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(-(?P<script>[a-z]{4}))?(-(?P<region>[a-z]{2}|\d{3}))?"
     r"(?P<variants>(-([a-z0-9]{5,8}|\d[a-z0-9]{3}))*)",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 # Several, none and unknown ones; "all" (Allar, ISO 639-3) stands for every class in the tables of paper C.
 _NO_LANGUAGES = {"all", "mis", "mul", "root", "und", "zxx"}

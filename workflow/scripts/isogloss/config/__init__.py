@@ -5,6 +5,7 @@ these classes (`make schema`).
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -130,8 +131,14 @@ _ADVICE = {
 }
 
 
+# How pydantic calls alternatives of a key, which is no part of its path.
+_ALTERNATIVE = re.compile(r"constrained-int$|\[key\]$|ParallelText$|(literal|dict|list|function-[a-z]+)\[")
+
+
 def _explain(problem: Any) -> list[str]:
-    loc = [str(part) for part in problem["loc"] if part not in ("constrained-int", "literal['all']")]
+    if problem["loc"][-1:] == ("literal['world']",) and isinstance(problem["input"], dict):
+        return []  # of its other alternative, a section, there is a line for each mistake
+    loc = [str(part) for part in problem["loc"] if not _ALTERNATIVE.match(str(part))]
     if loc[:1] == ["models"]:  # the kind stands between a model's name and its keys
         loc = [part for index, part in enumerate(loc) if not (index == 2 and part in ("toy", "pretrained"))]
     path = ".".join(part if part.isprintable() and len(part) <= 80 else shown(part) for part in loc)
