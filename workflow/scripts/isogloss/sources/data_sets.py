@@ -5,23 +5,39 @@ The library finds a configuration's files by the head of the repository's card (
 commits, gates and caches, and the library then reads them as it would on the Hub. Python in a repository is not run.
 """
 
+import errno
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
 import yaml
+from datasets.exceptions import DatasetsError
 from huggingface_hub.utils import filter_repo_objects
 
 from isogloss.errors import IsoglossError
 from isogloss.sources.archives import check_expansion
 from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub import Repository, link
+from isogloss.sources.hub_errors import disk_is_full
 
 PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", *PACKED)
 PARQUET = "refs/convert/parquet"  # branch in which the Hub keeps a data set's tables
 DEEPEST = 5  # folders that data files are looked for in
+# What the library raises itself, for files that are none of its formats; the rest it wraps into its own.
+_UNREADABLE = (
+    DatasetsError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RuntimeError,
+    EOFError,
+    zlib.error,
+)
 _NESTED = 5  # lists within lists of a card: configuration, data_files, split, path
 
 
@@ -62,7 +78,9 @@ def read_configuration(
     arguments |= {"cache_dir": str(scratch / "cache"), "verification_mode": "no_checks"}
     try:
         read = datasets.load_dataset(str(scratch / "files"), data_files=data_files or chosen.splits, **arguments)
-    except Exception as error:  # whatever the reader of a format raises
+    except _UNREADABLE as error:
+        if disk_is_full(error):
+            raise OSError(errno.ENOSPC, "No space left on device") from None
         cause = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise IsoglossError(
             f"{repository.where}: {chosen.files[0]}, which {what} needs, cannot be read ({cause}); fetch it again"

@@ -20,6 +20,7 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 from isogloss.config.pretrained import Neuronpedia
 from isogloss.errors import IsoglossError, shown
 from isogloss.sources.hub import link, write_record
+from isogloss.sources.hub_client import Unusable, use_client
 from isogloss.tables import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ def fetch_exports(*, neuronpedia: Neuronpedia, source: str, output: str, downloa
             link(files, aside)
             write_record(aside, files, id=None, revision=None, requested=None, source="folder", prefix=prefix)
         return
+    use_client()
     objects = list_objects(url, f"v1/{prefix}")
     _warn_of_holes([item.name for item in objects], prefix)
     files = {item.name: download(url, item, Path(downloads)) for item in objects}
@@ -183,7 +185,7 @@ def download(url: str, item: Object, folder: Path) -> Path:
         if now >= item.size:
             break
         fruitless = 0 if now > (have or 0) else fruitless + 1
-        if fruitless == ATTEMPTS or isinstance(reason, OfflineModeIsEnabled):
+        if fruitless == ATTEMPTS or isinstance(reason, OfflineModeIsEnabled | Unusable):
             raise _unreachable(address, reason)
         logger.warning("%s: broke off after %d of %d bytes (%s), going on", address, now, item.size, reason)
         time.sleep(1)

@@ -25,6 +25,7 @@ from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub_client import use_client
 from isogloss.sources.hub_errors import FOLDER_KEY, Kind, elsewhere, one_line
 
+_LICENCE = 200  # characters of a licence's name
 TIMEOUT = 10  # seconds to wait for the Hub's first answer
 
 
@@ -214,7 +215,8 @@ def licence_of(repository: Repository) -> str | None:
     card = read_card(repository.take([CARD])[CARD])
     licence = card.get("license")
     named = (card.get("license_name") if licence == "other" else None) or licence
-    return ", ".join(map(str, named)) if isinstance(named, list) else named and str(named)
+    text = ", ".join(map(str, named)) if isinstance(named, list) else str(named or "")
+    return " ".join(text.split())[:_LICENCE] or None
 
 
 def write_record(folder: Path, files: Mapping[str, Path], **more: Any) -> None:

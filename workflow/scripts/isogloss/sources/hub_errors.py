@@ -38,7 +38,7 @@ def one_line(name: str, revision: str | None, kind: Kind, folder_key: str = FOLD
     try:
         yield
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
-        if _full(error):
+        if disk_is_full(error):
             raise OSError(errno.ENOSPC, "No space left on device") from None
         line = _line(error, f"{name} at revision {revision}", kind, _page(name, kind), folder_key)
         raise IsoglossError(redact(line)) from None
@@ -104,7 +104,8 @@ def _mend(error: HfHubHTTPError, page: str) -> str:
     return f"try again in {minutes(wait)}" if wait else "try again later"
 
 
-def _full(error: BaseException) -> bool:
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error, or what it was raised from, is of a disk without space."""
     return any(
         (isinstance(cause, OSError) and cause.errno in _FULL) or "No space left on device" in str(cause)
         for cause in _causes(error)
