@@ -313,7 +313,7 @@ def test_the_bottom_line_names_whose_controls_passed_and_failed(study):
     says = ["" if row.says == "Shown" else f" ({row.says.lower().partition(' (')[0]})" for row in passed]
     assert held == "; ".join(f"{row.short}{more}" for row, more in zip(passed, says, strict=True)) + "."
     assert lines.pop(f"Control failed ({len(failed)}):") == ("; ".join(row.short for row in failed) + ".")
-    assert lines == {"Undecided or none:": f"{len(made) - len(passed) - len(failed)}."}
+    assert lines == {"Undecided or no control:": f"{len(made) - len(passed) - len(failed)}."}
     assert bottom_line([]) == []
     assert [head for head, _ in bottom_line(failed)] == [f"Control failed ({len(failed)}):"]
 

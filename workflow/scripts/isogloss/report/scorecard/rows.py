@@ -40,7 +40,7 @@ def bottom_line(rows: list[Row]) -> list[tuple[str, str]]:
     lines = [
         (f"Control passed ({len(passed)} of {len(rows)}):", held),
         (f"Control failed ({len(failed)}):", [row.short for row in failed]),
-        ("Undecided or none:", [str(rest)] * bool(rest)),
+        ("Undecided or no control:", [str(rest)] * bool(rest)),
     ]
     return [(head, f"{'; '.join(items)}.") for head, items in lines if items]
 
