@@ -136,7 +136,9 @@ def test_page_stands_alone_and_begins_in_few_words(tmp_path, monkeypatch):
 
 def test_banner_tells_a_real_model_from_a_synthetic_world():
     config = settings()
-    assert banner(Study(config, {}, {}, {})).kind == "synthetic"
+    synthetic = banner(Study(config, {}, {}, {}))
+    assert synthetic.kind == "synthetic"
+    assert "(“Skewed shares”: 3 to 40\u00a0% a language; “Equal shares”: 10\u00a0% a language)" in synthetic.text
     config["models"]["equal"]["kind"] = "pretrained"
     assert banner(Study(config, {}, {}, {})).kind == "both"
     config["models"]["skewed"]["kind"] = "pretrained"

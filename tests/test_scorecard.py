@@ -9,8 +9,9 @@ from scipy.stats import t
 
 from isogloss.report import wanted
 from isogloss.report.scorecard.row import FAILED, NONE, OPEN, PARTLY, PASSED, Measured, Row
-from isogloss.report.scorecard.rows import ROWS, bottom_line, scorecard
+from isogloss.report.scorecard.rows import ROWS, bottom_line, not_concluded, scorecard
 from isogloss.report.shared.study import Study, read_study
+from report_pages import many_languages
 from synthetic import settings, write_results
 
 CONFIG = settings()
@@ -279,10 +280,10 @@ def test_ablation_row_has_every_method_and_counts_those_beyond_random(study):
     for one, expected in zip(row.here, means, strict=True):
         same(one, expected["difference"], expected["ci_low"], expected["ci_high"])
         own = frame.filter(pl.col("ablated").is_not_null(), pl.col("ci_low") > 0, method=expected["method"])
-        assert one.n == f"above 0: {own.height} of {expected['n_languages']} languages"
+        assert one.n == f"above 0: {own.height} of {expected['n_languages']}"
     cases = frame.filter(pl.col("ablated").is_not_null()).drop_nulls("difference")
     above, beyond = (cases.filter(pl.col(column) > 0).height for column in ("ci_low", "beyond_random_low"))
-    assert row.says == f"Shown in {above} of {cases.height} (languages × ways to choose)"
+    assert row.says == f"Shown in {above} of {cases.height} (languages × choices)"
     assert row.control == (
         PASSED if beyond == cases.height else PARTLY,
         f"{beyond} of {cases.height} beat random features",
@@ -302,11 +303,29 @@ def test_a_study_of_nothing_has_no_rows_and_one_of_one_language_no_interval(stud
     assert row.here[0].text == "not defined (0 languages)"
 
 
-def test_the_bottom_line_counts_the_controls(study):
+def test_the_bottom_line_names_whose_controls_passed_and_failed(study):
     made = scorecard(study)
-    verdicts = [row.control.verdict for row in made]
-    line = bottom_line(made)
-    passed, failed = verdicts.count(PASSED), verdicts.count(FAILED)
-    rest = len(made) - passed - failed
-    assert line == f"Controls: {passed} of {len(made)} passed, {failed} failed, {rest} undecided or none."
-    assert bottom_line([]) == ""
+    assert all(row.short for row in made)
+    by_verdict = {verdict: [row for row in made if row.control.verdict == verdict] for verdict in (PASSED, FAILED)}
+    passed, failed = by_verdict[PASSED], by_verdict[FAILED]
+    lines = dict(bottom_line(made))
+    held = lines.pop(f"Control passed ({len(passed)} of {len(made)}):")
+    says = ["" if row.says == "Shown" else f" ({row.says.lower().partition(' (')[0]})" for row in passed]
+    assert held == "; ".join(f"{row.short}{more}" for row, more in zip(passed, says, strict=True)) + "."
+    assert lines.pop(f"Control failed ({len(failed)}):") == ("; ".join(row.short for row in failed) + ".")
+    assert lines == {"Undecided or no control:": f"{len(made) - len(passed) - len(failed)}."}
+    assert bottom_line([]) == []
+    assert [head for head, _ in bottom_line(failed)] == [f"Control failed ({len(failed)}):"]
+
+
+def test_what_must_not_be_concluded_follows_worlds_seeds_and_languages(study):
+    assert not_concluded(study) == "anything about published models or another training run."
+    truth = study.compared["planted_truth"].with_columns(n_seeds=pl.lit(3))
+    seeds = study._replace(compared={**study.compared, "planted_truth": truth})
+    assert not_concluded(seeds) == "anything about published models."
+    models = {model: {**one, "kind": "pretrained"} for model, one in study.settings["models"].items()}
+    real = study._replace(settings={**study.settings, "models": models})
+    assert "it is not known; anything about languages at large, from 10." in not_concluded(real)
+    many = many_languages()
+    many["models"]["skewed"]["kind"] = "pretrained"
+    assert not_concluded(real._replace(settings=many)).endswith("it is not known.")

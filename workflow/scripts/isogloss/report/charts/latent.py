@@ -75,7 +75,7 @@ def latent(tables: Models, contexts: Contexts) -> Chart | None:
     bars = mean.mark_area(color=INK, opacity=0.15).encode(y=low, y2="log_ratio_high")
     line = mean.mark_line(color=INK, strokeWidth=3, point={"color": INK, "size": 40}).encode(y=y, tooltip=said)
     chart = alt.layer(bars, alone, line)
-    note = "The thick line: the mean over languages with its interval over languages."
+    note = "Thick line: mean over languages, with interval."
     return finish(arranged(chart, shown, 320), contexts, shown, codes, note=note)
 
 

@@ -15,8 +15,9 @@ from isogloss.report.page.markup import as_rst, without_braces
 from isogloss.report.page.methods import methods, reproduce
 from isogloss.report.page.papers import caveats, questions
 from isogloss.report.page.planted import planted_truth
-from isogloss.report.scorecard.rows import bottom_line, scorecard
+from isogloss.report.scorecard.rows import bottom_line, not_concluded, scorecard
 from isogloss.report.shared.study import COMPARISON, Study, read_study
+from isogloss.report.shared.wording import name
 from isogloss.resources import CAPTIONS
 from isogloss.tables import atomic_path, table_metadata
 
@@ -58,7 +59,9 @@ def page(study: Study, pictures: Mapping[str, Mapping[str, str]], provenance: Ma
         questions=questions(study.settings),
         scorecard=rows,
         bottom_line=bottom_line(rows),
+        not_concluded=not_concluded(study),
         confidence=100 * study.settings["statistics"]["confidence"],
+        reference=name(study.settings["languages"]["reference"]),
         key_figures=key_figures(made),
         chips=highlighter(study.context().languages, study.context()) if charted else "",
         sections=made,
@@ -81,6 +84,7 @@ def landing_text(study: Study) -> str:
         banner=banner(study),
         scorecard=rows,
         bottom_line=bottom_line(rows),
+        not_concluded=not_concluded(study),
         confidence=100 * study.settings["statistics"]["confidence"],
     )
     return as_rst(without_braces(html))

@@ -45,15 +45,16 @@ def planted(study: Study) -> Row | None:
         here = [measured(row, "slope", f"{title}, slope", interval="ci", n=n, digits=3)]
         control = _of_equal_worlds(row["null_slope"], sign(row["null_ci_low"], row["null_ci_high"]))
     if one_seed:
-        control = Control(OPEN, "one seed cannot decide")
+        control = Control(OPEN, "one seed")
     return Row(
         "planted",
-        "Which measures find a planted disparity (known shares of training text)?",
-        "Not asked",
+        "Which measures find planted shares of training text?",
+        "None",
         says,
         here,
         control,
         "planted_truth",
+        "planted shares found",
     )
 
 
@@ -75,7 +76,7 @@ def gap(study: Study) -> Row | None:
     control = study.control(model)
     column, label = "gap_from_reference_pct", f"Chosen in {name(context.reference)}"
     papers = _gap(study, model, column, label)
-    symmetric = _gap(study, model, "symmetric_gap_pct", "Chosen in both languages")._replace(n="")
+    symmetric = _gap(study, model, "symmetric_gap_pct", "Chosen in both")._replace(n="")
     rows = _rows(study, model).drop_nulls("symmetric_gap_pct")
     weaker = sum(sign_in(row, "symmetric_gap_ci") == 1 for row in rows.iter_rows(named=True))
     here = [papers, symmetric]
@@ -89,10 +90,11 @@ def gap(study: Study) -> Row | None:
         "gap",
         f"Do features (directions that a sparse autoencoder finds) fire more weakly outside {name(context.reference)}?",
         "A: yes, by up to 26\u00a0%",
-        f"By the paper's choice: {shown(papers.sign).lower()}; chosen in both languages: in {weaker} of {rows.height}",
+        f"Paper's choice: {shown(papers.sign).lower()}; chosen in both languages: in {weaker} of {rows.height}",
         here,
         verdict,
         "reciprocal_gap",
+        f"weaker features outside {name(context.reference)}",
     )
 
 
@@ -139,6 +141,7 @@ def retrieval(study: Study) -> Row | None:
         here,
         control,
         "retrieval",
+        "retrieval of translations",
     )
 
 
@@ -167,6 +170,7 @@ def correlation(study: Study) -> Row | None:
         here,
         verdict,
         "gap_accuracy_correlation",
+        "larger gap, worse answers",
     )
 
 
@@ -223,10 +227,11 @@ def alignment(study: Study) -> Row | None:
     verdict = {1: Control(PASSED, "held-out features gain"), -1: Control(FAILED, "held-out features lose")}
     return Row(
         "alignment",
-        "Does training on translations (alignment) strengthen features that it did not train?",
+        "Does training on translations (alignment) strengthen untrained features?",
         "A: up to 88\u00a0%; English keeps 91\u00a0%",
         shown(held.sign),
         here,
         verdict.get(held.sign, Control(FAILED, "no held-out gain shown")),
         "alignment_gain" if rows.height > 1 else "alignment_gain_layers",
+        "gain by alignment",
     )

@@ -36,6 +36,7 @@ def mixed(study: Study) -> Row | None:
         here,
         _of_seeds(study.tables[models[0]].get("sae_seeds"), here, several),
         "selectivity" if several else "",
+        "mixed features by training",
     )
 
 
@@ -86,6 +87,7 @@ def injection(study: Study) -> Row | None:
         here,
         control,
         "intervention",
+        "gain by injection",
     )
 
 
@@ -110,11 +112,12 @@ def ablation(study: Study) -> Row | None:
     return Row(
         "ablation",
         "Does a language lose more than others without its own features (loss, nats a token)?",
-        "Not asked",
-        f"Shown in {sum(_above(case, 'ci') for case in cases)} of {len(cases)} (languages × ways to choose)",
+        "None",
+        f"Shown in {sum(_above(case, 'ci') for case in cases)} of {len(cases)} (languages × choices)",
         here,
         control,
         "ablation",
+        "own features needed",
     )
 
 
@@ -124,5 +127,5 @@ def _above(row: Mapping[str, Any], interval: str) -> bool:
 
 def _difference(row: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> Measured:
     label = {"share": "By share", "entropy": "By entropy", "monolinguality": "By monolinguality"}.get(row["method"], "")
-    n = f"above 0: {sum(_above(case, 'ci') for case in cases)} of {counted(row['n_languages'], 'language')}"
+    n = f"above 0: {sum(_above(case, 'ci') for case in cases)} of {row['n_languages']}"
     return measured(row, "difference", label, "ci", n=n, digits=2)

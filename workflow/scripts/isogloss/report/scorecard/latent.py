@@ -29,6 +29,7 @@ def transfer(study: Study) -> Row | None:
         [above, alike],
         verdict.get(above.sign, Control(OPEN, "not told apart from chance")),
         "transfer",
+        "transfer between languages",
     )
 
 
@@ -54,11 +55,12 @@ def log_ratio(study: Study) -> Row | None:
     return Row(
         "log_ratio",
         f"Do layers that favour native over {reference} answers (log ratio) go with worse answers?",
-        "B: yes, r below 0",
+        "B: yes",
         shown(one.sign, -1),
         [one],
         control,
         "latent_correlation",
+        "native layers, worse answers",
     )
 
 
@@ -88,6 +90,7 @@ def steering(study: Study) -> Row | None:
         here,
         control,
         "steering_judged",
+        "gain by steering",
     )
 
 

@@ -57,6 +57,7 @@ class Row(NamedTuple):
     here: Sequence[Measured]
     control: Control
     figure: str  # name of the entry that has the evidence
+    short: str = ""  # what the question asks about, in three or four words
 
 
 def measured(

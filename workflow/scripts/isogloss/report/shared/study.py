@@ -50,6 +50,12 @@ class Study(NamedTuple):
         return {name if model else f"{COMPARISON}/{name}": frames[name] for name in entry.tables}
 
 
+def banner_kind(settings: Mapping[str, Any]) -> str:
+    """`synthetic` where every model was trained here on the toy world, `real` where none was, else `both`."""
+    toys = [model["kind"] == "toy" for model in settings["models"].values()]
+    return "synthetic" if all(toys) else "both" if any(toys) else "real"
+
+
 def read_study(paths: Sequence[str], settings: Mapping[str, Any]) -> Study:
     """The study of the tables results/{model}/tables/{name}.parquet and results/{model}/alignment/{run}.parquet."""
     tables: dict[str, dict[str, Any]] = {model: {} for model in (*settings["models"], COMPARISON)}
