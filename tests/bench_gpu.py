@@ -49,7 +49,7 @@ from isogloss.sae.recipe import Recipe
 from isogloss.sae.trainer import Chunk, make_trainer, train
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
-from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.sweep import Addition, steered_scores, steering_lens
 
 
 class Size(NamedTuple):
@@ -386,14 +386,14 @@ def steer(bench: Bench) -> dict[str, Any]:
     """Steering in all ways against scoring the last layer unsteered: letters, and four texts."""
     size, model = bench.size, bench.causal
     prompts, letters, texts = answers(bench, size.steered)
-    lens = lens_of(model)
+    lens = steering_lens(model)
     ways = [Addition(layer, gamma * torch.randn(size.d_model)) for layer in size.probed for gamma in GAMMAS]
     ways = [way._replace(vector=way.vector.to(bench.device)) for way in ways]
     figures: dict[str, Any] = {"ways": len(ways)}
     for name, choices in (("letters", letters), ("texts", [eight[:4] for eight in texts])):
 
         def run(choices: Any = choices) -> None:
-            steered_scores(model, prompts, choices, ways, token_budget=size.budget, show_progress=False)
+            steered_scores(lens, prompts, choices, ways, token_budget=size.budget, show_progress=False)
 
         def unsteered(choices: Any = choices) -> None:
             score_continuations(

@@ -12,6 +12,7 @@ from isogloss.latent.prompts import load_template
 from isogloss.latent.steered_scores import Sweep, Variant, write_scores
 from isogloss.latent.vectors import Vectors, random_vectors, read_vectors
 from isogloss.models.loading import load_causal_model, load_tokenizer
+from isogloss.scoring.sweep import steering_lens
 from isogloss.sources.parallel_questions import read_questions
 from isogloss.tables import read_table
 
@@ -48,7 +49,7 @@ def steer_random(
     chosen: dict[Setting, set[str]] = {}
     for question, layer, gamma in rows.select("question", "layer", "gamma").iter_rows():
         chosen.setdefault(Setting(layer, gamma), set()).add(question)
-    model, tokenizer = load_causal_model(lm, dtype=getattr(torch, compute.dtype)), load_tokenizer(lm)
+    lens, tokenizer = steering_lens(load_causal_model(lm, dtype=getattr(torch, compute.dtype))), load_tokenizer(lm)
     of_reference = read_questions(questions, reference)
     for lang, path in steered.items():
         own = of_reference if lang == reference else read_questions(questions, lang)
@@ -63,7 +64,7 @@ def steer_random(
             encoded = encoded_questions(tokenizer, template, *parts, spaces=before, lettered=lettered, held_out=False)
             sweeps.append(Sweep(encoded, [Variant(name, *setting) for name in drawn], drawn))
         about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt}
-        write_scores(path, model, sweeps, compute.token_budget, about)
+        write_scores(path, lens, sweeps, compute.token_budget, about)
 
 
 def _directions(own: Vectors, number: int, seed: int, task: str, lang: str) -> dict[str, Vectors]:
