@@ -19,15 +19,15 @@ pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reo
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make demo      papers A, B and C on the embedded toy world, to results/report.html (no GPU, no download beyond packages)
+## make demo      papers A, B and C on the embedded toy world, to results/summary.html (no GPU, no download beyond packages)
 # For every job that has run, Snakemake 9.27 looks for ready jobs once more in each timespan of its limit on starts, which is
 # a second by default: after hundreds of jobs it does little else. Ten seconds leave that at a tenth.
 demo: $(VENV)/.run
 	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
-	@echo "open $(CURDIR)/results/report.html"
+	@echo "open $(CURDIR)/results/summary.html, the report on one page; all files by category: $(CURDIR)/results/report.html"
 
-## make real      papers A, B and C on a small real model, to real/results/report.html: model and text of REAL=FOLDER
+## make real      papers A, B and C on a small real model, to real/results/summary.html: model and text of REAL=FOLDER
 ##                (config/README.md), else fetched. REAL_ARGS=-n says what would run
 # Two jobs at once share the memory, so each computes on one core.
 real: $(VENV)/.run
@@ -35,16 +35,16 @@ real: $(VENV)/.run
 	OMP_NUM_THREADS=1 snakemake --cores $(CORES) --directory real --configfile config/studies/real.yaml real/sources.json \
 		--rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s \
 		$(REAL_ARGS)
-	@echo "open $(CURDIR)/real/results/report.html"
+	@echo "open $(CURDIR)/real/results/summary.html, the report on one page; all files by category: $(CURDIR)/real/results/report.html"
 
 ## make planted   which measures find planted shares: three seeds of a skewed and an equal toy world, to
-##                planted/results/report.html; SEEDS="0, 1, 2" takes those of tuning, to planted-tuning/results
+##                planted/results/summary.html; SEEDS="0, 1, 2" takes those of tuning, to planted-tuning/results
 PLANTED = planted$(if $(SEEDS),-tuning)
 planted: $(VENV)/.run
 	OMP_NUM_THREADS=1 snakemake --cores $(CORES) --directory $(PLANTED) --configfile config/studies/planted-truth.yaml \
 		$(if $(SEEDS),--config 'planted={"seeds": [$(SEEDS)]}') --rerun-incomplete --show-failed-logs \
 		--quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s $(PLANTED_ARGS)
-	@echo "open $(CURDIR)/$(PLANTED)/results/report.html"
+	@echo "open $(CURDIR)/$(PLANTED)/results/summary.html, the report on one page; all files by category: $(CURDIR)/$(PLANTED)/results/report.html"
 
 ## make study     a study file for a model of the Hub or of a folder: MODEL=OWNER/NAME LANGUAGES="en es hi", and if you like
 ##                SEGMENTS=FOLDER SAES=RELEASE WIDTH=16k L0=medium NAME=my-study
@@ -62,17 +62,18 @@ report: $(VENV)/.run
 
 ## make test      the tests, minutes on two cores
 test: $(VENV)/.dev
-	$(pytest) --durations=10 -m "not workflow and not browser and not gpu and not slurm"
+	$(pytest) --durations=10 -m "not workflow and not long and not browser and not gpu and not slurm"
 
 ## make test-workflow  whole studies on stand-ins, and what a change of them runs again
 test-workflow: $(VENV)/.dev
-	$(pytest) --durations=10 -m workflow
+	$(pytest) --durations=10 -m "workflow and not long"
 
 ## make test-browser  the report in a real browser, the system's Chromium (Debian: apt install chromium)
 test-browser: $(VENV)/.dev
 	$(pytest) --durations=10 -m browser
 
-## make test-all  the tests of make test, make test-workflow and make test-browser, and those for a GPU where there is one
+## make test-all  all of these, those that are too long for them (every model class, a hundred kills, thousands of
+##                generated inputs: two hours on two cores), and those for a GPU where there is one
 test-all: $(VENV)/.dev
 	$(pytest) --durations=25 -m "not gpu and not slurm"
 	OMP_NUM_THREADS=1 pytest -m gpu tests

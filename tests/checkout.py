@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -36,10 +36,19 @@ class Checkout:
         return path
 
     def snakemake(self, *arguments: str, study: Path | None = None) -> subprocess.CompletedProcess[str]:
+        command, environment = self._command(*arguments, study=study)
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
+
+    def start(self, *arguments: str, output: IO[bytes]) -> "subprocess.Popen[bytes]":
+        """Snakemake, at work, as `make demo` starts it; what it says goes to `output`."""
+        command, environment = self._command("--rerun-incomplete", *arguments)
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+
+    def _command(self, *arguments: str, study: Path | None = None) -> tuple[list[str], dict[str, str]]:
         command = [sys.executable, "-m", "snakemake", "--configfile", str(study or self.study), "--cores", "2"]
         command += ["--scheduler", "greedy", "--max-jobs-per-timespan", "1000/10s"]  # as make demo does
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-        return subprocess.run([*command, *arguments], cwd=self.folder, env=environment, capture_output=True, text=True)
+        return [*command, *arguments], environment
 
     def finish(self, *arguments: str, study: Path | None = None) -> str:
         """What a run says that must end well."""

@@ -1,7 +1,8 @@
 """A Hugging Face Hub and an S3 bucket on this machine: real HTTP, for the real clients.
 
-Speaks what `huggingface_hub` asks for (repository at a revision, tree, resolve with ETag, the Hub's
-error codes) and what a bucket answers (paged listing, ranges), and can break off a file on the way.
+Speaks what `huggingface_hub` asks for (repository at a revision, tree in pages, resolve with ETag, the Hub's
+error codes) and what a bucket answers (paged listing, ranges), can break off a file on the way, and answers
+anything else that a test wants.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+Answer = tuple[int, bytes, dict[str, str]]  # status, body, headers
 LARGE = (".safetensors", ".npz", ".bin", ".gz", ".spm")  # kept by Git LFS upstream
 RUNNER = """
 import importlib, json, logging, pickle, sys, time
@@ -58,7 +60,11 @@ class Hub:
     hang: dict[str, int] = field(default_factory=dict)  # end of a path -> bytes after which to say no more
     hanging: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
+    answer: Callable[[str, str], Answer | None] | None = None  # instead, by method and path; None: as always
+    ranges: bool = True  # whether a range is sent where one is asked for, and not the whole
+    tree_page: int = 1000  # files of a page of the tree
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, range
+    tokens: list[str | None] = field(default_factory=list)  # that came with each of `asked`
 
     def add(self, name: str, folder: Path, kind: str = "models") -> str:
         """Publish the files of `folder`; returns the commit."""
@@ -126,8 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         path, query = unquote(split.path), parse_qs(split.query)
         self.hub.asked.append((self.command, path, self.headers.get("Range")))
+        self.hub.tokens.append(self.headers.get("Authorization"))
         parts = path.strip("/").split("/")
-        if "list-type" in query:
+        if self.hub.answer and (answer := self.hub.answer(self.command, path)) is not None:
+            self._send(answer[0], answer[1], answer[2])
+        elif "list-type" in query:
             self._listing(query)
         elif self.hub.down:
             self._send(503, b"down for maintenance")
@@ -160,13 +169,19 @@ class _Handler(BaseHTTPRequestHandler):
         commit = self._commit(repository, revision)
         if commit is None:
             return
-        files = self.hub.repositories[repository][commit]
+        files, more = self.hub.repositories[repository][commit], {}
         if what == "revision":
             name = repository.split("/", 1)[1]
             answer: Any = {"id": name, "sha": commit, "siblings": [{"rfilename": name} for name in files]}
         else:
-            answer = [{"type": "file", "path": name, **_blob(name, content)} for name, content in files.items()]
-        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            start = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
+            end = start + self.hub.tree_page
+            page = list(files.items())[start:end]
+            answer = [{"type": "file", "path": name, **_blob(name, content)} for name, content in page]
+            if end < len(files):
+                url = f"{self.hub.url}{urlsplit(self.path).path}?recursive=true&cursor={end}"
+                more = {"Link": f'<{url}>; rel="next"'}
+        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json", **more})
 
     def _file(self, repository: str, revision: str, name: str) -> None:
         commit = self._commit(repository, revision)
@@ -207,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self, content: bytes, headers: dict[str, str]) -> None:
         """The file, or the range of it that was asked for; broken off where a test wants it."""
-        span = self.headers.get("Range")
+        span = self.headers.get("Range") if self.hub.ranges else None
         start = int(span.removeprefix("bytes=").rstrip("-")) if span else 0
         if span:
             headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}

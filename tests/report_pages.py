@@ -86,6 +86,9 @@ def _draw(path: Path, config: Mapping[str, Any], drawn: Collection[str] | None) 
     figure(
         tables=wanted.figure_inputs(config, path.stem, model) if model else wanted.between_figure_inputs(path.stem),
         output=str(path),
+        picture=str(path.with_suffix(".png")),
+        title=entry.title,
+        takeaway=entry.takeaway,
         drawing=entry.drawing,
         model=model,
         settings=wanted.figure_settings(config),

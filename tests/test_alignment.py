@@ -17,7 +17,8 @@ from torch.testing import assert_close
 from config_sections import grouped
 from isogloss.config.measures import Alignment, AlignmentRun, Compute
 from isogloss.disparity.align import align
-from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
+from isogloss.disparity.alignment import LossSettings, Pair
+from isogloss.disparity.gradient import accumulate_gradient
 from isogloss.disparity.holdout import HoldOut, held_out_features
 from isogloss.disparity.training_pairs import batch_rows, draw_pairs, tokenized
 from isogloss.errors import IsoglossError

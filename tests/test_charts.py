@@ -15,12 +15,14 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.charted import CHARTS
 from isogloss.report.charts import embed, latent, pairs
+from isogloss.report.charts.alignment import blocks
 from isogloss.report.charts.base import MOST_LETTERS, Contexts, Models
 from isogloss.report.charts.panels import layer_slider, model_choice
 from isogloss.report.entry import load
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.means import over_languages
-from synthetic import compared, make_tables, settings
+from isogloss.report.shared.steered import beyond_random
+from synthetic import compared, make_losses, make_tables, settings
 from synthetic_joined import models_tables
 
 CONFIG = settings()
@@ -42,7 +44,11 @@ def study(config: dict[str, Any], folder: Path | None = None) -> dict[str, tuple
             made[name] = {"": frames}, {"": Context("", own)}
             continue
         having = [model for model in config["models"] if wanted.wanted(FIGURES[name].needs, config, model)]
-        parts = {model: {one: tables[model][one] for one in FIGURES[name].tables} for model in having}
+        losses = {model: make_losses(config) for model in having}
+        parts = {
+            model: losses[model] if FIGURES[name].loss else {one: tables[model][one] for one in FIGURES[name].tables}
+            for model in having
+        }
         made[name] = parts, {model: Context(model, own) for model in having}
     return made
 
@@ -82,7 +88,10 @@ def test_is_vega_lite_that_renders(name, specs):
         assert title.split("\n")[0].split(" ")[0] in svg
 
 
-@pytest.mark.parametrize("name", sorted(set(CHARTS) - {"latent_accuracy"}))
+COMPUTED = {"alignment_loss", "latent_accuracy", "steering", "steering_layers"}  # have tests of their own
+
+
+@pytest.mark.parametrize("name", sorted(set(CHARTS) - COMPUTED))
 def test_numbers_are_the_tables(name, demo, specs):
     """Every number of every mark stands in a table, but for means and lines that are computed in words."""
     tables, _ = demo[name]
@@ -119,7 +128,49 @@ def test_one_model_one_pair_of_languages_and_one_layer_have_charts_too():
             assert vl_convert.vegalite_to_vega(embed.specification(made, validate=True)), name
 
 
-@pytest.mark.parametrize("name", CHARTS)
+def test_losses_are_the_tables_or_means_of_blocks_of_steps(demo, specs):
+    tables, _ = demo["alignment_loss"]
+    run, frame = next(iter(tables["skewed"].items()))
+    whole = pl.DataFrame(rows(specs["alignment_loss"])).filter(what=run)
+    shown = whole.filter(pl.col("measure").str.starts_with("retention term"))
+    assert shown.height == 50
+    assert shown["steps"].sum() == frame.height == 150
+    means = frame["retention_term"].to_numpy().reshape(50, 3).mean(axis=1)
+    assert shown["value"].to_list() == pytest.approx(means.tolist(), rel=1e-5)
+    assert shown["step"].to_list() == [2.0 + 3 * block for block in range(50)]
+    assert "mean of up to 3 steps" in specs["alignment_loss"]["usermeta"]["note"]
+    few = blocks(frame.head(40), ["loss"])
+    assert few["loss"].to_list() == frame.head(40)["loss"].to_list()
+    assert set(few["steps"]) == {1}
+
+
+def test_sweeps_show_what_own_vectors_change_beyond_random_ones(demo, specs):
+    tables, contexts = demo["steering"]
+    frame = tables["skewed"]["steering"]
+    expected = beyond_random(frame, "accuracy_change", contexts["skewed"].confidence)
+    swept = pl.DataFrame(rows(specs["steering"])).filter(pl.col("measure").str.contains("accuracy"))
+    assert swept.height == expected.height
+    key = ["layer", "gamma"]
+    both = expected.join(swept, on=[*key, "task"], how="inner")
+    assert both.height == expected.height
+    assert both["value"].to_list() == pytest.approx((100 * both["mean"]).to_list())
+    assert both["value_low"].to_list() == pytest.approx((100 * both["low"]).to_list())
+    by_layer = pl.DataFrame(rows(specs["steering_layers"]))
+    assert by_layer.height < 3 * swept.height
+    assert by_layer.join(pl.DataFrame(rows(specs["steering"])), on=[*key, "task", "measure", "value"]).height
+
+
+def test_the_chosen_rate_is_ringed_and_a_diverged_one_has_no_point(demo):
+    tables, contexts = demo["learning_rates"]
+    worst = pl.when(pl.col("learning_rate") == pl.col("learning_rate").max()).then(float("nan"))
+    frame = tables["skewed"]["learning_rates"].with_columns(loss=worst.otherwise(pl.col("loss")))
+    spec = embed.specification(chart("learning_rates", {"skewed": {"learning_rates": frame}}, contexts), validate=True)
+    losses = [row for row in rows(spec) if row["measure"].startswith("validation loss")]
+    assert len(losses) == frame.height - 1
+    assert {row["learning_rate"] for row in losses if row["chosen"]} == set(frame.filter("chosen")["learning_rate"])
+
+
+@pytest.mark.parametrize("name", sorted(set(CHARTS) - {"sae_quality", "sae_training"}))  # counts are left of these
 def test_a_study_without_any_value_has_no_empty_chart(name, demo):
     tables, contexts = demo[name]
     empty = {

@@ -135,14 +135,18 @@ def test_what_was_not_measured_is_left_out():
 
 
 def test_models_and_studies_without_features():
-    assert explorer_section({}, settings()) == ""
-    assert explorer_section(tables(features=[]), settings()) == ""
+    assert "before features were kept" in explorer_section({}, settings())
+    assert "no feature of the SAEs has a phrase" in explorer_section(tables(features=[]), settings())
     assert "Not shown: Equal shares" in explorer_section(usual(), settings())
     whole = settings()
     assert [Path(path).stem for path in explorer_tables(whole, "skewed")] == ["explorer", "explorer_features"]
-    assert explorer_tables(whole | {"explorer": {**whole["explorer"], "features": 0}}, "skewed") == []
+    none = whole | {"explorer": {**whole["explorer"], "features": 0}}
+    assert explorer_tables(none, "skewed") == []
+    assert "explorer.features: 0" in explorer_section({}, none)
     whole["models"]["equal"]["analyses"] = ["benchmarks"]
     assert explorer_tables(whole, "equal") == []
+    whole["models"]["skewed"]["analyses"] = ["benchmarks"]
+    assert "no model of this study has the analysis gap" in explorer_section({}, whole)
 
 
 def test_one_language_alone_and_features_of_paper_c():

@@ -32,6 +32,7 @@ from isogloss.report.catalogue import (
 from isogloss.report.entry import load
 from isogloss.report.figures.draw import figure
 from isogloss.report.figures.style import INK
+from isogloss.report.page.markup import headless, svg_size
 from isogloss.report.shared import palette
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.palette import COLOURS, colour
@@ -180,6 +181,22 @@ def test_a_title_with_markup_dollars_or_no_end_stays_text(tmp_path):
     assert any("$\\frac{1}$" in text for text in shown)
     assert sum(map(len, shown)) < 1500
     assert any(text.endswith("…") for text in shown)
+
+
+def test_the_page_shows_a_figure_without_what_stands_above_its_axes(tmp_path):
+    svg = written(tmp_path, "a")[0]
+    cut = tmp_path / "cut.svg"
+    cut.write_bytes(headless(svg.read_bytes()))
+    above = set(texts(svg)) - set(texts(cut))
+    assert "Gap between groups" in above
+    assert "decoder layer (0-based)" in texts(cut)
+    sizes = [svg_size(path.read_bytes()) for path in (svg, cut)]
+    assert sizes[0][0] == sizes[1][0]
+    assert 20 < sizes[0][1] - sizes[1][1] < 100  # so many points of words
+    left, top, width, height = map(float, ElementTree.parse(cut).getroot().get("viewBox", "").split())
+    assert (left, round(width), round(top + height)) == (0, *sizes[0])
+    assert headless(cut.read_bytes()) == cut.read_bytes()
+    assert headless(b"<svg/>") == b"<svg/>"
 
 
 DRAW_ALL = """

@@ -15,7 +15,8 @@ from torch.testing import assert_close
 
 from config_sections import grouped
 from isogloss.config.measures import Compute
-from isogloss.disparity.alignment import LossSettings, Pair, accumulate_gradient
+from isogloss.disparity.alignment import LossSettings, Pair
+from isogloss.disparity.gradient import accumulate_gradient
 from isogloss.explorer.spans import Span, measured_spans
 from isogloss.models.adapter import with_lora
 from isogloss.models.loading import load_base_model, load_causal_model

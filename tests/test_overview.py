@@ -16,7 +16,7 @@ from isogloss.errors import IsoglossError
 from isogloss.languages import language
 from isogloss.report import wanted
 from isogloss.report.findings import alignment, bilingual, disparity, similarity
-from isogloss.report.findings.planted import equal_shares, planted, verdicts
+from isogloss.report.findings.planted import equal_shares, planted, reconciled, verdicts
 from isogloss.report.findings.reciprocal import reciprocal_gap
 from isogloss.report.page.banner import banner
 from isogloss.report.page.frames import add_script
@@ -352,6 +352,33 @@ def test_a_study_without_checkpoints_is_said_nothing_of_training(tmp_path, monke
     assert "Which of a model's features are of one language" in finished
     for words in ("When in training", "Each checkpoint", "Injected features come from"):
         assert words not in finished
+
+
+SHARES_OF_FIVE = {"en": 0.4, "zh": 0.2, "ru": 0.1, "es": 0.05, "it": 0.02}
+
+
+@pytest.mark.parametrize(
+    ("slope", "within", "expected"),
+    [
+        (-2.0, [30.0, 41.0, 28.0, 40.0, 31.0], "and yet shows no trend within Skewed is no contradiction"),
+        (0.0, [20.0, 25.0, 30.0, 35.0, 40.0], "A trend within Skewed alone is not shown to come from the shares"),
+        (0.0, [30.0, 41.0, 28.0, 40.0, 31.0], ""),  # nothing to reconcile
+        (-2.0, [20.0, 25.0, 30.0, 35.0, 40.0], ""),
+    ],
+)
+def test_a_gap_that_follows_the_shares_between_models_and_not_within_one_is_explained(slope, within, expected):
+    row = {"slope": slope, "ci_low": slope - 1, "ci_high": slope + 1}
+    truth = judged(language_gap_summary__mean_gap_pct=row)
+    gaps = dict(zip(SHARES_OF_FIVE, within, strict=True))
+    equal = {"zh": 33.4, "ru": 12.3, "es": 20.0}
+    said = reconciled("Skewed", SHARES_OF_FIVE, gaps, "Equal", equal, truth, 0.95)
+    assert len(said) == bool(expected)
+    for text in said:
+        assert expected in text
+        assert "(Equal: from 12.3 % in Russian to 33.4 % in Chinese)" in text
+        assert f"{number(slope)} points [{number(slope - 1)}, {number(slope + 1)}] for a share" in text
+    assert reconciled("Skewed", SHARES_OF_FIVE, gaps, "Equal", {}, truth, 0.95) == []
+    assert reconciled("Skewed", {"en": 1.0}, gaps, "Equal", equal, truth, 0.95) == []
 
 
 @pytest.mark.parametrize(("slope", "trend"), [(1.0, "rises with"), (-1.0, "falls with"), (0.0, "shows no trend with")])

@@ -17,6 +17,7 @@ from isogloss.models.loading import load_base_model, load_tokenizer
 from isogloss.residuals.pooling import token_residuals
 from isogloss.sae.autoencoder import activations, load_encoder, unit_norm
 from isogloss.sae.buffer import ShuffleBuffer
+from isogloss.sae.kinds import topk
 from isogloss.sae.kinds.topk import SaeTrainer, TopKAutoencoder, save_saelens
 from isogloss.sae.quality import QualityMeter
 from isogloss.sae.recipe import Recipe, geometric_median
@@ -298,3 +299,17 @@ def test_a_loss_that_is_not_finite_stops_with_layer_and_step(lm_folder, world, t
 def test_another_kind_than_topk_is_refused(lm_folder, world, tmp_path):
     with pytest.raises(IsoglossError, match=r"sae\.kind 'jumprelu'"):
         run(lm_folder, world, tmp_path, recipe={**RECIPE, "kind": "jumprelu"})
+
+
+def test_a_step_in_chunks_is_the_step_at_once(monkeypatch):
+    """However few pre-activations are held at a time, the last chunk being smaller."""
+    x = torch.nn.functional.normalize(torch.randn(2, 50, 16), dim=-1)
+    recipe = Recipe(64, 4, 0, 50, 50, 1e-2, 1, 0)
+    ends = []
+    for most in (10**9, 64 * 7, 1):
+        monkeypatch.setattr(topk, "_LARGEST", most)
+        trainer = SaeTrainer([0, 1], x, recipe, seed=0, sparse=True)
+        losses = [trainer.step(x) for _ in range(3)]
+        ends.append((losses, [sae.state_dict() for sae in trainer.saes.values()]))
+    for other in ends[1:]:
+        assert_close(other, ends[0], rtol=1e-4, atol=1e-5)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from families import FAMILIES
+from isogloss.models import windows
 from isogloss.models.batching import collate
 from isogloss.models.loading import load_causal_model
 from isogloss.scoring import trial
@@ -75,7 +76,7 @@ def test_packing_that_is_wrong_is_found_out(wrong: str, dtype: torch.dtype, monk
 
 
 def test_layers_that_read_in_order_are_found_out_even_when_tried(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(trial, "_MASKED", trial._MASKED | {"linear_attention", "conv"})
+    monkeypatch.setattr(windows, "_MASKED", windows._MASKED | {"linear_attention", "conv"})
     assert not packs(make("qwen3_5"))
     assert not packs(make("lfm2"))
 

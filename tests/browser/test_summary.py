@@ -205,6 +205,35 @@ def test_the_search_finds_words_of_folded_parts(made, visit):
     expect(page.locator("output.matches")).to_have_text(re.compile("[1-9]"))
 
 
+def test_the_search_finds_features_of_the_explorer_by_their_texts_and_numbers(made, visit):
+    page = visit(made.page).page
+    page.locator("#search").fill("मैड्रिड")
+    said = page.locator("output.matches")
+    expect(said).to_have_text(re.compile(r"1 of \d+ \(feature \d+\)"))
+    shown = page.locator(".explorer-text.matched").first
+    expect(shown).to_be_in_viewport()
+    assert "मैड्रिड" in shown.inner_text()
+    page.locator("#search").press("Enter")
+    expect(said).to_have_text(re.compile(r"2 of "))
+    page.locator("#search").fill("feature 30")
+    expect(page.locator(".explorer-detail h3")).to_contain_text("Feature 30 ")
+    expect(said).to_contain_text("(feature 30)")
+    page.locator("#search").fill("")
+    expect(page.locator(".explorer-text.matched")).to_have_count(0)
+    expect(said).to_have_text("")
+
+
+def test_the_chips_of_ten_languages_stand_in_one_row(made, visit):
+    page = visit(made.page).page
+    tops = (
+        page.locator(".chips")
+        .first.locator("button")
+        .evaluate_all("all => all.map((one) => one.getBoundingClientRect().top)")
+    )
+    assert len(tops) == 10
+    assert len(set(tops)) == 1
+
+
 def chart(page, name: str):
     """A drawn chart that the window shows."""
     page.evaluate(OPEN_ALL)

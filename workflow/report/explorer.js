@@ -330,6 +330,40 @@
       if (next) { next.focus(); next.click(); }
     }
 
+    function go(at, of, feature) {
+      state.model = at;
+      state.group = of;
+      reset("group");
+      state.feature = feature;
+      draw();
+    }
+
+    /* The page's search: each feature that has the words in a text, or that is called so, as what shows it. */
+    const lower = [];
+    function search({ detail: { wanted, found } }) {
+      for (const text of panel.querySelectorAll(".matched")) text.classList.remove("matched");
+      if (!wanted) return;
+      data.models.forEach((one, at) => {
+        lower[at] ||= one.texts.map((tokens) => tokens.join("").toLowerCase());
+        const having = new Set(lower[at].flatMap((text, number) => (text.includes(wanted) ? [number] : [])));
+        one.groups.forEach((part, of) => {
+          for (const feature of part.features) {
+            const spans = [...(feature.p || []).flatMap((phrase) => Object.values(phrase.v)), ...Object.values(feature.t || {}).flat()];
+            const called = wanted === `feature ${feature.f}`;
+            if (called || spans.some(([number]) => having.has(number))) {
+              found.push({ words: `feature ${feature.f}`, show: () => reveal(at, of, feature, wanted) });
+            }
+          }
+        });
+      });
+    }
+    function reveal(at, of, feature, wanted) {
+      go(at, of, feature);
+      const texts = [...panel.querySelectorAll(".explorer-text")].filter((text) => text.textContent.toLowerCase().includes(wanted));
+      for (const text of texts) text.classList.add("matched");
+      (texts[0] || panel).scrollIntoView({ block: texts.length ? "center" : "start" });
+    }
+
     function follow() {
       const match = decodeURIComponent(location.hash).match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
       if (!match) return;
@@ -337,16 +371,13 @@
       const of = at < 0 ? -1 : data.models[at].groups.findIndex((one) => one.layer === Number(match[2]) && one.sae === match[3]);
       const feature = of < 0 ? null : data.models[at].groups[of].features.find((one) => one.f === Number(match[4]));
       if (!feature) return;
-      state.model = at;
-      state.group = of;
-      reset("group");
-      state.feature = feature;
-      draw();
+      go(at, of, feature);
       root.scrollIntoView();
     }
 
     table.addEventListener("keydown", step);
     window.addEventListener("hashchange", follow);
+    document.addEventListener("isogloss:search", search);
     reset("model");
     draw();
     const fixedPart = root.querySelector(".explorer-static");

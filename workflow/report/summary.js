@@ -124,6 +124,7 @@
   const input = document.getElementById("search");
   const output = document.querySelector(".matches");
   let marks = [];
+  let features = []; // of the explorer, which has its texts as data: {words, show}
   let current = -1;
   let waiting = 0;
   const clear = () => {
@@ -134,6 +135,7 @@
       parent.normalize();
     }
     marks = [];
+    features = [];
     current = -1;
   };
   const searched = (node) => {
@@ -154,18 +156,26 @@
     }
   };
   const step = (by) => {
-    if (!marks.length) return;
-    if (current >= 0) marks[current].classList.remove("current");
-    current = (current + by + marks.length) % marks.length;
+    const all = marks.length + features.length;
+    if (!all) return;
+    if (marks[current]) marks[current].classList.remove("current");
+    current = current < 0 && by < 0 ? all - 1 : (current + by + all) % all;
     const mark = marks[current];
-    mark.classList.add("current");
-    openRound(mark);
-    mark.scrollIntoView({ block: "center" });
-    output.textContent = `${current + 1} of ${marks.length}${marks.length === MOST ? "+" : ""}`;
+    const feature = features[current - marks.length];
+    if (mark) {
+      mark.classList.add("current");
+      openRound(mark);
+      mark.scrollIntoView({ block: "center" });
+    } else feature.show();
+    const which = feature ? ` (${feature.words})` : "";
+    output.textContent = `${current + 1} of ${all}${marks.length === MOST ? "+" : ""}${which}`;
   };
   const search = () => {
     clear();
     const wanted = input.value.trim().toLowerCase();
+    const asked = { wanted: wanted.length < 2 ? "" : wanted, found: [] };
+    document.dispatchEvent(new CustomEvent("isogloss:search", { detail: asked }));
+    features = asked.found;
     if (wanted.length < 2) {
       output.textContent = "";
       return;
@@ -178,7 +188,7 @@
       if (marks.length >= MOST) break;
       markIn(node, wanted);
     }
-    if (marks.length) step(1);
+    if (marks.length + features.length) step(1);
     else output.textContent = "none";
   };
   const searchSoon = () => {
@@ -189,7 +199,7 @@
   input.form.addEventListener("submit", (event) => {
     event.preventDefault();
     clearTimeout(waiting);
-    if (marks.length) step(1);
+    if (marks.length + features.length) step(1);
     else search();
   });
   input.addEventListener("keydown", (event) => {

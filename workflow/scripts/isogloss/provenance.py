@@ -24,7 +24,7 @@ DATA = {
 }
 # What every stage runs under, seeds and threads, is part of its code; logs, errors and metadata round it are not.
 ROOT = ("isogloss.determinism", "make_deterministic")
-AROUND = {"isogloss.stage", "isogloss.errors"}
+AROUND = {"isogloss.stage", "isogloss.errors", "isogloss.redaction"}
 
 Name = tuple[str, str]  # module, name within it; "*" is all of the module
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from isogloss.determinism import make_deterministic
 from isogloss.errors import IsoglossError
+from isogloss.redaction import RedactedWriter, redact
 from isogloss.running import check
 
 logger = logging.getLogger("isogloss")
@@ -26,13 +27,14 @@ def stage(snakemake: Any) -> Iterator[Any]:
 
     Stops first if the stage's code was edited after the run began (`isogloss.running`). Sets the thread count to the
     rule's `threads` and seeds Python (and torch, if the script has imported it) from `params.seed`, so that the same
-    seed and thread count give the same bits. The process ends with the block.
+    seed and thread count give the same bits. The process ends with the block. Neither log nor traceback shows a secret.
     """
     log_path = Path(str(snakemake.log[0]))
     log_path.parent.mkdir(parents=True, exist_ok=True)
     terminal = sys.stderr
-    with log_path.open("w", buffering=1, encoding="utf-8") as log:
+    with RedactedWriter(log_path.open("wb"), encoding="utf-8", line_buffering=True) as log:
         sys.stderr = log
+        sys.excepthook = _excepthook
         logging.basicConfig(stream=log, level=logging.INFO, format="%(asctime)s %(message)s", force=True)
         try:
             check(Path(sys.modules["__main__"].__file__ or "").stem, *snakemake.params.get("entries", ()))
@@ -58,8 +60,12 @@ def stage(snakemake: Any) -> Iterator[Any]:
 
 def _fail(line: str, log: Any, terminal: Any) -> None:
     print(f"isogloss: {line}", file=log)
-    print(f"isogloss: {line}", file=terminal)
+    print(f"isogloss: {redact(line)}", file=terminal)
     sys.exit(1)
+
+
+def _excepthook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 def language_files(folder: str, langs: Iterable[str], suffix: str = "parquet") -> dict[str, str]:

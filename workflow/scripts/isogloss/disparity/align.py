@@ -1,20 +1,21 @@
 """Stage `align`: LoRA trained with the activation-alignment loss (paper A, sec. 2.6 and app. B.1)."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from isogloss.config.measures import Alignment, AlignmentRun, Compute
-from isogloss.disparity.alignment import LossSettings, PairLosses, accumulate_gradient, require_finite
+from isogloss.disparity.alignment import LossSettings, PairLosses, require_finite
+from isogloss.disparity.gradient import BatchGradient
 from isogloss.disparity.holdout import HoldOut
-from isogloss.disparity.training_pairs import batch_rows, draw_pairs, recorded_on_phrases, tokenized
+from isogloss.disparity.lora_training import LoraOptimiser
+from isogloss.disparity.training_pairs import TrainingPair, batch_rows, draw_pairs, recorded_on_phrases, tokenized
 from isogloss.errors import IsoglossError
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.loading import load_causal_model
@@ -23,6 +24,8 @@ from isogloss.sae.autoencoder import load_encoder
 from isogloss.tables import TableWriter
 
 logger = logging.getLogger(__name__)
+
+_UNREAD = 10  # steps whose losses are read, and looked through for NaN, together: a GPU need not wait for each
 
 LOSSES = pa.schema(
     [
@@ -62,7 +65,8 @@ def align(
     (`n_phrases_dropped`), and how many pairs of the others have no translation (`n_untranslated`). `samples`
     pairs (phrase, language) are drawn without replacement, all if there are fewer, and shuffled anew each
     epoch. The optimiser is Adam, its learning rate falling linearly to zero over `iterations` steps; LoRA
-    matrices are float32 whatever `dtype` the base model has, which is cut off after the target layer.
+    matrices are kept and updated in float32 whatever `dtype` the base model has, which multiplies by them in its own
+    (`LoraOptimiser`) and is cut off after the target layer.
 
     Writes a standard PEFT folder `adapter` and the table `losses` with a row a step: the means over
     the batch of loss, alignment term and retention term (before lambda), before the step's update, and
@@ -103,8 +107,9 @@ def align(
     lora = {"rank": settings.rank, "alpha": settings.alpha, "dropout": settings.dropout}
     model = with_lora(model, tuned, settings.target_modules, **lora)
     encoder = load_encoder(sae).to(next(model.parameters()).device)
-    matrices = {name: matrix for name, matrix in model.named_parameters() if matrix.requires_grad}
-    optimiser = torch.optim.Adam(matrices.values(), lr=rate)
+    optimiser = LoraOptimiser(model, getattr(torch, compute.dtype), rate=rate, iterations=iterations)
+    # Random numbers of dropout come in another order within a graph.
+    gradient = BatchGradient(model, encoder, layer, loss, graphs=not settings.dropout)
     token_budget = compute.token_budget
 
     digest = digest_of(
@@ -115,32 +120,27 @@ def align(
         [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in _weights(lm, sae)],
     )
     state = TrainingState(state_folder, digest, settings.resume_every)
-    log = _resume(state, matrices, optimiser)
-    if log:
+    log: list[dict[str, int | float]] = []
+    if (content := state.load()) is not None:
+        log = content["log"]
+        optimiser.load_state(content)
         logger.info("resumed after step %d", len(log) - 1)
+    unread: list[_Step] = []
     for step in tqdm(range(len(log), iterations), initial=len(log), total=iterations, desc="align", unit="step"):
         chosen = batch_rows(len(pairs), step, settings.batch_size, seed)
-        falling = rate * (1 - step / iterations)
-        for group in optimiser.param_groups:
-            group["lr"] = falling
-        terms, token_budget = _with_less_memory(
-            lambda budget, chosen=chosen: accumulate_gradient(
-                model, encoder, layer, [pairs[row] for row in chosen], loss, budget
-            ),
-            optimiser,
-            token_budget,
+        terms, token_budget = gradient.step_with_less_memory(
+            [pairs[row] for row in chosen], token_budget, optimiser.clear
         )
-        require_finite(terms, loss, [drawn[row].name for row in chosen], f"step {step}, layer {layer}")
-        optimiser.step()
-        optimiser.zero_grad()
-        log.append(_log_row(step, terms, loss.weight, falling))
-        if state.due(step + 1) and step + 1 < iterations:
-            _save(state, matrices, optimiser, log)
+        unread.append(_Step(step, chosen, terms, optimiser.rate(step)))
+        optimiser.step(step)
+        save = state.due(step + 1) and step + 1 < iterations
+        if save or len(unread) == _UNREAD or step + 1 == iterations:
+            log += [_read(one, loss, drawn, layer) for one in unread]
+            unread.clear()
+        if save:
+            state.save(len(log), {**optimiser.state(), "log": log})
 
-    if not all(bool(torch.isfinite(matrix).all()) for matrix in matrices.values()):
-        raise IsoglossError(
-            f"step {iterations - 1}, layer {layer}: the LoRA matrices are not finite; lower alignment.learning_rate"
-        )
+    optimiser.finish(f"step {iterations - 1}, layer {layer}")
     save_adapter(model, Path(adapter), model_name)
     counts = {"n_pairs": len(pairs), "n_features": n_features}
     counts |= {"n_phrases_dropped": dropped, "n_untranslated": untranslated}
@@ -149,66 +149,29 @@ def align(
     state.remove()
 
 
-def _with_less_memory(
-    gradient: Callable[[int], PairLosses], optimiser: torch.optim.Optimizer, token_budget: int
-) -> tuple[PairLosses, int]:
-    """The gradient of a batch, with half the token budget each time that the GPU's memory runs out."""
-    while True:
-        try:
-            return gradient(token_budget), token_budget
-        except torch.cuda.OutOfMemoryError:
-            if token_budget < 64:
-                raise IsoglossError(
-                    "out of GPU memory with one pair at a time; take a larger GPU, compute.dtype bfloat16 or fewer"
-                    " alignment tuned_layers"
-                ) from None
-            token_budget //= 2
-            logger.warning("out of GPU memory: going on with %d tokens at a time", token_budget)
-        optimiser.zero_grad()
-        torch.cuda.empty_cache()
+class _Step(NamedTuple):
+    """A step whose terms have not been looked at."""
+
+    step: int
+    chosen: list[int]
+    terms: PairLosses  # on the model's device
+    rate: float
 
 
-def _log_row(step: int, terms: PairLosses, weight: float, rate: float) -> dict[str, int | float]:
+def _read(one: _Step, loss: LossSettings, drawn: Sequence[TrainingPair], layer: int) -> dict[str, int | float]:
+    """A step's row of the log. Raises `IsoglossError` for a loss that is not finite."""
+    terms = PairLosses(*(term.cpu() for term in one.terms))
+    require_finite(terms, loss, [drawn[row].name for row in one.chosen], f"step {one.step}, layer {layer}")
     alignment, retention = terms.alignment.double().mean().item(), terms.retention.double().mean().item()
     return {
-        "step": step,
-        "loss": alignment + weight * retention,
+        "step": one.step,
+        "loss": alignment + loss.weight * retention,
         "alignment_term": alignment,
         "retention_term": retention,
         "inactive_share": terms.inactive.double().mean().item(),
-        "learning_rate": rate,
+        "learning_rate": one.rate,
     }
 
 
 def _weights(lm: str, sae: str) -> list[Path]:
     return sorted(file for folder in (lm, sae) for file in Path(folder).glob("*.safetensors"))
-
-
-def _save(
-    state: TrainingState, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer, log: list[Any]
-) -> None:
-    content = {
-        "matrices": {name: matrix.detach() for name, matrix in matrices.items()},
-        "optimiser": optimiser.state_dict(),
-        "random": torch.get_rng_state(),
-        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "log": log,
-    }
-    state.save(len(log), content)
-
-
-def _resume(
-    state: TrainingState, matrices: Mapping[str, nn.Parameter], optimiser: torch.optim.Optimizer
-) -> list[dict[str, int | float]]:
-    """Take up the saved state, if there is one; returns the log so far."""
-    content = state.load()
-    if content is None:
-        return []
-    with torch.no_grad():
-        for name, matrix in matrices.items():
-            matrix.copy_(content["matrices"][name])
-    optimiser.load_state_dict(content["optimiser"])
-    torch.set_rng_state(content["random"])
-    if content["random_cuda"]:
-        torch.cuda.set_rng_state_all(content["random_cuda"])
-    return content["log"]

@@ -1,4 +1,4 @@
-"""The activation-alignment loss and its gradient (paper A, sec. 2.6; app. B.1)."""
+"""The activation-alignment loss of a batch of pairs (paper A, sec. 2.6; app. B.1)."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -6,13 +6,18 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate
 from isogloss.models.hooks import visit_residuals
-from isogloss.sae.autoencoder import pre_activations
+from isogloss.sae.autoencoder import encoder_input, pre_activations
 from isogloss.sae.kinds.encoder import Encoder
 from isogloss.sae.kinds.table import KINDS
+
+_LARGEST = 2**26  # numbers of a full-width encoding held at once
+# A second forward costs as much as so many tokens of padding: the launches of its kernels on a GPU.
+_FORWARD = {"cuda": 2048, "cpu": 32}
 
 Distance = Literal["squared", "absolute"]
 Inactive = Literal["none", "straight_through", "pre_activation"]
@@ -51,6 +56,14 @@ class PairLosses(NamedTuple):
     inactive: Bool[Tensor, " batch"]  # the feature is off in the translation
 
 
+class PairBatch(NamedTuple):
+    """Pairs as the model reads them, on its device: every reference, then every translation."""
+
+    forwards: tuple[Batch, ...]  # one of all texts, or one of the references and one of the translations
+    features: Int[Tensor, " batch"]
+    recorded: Float[Tensor, " batch"]
+
+
 def own_activations(
     encoder: Encoder,
     residual: Float[Tensor, "batch pos d_model"],
@@ -76,12 +89,12 @@ def own_activations(
     TopK's threshold, the k-th largest pre-activation of a token, takes part without a gradient: a
     feature is pulled up, its competitors are not pushed down. NaN and infinities pass into A.
     """
-    rows = torch.arange(len(features), device=features.device)
-    z = pre_activations(encoder, residual, features)[rows, :, rows]
+    own = encoder.w_enc.T[features], encoder.b_enc[features]  # [batch, d_model], [batch]
+    z = torch.bmm(encoder_input(encoder, residual), own[0][:, :, None])[:, :, 0] + own[1][:, None]
     with torch.no_grad():
         kind = KINDS[encoder.kind]
         if kind.keeps is not None:
-            on = kind.keeps(encoder, pre_activations(encoder, residual))[rows, :, features]
+            on = _kept(encoder, residual, features)
         else:
             assert kind.threshold is not None
             on = z > kind.threshold(encoder, features)[:, None]
@@ -94,6 +107,22 @@ def own_activations(
     if inactive == "straight_through":
         below = below - below.detach()
     return OwnActivations(torch.where(active, strongest, below), active)
+
+
+def _kept(
+    encoder: Encoder, residual: Float[Tensor, "batch pos d_model"], features: Int[Tensor, " batch"]
+) -> Bool[Tensor, "batch pos"]:
+    """Where the encoder keeps each row's own feature, which z of the whole width says: some rows of it at a time."""
+    keeps = KINDS[encoder.kind].keeps
+    assert keeps is not None
+    step = max(1, _LARGEST // (residual.shape[1] * len(encoder.b_enc)))
+    parts = [
+        keeps(encoder, pre_activations(encoder, rows)).gather(2, own[:, None, None].expand(-1, rows.shape[1], 1))[
+            ..., 0
+        ]
+        for rows, own in zip(residual.split(step), features.split(step), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def pair_losses(
@@ -114,63 +143,49 @@ def pair_losses(
     return PairLosses(gap.abs(), drift.abs(), ~translation.active)
 
 
-def losses_of(
-    model: nn.Module, encoder: Encoder, layer: int, pairs: Sequence[Pair], settings: LossSettings
-) -> PairLosses:
-    """The loss terms of `pairs` under `model`, read after decoder layer `layer` (0-based)."""
-    device = encoder.w_enc.device
-    features = torch.tensor([pair.feature for pair in pairs], device=device)
-
-    def activations_of(batch: Batch) -> OwnActivations:
-        read: list[OwnActivations] = []
-        content = batch.content.to(device)
-        visit_residuals(
-            model,
-            batch,
-            [layer],
-            lambda _, residual: read.append(own_activations(encoder, residual, content, features, settings.inactive)),
-        )
-        return read[0]
-
-    return pair_losses(
-        activations_of(collate([pair.reference for pair in pairs])),
-        activations_of(collate([pair.translation for pair in pairs])),
-        torch.tensor([pair.recorded for pair in pairs], device=device),
-        settings,
+def collated(pairs: Sequence[Pair], device: torch.device, multiple: int = 1) -> PairBatch:
+    """`pairs` in one forward of both texts, or in two where one would be mostly padding; widths are of `multiple`."""
+    sides = [[pair.reference for pair in pairs], [pair.translation for pair in pairs]]
+    width, other = (max(map(len, side)) for side in sides)
+    together = abs(width - other) * len(pairs) <= _FORWARD["cuda" if device.type == "cuda" else "cpu"]
+    batches = [collate(sides[0] + sides[1])] if together else [collate(side) for side in sides]
+    tensors = torch.tensor([pair.feature for pair in pairs]), torch.tensor([pair.recorded for pair in pairs])
+    return PairBatch(
+        tuple(_moved(_widened(batch, multiple), device) for batch in batches),
+        *(_to(tensor, device) for tensor in tensors),
     )
 
 
-def accumulate_gradient(
-    model: nn.Module,
-    encoder: Encoder,
-    layer: int,
-    pairs: Sequence[Pair],
-    settings: LossSettings,
-    token_budget: int,
-) -> PairLosses:
-    """Add the gradient of L = 1/B sum_p [alignment + lambda retention] to the parameters' `.grad`.
-
-    Pairs of like length go forward and backward together, at most `token_budget` tokens at a time
-    (both texts, padding included; a longer pair goes alone), so memory does not grow with B. Returns
-    the detached terms in the order of `pairs`.
-    """
-    order = sorted(range(len(pairs)), key=lambda row: (_width(pairs[row]), row))
-    parts: list[PairLosses] = []
-    start = 0
-    while start < len(order):
-        stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * _width(pairs[order[stop]]) <= token_budget:
-            stop += 1
-        losses = losses_of(model, encoder, layer, [pairs[row] for row in order[start:stop]], settings)
-        ((losses.alignment + settings.weight * losses.retention).sum() / len(pairs)).backward()
-        parts.append(PairLosses(*(term.detach() for term in losses)))
-        start = stop
-    back = torch.tensor(order).argsort()
-    return PairLosses(*(torch.cat(terms).cpu()[back] for terms in zip(*parts, strict=True)))
+def _widened(batch: Batch, multiple: int) -> Batch:
+    more = -batch.input_ids.shape[1] % multiple
+    ids, mask, content = (functional.pad(tensor, (0, more)) for tensor in batch[1:])
+    return Batch(batch.rows, ids, mask, content)
 
 
-def _width(pair: Pair) -> int:
-    return 2 * max(len(pair.reference), len(pair.translation))
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    return Batch(batch.rows, *(_to(tensor, device) for tensor in batch[1:]))
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """On `device`, without waiting for what the GPU is doing."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def losses_of(model: nn.Module, encoder: Encoder, layer: int, batch: PairBatch, settings: LossSettings) -> PairLosses:
+    """The loss terms of the batch's pairs under `model`, read after decoder layer `layer` (0-based)."""
+    read: list[OwnActivations] = []
+    n = len(batch.features)
+    for texts in batch.forwards:
+        features = batch.features.repeat(len(texts.rows) // n)
+
+        def measure(_: int, residual: Tensor, texts: Batch = texts, features: Tensor = features) -> None:
+            there = residual.to(encoder.w_enc.device)
+            read.append(own_activations(encoder, there, texts.content, features, settings.inactive))
+
+        visit_residuals(model, texts, [layer], measure)
+    value, active = (torch.cat(parts) for parts in zip(*read, strict=True))
+    sides = OwnActivations(value[:n], active[:n]), OwnActivations(value[n:], active[n:])
+    return pair_losses(*sides, batch.recorded, settings)
 
 
 def require_finite(losses: PairLosses, settings: LossSettings, names: Sequence[str], where: str) -> None:

@@ -11,6 +11,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from isogloss.models.architecture import decoder_of, hidden_of, unwrapped, with_hidden
 from isogloss.models.batching import Batch
+from isogloss.models.fused.sequences import block_masks, sequence_of
+from isogloss.models.path import ROWS, path_of
 
 Visit = Callable[[int, Float[Tensor, "batch pos d_model"]], None]
 Change = Callable[[Float[Tensor, "batch pos d_model"]], Tensor]
@@ -60,10 +62,33 @@ def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit
 
     Layers are 0-based; the residual is the stream after the block (`blocks.l.hook_resid_post` in
     TransformerLens' naming), before the final norm at the last layer too. Nothing is kept: what
-    `visit` does not store is gone. Gradients flow if they are enabled.
+    `visit` does not store is gone. Gradients flow if they are enabled. What stands where the batch is padded means
+    nothing: without gradients a model may read the texts without padding (`isogloss.models.fused`).
     """
-    deepest = max(layers)
+    whole = path_of(model).rows == ROWS and not torch.is_grad_enabled()
+    (sequence_residuals if whole else padded_residuals)(model, batch, layers, visit)
+
+
+def padded_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit: Visit) -> None:
+    """`visit_residuals` by a forward of the batch as it is."""
     device = next(model.parameters()).device
+    inputs = {"input_ids": batch.input_ids.to(device), "attention_mask": batch.attention_mask.to(device)}
+    _visit(model, inputs, layers, visit)
+
+
+def sequence_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit: Visit) -> None:
+    """`visit_residuals` by a forward of the batch's texts one after another; layers see their streams so."""
+    sequence = sequence_of(batch, next(model.parameters()).device)
+    inputs = {
+        "input_ids": sequence.input_ids,
+        "position_ids": sequence.position_ids,
+        "attention_mask": block_masks(model, sequence),
+    }
+    _visit(model, inputs, layers, lambda layer, residual: visit(layer, sequence.padded(residual)))
+
+
+def _visit(model: nn.Module, inputs: Mapping[str, Any], layers: Sequence[int], visit: Visit) -> None:
+    deepest = max(layers)
 
     def visit_or_stop(layer: int, residual: Float[Tensor, "batch pos d_model"]) -> None:
         visit(layer, residual)
@@ -72,9 +97,7 @@ def visit_residuals(model: nn.Module, batch: Batch, layers: Sequence[int], visit
 
     try:
         with visited(model, layers, visit_or_stop):
-            body_of(model)(
-                input_ids=batch.input_ids.to(device), attention_mask=batch.attention_mask.to(device), use_cache=False
-            )
+            body_of(model)(**inputs, use_cache=False)
     except _LastLayerReached:
         pass
 
@@ -90,7 +113,7 @@ def read_after(model: nn.Module, layer: int) -> Iterator[list[Any]]:
 def output_after(model: nn.Module, batch: Batch, layer: int) -> Any:
     """What `layer` gives out for a batch, by a forward that goes no deeper."""
     with read_after(model, layer) as outputs:
-        visit_residuals(model, batch, [layer], lambda *_: None)
+        padded_residuals(model, batch, [layer], lambda *_: None)
     return outputs[0]
 
 
@@ -103,15 +126,17 @@ def changed_after(model: nn.Module, layer: int, change: Change) -> Iterator[None
 
 @contextmanager
 def computing(forward: Callable[..., Any], modules: Iterable[nn.Module]) -> Iterator[None]:
-    """While open, `modules` compute `forward`."""
-    modules = list(modules)
-    for module in modules:
+    """While open, `modules` compute `forward`; then what they did before, be it their own or put on them."""
+    before = [(module, module.__dict__.get("forward")) for module in modules]
+    for module, _ in before:
         module.forward = forward
     try:
         yield
     finally:
-        for module in modules:
+        for module, own in before:
             del module.__dict__["forward"]
+            if own is not None:
+                module.forward = own
 
 
 @contextmanager

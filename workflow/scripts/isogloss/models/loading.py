@@ -3,8 +3,9 @@
 import logging
 import re
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +15,10 @@ from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrai
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.folder import brief, check_weights, expansion_of, read_config, text_config
+from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
+from isogloss.models.fused.faster import make_faster
+
+logger = logging.getLogger(__name__)
 
 # Names of a text decoder's weights where a vision tower stands beside it (Gemma 3 from 4B on), to those without.
 _TEXT_WITHIN = {r"^(model\.)?language_model\.(model\.)?(?!lm_head)": "model.", r"^language_model\.lm_head": "lm_head"}
@@ -22,8 +27,22 @@ _CONSTANTS = re.compile(r"(masked_bias|causal_mask|inv_freq|(attn|attention)\.bi
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU if there is one that works, else the CPU: with a line in the log where one does not."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if reason := why_no_gpu(torch.version.cuda, _start_of_cuda()):
+        logger.warning(reason)
+    return torch.device("cpu")
+
+
+@cache
+def _start_of_cuda() -> str | None:
+    """What CUDA says as it cannot be started: an old driver, say."""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return str(error)
+    return None
 
 
 def load_base_model(
@@ -33,18 +52,20 @@ def load_base_model(
     adapter: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    kernels: Literal["auto", "plain"] = "auto",
 ) -> nn.Module:
     """The model without its head, cut off after `last_layer` (0-based; None: whole), in eval mode.
 
     With `adapter`, a PEFT adapter folder is attached unmerged; its matrices above `last_layer` are
     left out. Of a model that also reads images only the text decoder is loaded. Raises `IsoglossError`
     if the folder holds no model in safetensors, the layer does not exist, or the architecture is not
-    understood.
+    understood; and for a dtype that the GPU does not have. `kernels` auto: on a GPU faster parts are put on the
+    model, where they are tried to be as good as transformers' (`make_faster`); on the CPU none ever are.
     """
     model = _load(AutoModelForCausalLM if adapter else AutoModel, folder, dtype, last_layer)
     if adapter:
         model = _attach(model, adapter)
-    return model.to(device or best_device()).eval()
+    return _ready(model, device or best_device(), dtype, kernels)
 
 
 def load_causal_model(
@@ -54,6 +75,7 @@ def load_causal_model(
     adapter: str | Path | None = None,
     dtype: torch.dtype = torch.float32,
     device: torch.device | None = None,
+    kernels: Literal["auto", "plain"] = "auto",
 ) -> nn.Module:
     """The causal LM, with `adapter` attached unmerged, in eval mode; errors as `load_base_model`.
 
@@ -63,7 +85,7 @@ def load_causal_model(
     model = _load(AutoModelForCausalLM, folder, dtype, last_layer)
     if adapter:
         model = _attach(model, adapter)
-    return model.to(device or best_device()).eval()
+    return _ready(model, device or best_device(), dtype, kernels)
 
 
 def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTokenizerBase:
@@ -152,6 +174,17 @@ def _load(factory: Any, folder: str | Path, dtype: torch.dtype, last_layer: int 
     return model
 
 
+def _ready(model: Any, device: torch.device, dtype: torch.dtype, kernels: str) -> Any:
+    """The model on `device` in eval mode, faster parts put on."""
+    if device.type != "cuda":
+        return model.to(device).eval()
+    check_dtype(card_of(device), dtype)
+    model = model.to(device).eval()
+    if kernels == "auto":
+        make_faster(model)
+    return model
+
+
 def _check_report(model: PreTrainedModel, report: Any, folder: str) -> None:
     """Raises `IsoglossError` for weights that are missing, of another shape, or not wanted in a layer."""
     if missing := sorted(report["missing_keys"]):
@@ -189,4 +222,5 @@ def _attach(model: Any, adapter: str | Path) -> Any:
     tuned = getattr(PeftConfig.from_pretrained(str(adapter)), "layers_to_transform", None)
     if tuned and min(tuned) >= len(decoder_of(model).layers):
         return model  # every matrix lies above the cut, which PEFT takes for a mistake
-    return PeftModel.from_pretrained(model, str(adapter))
+    # In the base model's own dtype: PEFT would make them float32, and each product with them one of two dtypes.
+    return PeftModel.from_pretrained(model, str(adapter), autocast_adapter_dtype=False)

@@ -46,7 +46,7 @@ def open_given(text: str, key: str, kind: Kind = "model") -> Given:
     if folder.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1:
         raise IsoglossError(f"{key}={text}: no such folder; correct it, or give a repository of the Hub as OWNER/NAME")
     try:
-        repository = open_repository(Source(id=text), kind)
+        repository = open_repository(Source(id=text), kind, f"{key}=FOLDER")
     except IsoglossError as error:
         raise IsoglossError(f"{key}={text} is no folder here, and of the Hub {error}") from None
     return Given(Source(id=text, revision=repository.commit or "main"), repository)

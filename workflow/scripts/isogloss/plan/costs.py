@@ -173,7 +173,7 @@ def _align(planned: PlannedModel, run: AlignmentRun) -> Cost:
     in_reference = planned.texts([planned.study.languages.reference], pairs)
     translated = planned.texts(run.languages, pairs / len(run.languages))
     tokens, products = map(sum, zip(in_reference, translated, strict=True))
-    sae = 2 * flops.sae_columns("standard", decoder.d_model, features, alignment.batch_size, tokens)
+    sae = 2 * flops.sae_columns("standard", decoder.d_model, features, 1, tokens)  # each text's own, and backward
     sae += flops.sae_columns(kind, decoder.d_model, features, 0, tokens)
     tuned = range(depth) if run.tuned_layers == "up_to_target" else run.tuned_layers
     work = flops.aligned(decoder, run.target_layer, min(tuned), tokens, products)

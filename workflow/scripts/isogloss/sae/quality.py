@@ -9,7 +9,7 @@ from torch import Tensor
 
 from isogloss.sae.kinds.encoder import unit_norm
 
-_VALUES = 2**28  # pre-activations (tokens times features) that are held at a time: 1 GiB
+_VALUES = 2**26  # pre-activations (tokens times features) that are held at a time: 256 MiB, some three times
 
 
 class Quality(NamedTuple):
@@ -35,7 +35,7 @@ class QualityMeter:
 
     @torch.no_grad()
     def add(self, x: Float[Tensor, "tokens d_model"]) -> None:
-        """Take a batch into account, at most 2^28 tokens times features at a time."""
+        """Take a batch into account, at most 2^26 tokens times features at a time."""
         for part in x.split(max(1, _VALUES // len(self._seen))):
             self._error += (part - self._reconstruct(part)).double().square().sum().item()
             self._square += part.double().square().sum().item()

@@ -1,16 +1,14 @@
 """A prompt and all its continuations as one sequence, in which no continuation sees another."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from isogloss.models.architecture import unwrapped
+from isogloss.models.windows import sights_of
 from isogloss.scoring.trees import Tree, ancestors
-
-SLIDING, CHUNK = "sliding_window", "attention_chunk_size"  # settings that bound how far a layer sees, in tokens
 
 
 class Packed(NamedTuple):
@@ -52,16 +50,9 @@ def attention_masks(
     """
     parameter = next(model.parameters())
     allowed, queries, keys = (part.to(parameter.device) for part in (allowed, queries, keys))
-    config: Any = unwrapped(model).config.get_text_config()
-    window, chunk = getattr(config, SLIDING, None), getattr(config, CHUNK, None)
-    kinds = set(getattr(config, "layer_types", None) or ["sliding_attention" if window else "full_attention"])
     masks: dict[str, Tensor] = {}
-    for kind in sorted(kinds):
-        visible = allowed
-        if kind == "sliding_attention" and window:
-            visible = allowed & (keys[:, None, :] > queries[:, :, None] - window)
-        if kind == "chunked_attention" and chunk:
-            visible = allowed & (keys[:, None, :] // chunk == queries[:, :, None] // chunk)
+    for kind, sight in sights_of(model).items():
+        visible = allowed & sight.reaches(queries[:, :, None], keys[:, None, :])
         mask = torch.zeros(visible.shape, dtype=parameter.dtype, device=parameter.device)
         masks[kind] = mask.masked_fill_(~visible, torch.finfo(parameter.dtype).min)[:, None]
     return masks if len(masks) > 1 else masks.popitem()[1]

@@ -1,29 +1,25 @@
 """Whether a model takes packed sequences: tried on few tokens against plain forwards, whatever its family."""
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from isogloss.models.architecture import unwrapped
 from isogloss.models.batching import collate
 from isogloss.models.hooks import body_of
-from isogloss.scoring.packing import CHUNK, SLIDING, attention_masks, pack
+from isogloss.models.path import FLEX
+from isogloss.models.windows import seen_by_masks, short_windows, text_config_of
+from isogloss.scoring.packing import attention_masks, pack
 from isogloss.scoring.trees import Trees, make_trees, tree_of
-
-_MASKED = {"full_attention", "sliding_attention", "chunked_attention"}  # layers whose sight is a matter of the mask
-_SHORT = 4  # tokens in a window or chunk while a model is tried, so that few tokens reach beyond it
-_WINDOW = re.compile(r"(window|chunk|block|local)(_size)?$")  # settings that may bound how far a layer sees
 
 States = Float[Tensor, "pairs d_model"]
 
 
 class Trial(NamedTuple):
-    """Few tokens, and what follows: prompts longer and shorter than `_SHORT`, as many choices each."""
+    """Few tokens, and what follows: prompts longer and shorter than `short_windows`, as many choices each."""
 
     prompts: list[list[int]]
     choices: list[list[list[int]]]
@@ -32,7 +28,7 @@ class Trial(NamedTuple):
 
 def trial_of(model: nn.Module) -> Trial:
     """The same tokens for every model with so large a vocabulary, all over which they are spread."""
-    step = max(1, _text_config(model).vocab_size // 64)
+    step = max(1, text_config_of(model).vocab_size // 64)
     word = [number * step for number in range(64)]
     prompts = [word[3:14], word[14:17]]
     choices = [[word[20:30], [*word[20:23], *word[30:36]], word[36:44]], [word[44:48], word[48:60], word[10:20]]]
@@ -46,10 +42,8 @@ def packs(model: nn.Module) -> bool:
     Layers that see by anything but a mask (linear attention, convolutions) and windows under a name of their own,
     which few tokens would not reach, are a no untried. Changes nothing of the model.
     """
-    config = _text_config(model)
-    if config._attn_implementation not in ("eager", "sdpa"):  # others take no mask of ours
-        return False
-    if not set(getattr(config, "layer_types", None) or []) <= _MASKED or _other_windows(config):
+    implementation = text_config_of(model)._attn_implementation
+    if implementation not in ("eager", "sdpa", FLEX) or not seen_by_masks(model):  # others take no mask of ours
         return False
     trial = trial_of(model)
     return agrees(model, trial, lambda: _packed_states(model, trial))
@@ -69,7 +63,7 @@ def agrees(
     allows for half of them, since a rounding can send a token to another expert; where inputs are misread, nearly
     all are far off. A model that takes no such inputs raises what its authors thought of: that is a no.
     """
-    with _short_windows(_text_config(model)):
+    with short_windows(model):
         expected = _plain_states(model, trial, during or (lambda _: nullcontext())).float()
         try:
             found = states().float()
@@ -111,31 +105,6 @@ def _plain_states(model: nn.Module, trial: Trial, during: Callable[[int], Abstra
 
 def _final_states(model: nn.Module, ids: Tensor, **inputs: Any) -> Float[Tensor, "batch pos d_model"]:
     return body_of(model)(input_ids=ids.to(_device(model)), use_cache=False, **inputs)[0]
-
-
-@contextmanager
-def _short_windows(config: Any) -> Iterator[None]:
-    """While open, windows and chunks are of `_SHORT` tokens: masks are made of the settings at each forward."""
-    own = {name: value for name in (SLIDING, CHUNK) if (value := getattr(config, name, None))}
-    for name in own:
-        setattr(config, name, _SHORT)
-    try:
-        yield
-    finally:
-        for name, value in own.items():
-            setattr(config, name, value)
-
-
-def _other_windows(config: Any) -> list[str]:
-    return [
-        name
-        for name, value in vars(config).items()
-        if _WINDOW.search(name) and name not in (SLIDING, CHUNK) and type(value) is int and value > 0
-    ]
-
-
-def _text_config(model: nn.Module) -> Any:
-    return unwrapped(model).config.get_text_config()
 
 
 def _device(model: nn.Module) -> torch.device:

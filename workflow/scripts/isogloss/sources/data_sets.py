@@ -5,7 +5,7 @@ The library finds a configuration's files by the head of the repository's card (
 commits, gates and caches, and the library then reads them as it would on the Hub. Python in a repository is not run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +14,13 @@ import yaml
 from huggingface_hub.utils import filter_repo_objects
 
 from isogloss.errors import IsoglossError
+from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub import Repository, link
 
 FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", ".gz", ".zst", ".bz2", ".xz", ".zip")
-CARD = "README.md"
 PARQUET = "refs/convert/parquet"  # branch in which the Hub keeps a data set's tables
 DEEPEST = 5  # folders that data files are looked for in
+_NESTED = 5  # lists within lists of a card: configuration, data_files, split, path
 
 
 class Configuration(NamedTuple):
@@ -107,24 +108,25 @@ def find_files(
 
 def _head(card: Path | None) -> dict[str, list[Any]]:
     """What the head of a data set's card says of its configurations: `configs` and `dataset_info`."""
-    text = card.read_text(encoding="utf-8", errors="replace") if card else ""
-    head = text.split("\n---", 1)[0].removeprefix("---") if text.startswith("---") else ""
-    try:
-        given = yaml.safe_load(head)
-    except yaml.YAMLError:
-        given = None
-    parts = {key: given.get(key) if isinstance(given, dict) else None for key in ("configs", "dataset_info")}
+    given = read_card(card) if card else {}
+    parts = {key: given.get(key) for key in ("configs", "dataset_info")}
     lists = {key: part if isinstance(part, list) else [part] for key, part in parts.items()}
     return {key: [one for one in part if isinstance(one, dict) and "config_name" in one] for key, part in lists.items()}
 
 
-def _patterns(given: Any) -> list[str]:
-    """The globs of a configuration's files: a text, a list, by split, or what the card says of it."""
+def _patterns(given: Any, above: Collection[int] = ()) -> list[str]:
+    """The globs of a configuration's files: a text, a list, by split, or what the card says of it.
+
+    What stands within itself, or deeper than any card's lists do, has none.
+    """
     if isinstance(given, str):
         return [given]
+    if id(given) in above or len(above) == _NESTED:
+        return []
+    above = {*above, id(given)}
     if isinstance(given, Mapping):
         folder, inner = given.get("data_dir"), given.get("data_files", given.get("path"))
         if inner is None and folder is None:
-            return [pattern for one in given.values() for pattern in _patterns(one)]
-        return [f"{folder}/{pattern}" if folder else pattern for pattern in _patterns(inner or "*")]
-    return [pattern for one in given for pattern in _patterns(one)] if isinstance(given, Sequence) else []
+            return [pattern for one in given.values() for pattern in _patterns(one, above)]
+        return [f"{folder}/{pattern}" if folder else pattern for pattern in _patterns(inner or "*", above)]
+    return [pattern for one in given for pattern in _patterns(one, above)] if isinstance(given, Sequence) else []

@@ -3,36 +3,29 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from glob import escape
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from pathlib import Path, PureWindowsPath
+from typing import Any, NamedTuple
 
 import httpx2
-import yaml
-from huggingface_hub import HfApi, constants, get_cached_repo_tree, snapshot_download
+from huggingface_hub import HfApi, RepoFile, get_cached_repo_tree, snapshot_download
 from huggingface_hub.errors import (
     CachedRepoTreeNotFoundError,
-    GatedRepoError,
     HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-    XetDownloadError,
 )
 
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.sources.cards import CARD, read_card
+from isogloss.sources.hub_client import use_client
+from isogloss.sources.hub_errors import FOLDER_KEY, Kind, elsewhere, one_line
 
-Kind = Literal["model", "dataset"]
-UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError)
-ELSEWHERE = "fetch it where there is a network, or give `folder` with the repository's files"
 TIMEOUT = 10  # seconds to wait for the Hub's first answer
-_CARD = "README.md"
 
 
 class Repository(NamedTuple):
@@ -45,6 +38,7 @@ class Repository(NamedTuple):
     commit: str | None
     folder: Path | None  # where the files are; None: on the Hub
     listing: tuple[str, ...] | None  # names of all files; None: whatever is in the folder
+    folder_key: str = FOLDER_KEY  # how messages say to give a local folder instead
 
     def names(self, pattern: str) -> list[str]:
         """The names that match, folder by folder (`data/*/test.jsonl`), sorted."""
@@ -64,31 +58,81 @@ class Repository(NamedTuple):
 
         Files come one after another and stay, so a killed download goes on with the file that it was at
         (huggingface_hub begins an unfinished file anew; a connection that breaks off it takes up where it
-        was). Raises `IsoglossError` as `open_repository`.
+        was). One that is not what the Hub lists, by size or checksum, is dropped. Raises `IsoglossError` as
+        `open_repository`, and for a name that leads out of the repository.
         """
-        names = list(names)
+        names = [inside(name, self.where) for name in names]
         folder = self.folder
         if folder is None:
-            assert self.id is not None
-            with one_line(self.id, self.requested, self.kind):
-                snapshot = snapshot_download(
-                    self.id,
-                    revision=self.commit,
-                    repo_type=self.kind,
-                    allow_patterns=[escape(name) for name in names],
-                    max_workers=1,
-                )
-            folder = Path(snapshot)
+            folder = self._download(names)
         for name in names:
             if not (folder / name).is_file():
-                raise IsoglossError(f"{self.where}: {name} is not there; {ELSEWHERE}")
+                raise IsoglossError(f"{self.where}: {name} is not there; {elsewhere(self.folder_key)}")
         return {name: folder / name for name in names}
 
+    def _download(self, names: list[str]) -> Path:
+        assert self.id is not None
+        assert self.commit is not None
+        use_client()
+        with one_line(self.id, self.requested, self.kind, self.folder_key):
+            snapshot = partial(snapshot_download, self.id, revision=self.commit, repo_type=self.kind)
+            try:
+                kept = Path(snapshot(local_files_only=True, allow_patterns=[]))
+                new = [name for name in names if not (kept / name).exists()]
+            except LocalEntryNotFoundError:
+                new = names
+            folder = Path(snapshot(allow_patterns=[escape(name) for name in names], max_workers=1))
+            listed = {file.path: file for file in self._tree() if file.path in new} if new else {}
+        for name, file in listed.items():
+            _check_content(folder / name, file, f"{self.where}: {name}")
+        return folder
 
-def open_repository(source: Source, kind: Kind = "model") -> Repository:
+    def _tree(self) -> list[RepoFile]:
+        """What the cache has of the Hub's list of files."""
+        assert self.id is not None
+        try:
+            return get_cached_repo_tree(self.id, revision=self.commit, repo_type=self.kind)
+        except CachedRepoTreeNotFoundError:
+            return []
+
+
+def inside(name: str, where: str) -> str:
+    """`name`; raises `IsoglossError` for one that is no name of a file within a folder."""
+    if not _is_inside(name):
+        raise IsoglossError(f"{where}: {name!r} is no name of a file within it; give another source, or mend its index")
+    return name
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name stays below its folder, on any system."""
+    windows = PureWindowsPath(name)
+    return bool(windows.parts) and ".." not in windows.parts and not windows.anchor and min(name) >= " "
+
+
+def _check_content(path: Path, listed: RepoFile, where: str) -> None:
+    """Drop a file that came, and raise `IsoglossError`, unless size and checksum are those that the Hub lists."""
+    if not path.is_file():
+        return
+    size, content = path.stat().st_size, path.resolve()
+    if listed.lfs is not None:
+        same = (size, _digest(content, "sha256")) == (listed.lfs.size, listed.lfs.sha256)
+    else:
+        git = _digest(content, "sha1", b"blob %d\0" % size)
+        same = size == listed.size and (git == listed.blob_id or len(listed.blob_id or "") != len(git))
+    if not same:
+        path.unlink()
+        content.unlink(missing_ok=True)
+        raise IsoglossError(
+            f"{where} is not what the Hub lists (size or checksum), so it was dropped: a proxy or a damaged download;"
+            " run snakemake again"
+        )
+
+
+def open_repository(source: Source, kind: Kind = "model", folder_key: str = FOLDER_KEY) -> Repository:
     """What `source` has to offer, a local folder or a repository of the Hub.
 
-    Raises `IsoglossError` for a folder that is not there, and as `hub_repository`.
+    `folder_key` is how messages say that a local folder is given. Raises `IsoglossError` for a folder that is not
+    there, and as `hub_repository`.
     """
     if source.folder is not None:
         folder = Path(source.folder).expanduser().absolute()
@@ -96,10 +140,10 @@ def open_repository(source: Source, kind: Kind = "model") -> Repository:
             raise IsoglossError(f"{source.folder}: no such folder; correct `folder`, or leave it out to download")
         return Repository(source.folder, kind, source.id, None, None, folder, None)
     assert source.id is not None  # the configuration asks for one of the two
-    return hub_repository(source.id, source.revision, kind)
+    return hub_repository(source.id, source.revision, kind, folder_key)
 
 
-def hub_repository(name: str, revision: str, kind: Kind = "model") -> Repository:
+def hub_repository(name: str, revision: str, kind: Kind = "model", folder_key: str = FOLDER_KEY) -> Repository:
     """The repository `name` of the Hub; the revision is resolved to a commit.
 
     Without a network, in offline mode or while the Hub is down, what its cache has of that revision. Raises
@@ -107,7 +151,8 @@ def hub_repository(name: str, revision: str, kind: Kind = "model") -> Repository
     or if neither the Hub nor a cached copy can be reached.
     """
     where = f"{name} at revision {revision}"
-    with one_line(name, revision, kind):
+    use_client()
+    with one_line(name, revision, kind, folder_key):
         try:
             api = HfApi()
             info_of = api.dataset_info if kind == "dataset" else api.model_info
@@ -116,9 +161,9 @@ def hub_repository(name: str, revision: str, kind: Kind = "model") -> Repository
         except (OfflineModeIsEnabled, httpx2.TransportError, HfHubHTTPError) as error:
             if isinstance(error, HfHubHTTPError) and error.response.status_code < 500:
                 raise
-            return _cached(name, revision, kind, where, error)
-    listing = tuple(sibling.rfilename for sibling in info.siblings or ())
-    return Repository(where, kind, name, revision, info.sha, None, listing)
+            return _cached(name, revision, kind, where, error)._replace(folder_key=folder_key)
+        listing = tuple(sibling.rfilename for sibling in info.siblings or () if _is_inside(sibling.rfilename))
+    return Repository(where, kind, name, revision, info.sha, None, listing, folder_key)
 
 
 def _cached(name: str, revision: str, kind: Kind, where: str, cause: Exception) -> Repository:
@@ -137,62 +182,10 @@ def _cached(name: str, revision: str, kind: Kind, where: str, cause: Exception) 
     return Repository(where, kind, name, revision, folder.name, folder, listing)
 
 
-@contextmanager
-def one_line(name: str, revision: str | None, kind: Kind) -> Iterator[None]:
-    """Turn what huggingface_hub raises about a repository into an `IsoglossError`; a full disk passes."""
-    page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
-    where = f"{name} at revision {revision}"
-    login = "`hf auth login` or set HF_TOKEN"
-    try:
-        yield
-    except GatedRepoError:
-        raise IsoglossError(f"{where}: gated; accept its licence at {page}, then {login}") from None
-    except RepositoryNotFoundError:
-        raise IsoglossError(
-            f"{where}: no {kind} of that name at {page}; correct the id, or if it is private, {login}"
-        ) from None
-    except RevisionNotFoundError:
-        raise IsoglossError(f"{where}: the {kind} has no such revision; see {page}/commits/main") from None
-    except HFValidationError:
-        raise IsoglossError(
-            f"{name!r} is not the id of a repository (OWNER/NAME); for files on this machine give `folder`"
-        ) from None
-    except XetDownloadError as error:
-        raise IsoglossError(f"{where}: the download broke off ({_reason(error)}); run snakemake again") from None
-    except (*UNREACHABLE, HfHubHTTPError) as error:
-        status = next(
-            (cause.response.status_code for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None
-        )
-        if status is None:
-            raise IsoglossError(f"{where}: the Hub cannot be reached ({_reason(error)}); {ELSEWHERE}") from None
-        mend = f"see that your token may read {page}: {login}" if status in (401, 403) else "try again later"
-        raise IsoglossError(f"{where}: the Hub answers {status} ({_reason(error)}); {mend}") from None
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise IsoglossError(f"{where}: the download broke off ({_reason(error)}); run snakemake again") from None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on."""
-    cause: BaseException | None = error
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__
-
-
-def _reason(error: BaseException) -> str:
-    """Why, on one line: what lies at the bottom, since huggingface_hub's own text is a paragraph of advice."""
-    *_, bottom = _causes(error)
-    if isinstance(bottom, OfflineModeIsEnabled):
-        return "offline mode, HF_HUB_OFFLINE"
-    return (str(bottom).strip().splitlines() or [type(bottom).__name__])[0].rstrip(".")
-
-
 def link(files: Mapping[str, Path], folder: Path) -> None:
-    """Symbolic links in `folder`, by name, to the files themselves."""
+    """Symbolic links in `folder`, by name, to the files themselves; raises `IsoglossError` as `inside`."""
     for name, path in files.items():
-        target = folder / name
+        target = folder / inside(name, str(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(path.resolve())
 
@@ -216,17 +209,9 @@ def licence_of(repository: Repository) -> str | None:
 
     `license`, or for licence `other` its `license_name`; None where there is no README.md or it names none.
     """
-    if not repository.has(_CARD):
+    if not repository.has(CARD):
         return None
-    try:
-        text = repository.take([_CARD])[_CARD].read_text(encoding="utf-8")
-        start, _, rest = text.partition("---\n")
-        front, closed, _ = rest.partition("\n---")
-        card = yaml.safe_load(front) if closed and not start.strip("\ufeff") else None
-    except (UnicodeDecodeError, yaml.YAMLError):
-        return None
-    if not isinstance(card, dict):
-        return None
+    card = read_card(repository.take([CARD])[CARD])
     licence = card.get("license")
     named = (card.get("license_name") if licence == "other" else None) or licence
     return ", ".join(map(str, named)) if isinstance(named, list) else named and str(named)
@@ -245,5 +230,9 @@ def sha256(path: Path) -> str:
         blob = path.parent / path.readlink()
         if blob.parent.name == "blobs" and re.fullmatch(r"[0-9a-f]{64}", blob.name):
             return blob.name
+    return _digest(path, "sha256")
+
+
+def _digest(path: Path, kind: str, head: bytes = b"") -> str:
     with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return hashlib.file_digest(handle, lambda: hashlib.new(kind, head)).hexdigest()

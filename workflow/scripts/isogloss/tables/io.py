@@ -1,7 +1,9 @@
 """The one reader and the one writer of Parquet."""
 
 import errno
+import glob
 import json
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,11 +24,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it into place only if the block succeeds.
 
     An error, a kill or a full disk in the block leaves whatever stood at `path` before. Works for
-    files and for folders; a folder that stood there is moved out of the way first.
+    files and for folders; a folder that stood there is moved out of the way first. What a killed process left aside
+    is removed. One that was left behind by a killed snakemake and still writes loses its file that way, never moves
+    another's half-written one to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.partial")
-    _remove(aside)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        _remove(left)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         yield aside
         if path.is_dir():
@@ -43,6 +48,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise IsoglossError(
                 f"{path}: the disk is full, nothing was written; free some space and run snakemake again"
             ) from error
+        if isinstance(error, FileNotFoundError) and error.filename == str(aside):
+            raise IsoglossError(f"{path}: another run in this folder began to write it; this one leaves it") from error
         raise
 
 

@@ -127,22 +127,18 @@ _GAINS = {
     "held-out features": ("gain_held_out_pct", "held_out_ci"),
     "all features (in-sample)": ("gain_pct", "ci"),
 }
-_GAIN_LOOKS = {"held-out features": Look(PALETTE[0], "o"), "all features (in-sample)": Look(FAINT, "D")}
+GAIN_LOOKS = {"held-out features": Look(PALETTE[0], "o"), "all features (in-sample)": Look(FAINT, "D")}
 
 
 def alignment_gain(tables: Models, contexts: Contexts) -> Chart | None:
     """Gain of each language at the target layer of runs on several languages: held-out features, and in-sample."""
-    parts: list[pl.DataFrame] = []
-    for model, context in contexts.items():
-        at = at_target(tables[model]["alignment_gain"], context, "several")
-        parts += [_gain(at, model, title, *columns) for title, columns in _GAINS.items() if columns[0] in at.columns]
-    frame = pl.concat(parts, how="diagonal_relaxed").drop_nulls("gain_pct") if parts else pl.DataFrame()
+    frame = gains(tables, contexts, "several")
     if not frame.height:
         return None
     codes = _rows(frame, contexts)
     shown = panels(frame, contexts, "model", "run")
     measure = Measure("gain_pct", "activation gain (%)", "gain")
-    key = Key("what", "features", {title: _GAIN_LOOKS[title] for title in _GAINS}, ("color", "shape"))
+    key = Key("what", "features", GAIN_LOOKS, ("color", "shape"))
     tips = [
         model_tip(),
         language_tip(),
@@ -156,6 +152,15 @@ def alignment_gain(tables: Models, contexts: Contexts) -> Chart | None:
     ]
     chart = estimates(shown.frame, language_rows(codes), measure, key, tips, zero=True)
     return finish(arranged(chart, shown, row_height(len(codes), 2)), contexts, shown, codes)
+
+
+def gains(tables: Models, contexts: Contexts, kind: str) -> pl.DataFrame:
+    """Gains at the target layer of the runs on `several` languages or on a `single` one, a row a kind of features."""
+    parts: list[pl.DataFrame] = []
+    for model, context in contexts.items():
+        at = at_target(tables[model]["alignment_gain"], context, kind)
+        parts += [_gain(at, model, title, *columns) for title, columns in _GAINS.items() if columns[0] in at.columns]
+    return pl.concat(parts, how="diagonal_relaxed").drop_nulls("gain_pct") if parts else pl.DataFrame()
 
 
 def _gain(rows: pl.DataFrame, model: str, what: str, column: str, interval: str) -> pl.DataFrame:

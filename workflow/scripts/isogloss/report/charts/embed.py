@@ -13,7 +13,7 @@ from isogloss.report.charts.base import MOST_NAMED, Chart, shape
 from isogloss.report.figures.style import colour, marker
 from isogloss.report.shared.context import Context
 from isogloss.report.shared.json_script import json_script
-from isogloss.report.shared.wording import named
+from isogloss.report.shared.wording import name, named
 
 
 def runtime() -> str:
@@ -53,14 +53,14 @@ def highlighter(codes: Sequence[str], context: Context) -> Markup:
     """The chips that highlight a language in every chart of a page; a list where the languages are many."""
     if not codes:
         return Markup("")
-    label = Markup('<span class="chips-label">Highlight a language</span>')
+    label = Markup('<span class="chips-label">Highlight</span>')
     if len(codes) > 2 * MOST_NAMED:
         option = Markup('<option value="{}">{}</option>')
         options = [Markup('<option value="">none</option>'), *(option.format(code, named(code)) for code in codes)]
         chosen = Markup('<label class="js-languages chips" data-nosearch>{}<select>{}</select></label>')
         return chosen.format(label, Markup("").join(options))
-    chip = Markup('<button type="button" data-lang="{}" aria-pressed="false">{}{}</button>')
-    chips = Markup("").join(chip.format(code, _swatch(code, context), named(code)) for code in codes)
+    chip = Markup('<button type="button" data-lang="{}" aria-pressed="false" title="{}">{}{}</button>')
+    chips = Markup("").join(chip.format(code, named(code), _swatch(code, context), name(code)) for code in codes)
     group = Markup('<div class="js-languages chips" data-nosearch role="group" aria-label="{}">{}{}</div>')
     return group.format("Highlight a language in every chart", label, chips)
 

@@ -16,6 +16,8 @@ from isogloss.report.shared.context import Context
 from isogloss.tables import read_table
 
 _TITLE, _TEXT, _SMALL = 12.5, 9.8, 8.2  # points
+HEADER = "header-"
+"""What the id of each line above the axes begins with; the height of them all follows, in points."""
 _LONGEST = 400  # characters of what stands above a figure, so that it never takes the figure's room
 
 
@@ -76,7 +78,8 @@ def headed(figure: Figure, title: str, said: Takeaway, context: Context) -> Figu
             "va": "top",
             "parse_math": False,
         }
-        figure.text(0.08 / width, at / (height + room), line, in_layout=False, **look)
+        # The page has these words beside the picture and cuts them off there by this name (page.markup.headless).
+        figure.text(0.08 / width, at / (height + room), line, in_layout=False, gid=f"{HEADER}{72 * room:.1f}", **look)
         at -= 1.32 * size / 72
     return figure
 

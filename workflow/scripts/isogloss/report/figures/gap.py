@@ -130,7 +130,7 @@ def _means_over_layers(panel: Axes, summary: pl.DataFrame, codes: Sequence[str],
     )
 
 
-_CONTROLS = {
+CONTROLS = {
     "gap_pct": Look(PALETTE[0], "o", "-", "own feature"),
     "gap_equal_tokens_pct": Look(PALETTE[4], "D", DASHES[1], "own feature,\nequal token counts"),
     "gap_shuffled_pct": Look(PALETTE[3], "^", DASHES[2], "feature of\nanother phrase"),
@@ -144,8 +144,8 @@ def activation_controls(tables: Tables, context: Context) -> Figure:
     codes = context.by_group(frame["lang"])
     figure, axes = canvas(2, 2, height=7.0, height_ratios=[1, 1.1])
     above = _whole_row(figure, axes, 0)
-    means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(_CONTROLS)).mean())
-    for column, look in _CONTROLS.items():
+    means = frame.group_by("layer", maintain_order=True).agg(pl.col(list(CONTROLS)).mean())
+    for column, look in CONTROLS.items():
         curve(above, means["layer"], means[column], **look._asdict())
     percent_by_layer(above, frame["layer"], "gap to the reference (%),\nmean over languages")
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.2)

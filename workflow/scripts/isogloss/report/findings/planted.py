@@ -1,6 +1,7 @@
 """What toy models' tables say of what was planted in them, in sentences."""
 
 from collections.abc import Mapping
+from math import isnan, nan
 from typing import Any
 
 import polars as pl
@@ -9,7 +10,7 @@ from scipy.stats import pearsonr
 from isogloss.joined.measures import MEASURES, PAPERS_GAP
 from isogloss.joined.planted_truth import ONE_SEED
 from isogloss.report.findings.disparity import VARIANTS, counted_signs, selection, variant_phrase
-from isogloss.report.findings.sentences import estimate, estimate_in, sign
+from isogloss.report.findings.sentences import estimate, estimate_in, sign, sign_in
 from isogloss.report.shared.wording import listed, name, number
 
 _BY_NAME = {measure.name: measure for measure in MEASURES}
@@ -29,12 +30,64 @@ def planted(
         )
     if len(codes) < 4 or max(values) == min(values):
         return f"{title}: too few languages, or too alike, to relate {what} to the planted shares."
-    logs = pl.Series([shares[code] for code in codes]).log()
-    result = pearsonr(logs.to_numpy(), values)
-    low, high = (float(bound) for bound in result.confidence_interval(confidence))
+    r, low, high = _correlated(shares, measured, confidence)
     trend = {1: "rises with", -1: "falls with", 0: "shows no trend with"}[sign(low, high)]
-    strength = estimate(float(result.statistic), low, high, "")  # pyright: ignore[reportAttributeAccessIssue]
-    return f"{title}: {what} {trend} the planted share (log scale), r = {strength} over {len(codes)} languages."
+    return (
+        f"{title}: {what} {trend} the planted share (log scale), r = {estimate(r, low, high, '')} over"
+        f" {len(codes)} languages."
+    )
+
+
+def _correlated(
+    shares: Mapping[str, float], measured: Mapping[str, float], confidence: float
+) -> tuple[float, float, float]:
+    """Pearson's r of `measured` with the log of the shares, and its interval; NaN where it is not defined."""
+    codes = [code for code in measured if code in shares]
+    if len(codes) < 4 or len({shares[code] for code in codes}) == 1 or len({measured[code] for code in codes}) == 1:
+        return nan, nan, nan
+    logs = pl.Series([shares[code] for code in codes]).log()
+    result = pearsonr(logs.to_numpy(), [measured[code] for code in codes])
+    low, high = (float(bound) for bound in result.confidence_interval(confidence))
+    return float(result.statistic), low, high  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def reconciled(
+    title: str,
+    shares: Mapping[str, float],
+    gaps: Mapping[str, float],
+    control: str,
+    equal: Mapping[str, float],
+    truth: pl.DataFrame,
+    confidence: float,
+) -> list[str]:
+    """Why the gap follows the shares between two models and not within one, or the other way round; else nothing.
+
+    `gaps` are those of the model called `title`, by language, `equal` those of its control; `truth` is the table
+    planted_truth.
+    """
+    rows = truth.filter(pl.col("layer").is_null(), measure=PAPERS_GAP).to_dicts()
+    r, low, high = _correlated(shares, gaps, confidence)
+    if not rows or isnan(r) or not equal:
+        return []
+    between, within = sign_in(rows[0]), sign(low, high)
+    if between == within:
+        return []
+    least, most = min(equal, key=equal.__getitem__), max(equal, key=equal.__getitem__)
+    alone = (
+        f"the gap differs between languages where all shares are equal, too ({control}: from"
+        f" {number(equal[least])} % in {name(least)} to {number(equal[most])} % in {name(most)})"
+    )
+    slope = f"{estimate_in(rows[0], 'slope', 'points', interval='ci')} for a share 2.7 times as large"
+    if between and not within:
+        return [
+            f"That the gap follows the shares and yet shows no trend within {title} is no contradiction: {alone}, which"
+            f" hides the shares in one model. The difference of the two models, language by language, leaves that out"
+            f" and follows the shares: {slope}."
+        ]
+    return [
+        f"A trend within {title} alone is not shown to come from the shares: {alone}. The difference of the two models,"
+        f" language by language, leaves that out: {slope}."
+    ]
 
 
 def equal_shares(title: str, frame: pl.DataFrame, reference: str) -> list[str]:

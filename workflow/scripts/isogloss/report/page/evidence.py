@@ -11,7 +11,7 @@ from isogloss.report.charts.embed import chart_fragment
 from isogloss.report.entry import Entry, Takeaway, load
 from isogloss.report.findings.between import between
 from isogloss.report.page.captions import Caption, caption
-from isogloss.report.page.markup import slug, svg_size, svg_uri, tidy
+from isogloss.report.page.markup import headless, slug, svg_size, svg_uri, tidy
 from isogloss.report.shared.study import COMPARISON, Study
 from isogloss.report.tables.html import fragment
 from isogloss.report.wanted import wanted
@@ -151,7 +151,7 @@ def _shown(
         path = pictures[model or COMPARISON].get(entry.name)
         of_model = " ".join([f"{entry.title}. {title}", *(one.text for label, one in takeaways if label == title)])
         if path:
-            svg = Path(path).read_bytes()
+            svg = headless(Path(path).read_bytes())  # title and takeaway stand above it on the page
             shown.append(Picture(title, Markup(svg_uri(svg)), svg_size(svg), of_model))
     first = next(iter(drawn), "")
     return Shown(

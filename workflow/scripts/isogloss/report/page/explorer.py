@@ -47,12 +47,13 @@ prove no cause.</li>
 def explorer_section(tables: Tables, settings: Mapping[str, Any]) -> str:
     """HTML below the page's heading: explanation, the first features, and all of them as JSON for explorer.js.
 
-    `tables` are those of each model by name, `explorer` and `explorer_features` among them; "" where no model has them.
+    `tables` are those of each model by name, `explorer` and `explorer_features` among them; where no model has them it
+    is a sentence on why.
     """
     known = [model for model in settings["models"] if {"explorer", "explorer_features"} <= set(tables.get(model, {}))]
     filled = [model for model in known if tables[model]["explorer_features"].height]
     if not filled:
-        return ""
+        return f'<p class="nothing">{escape(_why_none(known, settings))}</p>'
     context = Context(filled[0], settings)
     home = context.reference
     models: list[dict[str, Any]] = []
@@ -77,12 +78,24 @@ def explorer_section(tables: Tables, settings: Mapping[str, Any]) -> str:
         "models": models,
     }
     without = [context.title(model) for model in settings["models"] if model not in filled]
-    absent = f'<p class="note">Not shown: {escape(listed(without))}, which has no features with phrases.</p>'
+    have = "which has" if len(without) == 1 else "which have"
+    absent = f'<p class="note">Not shown: {escape(listed(without))}, {have} no features with phrases.</p>'
     return (
         f'{_INTRO.format(home=escape(name(home)))}<div class="js-explorer explorer-box" data-nosearch>'
         f"{json_script(data)}"
         f'<div class="explorer-static">{static}</div></div>{absent if without else ""}'
     )
+
+
+def _why_none(known: Sequence[str], settings: Mapping[str, Any]) -> str:
+    """Why there is no feature to explore."""
+    if not settings["explorer"]["features"]:
+        return "No features to explore: the study asks for none (explorer.features: 0)."
+    if not any("gap" in model["analyses"] for model in settings["models"].values()):
+        return "No features to explore: no model of this study has the analysis gap, which measures an SAE's features."
+    if not known:
+        return "No features to explore: this study was run before features were kept for it."
+    return "No features to explore: no feature of the SAEs has a phrase that fires it."
 
 
 def _static(of_model: Sequence[Group], texts: Texts, title: str, context: Context) -> str:

@@ -33,6 +33,18 @@ def svg_uri(svg: bytes) -> str:
     return "data:image/svg+xml," + quote(re.sub(r">\s+<", "><", text).strip(), safe=_SVG_SAFE)
 
 
+def headless(svg: bytes) -> bytes:
+    """A picture without the lines that `figures.draw.headed` put above its axes, and without their room."""
+    heights = re.findall(rb'id="header-([0-9.]+)"', svg)
+    size = re.search(rb'width="([0-9.]+)pt" height="([0-9.]+)pt" viewBox="0 0 [^"]+"', svg[:2000])
+    if not heights or not size:
+        return svg
+    width, top = float(size[1]), float(heights[0])
+    height = float(size[2]) - top
+    box = f'width="{width:g}pt" height="{height:g}pt" viewBox="0 {top:g} {width:g} {height:g}"'.encode()
+    return re.sub(rb'<g id="header-.*?</g>', b"", svg.replace(size[0], box, 1), flags=re.DOTALL)
+
+
 def svg_size(svg: bytes) -> tuple[int, int]:
     """Width and height of a picture in whole units of its view box; 0, 0 where it names none."""
     found = re.search(rb'viewBox="\S+ \S+ (\S+) ([^\s"]+)"', svg[:2000])

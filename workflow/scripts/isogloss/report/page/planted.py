@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from isogloss.report.findings.planted import contrast, equal_shares, planted, verdicts
+from isogloss.report.findings.planted import contrast, equal_shares, planted, reconciled, verdicts
 from isogloss.report.shared.context import Context, Tables
 from isogloss.report.shared.study import Study
 from isogloss.report.shared.wording import name, number
@@ -47,7 +47,7 @@ def planted_truth(study: Study) -> Planted | None:
         rows,
         note if few else "",
         judged,
-        _sentences(toys, settings) if few or not judged else [],
+        _sentences(toys, settings, study.compared.get("planted_truth")) if few or not judged else [],
     )
 
 
@@ -61,7 +61,7 @@ def _bilingual(world: Mapping[str, Any]) -> str:
     )
 
 
-def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[str]:
+def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any], truth: pl.DataFrame | None) -> list[str]:
     """What accuracy and gap show of the shares, model by model; then each model's gap beside its control's."""
     confidence, reference = settings["statistics"]["confidence"], settings["languages"]["reference"]
     sentences: list[str] = []
@@ -72,6 +72,11 @@ def _sentences(toys: Mapping[str, Tables], settings: Mapping[str, Any]) -> list[
         gap = {f"mean gap to {name(reference)}": _mean_gap(tables, reference)}
         measured = {"mean accuracy": _mean_accuracy(tables, tasks)} | gap
         sentences += [planted(title, shares, values, what, confidence) for what, values in measured.items() if values]
+        control = settings["models"][model].get("control")
+        if truth is not None and control in toys:
+            gap, equal = (_mean_gap(toys[one], reference) for one in (model, control))
+            called = settings["models"][control]["title"]
+            sentences += reconciled(title, shares, gap, called, equal, truth, confidence)
         if "group_gap" in tables:
             gaps[model] = (title, tables["group_gap"])
             if len({round(share, 9) for share in shares.values()}) == 1:

@@ -18,6 +18,7 @@ from isogloss.sae.quality import QualityMeter
 from isogloss.sae.recipe import Recipe, geometric_median
 
 ADAM_EPS = 6.25e-10  # of paper C's published code
+_LARGEST = 2**27  # pre-activations (tokens times features) that are held at a time: 0.5 GiB, and half of it in bfloat16
 
 
 def read_topk(cfg: Mapping[str, Any], files: Any) -> Weights:
@@ -73,8 +74,12 @@ class _SparseReconstruction(torch.autograd.Function):
         compute: torch.dtype,
     ) -> Tensor:
         centred = x - b_dec
-        z = (centred.to(compute) @ w_enc.to(compute)).to(x.dtype).add_(b_enc)
-        values, features = strongest(z, k)
+        weight = w_enc.to(compute)
+        parts = [
+            strongest((rows.to(compute) @ weight).to(x.dtype).add_(b_enc), k)
+            for rows in centred.split(max(1, _LARGEST // len(b_enc)))
+        ]
+        values, features = (torch.cat(part) for part in zip(*parts, strict=True))
         values.relu_()
         ctx.save_for_backward(centred, w_enc, w_dec, values, features)
         return functional.embedding_bag(features, w_dec, per_sample_weights=values, mode="sum") + b_dec
@@ -167,38 +172,43 @@ class SaeTrainer:
             self.saes[layer] = sae
         self._sparse = sparse
         self._compute = torch.bfloat16 if first.is_cuda else torch.float32
-        parameters = [parameter for sae in self.saes.values() for parameter in sae.parameters()]
-        self._adam = torch.optim.Adam(parameters, lr=recipe.learning_rate, eps=ADAM_EPS, fused=sparse or None)
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._adam, lambda step: min(1.0, (step + 1) / max(1, recipe.warmup_steps))
-        )
+        # An optimiser a layer: no more than one layer's gradients are held.
+        self._adams = {
+            layer: torch.optim.Adam(sae.parameters(), lr=recipe.learning_rate, eps=ADAM_EPS, fused=sparse or None)
+            for layer, sae in self.saes.items()
+        }
+        self._schedules = {
+            layer: torch.optim.lr_scheduler.LambdaLR(
+                adam, lambda step: min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+            )
+            for layer, adam in self._adams.items()
+        }
 
     def step(self, batch: Float[Tensor, "layers batch d_model"]) -> dict[int, float]:
         """One optimiser step for every layer; returns the loss by layer: mean over tokens of ||x - x^||^2 (eq. 3)."""
-        self._adam.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
-        for sae, x in zip(self.saes.values(), batch, strict=True):
+        for (layer, sae), x in zip(self.saes.items(), batch, strict=True):
             decoded = sae.sparse_forward(x, self._compute) if self._sparse else sae(x)
             loss = (x - decoded).square().sum(dim=1).mean()
             loss.backward()
             losses.append(loss.detach())
-        self._adam.step()
-        self._schedule.step()
-        for sae in self.saes.values():
+            self._adams[layer].step()
+            self._adams[layer].zero_grad(set_to_none=True)
+            self._schedules[layer].step()
             sae.normalise_decoder()
         return dict(zip(self.saes, torch.stack(losses).tolist(), strict=True))
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on but the batch."""
-        saes = {str(layer): sae.state_dict() for layer, sae in self.saes.items()}
-        return {"saes": saes, "adam": self._adam.state_dict(), "schedule": self._schedule.state_dict()}
+        parts = {"saes": self.saes, "adam": self._adams, "schedule": self._schedules}
+        return {name: {str(layer): of.state_dict() for layer, of in part.items()} for name, part in parts.items()}
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` returned."""
         for layer, sae in self.saes.items():
             sae.load_state_dict(state["saes"][str(layer)])
-        self._adam.load_state_dict(state["adam"])
-        self._schedule.load_state_dict(state["schedule"])
+            self._adams[layer].load_state_dict(state["adam"][str(layer)])
+            self._schedules[layer].load_state_dict(state["schedule"][str(layer)])
 
     def meter(self, layer: int) -> QualityMeter:
         """A meter of the SAE of `layer` as it is now."""

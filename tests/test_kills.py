@@ -1,0 +1,139 @@
+"""A study whose processes die at random moments ends with the tables of one that was left alone."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from checkout import REPOSITORY, Checkout
+from compare_results import compare
+from isogloss.errors import IsoglossError
+from isogloss.tables import atomic_path, write_table
+from killing import Killer, small_study, targets
+
+KILLS = 10  # a slice
+SLICES = [
+    pytest.param(seed, marks=pytest.mark.workflow if seed == 0 else pytest.mark.long) for seed in range(100 // KILLS)
+]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    checkout = Checkout(tmp_path_factory.mktemp("undisturbed") / "isogloss", small_study())
+    checkout.finish(*targets(checkout.config))
+    return checkout
+
+
+@pytest.mark.parametrize("seed", SLICES)
+def test_a_study_that_is_killed_again_and_again_ends_with_the_same_bits(undisturbed: Checkout, tmp_path: Path, seed):
+    killed = Checkout(tmp_path / "isogloss", small_study())
+    tally = Killer(killed, seed=seed, arguments=targets(killed.config)).kill_until(
+        KILLS, undisturbed.folder / "results"
+    )
+    assert tally.kills == KILLS
+    assert not tally.half
+    assert not tally.differences
+    assert not tally.again  # a kill costs the jobs that it hits and no other
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A checkout whose results stand on a disk of 300 kB."""
+    results = tmp_path / "isogloss" / "results"
+    results.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", results], capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    try:
+        yield results
+    finally:
+        subprocess.run(["umount", "--lazy", results], check=True)
+
+
+@pytest.mark.long
+def test_a_disk_that_is_full_and_made_larger(undisturbed: Checkout, small_disk: Path):
+    checkout = Checkout(small_disk.parent, small_study())
+    run = checkout.snakemake("--keep-going", *targets(checkout.config))
+    assert run.returncode != 0
+    lines = [line for line in run.stderr.splitlines() if line.startswith("isogloss: ")]
+    assert lines
+    assert all("the disk is full" in line for line in lines), lines
+    subprocess.run(["mount", "-o", "remount,size=1g", small_disk], check=True)
+    checkout.finish("--rerun-incomplete", *targets(checkout.config))
+    assert not compare(undisturbed.folder / "results", small_disk)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_a_study_that_is_asked_to_stop_goes_on_later(undisturbed: Checkout, tmp_path: Path, end: signal.Signals):
+    checkout = Checkout(tmp_path / "isogloss", small_study())
+    said = tmp_path / "said.txt"
+    with said.open("wb") as output:
+        process = checkout.start(*targets(checkout.config), output=output)
+    world = checkout.folder / "results" / "world" / "facts.parquet"
+    while process.poll() is None and not world.exists():
+        time.sleep(0.1)
+    process.send_signal(end)
+    assert process.wait() != 0
+    assert "Traceback" not in said.read_text(encoding="utf-8")
+    checkout.finish("--rerun-incomplete", *targets(checkout.config))  # it is not locked
+    assert not compare(undisturbed.folder / "results", checkout.folder / "results")
+
+
+@pytest.mark.long
+def test_a_table_that_was_cut_off_is_named_and_made_again(undisturbed: Checkout, tmp_path: Path):
+    folder = tmp_path / "isogloss"
+    shutil.copytree(undisturbed.folder, folder, symlinks=True)
+    checkout = Checkout(folder, small_study())
+    damaged = folder / "results" / "equal" / "translations" / "0-1" / "hi.parquet"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    line = checkout.complaint(*targets(checkout.config))
+    assert "hi.parquet: not a complete Parquet file" in line
+    damaged.unlink()  # as the line says
+    checkout.finish(*targets(checkout.config))
+    assert not compare(undisturbed.folder / "results", folder / "results")
+
+
+WRITER = """
+import os, signal, sys
+import polars as pl, pyarrow as pa
+from isogloss.tables import TableWriter
+with TableWriter(sys.argv[1], pa.schema({"number": pa.int64()})) as writer:
+    for _ in range(3):
+        writer.write({"number": pa.array(range(1000))})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_aside_is_removed_by_the_next(tmp_path: Path):
+    path = tmp_path / "table.parquet"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "workflow" / "scripts")}
+    killed = subprocess.run([sys.executable, "-c", WRITER, str(path)], env=environment, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [aside.suffix for aside in tmp_path.iterdir()] == [".partial"]
+    write_table(path, pl.DataFrame({"number": [1]}))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_runs_that_write_one_file_the_later_has_it(tmp_path: Path):
+    """A job that a killed snakemake left behind ends while its successor writes."""
+    path = tmp_path / "table.txt"
+    with atomic_path(path) as aside:
+        aside.write_text("whole")
+    orphan, successor = atomic_path(path), atomic_path(path)
+    orphan.__enter__().write_text("the orphan's")
+    aside = successor.__enter__()
+    aside.write_text("half")
+    with pytest.raises(IsoglossError, match=r"table.txt: another run in this folder began to write it"):
+        orphan.__exit__(None, None, None)
+    assert path.read_text() == "whole"
+    aside.write_text("the successor's")
+    successor.__exit__(None, None, None)
+    assert path.read_text() == "the successor's"
+    assert list(tmp_path.iterdir()) == [path]
