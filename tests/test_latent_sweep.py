@@ -1,6 +1,7 @@
 """The sweep over the cached prefix against one full forward for each way of steering."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, BloomConfig, Qwen2Config
 
 from isogloss.errors import IsoglossError
@@ -145,6 +147,46 @@ def test_batches_chunks_and_order_change_no_number(gemma, monkeypatch):
     single = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=4096)
     for other in (small, single, torch.cat([turned[:, :1], turned[:, 1:].flip(1)], dim=1).flip(0)):
         assert_close(other, whole, atol=1e-5, rtol=1e-5)
+
+
+def flops(work: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def test_what_a_sweep_costs_beside_unsteered_scoring(monkeypatch):
+    """84 ways: of letters less than as much again; of texts little more than each question in each way alone."""
+    config = {"num_hidden_layers": 4, "hidden_size": 64, "intermediate_size": 512, "num_attention_heads": 4}
+    model = AutoModelForCausalLM.from_config(Qwen2Config(**{**COMMON, **TIED, **config})).eval()
+    lens, rng = steering_lens(model), random.Random(0)
+    prompts, letters = asked([rng.randint(60, 99) for _ in range(24)], letters=True)
+    texts = [[rng.choices(range(4, 320), k=rng.randint(5, 12)) for _ in range(4)] for _ in prompts]
+    ways = [Addition(layer, torch.randn(64)) for layer in range(4) for _ in range(21)]
+    settings: Any = {"token_budget": 4096, "show_progress": False}
+    swept = flops(lambda: steered_scores(lens, prompts, letters, ways, **settings))
+    assert swept < 2 * flops(lambda: score_continuations(lens, prompts, letters, layers=[3], **settings))
+
+    def by_ways(some: slice) -> int:
+        """What two ways add to the unsteered."""
+        few = prompts[some], texts[some]
+        steered, plain = (
+            flops(lambda own=own: steered_scores(lens, *few, own, **settings)) for own in (ways[::42], [])
+        )
+        return steered - plain
+
+    together = by_ways(slice(16))
+    monkeypatch.setattr(sweep, "_GROUPS", {"cpu": (1, 1)})
+    assert together < 1.15 * sum(by_ways(slice(row, row + 1)) for row in range(16))
+
+
+@pytest.mark.parametrize("fewest", [8, 16])
+def test_little_is_padded_in_a_batch_of_100_questions(fewest):
+    rng = random.Random(0)
+    sizes = sorted(1 + sum(rng.randint(4, 11) for _ in range(4)) for _ in range(100))
+    groups = [sizes[few] for few in sweep._of_like_size(sizes, fewest)]
+    assert [size for group in groups for size in group] == sizes
+    assert sum(len(group) * group[-1] for group in groups) < 1.08 * sum(sizes)
 
 
 def test_groups_of_like_trees():
