@@ -17,8 +17,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 from isogloss.models.batching import collate
 from isogloss.models.hooks import changed_after
 from isogloss.scoring.continuations import score_continuations
-from isogloss.scoring.lens import lens_of
-from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.sweep import Addition, steered_scores, steering_lens
 
 REPEATS, QUESTIONS, BUDGET = 3, 6, 2048
 DEPTH, WIDTH, VOCABULARY = 26, 192, 32_000
@@ -45,7 +44,7 @@ def main() -> None:
     torch.manual_seed(0)
     rng = random.Random(0)
     model = Gemma2ForCausalLM(CONFIG).eval()
-    lens = lens_of(model)
+    lens = steering_lens(model)
     prompts = [[2, *rng.choices(range(3, VOCABULARY), k=rng.randint(99, 199))] for _ in range(QUESTIONS)]
     letters = [rng.sample(range(3, VOCABULARY), 4) for _ in prompts]
     # four choices in two languages
@@ -62,7 +61,7 @@ def main() -> None:
 
     def sweep(additions: list[Addition]) -> torch.Tensor:
         choices = [[[token] for token in four] for four in letters]
-        return steered_scores(model, prompts, choices, additions, token_budget=BUDGET, show_progress=False)
+        return steered_scores(lens, prompts, choices, additions, token_budget=BUDGET, show_progress=False)
 
     def forwards(additions: list[Addition]) -> torch.Tensor:
         batch = collate(prompts)

@@ -28,7 +28,7 @@ from isogloss.residuals.capture import capture
 from isogloss.sae.encode import encode
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_logits, lens_of
-from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.sweep import Addition, steered_scores, steering_lens
 from isogloss.tables import read_table, write_table
 from standins import TEXTS, tiny_sae, tiny_tokenizer
 
@@ -164,7 +164,8 @@ def test_choices_score_as_by_a_forward_each(family: Family, full: Any, model: nn
 
 def test_steering_is_a_forward_with_a_hook_or_refused(family: Family, model: nn.Module):
     additions = [Addition(layer, torch.linspace(-2, 3, 32)) for layer in (2, 0, LAYERS - 1)]
-    run = lambda: steered_scores(model, PROMPTS, CHOICES, additions, token_budget=64, show_progress=False)  # noqa: E731
+    settings: Any = {"token_budget": 64, "show_progress": False}
+    run = lambda: steered_scores(steering_lens(model), PROMPTS, CHOICES, additions, **settings)  # noqa: E731
     if family.unpacked:
         with pytest.raises(IsoglossError, match=r"packed after a cached prompt .* leave latent\.steering out"):
             run()

@@ -36,7 +36,7 @@ from isogloss.sae.top_windows import document_peaks
 from isogloss.sae.trainer import make_trainer, residual_chunks, train
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
-from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.sweep import Addition, steered_scores, steering_lens
 from isogloss.tables import read_table, write_table
 from sae_standins import weights
 from standins import TEXTS, tiny_gemma2
@@ -169,7 +169,7 @@ def test_steered_scores(lm):
         model = load_causal_model(lm, dtype=getattr(torch, dtype))
         device = next(model.parameters()).device
         there = [way._replace(vector=way.vector.to(device)) for way in ways]
-        return steered_scores(model, PROMPTS, CHOICES, there, token_budget=64)
+        return steered_scores(steering_lens(model), PROMPTS, CHOICES, there, token_budget=64)
 
     hold(measured)
 

@@ -1,6 +1,7 @@
 """The sweep over the cached prefix against one full forward for each way of steering."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, BloomConfig, Qwen2Config
 
 from isogloss.errors import IsoglossError
@@ -17,7 +19,7 @@ from isogloss.models.loading import load_causal_model
 from isogloss.scoring import sweep
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
-from isogloss.scoring.sweep import Addition, steered_scores, steers
+from isogloss.scoring.sweep import Addition, steered_scores, steering_lens
 from isogloss.scoring.trees import make_trees
 from standins import FAMILIES, tiny_model
 
@@ -97,7 +99,7 @@ def test_a_sweep_is_a_forward_for_each_way_of_steering_in_every_architecture(tmp
     prompts, choices = asked(RAGGED, letters=letters)
     assert max(map(len, prompts)) > WINDOW
     ways = additions()
-    found = steered_scores(model, prompts, choices, ways, token_budget=100)
+    found = steered_scores(steering_lens(model), prompts, choices, ways, token_budget=100)
     expected = [
         [naive(model, prompt, its, way) for way in (None, *ways)] for prompt, its in zip(prompts, choices, strict=True)
     ]
@@ -109,7 +111,7 @@ def test_a_sweep_is_a_forward_for_each_way_of_steering_in_every_architecture(tmp
 @pytest.mark.parametrize("letters", [True, False], ids=["letters", "texts"])
 def test_the_unsteered_scores_are_those_of_the_score_stage(gemma, letters):
     prompts, choices = asked(RAGGED, letters=letters)
-    found = steered_scores(gemma, prompts, choices, additions(), token_budget=4096)[:, 0]
+    found = steered_scores(steering_lens(gemma), prompts, choices, additions(), token_budget=4096)[:, 0]
     scored = score_continuations(lens_of(gemma), prompts, choices, layers=[2], token_budget=4096)
     counts = torch.tensor([[len(ids) for ids in its] for its in choices])
     assert_close(found.double(), torch.stack([its.log_likelihoods[0] for its in scored]) / counts, atol=1e-5, rtol=1e-5)
@@ -117,8 +119,8 @@ def test_the_unsteered_scores_are_those_of_the_score_stage(gemma, letters):
 
 def test_no_way_of_steering_changes_a_bit_of_the_unsteered_scores(gemma):
     prompts, choices = asked(RAGGED)
-    with_ways = steered_scores(gemma, prompts, choices, additions(), token_budget=4096)
-    without = steered_scores(gemma, prompts, choices, [], token_budget=4096)
+    with_ways = steered_scores(steering_lens(gemma), prompts, choices, additions(), token_budget=4096)
+    without = steered_scores(steering_lens(gemma), prompts, choices, [], token_budget=4096)
     assert torch.equal(with_ways[:, 0], without[:, 0])
     assert without.shape == (len(prompts), 1, 4)
 
@@ -126,7 +128,11 @@ def test_no_way_of_steering_changes_a_bit_of_the_unsteered_scores(gemma):
 def test_a_zero_vector_changes_nothing(gemma):
     prompts, choices = asked(RAGGED)
     found = steered_scores(
-        gemma, prompts, choices, [Addition(layer, torch.zeros(32)) for layer in range(3)], token_budget=4096
+        steering_lens(gemma),
+        prompts,
+        choices,
+        [Addition(layer, torch.zeros(32)) for layer in range(3)],
+        token_budget=4096,
     )
     assert_close(found[:, 1:], found[:, :1].expand(-1, 3, -1), atol=1e-5, rtol=1e-5)
 
@@ -134,36 +140,84 @@ def test_a_zero_vector_changes_nothing(gemma):
 def test_batches_chunks_and_order_change_no_number(gemma, monkeypatch):
     prompts, choices = asked(RAGGED)
     ways = additions()
-    whole = steered_scores(gemma, prompts, choices, ways, token_budget=4096)
-    small = steered_scores(gemma, prompts, choices, ways, token_budget=20)
-    turned = steered_scores(gemma, prompts[::-1], choices[::-1], ways[::-1], token_budget=4096)
-    monkeypatch.setattr(sweep, "_OF_A_QUESTION", 1)
-    single = steered_scores(gemma, prompts, choices, ways, token_budget=4096)
+    whole = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=4096)
+    small = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=20)
+    turned = steered_scores(steering_lens(gemma), prompts[::-1], choices[::-1], ways[::-1], token_budget=4096)
+    monkeypatch.setattr(sweep, "_GROUPS", {"cpu": (1, 1)})
+    single = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=4096)
     for other in (small, single, torch.cat([turned[:, :1], turned[:, 1:].flip(1)], dim=1).flip(0)):
         assert_close(other, whole, atol=1e-5, rtol=1e-5)
+
+
+def flops(work: Callable[[], Any]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def test_what_a_sweep_costs_beside_unsteered_scoring(monkeypatch):
+    """84 ways: of letters less than as much again; of texts little more than each question in each way alone."""
+    config = {"num_hidden_layers": 4, "hidden_size": 64, "intermediate_size": 512, "num_attention_heads": 4}
+    model = AutoModelForCausalLM.from_config(Qwen2Config(**{**COMMON, **TIED, **config})).eval()
+    lens, rng = steering_lens(model), random.Random(0)
+    prompts, letters = asked([rng.randint(60, 99) for _ in range(24)], letters=True)
+    texts = [[rng.choices(range(4, 320), k=rng.randint(5, 12)) for _ in range(4)] for _ in prompts]
+    ways = [Addition(layer, torch.randn(64)) for layer in range(4) for _ in range(21)]
+    settings: Any = {"token_budget": 4096, "show_progress": False}
+    swept = flops(lambda: steered_scores(lens, prompts, letters, ways, **settings))
+    assert swept < 2 * flops(lambda: score_continuations(lens, prompts, letters, layers=[3], **settings))
+
+    def by_ways(some: slice) -> int:
+        """What two ways add to the unsteered."""
+        few = prompts[some], texts[some]
+        steered, plain = (
+            flops(lambda own=own: steered_scores(lens, *few, own, **settings)) for own in (ways[::42], [])
+        )
+        return steered - plain
+
+    together = by_ways(slice(16))
+    monkeypatch.setattr(sweep, "_GROUPS", {"cpu": (1, 1)})
+    assert together < 1.15 * sum(by_ways(slice(row, row + 1)) for row in range(16))
+
+
+@pytest.mark.parametrize("fewest", [8, 16])
+def test_little_is_padded_in_a_batch_of_100_questions(fewest):
+    rng = random.Random(0)
+    sizes = sorted(1 + sum(rng.randint(4, 11) for _ in range(4)) for _ in range(100))
+    groups = [sizes[few] for few in sweep._of_like_size(sizes, fewest)]
+    assert [size for group in groups for size in group] == sizes
+    assert sum(len(group) * group[-1] for group in groups) < 1.08 * sum(sizes)
+
+
+def test_groups_of_like_trees():
+    sizes = [1, 1, 1, 10, 10, 20, 21, 22, 22, 40]
+    groups = [sizes[few] for few in sweep._of_like_size(sizes, 2)]
+    assert groups == [[1, 1, 1], [10, 10], [20, 21, 22, 22], [40]]
+    assert [sizes[few] for few in sweep._of_like_size(sizes, 11)] == [sizes]
+    assert [sizes[few] for few in sweep._of_like_size([7] * 9, 2)] == [sizes[:9]]
 
 
 def test_the_same_run_gives_the_same_bits(gemma):
     prompts, choices = asked(RAGGED)
     ways = additions()
-    first, second = (steered_scores(gemma, prompts, choices, ways, token_budget=60) for _ in range(2))
+    first, second = (steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=60) for _ in range(2))
     assert torch.equal(first, second)
 
 
 def test_running_out_of_memory_halves_the_batch_and_changes_no_number(gemma, monkeypatch):
     prompts, choices = asked(RAGGED)
     ways = additions()
-    expected = steered_scores(gemma, prompts, choices, ways, token_budget=4096)
+    expected = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=4096)
     real, sizes = sweep._score_batch, []
 
-    def limited(lens, prefixes, trees, additions):
-        sizes.append(len(trees.tokens))
-        if len(trees.tokens) > 2:
+    def limited(lens, prefixes, questions, ways):
+        sizes.append(len(questions))
+        if len(questions) > 2:
             raise torch.OutOfMemoryError
-        return real(lens, prefixes, trees, additions)
+        return real(lens, prefixes, questions, ways)
 
     monkeypatch.setattr(sweep, "_score_batch", limited)
-    found = steered_scores(gemma, prompts, choices, ways, token_budget=4096)
+    found = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=4096)
     assert max(sizes) > 2 >= sizes[-1]
     assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
@@ -172,14 +226,12 @@ def test_rows_beside_each_other_are_bounded_by_the_prompts(gemma, monkeypatch):
     """However many ways of steering there are, a forward has about as many tokens as the prompts, or `_ROWS`."""
     prompts, choices = asked([40, 40], letters=True)
     monkeypatch.setattr(sweep, "_ROWS", 16)
-    sizes = []
+    sizes, lens = [], steering_lens(gemma)
     handle = decoder_of(gemma).layers[2].register_forward_pre_hook(lambda _, given: sizes.append(given[0].shape[:2]))
-    steers(lens_of(gemma))
-    tried = len(sizes)
-    steered_scores(gemma, prompts, choices, [Addition(0, torch.randn(32)) for _ in range(200)], token_budget=4096)
+    steered_scores(lens, prompts, choices, [Addition(0, torch.randn(32)) for _ in range(200)], token_budget=4096)
     handle.remove()
-    assert max(rows * tokens for rows, tokens in sizes[2 * tried :]) <= 2 * 39
-    assert len(sizes) - 2 * tried == 2 + 200 // 39 + 1  # the prompts, the unsteered, the steered
+    assert max(rows * tokens for rows, tokens in sizes) <= 2 * 39
+    assert len(sizes) == 2 + 200 // 39 + 1  # the prompts, the unsteered, the steered
 
 
 def test_steering_towards_a_letter_at_the_last_layer_makes_it_the_answer(gemma):
@@ -190,7 +242,7 @@ def test_steering_towards_a_letter_at_the_last_layer_makes_it_the_answer(gemma):
     unembedding = gemma.get_output_embeddings().weight[letters].detach() * (1 + gemma.model.norm.weight.detach())
     towards = 4 * unembedding - unembedding.sum(dim=0)
     ways = [Addition(2, gamma * vector) for gamma in (1000.0, -1000.0) for vector in towards]
-    found = steered_scores(gemma, prompts, choices, ways, token_budget=4096)
+    found = steered_scores(steering_lens(gemma), prompts, choices, ways, token_budget=4096)
     for letter in range(4):
         assert (found[:, 1 + letter].argmax(dim=1) == letter).all()
         assert (found[:, 5 + letter].argmin(dim=1) == letter).all()
@@ -202,7 +254,7 @@ def test_only_the_last_prompt_token_is_steered(gemma):
     prompts, _ = asked([20])
     first, rest = [50], [50, 60, 70]
     plain, steered = steered_scores(
-        gemma, prompts, [[first, rest]], [Addition(2, 5 * torch.randn(32))], token_budget=4096
+        steering_lens(gemma), prompts, [[first, rest]], [Addition(2, 5 * torch.randn(32))], token_budget=4096
     )[0]
     assert_close(3 * (steered[1] - plain[1]), steered[0] - plain[0], atol=1e-5, rtol=1e-4)
 
@@ -222,10 +274,10 @@ def test_trees_share_common_beginnings():
 def test_a_layer_that_does_not_exist_is_one_line(gemma, layer):
     prompts, choices = asked([5])
     with pytest.raises(IsoglossError, match=f"no layer {layer} to steer after; the model has layers 0 to 2"):
-        steered_scores(gemma, prompts, choices, [Addition(layer, torch.zeros(32))], token_budget=64)
+        steered_scores(steering_lens(gemma), prompts, choices, [Addition(layer, torch.zeros(32))], token_budget=64)
 
 
 def test_a_model_that_packs_otherwise_is_one_line():
     model = AutoModelForCausalLM.from_config(BloomConfig(vocab_size=64, hidden_size=16, n_layer=1, n_head=2))
     with pytest.raises(IsoglossError, match=r"BloomForCausalLM computes sequences .* leave latent\.steering out"):
-        steered_scores(model.eval(), [[2, 3]], [[[4]]], [], token_budget=64)
+        steered_scores(steering_lens(model.eval()), [[2, 3]], [[[4]]], [], token_budget=64)

@@ -8,7 +8,7 @@ from gpu_bench.sizes import GAMMAS
 from gpu_bench.world import Bench
 from isogloss.scoring.continuations import score_continuations
 from isogloss.scoring.lens import lens_of
-from isogloss.scoring.sweep import Addition, steered_scores
+from isogloss.scoring.sweep import Addition, steered_scores, steering_lens
 
 
 def answers(bench: Bench, questions: int) -> tuple[list[list[int]], list[list[list[int]]], list[list[list[int]]]]:
@@ -36,6 +36,7 @@ def steer(bench: Bench) -> dict[str, Any]:
     """Steering in all ways against scoring the last layer unsteered: letters, and four texts."""
     size, model = bench.size, bench.causal
     prompts, letters, texts = answers(bench, size.steered)
+    steered = steering_lens(model)
     lens = lens_of(model)
     ways = [Addition(layer, gamma * torch.randn(size.d_model)) for layer in size.probed for gamma in GAMMAS]
     ways = [way._replace(vector=way.vector.to(bench.device)) for way in ways]
@@ -43,7 +44,7 @@ def steer(bench: Bench) -> dict[str, Any]:
     for name, choices in (("letters", letters), ("texts", [eight[:4] for eight in texts])):
 
         def run(choices: Any = choices) -> None:
-            steered_scores(model, prompts, choices, ways, token_budget=size.budget, show_progress=False)
+            steered_scores(steered, prompts, choices, ways, token_budget=size.budget, show_progress=False)
 
         def unsteered(choices: Any = choices) -> None:
             score_continuations(

@@ -28,7 +28,7 @@ from isogloss.latent.vectors import (
 )
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.models.path import kernels_of
-from isogloss.scoring.sweep import check_layers
+from isogloss.scoring.sweep import check_layers, steering_lens
 from isogloss.sources.parallel_questions import read_questions
 
 
@@ -80,7 +80,7 @@ def steer(
     what the model says to the first questions, steered by the own vector.
 
     Raises `IsoglossError` for a layer that does not exist, states that are missing or of something else, a NaN,
-    and as `read_questions`, `load_causal_model` and `steered_scores`.
+    and as `read_questions`, `load_causal_model` and `steering_lens`.
     """
     torch.manual_seed(seed)
     generation = settings.generation
@@ -88,6 +88,7 @@ def steer(
     model = load_causal_model(lm, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     metadata = {**metadata, **kernels_of(model)}
     check_layers(model, sorted(wanted))
+    lens = steering_lens(model)
     tokenizer = load_tokenizer(lm)
     read = {lang: read_states(path, task=task, prompt=prompt, layers=sorted(wanted)) for lang, path in states.items()}
     _check_languages(read)
@@ -109,7 +110,7 @@ def steer(
         variants = [Variant(name, layer, gamma) for name in by_name for layer in layers for gamma in gammas]
         keep = generation.questions if generation else 0
         sweep = Sweep(encoded, variants, by_name)
-        few = write_scores(path, model, [sweep], compute.token_budget, about, keep=keep)
+        few = write_scores(path, lens, [sweep], compute.token_budget, about, keep=keep)
         if generation:
             chosen = {"layer": generation.layer, "new_tokens": generation.new_tokens}
             answers = generated_answers(

@@ -13,6 +13,7 @@ from isogloss.latent.steered_scores import Sweep, Variant, write_scores
 from isogloss.latent.vectors import Vectors, random_vectors, read_vectors
 from isogloss.models.loading import load_causal_model, load_tokenizer
 from isogloss.models.path import kernels_of
+from isogloss.scoring.sweep import steering_lens
 from isogloss.sources.parallel_questions import read_questions
 from isogloss.tables import read_table
 
@@ -52,6 +53,7 @@ def steer_random(
     model = load_causal_model(lm, dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     tokenizer = load_tokenizer(lm)
     metadata = {**metadata, **kernels_of(model)}
+    lens = steering_lens(model)
     of_reference = read_questions(questions, reference)
     for lang, path in steered.items():
         own = of_reference if lang == reference else read_questions(questions, lang)
@@ -66,7 +68,7 @@ def steer_random(
             encoded = encoded_questions(tokenizer, template, *parts, spaces=before, lettered=lettered, held_out=False)
             sweeps.append(Sweep(encoded, [Variant(name, *setting) for name in drawn], drawn))
         about = {**metadata, "task": task, "lang": lang, "reference": reference, "prompt": prompt}
-        write_scores(path, model, sweeps, compute.token_budget, about)
+        write_scores(path, lens, sweeps, compute.token_budget, about)
 
 
 def _directions(own: Vectors, number: int, seed: int, task: str, lang: str) -> dict[str, Vectors]:

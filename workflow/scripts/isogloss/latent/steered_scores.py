@@ -6,12 +6,13 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from isogloss.errors import IsoglossError
 from isogloss.latent.encoded_questions import EncodedQuestion
 from isogloss.latent.vectors import Vectors
 from isogloss.models.loading import context_length
+from isogloss.scoring.lens import Lens
 from isogloss.scoring.sweep import Addition, steered_scores
 
 logger = logging.getLogger(__name__)
@@ -40,20 +41,20 @@ class Sweep(NamedTuple):
 
 def write_scores(
     path: str,
-    model: nn.Module,
+    lens: Lens,
     sweeps: Sequence[Sweep],
     token_budget: int,
     metadata: Mapping[str, Any],
     *,
     keep: int = 0,
 ) -> list[EncodedQuestion]:
-    """Write the scores of the questions that fit the model's context; returns the first `keep` of these.
+    """Write the scores of the questions that fit the context of a `steering_lens`'s model; returns the first `keep`.
 
     Raises `IsoglossError` for a NaN, and if questions were given and none fits.
     """
     from isogloss.tables import TableWriter
 
-    context = context_length(model)
+    context = context_length(lens.model)
     kept: list[EncodedQuestion] = []
     count = too_long = 0
     with TableWriter(path, _schema(), metadata) as writer:
@@ -66,7 +67,7 @@ def write_scores(
                 count += len(fitting)
                 kept += fitting[: keep - len(kept)]
                 prompts, continuations = [question.prompt for question in fitting], list(map(_ranked, fitting))
-                scores = steered_scores(model, prompts, continuations, additions, token_budget=token_budget)
+                scores = steered_scores(lens, prompts, continuations, additions, token_budget=token_budget)
                 _check(fitting, rows, scores, metadata)
                 writer.write(_table(fitting, rows, scores))
         writer.annotate({"too_long": too_long})

@@ -126,21 +126,25 @@ def _score_batch(
     stated: Sequence[int],
 ) -> tuple[list[_Edges], Float[Tensor, "stated state_layers d_model"]]:
     """What each tree's edges score, and the states at the last prompt tokens of the rows `stated`."""
-    row, column = _reads(lengths, trees)
+    device = next(lens.model.parameters()).device
+    row, column = (part.to(device) for part in _reads(lengths, trees))
     state_row = torch.tensor(stated, dtype=torch.long)
-    state_column = torch.tensor(lengths)[state_row] - 1
+    state_column = (torch.tensor(lengths)[state_row] - 1).to(device)
+    state_row = state_row.to(device)
     kept: dict[int, Tensor] = {}
-    states = torch.empty(len(stated), len(state_layers), lens.decoder.d_model)
+    states: dict[int, Tensor] = {}
 
     def visit(layer: int, residual: Tensor) -> None:
         if layer in layers:
             kept[layer] = residual[row, column]
         if layer in state_layers:
-            states[:, state_layers.index(layer)] = residual[state_row, state_column].float().cpu()
+            states[layer] = residual[state_row, state_column].float()
 
     with visited(lens.model, {*layers, *state_layers}, visit):
         _forward(lens, batch, lengths, trees)
-    return _edges(lens, kept, layers, trees), states
+    nothing = torch.empty(len(stated), 0, lens.decoder.d_model)
+    ends = torch.stack([states[layer] for layer in state_layers], dim=1).cpu() if states else nothing
+    return _edges(lens, kept, layers, trees), ends
 
 
 def _forward(lens: Lens, batch: Batch, lengths: Sequence[int], trees: Sequence[Tree]) -> None:

@@ -5,6 +5,7 @@ from typing import no_type_check
 import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
+from torch.cuda import device_of
 
 BLOCK = 4096  # words that a program has in registers at a time
 
@@ -24,7 +25,8 @@ def fold_by_triton(
     if tokens:
         assert products.stride(1) == 1
         launch = _fold[(tokens,)]  # pyright: ignore[reportIndexIssue]
-        launch(products, bias, *running, products.stride(0), words, first, *scaling, BLOCK, num_warps=8)
+        with device_of(products):  # Triton launches on the current one
+            launch(products, bias, *running, products.stride(0), words, first, *scaling, BLOCK, num_warps=8)
 
 
 # An argument that is None is a constant, so that what depends on it is compiled or left out.

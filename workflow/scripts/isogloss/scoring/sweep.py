@@ -1,6 +1,6 @@
 """One pass over prompts for many ways of steering them (paper B, sec. 2.3): vectors × layers × γ."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, NamedTuple
 
@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers.cache_utils import Cache, DynamicCache
 
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of, hidden_of, with_hidden
@@ -16,11 +15,18 @@ from isogloss.models.batching import Batch, collate, each_batch
 from isogloss.models.hooks import body_of, changed_after, output_after, read_after, resumed_after
 from isogloss.scoring.lens import Lens, lens_of, score_words
 from isogloss.scoring.packing import attention_masks
-from isogloss.scoring.trees import Trees, make_trees
+from isogloss.scoring.prefixes import AfterPrefixes, Prefixes, read_prefixes
+from isogloss.scoring.trees import Trees, make_trees, tree_of
 from isogloss.scoring.trial import agrees, later_pairs, trial_of
 
-_ROWS = 1024  # tokens that a forward may have beside each other even where the prompts of a batch have fewer
-_OF_A_QUESTION = 256  # and of one question: they are all in its mask, though its copies do not see each other
+# Tokens of letters beside each other in a forward: as many as the prompts of the batch have, or so many if these are
+_ROWS = 1024  # fewer,
+_OF_A_QUESTION = 256  # and so many of a question: all are in its mask, though its copies do not see each other.
+# Texts are trees of several tokens: so many go on together, of a question at most as many as stand here, in groups of
+_TEXTS = 2048  # questions with trees of like size. A GPU waits for the kernels of smaller forwards.
+_GROUPS = {"cpu": (64, 8)}  # tokens of a question; the fewest questions
+_LARGE_GROUPS = (128, 16)
+_PADDED = 1.05  # A group that is not small has up to so many tokens for each real one.
 
 
 class Addition(NamedTuple):
@@ -30,17 +36,38 @@ class Addition(NamedTuple):
     vector: Float[Tensor, " d_model"]  # γv
 
 
-class _Prefixes(NamedTuple):
-    """The prompts of a batch without their last tokens, after a forward."""
+class _Ways(NamedTuple):
+    """All additions after a layer."""
 
-    cache: DynamicCache  # of all layers and all tokens: sliding windows are in the masks
-    lengths: Int[Tensor, " questions"]
-    width: int
+    layer: int
+    numbers: list[int]  # of the additions
+    vectors: Float[Tensor, "ways d_model"]  # where the model is, in float32
+
+
+class _Question(NamedTuple):
+    """What follows a prefix."""
+
+    root: int  # the prompt's last token
+    continuations: Sequence[Sequence[int]]
+
+
+def steering_lens(model: nn.Module) -> Lens:
+    """The lens of a model that can be steered in many ways at once: once a job, since it is tried by some forwards.
+
+    Raises `IsoglossError` for a model that fails `steers`, and as `lens_of`.
+    """
+    lens = lens_of(model)
+    if not steers(lens):
+        raise IsoglossError(
+            f"{type(lens.model).__name__} computes sequences that are packed after a cached prompt otherwise than plain"
+            " ones, so that ways of steering cannot run beside each other; leave latent.steering out"
+        )
+    return lens
 
 
 @torch.inference_mode()
 def steered_scores(
-    model: nn.Module,
+    lens: Lens,
     prompts: Sequence[Sequence[int]],
     continuations: Sequence[Sequence[Sequence[int]]],
     additions: Sequence[Addition],
@@ -50,34 +77,48 @@ def steered_scores(
 ) -> Float[Tensor, "questions configurations choices"]:
     """Mean log-probability per token, in nats, of each continuation of each prompt: plain, then with each addition.
 
-    Prompts are two token ids or more; all have equally many continuations, of at least one
+    `lens` is a `steering_lens`. Prompts are two token ids or more; all have equally many continuations, of at least one
     token each. Configuration 0 is the model as it is: no other configuration changes a bit of it. An addition
     reaches the last prompt token alone: the residual stream below and of the tokens before stays what it was, and
     continuations see it through that token's keys and values. So each prompt's cache is made once, and all that
     is steered after one layer goes on from there, beside each other, each blind to the rest: what a forward a
-    configuration gives, to float tolerance, for less. Batches have at most `token_budget` prompt tokens.
-    Raises `IsoglossError` for a layer that the model does not have and for one that fails `steers`.
+    configuration gives, to float tolerance. No fewer tokens would do: each one that predicts differs between ways in
+    all layers above and under the head. Batches have at most `token_budget` prompt tokens. Raises `IsoglossError` for a
+    layer that the model does not have.
     """
-    check_layers(model, [addition.layer for addition in additions])
-    lens = lens_of(model)
-    if not steers(lens):
-        raise IsoglossError(
-            f"{type(lens.model).__name__} computes sequences that are packed after a cached prompt otherwise than plain"
-            " ones, so that ways of steering cannot run beside each other; leave latent.steering out"
-        )
+    check_layers(lens.model, [addition.layer for addition in additions])
+    ways = _by_layer(additions, next(lens.model.parameters()).device)
+    columns = torch.tensor([0, *(1 + number for one in ways for number in one.numbers)])
+    sizes = [1 + len(tree_of(choices).tokens) for choices in continuations]
     scores = torch.zeros(len(prompts), 1 + len(additions), len(continuations[0]) if prompts else 0)
     progress = tqdm(total=len(prompts), desc="questions", mininterval=2, disable=not show_progress)
 
     def work(batch: Batch) -> None:
-        prefixes = _read_prefixes(lens.model, batch)
-        last = [prompts[row][-1] for row in batch.rows]
-        trees = make_trees(last, [continuations[row] for row in batch.rows], prefixes.lengths.device)
-        scores[batch.rows] = _score_batch(lens, prefixes, trees, additions).cpu()
+        batch = _sorted(batch, [sizes[row] for row in batch.rows])
+        prefixes = read_prefixes(lens.model, batch)
+        questions = [_Question(prompts[row][-1], continuations[row]) for row in batch.rows]
+        scores[torch.tensor(batch.rows)[:, None], columns] = _score_batch(lens, prefixes, questions, ways).cpu()
         progress.update(len(batch.rows))
 
     with progress:
         each_batch([prompt[:-1] for prompt in prompts], work, token_budget=token_budget)
     return scores
+
+
+def _by_layer(additions: Sequence[Addition], device: torch.device) -> list[_Ways]:
+    numbers: dict[int, list[int]] = {}
+    for number, addition in enumerate(additions):
+        numbers.setdefault(addition.layer, []).append(number)
+    return [
+        _Ways(layer, of_layer, torch.stack([additions[number].vector.to(device).float() for number in of_layer]))
+        for layer, of_layer in numbers.items()
+    ]
+
+
+def _sorted(batch: Batch, sizes: Sequence[int]) -> Batch:
+    """The batch with its rows by size of what follows them."""
+    order = sorted(range(len(sizes)), key=lambda row: sizes[row])
+    return Batch([batch.rows[row] for row in order], *(part[order] for part in batch[1:]))
 
 
 @torch.inference_mode()
@@ -88,10 +129,11 @@ def steers(lens: Lens) -> bool:
     vector = -2 * hidden_of(output_after(lens.model, collate(trial.prompts[:1]), layer))[0, -1].float()
 
     def steered() -> Tensor:
-        prefixes = _read_prefixes(lens.model, collate([prompt[:-1] for prompt in trial.prompts]))
+        prefixes = read_prefixes(lens.model, collate([prompt[:-1] for prompt in trial.prompts]))
         with read_after(lens.model, layer) as outputs:
             _last_residual(lens, prefixes, trial.trees)
-        residual = _last_residual(lens, prefixes, trial.trees, after=(layer, _steered(outputs[0], vector[None])))
+        steered = _steered(outputs[0], slice(None), vector[None])
+        residual = _last_residual(lens, prefixes, trial.trees, after=(layer, steered))
         return lens.decoder.norm(residual[later_pairs(trial.trees)])
 
     def adding(position: int) -> AbstractContextManager[None]:
@@ -114,39 +156,51 @@ def check_layers(model: nn.Module, layers: Sequence[int]) -> None:
         )
 
 
-def _read_prefixes(model: nn.Module, batch: Batch) -> _Prefixes:
-    device = next(model.parameters()).device
-    mask = batch.attention_mask.to(device)
-    cache = DynamicCache()
-    body_of(model)(input_ids=batch.input_ids.to(device), attention_mask=mask, past_key_values=cache, use_cache=True)
-    return _Prefixes(cache, mask.sum(dim=1), mask.shape[1])
-
-
 def _score_batch(
-    lens: Lens, prefixes: _Prefixes, trees: Trees, additions: Sequence[Addition]
+    lens: Lens, prefixes: Prefixes, questions: Sequence[_Question], ways: Sequence[_Ways]
 ) -> Float[Tensor, "questions configurations choices"]:
-    by_layer: dict[int, list[int]] = {}
-    for number, addition in enumerate(additions):
-        by_layer.setdefault(addition.layer, []).append(number)
+    """Scores of questions by size of tree: plain, then in the `ways` as they come."""
+    device = prefixes.lengths.device
+    trees = _trees(questions, device)
     with ExitStack() as stack:
-        outputs = {layer: stack.enter_context(read_after(lens.model, layer)) for layer in by_layer}
+        outputs = {layer: stack.enter_context(read_after(lens.model, layer)) for layer, *_ in ways}
         plain = _scores(lens, _last_residual(lens, prefixes, trees), trees)
-    scores = plain.repeat(1, 1 + len(additions), 1)
-    questions, nodes = trees.tokens.shape
-    room = min(max(prefixes.width, _ROWS // questions), _OF_A_QUESTION)
-    together = max(1, room // nodes)
-    for layer, of_layer in by_layer.items():
-        for start in range(0, len(of_layer), together):
-            part = of_layer[start : start + together]
-            steered = _steered(outputs[layer][0], torch.stack([additions[number].vector for number in part]))
-            residual = _last_residual(lens, prefixes, trees, after=(layer, steered))
-            scores[:, [1 + number for number in part]] = _scores(lens, residual, trees)
+    scores = plain.repeat(1, 1 + sum(len(one.numbers) for one in ways), 1)
+    most, fewest = _GROUPS.get(device.type, _LARGE_GROUPS)
+    for few in _of_like_size(trees.sizes, fewest):
+        some, their_prefixes = _trees(questions[few], device), prefixes.of(few)
+        number, nodes = some.tokens.shape
+        letters = min(max(prefixes.width, _ROWS // number), _OF_A_QUESTION)
+        together = letters if nodes == 1 else max(1, min(_TEXTS // number, most) // nodes)
+        column = 1
+        for layer, _, vectors in ways:
+            for part in vectors.split(together):
+                after = layer, _steered(outputs[layer][0], few, part, nodes)
+                residual = _last_residual(lens, their_prefixes, some, after=after)
+                scores[few, column : column + len(part)] = _scores(lens, residual, some)
+                column += len(part)
     return scores
 
 
-def _steered(output: Any, vectors: Float[Tensor, "copies d_model"]) -> Any:
-    """A layer's output on trees, once for each of `vectors`, which is added at the root in float32."""
-    residual = hidden_of(output)
+def _trees(questions: Sequence[_Question], device: torch.device) -> Trees:
+    roots, continuations = zip(*questions, strict=True)
+    return make_trees(roots, continuations, device)
+
+
+def _of_like_size(sizes: Sequence[int], fewest: int) -> Iterator[slice]:
+    """Runs of trees, given by size, which padding to one size makes little larger; `fewest` trees or more but one."""
+    start = real = 0
+    for stop, size in enumerate(sizes):
+        if stop - start >= fewest and size * (stop + 1 - start) > _PADDED * (real + size):
+            yield slice(start, stop)
+            start, real = stop, 0
+        real += size
+    yield slice(start, len(sizes))
+
+
+def _steered(output: Any, few: slice, vectors: Float[Tensor, "copies d_model"], nodes: int | None = None) -> Any:
+    """A layer's output on trees, of a few and up to so many nodes, for each of `vectors`, in float32 at the root."""
+    residual = hidden_of(output)[few, :nodes]
     copies = residual[:, None].repeat(1, len(vectors), 1, 1)
     root = residual[:, None, 0].float() + vectors.to(residual.device, torch.float32)
     copies[:, :, 0] = root.to(residual.dtype)
@@ -154,7 +208,7 @@ def _steered(output: Any, vectors: Float[Tensor, "copies d_model"]) -> Any:
 
 
 def _last_residual(
-    lens: Lens, prefixes: _Prefixes, trees: Trees, *, after: tuple[int, Any] | None = None
+    lens: Lens, prefixes: Prefixes, trees: Trees, *, after: tuple[int, Any] | None = None
 ) -> Float[Tensor, "questions rows d_model"]:
     """The residual stream after the last block: of the trees, or of copies that go on `after` a layer's output."""
     last = len(lens.decoder.layers) - 1
@@ -170,14 +224,14 @@ def _last_residual(
             input_ids=trees.tokens.repeat(1, copies),
             attention_mask=_masks(lens.model, prefixes, trees, positions),
             position_ids=positions,
-            past_key_values=_AfterPrefix(prefixes.cache),
+            past_key_values=AfterPrefixes(layers=prefixes.layers),
             use_cache=True,
         )
     return hidden_of(ends[0])
 
 
 def _masks(
-    model: nn.Module, prefixes: _Prefixes, trees: Trees, positions: Int[Tensor, "questions rows"]
+    model: nn.Module, prefixes: Prefixes, trees: Trees, positions: Int[Tensor, "questions rows"]
 ) -> Tensor | dict[str, Tensor]:
     """What is added to attention scores of copies of each tree after its prefix, by kind of layer if they differ."""
     keys = torch.arange(prefixes.width, device=positions.device).expand(len(positions), -1)
@@ -193,18 +247,6 @@ def _diagonal(tree: Bool[Tensor, "questions nodes nodes"], copies: int) -> Bool[
     return (same[None, :, None, :, None] & tree[:, None, :, None, :]).reshape(questions, *[copies * nodes] * 2)
 
 
-class _AfterPrefix(Cache):
-    """Keys and values of prefixes, which new ones follow without being kept."""
-
-    def __init__(self, prefixes: DynamicCache) -> None:
-        super().__init__(layers=prefixes.layers)
-
-    def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any) -> Any:
-        """The prefixes' keys and values of a layer, and the new ones behind them."""
-        layer: Any = self.layers[layer_idx]
-        return torch.cat([layer.keys, key_states], dim=-2), torch.cat([layer.values, value_states], dim=-2)
-
-
 def _scores(
     lens: Lens, residual: Float[Tensor, "questions rows d_model"], trees: Trees
 ) -> Float[Tensor, "questions copies choices"]:
@@ -212,8 +254,7 @@ def _scores(
     questions, nodes = trees.tokens.shape
     copies = residual.shape[1] // nodes
     real = trees.real[:, None].expand(-1, copies, -1)
-    number = torch.zeros(real.shape, dtype=torch.long, device=real.device)
-    number[real] = torch.arange(int(real.sum()), device=real.device)
+    number = real.flatten().cumsum(0).view(real.shape) - 1
     pairs = trees.pairs
     rows = number[pairs.question, :, pairs.node]  # [pairs, copies]
     words = score_words(

@@ -74,6 +74,7 @@ class Trees(NamedTuple):
     above: Bool[Tensor, "questions nodes nodes"]  # [.., i, j]: j is before i on its path, or i itself
     pairs: Pairs
     counts: Int[Tensor, "questions choices"]  # tokens of each continuation
+    sizes: list[int]  # nodes of each, the root one of them
 
 
 def make_trees(
@@ -103,4 +104,5 @@ def make_trees(
         above.to(device),
         Pairs(*torch.tensor(pairs, device=device).unbind(dim=1)),
         torch.tensor([[len(path) for path in tree.paths] for tree in trees], device=device),
+        [1 + len(tree.tokens) for tree in trees],
     )
