@@ -166,7 +166,7 @@ def test_memory_that_runs_out_changes_nothing(study, plain, beside, tmp_path, mo
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("number", [1, 5])
+@pytest.mark.parametrize("number", [5])
 def test_an_error_of_the_forward_ends_the_job(study, beside, tmp_path, monkeypatch, stage, number):
     module = {"capture": pooling, "encode": encoding}[stage]
     error = RuntimeError("CUDA error: unspecified launch failure")
@@ -177,7 +177,7 @@ def test_an_error_of_the_forward_ends_the_job(study, beside, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("lang", LANGS)
+@pytest.mark.parametrize("lang", ["es", "zh"])
 def test_a_text_that_cannot_be_read_is_named_whatever_its_language(study, beside, tmp_path, stage, lang):
     frame = read_table(study[lang])
     empty = pl.when(pl.col("phrase") == 90).then(pl.lit("")).otherwise(pl.col("text")).alias("text")
@@ -189,7 +189,7 @@ def test_a_text_that_cannot_be_read_is_named_whatever_its_language(study, beside
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("number", [1, 4])
+@pytest.mark.parametrize("number", [4])
 def test_a_disk_that_is_full_is_one_line(study, beside, tmp_path, monkeypatch, stage, number):
     error = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(TableWriter, "write", failing(TableWriter.write, number, error))
