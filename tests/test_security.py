@@ -1,6 +1,7 @@
 """What comes from elsewhere runs nothing, leads nowhere else, fills no memory, and no secret is written."""
 
 import ast
+import copy
 import gzip
 import json
 import re
@@ -338,6 +339,22 @@ def test_a_secret_in_a_study_is_refused_and_not_repeated(key: str, value: Any):
     assert PASSWORD not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "a\0b", "C:x", "..", "a\nb"])
+def test_no_name_in_a_study_leads_out_of_its_results(name: str):
+    mini = yaml.safe_load((REPOSITORY / "tests" / "studies" / "mini.yaml").read_text())
+    load_study(mini)
+    for keys in (("models", "equal"), ("alignment", "runs", "hi-l0"), ("latent", "tasks", "hellaswag")):
+        changed = node = copy.deepcopy(mini)
+        for key in keys[:-1]:
+            node = node[key]
+        node[name] = node.pop(keys[-1])
+        with pytest.raises(IsoglossError):
+            load_study(changed)
+    for changed in ({"study": name}, {"languages": {**mini["languages"], "high_resource": ["en", name]}}):
+        with pytest.raises(IsoglossError):
+            load_study({**mini, **changed})
+
+
 @pytest.mark.workflow
 def test_a_study_that_is_fetched_with_a_token_writes_it_nowhere(tmp_path: Path):
     """Every file below the study's folder and all that is said: of a run that fails at the Hub, and one that ends."""
@@ -360,6 +377,11 @@ def test_a_study_that_is_fetched_with_a_token_writes_it_nowhere(tmp_path: Path):
         def run() -> subprocess.CompletedProcess[str]:
             return subprocess.run(command, cwd=checkout.folder, env=environment, capture_output=True, text=True)
 
+        dry = subprocess.run([*command, "-n"], cwd=checkout.folder, env=environment, capture_output=True, text=True)
+        assert dry.returncode == 0, dry.stderr[-3000:]
+        fetched = {path.rpartition("/")[2] for _, path, _ in hub.asked if "/resolve/" in path}
+        assert fetched == {"config.json"}  # for its shape, which the study leaves open
+        assert "Reading config.json of someone/small from the Hub" in dry.stderr + dry.stdout
         hub.answer = lambda method, path: (
             (302, b"", {"Location": signed, "X-Repo-Commit": "0" * 40, "ETag": '"a"', "X-Linked-Size": "9"})
             if path.endswith("model.safetensors")
@@ -377,5 +399,5 @@ def test_a_study_that_is_fetched_with_a_token_writes_it_nowhere(tmp_path: Path):
     for secret in (TOKEN, PASSWORD):
         told = [str(path) for path in files if secret.encode() in path.read_bytes()]
         assert not told
-        for run_ in (failed, finished):
-            assert secret not in run_.stdout + run_.stderr
+        for each in (dry, failed, finished):
+            assert secret not in each.stdout + each.stderr

@@ -4,12 +4,15 @@ Every process that reads the Snakefile needs the number of layers. The process t
 too; its jobs, which may have no network, read what was kept in Snakemake's own folder.
 """
 
+import logging
 from pathlib import Path
 
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.kept import FOLDER, keep, read_kept
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 KEPT = FOLDER / "isogloss.shapes.json"
@@ -34,6 +37,8 @@ def _read(source: Source) -> Shape:
     from isogloss.sources.hub import open_repository  # a second to import, and needed once a study
     from isogloss.sources.model import read_shape
 
+    if source.folder is None:  # said, since a dry run asks for it too
+        logger.warning("Reading %s of %s from the Hub for the model's shape, once", CONFIG, source.id)
     repository = open_repository(source)
     if not repository.has(CONFIG):
         raise IsoglossError(f"{repository.where}: no {CONFIG}, so no transformers model; correct the source")
