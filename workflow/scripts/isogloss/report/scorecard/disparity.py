@@ -49,7 +49,7 @@ def planted(study: Study) -> Row | None:
     return Row(
         "planted",
         "Which measures find planted shares of training text?",
-        "None",
+        "–",
         says,
         here,
         control,

@@ -112,7 +112,7 @@ def ablation(study: Study) -> Row | None:
     return Row(
         "ablation",
         "Does a language lose more than others without its own features (loss, nats a token)?",
-        "None",
+        "–",
         f"Shown in {sum(_above(case, 'ci') for case in cases)} of {len(cases)} (languages × choices)",
         here,
         control,
