@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 
+from gpu_bench.kernels import kernels
 from gpu_bench.reading import capture, encode, forward
 from gpu_bench.scoring import score, steer
 from gpu_bench.sizes import TINY, Size, planned_peaks
@@ -37,6 +38,7 @@ from gpu_bench.world import Bench, peak
 # What a table is printed of, dearest knowledge first.
 PARTS: dict[str, Callable[[Bench], dict[str, Any]]] = {
     "forward": forward,
+    "kernels": kernels,
     "encode": encode,
     "capture": capture,
     "score": score,
@@ -70,7 +72,7 @@ def show(name: str, figures: dict[str, Any]) -> None:
     said = [
         f"{key} {value:,.3g}" if isinstance(value, float) and abs(value) < 1000 else
         f"{key} {value:,.0f}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in figures.items() if not isinstance(value, list)
+        for key, value in figures.items() if not isinstance(value, list | dict)
     ]  # fmt: skip
     print(f"{name:14}{'; '.join(said)}", flush=True)
 

@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM
 from transformers.models.gemma2 import modeling_gemma2
 from transformers.models.gpt_oss import modeling_gpt_oss
 
-from bench_forward import STEPS, forward_parts
 from families import FAMILIES, LAYERS
+from gpu_bench.kernels import STEPS, forward_parts
 from isogloss.config.measures import Compute
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.architecture import decoder_of

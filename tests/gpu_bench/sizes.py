@@ -75,6 +75,7 @@ def planned_peaks(size: Size) -> dict[str, float]:
     trained = training_bytes(size.sae_width, size.sae_features, 4, size.sae_batch, 2 * size.sae_batch, size.dtype)
     return {
         "forward": model + batch,
+        "kernels": model + batch,
         "encode": 2 * model + size.layers * encoder + batch + WIDE_NUMBERS,  # one with an adapter beside
         "capture": model + batch,
         "score": 2 * model + batch + LENS_TILES,

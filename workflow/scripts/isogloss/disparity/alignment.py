@@ -11,6 +11,7 @@ from torch.nn import functional
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, collate
 from isogloss.models.hooks import visit_residuals
+from isogloss.models.transfer import sent
 from isogloss.sae.autoencoder import encoder_input, pre_activations
 from isogloss.sae.kinds.encoder import Encoder
 from isogloss.sae.kinds.table import KINDS
@@ -152,7 +153,7 @@ def collated(pairs: Sequence[Pair], device: torch.device, multiple: int = 1) -> 
     tensors = torch.tensor([pair.feature for pair in pairs]), torch.tensor([pair.recorded for pair in pairs])
     return PairBatch(
         tuple(_moved(_widened(batch, multiple), device) for batch in batches),
-        *(_to(tensor, device) for tensor in tensors),
+        *(sent(tensor, device) for tensor in tensors),
     )
 
 
@@ -163,12 +164,7 @@ def _widened(batch: Batch, multiple: int) -> Batch:
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    return Batch(batch.rows, *(_to(tensor, device) for tensor in batch[1:]))
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
-    """On `device`, without waiting for what the GPU is doing."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    return Batch(batch.rows, *(sent(tensor, device) for tensor in batch[1:]))
 
 
 def losses_of(model: nn.Module, encoder: Encoder, layer: int, batch: PairBatch, settings: LossSettings) -> PairLosses:

@@ -82,7 +82,7 @@ def mapping(opened: Opened, config: Mapping[str, Any], key: str) -> dict[str, An
     """The object under a key of the config, which may be absent or null; raises `IsoglossError` for anything else."""
     value = config.get(key)
     if value is not None and not isinstance(value, dict):
-        raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not an object; fetch it again")
+        raise IsoglossError(f"{opened.where}: {key} is {as_json(value)}, not an object; fetch it again")
     return value or {}
 
 
@@ -90,17 +90,17 @@ def name(opened: Opened, config: Mapping[str, Any], key: str) -> str | None:
     """The text under a key of the config, which may be absent or null; raises `IsoglossError` for anything else."""
     value = config.get(key)
     if value is not None and not (isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST):
-        raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not a name; fetch it again")
+        raise IsoglossError(f"{opened.where}: {key} is {as_json(value)}, not a name; fetch it again")
     return value or None
 
 
 def some(names: Collection[str]) -> str:
     """Names of keys or tensors from elsewhere as messages list them, the first few of many."""
-    first = [text if text.isprintable() and len(text) <= 80 else shown(text) for text in list(names)[:_SHOWN]]
+    first = [text if text.isprintable() and len(text) <= 80 else as_json(text) for text in list(names)[:_SHOWN]]
     return ", ".join(first) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
-def shown(value: Any) -> str:
+def as_json(value: Any) -> str:
     """A value of a config as messages show it."""
     text = json.dumps(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
@@ -134,7 +134,8 @@ def check_neutral(
         if key in config and not any(config[key] == value and type(config[key]) is type(value) for value in values):
             mend = f", or name {key} in saes.ignore if it changes nothing here" if key in optional else ""
             raise IsoglossError(
-                f"{opened.where}: {key} is {shown(config[key])}, which isogloss does not apply; give another SAE{mend}"
+                f"{opened.where}: {key} is {as_json(config[key])}, which isogloss does not apply; give another"
+                f" SAE{mend}"
             )
 
 
@@ -142,7 +143,7 @@ def whole_number(opened: Opened, config: Mapping[str, Any], key: str) -> int:
     """A positive whole number of the config; raises `IsoglossError` for anything else."""
     value = config.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise IsoglossError(f"{opened.where}: {key} is {shown(value)}, not a positive whole number")
+        raise IsoglossError(f"{opened.where}: {key} is {as_json(value)}, not a positive whole number")
     return value
 
 

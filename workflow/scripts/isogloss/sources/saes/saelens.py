@@ -9,12 +9,12 @@ from isogloss.sources.saes.published import (
     Opened,
     PublishedSae,
     Shape,
+    as_json,
     check_keys,
     check_neutral,
     mapping,
     name,
     read_config,
-    shown,
     whole_number,
     words,
 )
@@ -185,8 +185,8 @@ def _normalised(opened: Opened, config: dict[str, Any], sae: PublishedSae) -> Pu
         return unit_norm_input(sae)
     if how not in (None, False, "none"):
         raise IsoglossError(
-            f"{opened.where}: the SAE rescales its input (normalize_activations {shown(how)}), which isogloss does not"
-            " do; give another SAE"
+            f"{opened.where}: the SAE rescales its input (normalize_activations {as_json(how)}), which isogloss does"
+            " not do; give another SAE"
         )
     return sae
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from isogloss.errors import IsoglossError
 from isogloss.sources.archives import check_expansion
-from isogloss.sources.saes.published import Opened, shown, some
+from isogloss.sources.saes.published import Opened, as_json, some
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,5 +183,5 @@ def floats(values: Mapping[str, object], key: str, where: str) -> float:
     """A finite positive number of a config; raises `IsoglossError` for anything else."""
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
-        raise IsoglossError(f"{where}: {key} is {shown(value)}, not a positive number")
+        raise IsoglossError(f"{where}: {key} is {as_json(value)}, not a positive number")
     return float(value)

@@ -1,11 +1,5 @@
-"""A forward by transformers' parts and by faster ones, one after another, for `tests/bench_gpu.py`.
+"""The part that adds to a forward one faster part after another."""
 
-PYTHONPATH=workflow/scripts:tests python tests/bench_forward.py [--tiny]
-"""
-
-import argparse
-import json
-import logging
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gpu_bench.world import Bench, distinct
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.fused.faster import compile_layers, make_faster, undone
 from isogloss.models.hooks import visit_residuals
@@ -22,6 +17,21 @@ from isogloss.models.path import kernels_of
 ALL = ("norms", "gates", "attention", "sequences")
 STEPS = {"own": (), "norms": ALL[:1], "norms_gates": ALL[:2], "attention": ALL[:3], "sequences": ALL, "compiled": ALL}
 LONG = 10**15  # tokens, for which compiling always pays
+
+
+def kernels(bench: Bench) -> dict[str, Any]:
+    """A bare forward of phrases by transformers' parts and by faster ones."""
+    texts, _ = distinct(bench.texts, [0] * len(bench.texts))
+    figures = forward_parts(
+        bench.base,
+        texts[: 4096 if bench.device.type == "cuda" else 8],
+        bench.size.layers,
+        token_budget=bench.size.budget,
+        repeats=bench.repeats,
+        backend="inductor" if bench.device.type == "cuda" else "eager",
+    )
+    bench.free()  # the next part loads the model as a stage does
+    return figures
 
 
 def forward_parts(
@@ -78,27 +88,3 @@ def timed(work: Callable[[], Any]) -> float:
 def wait() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def main() -> None:
-    """Print the figures as JSON, at Gemma-2-2B's shape with random weights, or tiny."""
-    from transformers import Gemma2Model
-
-    from bench_gpu import TINY, Size, gemma2
-
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--tiny", action="store_true")
-    size = TINY if arguments.parse_args().tiny else Size()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(0)
-    with device:
-        model = Gemma2Model(gemma2(size)).to(getattr(torch, size.dtype)).eval()
-    draw = torch.Generator().manual_seed(0)
-    lengths = torch.randint(4, 37, (4096 if size != TINY else 8,), generator=draw).tolist()
-    texts = [[2, *torch.randint(4, size.vocabulary, (n,), generator=draw).tolist()] for n in lengths]
-    print(json.dumps(forward_parts(model, texts, size.layers, token_budget=size.budget), indent=1))
-
-
-if __name__ == "__main__":
-    main()
