@@ -198,6 +198,7 @@ def test_planted_features_are_classed_right(tmp_path):
     ) == (2, 2, 2)
     assert found["maximum"].to_list()[6:] == [0, 0]
     notes = table_metadata(tmp_path / "features.parquet")
+    assert notes.pop("kernels")["norms"] == "transformers"
     similarity = notes.pop("similarity")
     assert similarity["similarity"] == 0.1
     assert similarity["distinct_tokens"] == 10
