@@ -89,8 +89,9 @@ def test_a_study_that_is_asked_to_stop_goes_on_later(undisturbed: Checkout, tmp_
 @pytest.mark.long
 def test_a_table_that_was_cut_off_is_named_and_made_again(undisturbed: Checkout, tmp_path: Path):
     folder = tmp_path / "isogloss"
-    shutil.copytree(undisturbed.folder, folder, symlinks=True)
     checkout = Checkout(folder, small_study())
+    for name in ("results", ".snakemake"):
+        shutil.copytree(undisturbed.folder / name, folder / name, symlinks=True)
     damaged = folder / "results" / "equal" / "translations" / "0-1" / "hi.parquet"
     damaged.write_bytes(damaged.read_bytes()[:-100])
     line = checkout.complaint(*targets(checkout.config))
