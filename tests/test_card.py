@@ -3,7 +3,7 @@ import torch
 
 from isogloss.determinism import make_deterministic
 from isogloss.errors import IsoglossError
-from isogloss.models.fused.card import Card, brief, check_dtype, why_no_gpu, why_no_kernels
+from isogloss.models.fused.card import Card, check_dtype, first_line, why_no_gpu, why_no_kernels
 
 OLD, OLDER, NEW = Card("Tesla T4", (7, 5)), Card("Tesla P100", (6, 0)), Card("NVIDIA H100", (9, 0))
 OLD_DRIVER = (
@@ -38,9 +38,9 @@ def test_a_gpu_that_cannot_be_used_is_a_line_and_one_that_is_not_there_is_none()
 
 
 def test_another_librarys_message_is_brief():
-    assert brief(RuntimeError("\n  first\nsecond")) == "RuntimeError: first"
-    assert brief(AssertionError()) == "AssertionError"
-    assert brief("x" * 1000) == "x" * 160
+    assert first_line(RuntimeError("\n  first\nsecond")) == "RuntimeError: first"
+    assert first_line(AssertionError()) == "AssertionError"
+    assert first_line("x" * 1000) == "x" * 160
 
 
 def test_memory_that_nobody_wrote_is_not_filled():

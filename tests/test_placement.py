@@ -10,7 +10,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import collate
 from isogloss.models.hooks import resumed_after, visit_residuals
 from isogloss.models.loading import load_causal_model
-from isogloss.models.placement import Card, choose, placed, split, spread
+from isogloss.models.placement import CardMemory, choose, placed, split, spread
 
 CPU = torch.device("cpu")
 BATCH = collate([[2, 5, 6, 7], [2, *range(10, 30)]])
@@ -47,8 +47,8 @@ def test_no_card_is_overfilled_and_layers_stay_in_order():
                 assert own + 300 * (card == 0) <= size
 
 
-def card(free: float, total: float = 80e9) -> Card:
-    return Card(torch.device("cuda", 0), "Some GPU", int(free), int(total))
+def card(free: float, total: float = 80e9) -> CardMemory:
+    return CardMemory(torch.device("cuda", 0), "Some GPU", int(free), int(total))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ _ROOM = 0.85  # of a GPU's free memory that weights may take: the rest is for SA
 _OTHERS = 0.1  # of a GPU's memory in use before anything is loaded: from there on it is said
 
 
-class Card(NamedTuple):
+class CardMemory(NamedTuple):
     """A GPU as a job finds it."""
 
     device: torch.device
@@ -26,12 +26,12 @@ class Card(NamedTuple):
     total: int
 
 
-def visible_cards(first: torch.device) -> list[Card]:
+def visible_cards(first: torch.device) -> list[CardMemory]:
     """The GPUs that this process may use, `first` first."""
     index = first.index or 0
     others = [number for number in range(torch.cuda.device_count()) if number != index]
     devices = [torch.device("cuda", number) for number in (index, *others)]
-    return [Card(one, torch.cuda.get_device_name(one), *torch.cuda.mem_get_info(one)) for one in devices]
+    return [CardMemory(one, torch.cuda.get_device_name(one), *torch.cuda.mem_get_info(one)) for one in devices]
 
 
 def placed(model: nn.Module, device: torch.device) -> nn.Module:
@@ -53,7 +53,7 @@ def placed(model: nn.Module, device: torch.device) -> nn.Module:
     return spread(model, [cards[number].device for number in chosen], device)
 
 
-def choose(model: nn.Module, cards: Sequence[Card]) -> list[int]:
+def choose(model: nn.Module, cards: Sequence[CardMemory]) -> list[int]:
     """The card of each layer, by position in `cards`; what is no layer lies on the first.
 
     Raises `IsoglossError`, which names dtype and card, where there is too little room.
@@ -129,5 +129,5 @@ def _bytes(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _share(card: Card) -> str:
+def _share(card: CardMemory) -> str:
     return f"{card.free / 1e9:.3g} of {card.total / 1e9:.3g}"

@@ -47,10 +47,12 @@ def why_no_gpu(built_for: str | None, error: str | None) -> str | None:
     """
     if built_for is None or error is None or any(part in error.lower() for part in _NOT_THERE):
         return None
-    return f"torch is built for CUDA {built_for}, but the GPU cannot be used ({brief(error)}); going on with the CPU"
+    return (
+        f"torch is built for CUDA {built_for}, but the GPU cannot be used ({first_line(error)}); going on with the CPU"
+    )
 
 
-def brief(error: object) -> str:
+def first_line(error: object) -> str:
     """The first line of another library's message that says something, with its kind if it is an exception."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")[:160]
     return f"{type(error).__name__}: {text}".removesuffix(": ") if isinstance(error, Exception) else text

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from isogloss.models.architecture import decoder_of, unwrapped
 from isogloss.models.batching import Batch, collate
 from isogloss.models.fused.attention import allow_kernels, register
-from isogloss.models.fused.card import brief, card_of, why_no_kernels
+from isogloss.models.fused.card import card_of, first_line, why_no_kernels
 from isogloss.models.fused.liger import Liger, faster_gate, load_liger
 from isogloss.models.fused.norms import faster_norm, is_norm
 from isogloss.models.fused.trial import relative_error
@@ -107,7 +107,7 @@ def _liger(reason: str | None) -> Liger | None:
         except ModuleNotFoundError as error:  # nothing wrong: it is an extra
             reason = f"no {error.name} here; requirements-gpu.txt has it"
         except Exception as error:  # another version, a Triton that finds no driver: they raise anything
-            reason = f"liger-kernel cannot be used ({brief(error)})"
+            reason = f"liger-kernel cannot be used ({first_line(error)})"
     logger.info("kernels: without liger-kernel: %s", reason)
     return None
 
@@ -121,7 +121,7 @@ def _put_norms(model: nn.Module, liger: Liger | None) -> str:
         except Exception as error:  # a kernel that is made at its first call: compilers and drivers raise anything
             if liger is None:
                 raise
-            logger.info("kernels: norms without liger-kernel: %s", brief(error))
+            logger.info("kernels: norms without liger-kernel: %s", first_line(error))
             liger = None
             replacement = faster_norm(module, None)
         if replacement:
@@ -140,7 +140,7 @@ def _put_gates(model: nn.Module, liger: Liger) -> str:
                 module.forward = forward
                 changed += 1
     except Exception as error:  # as of norms
-        logger.info("kernels: gates without liger-kernel: %s", brief(error))
+        logger.info("kernels: gates without liger-kernel: %s", first_line(error))
     return f"{changed} liger-kernel" if changed else OWN
 
 
@@ -176,7 +176,7 @@ def _why_not(model: nn.Module, expected: Float[Tensor, "tokens d_model"], *, seq
     try:
         found = _trial_residuals(model, sequences=sequences)
     except Exception as error:  # compilers and drivers raise anything
-        return f"fails ({brief(error)})"
+        return f"fails ({first_line(error)})"
     error = relative_error(found, expected)
     close = _CLOSE[next(model.parameters()).dtype]
     return None if error < close else f"gives other numbers ({error:.2g} off, more than {close:.2g})"
