@@ -42,6 +42,7 @@ class Family(NamedTuple):
     unpacked: str = ""  # why a prompt and its choices, or ways of steering, cannot be one sequence; "": they are
     layers: str = "model.layers"
     norm: str = "model.norm"
+    embedded: bool = True  # whether the hidden states that it gives out begin with the embedding
 
 
 FAMILIES = {
@@ -114,9 +115,27 @@ FAMILIES = {
         unpacked=RECURRENT,
         norm="model.embedding_norm",
     ),
+    "mpt": Family(
+        "MPT",
+        "MptConfig",
+        {"vocab_size": 320, "d_model": 32, "n_layers": LAYERS, "n_heads": 4, "initializer_range": 0.2} | TOKENS,
+        unpacked=ALIBI,
+        layers="transformer.blocks",
+        norm="transformer.norm_f",
+    ),
+    "mamba": Family(
+        "Mamba",
+        "MambaConfig",
+        {"vocab_size": 320, "hidden_size": 32, "num_hidden_layers": LAYERS, "state_size": 8, "initializer_range": 0.2}
+        | TOKENS,
+        unpacked=RECURRENT,
+        layers="backbone.layers",
+        norm="backbone.norm_f",
+        embedded=False,
+    ),
 }
 REFUSED = {  # and what the message says
-    "MPT, Mamba": "decoder layers, final norm and embedding not found where a known architecture keeps them",
+    "GPT 1, XLNet": "decoder layers, final norm and embedding not found where a known architecture keeps them",
     "T5, BART": "an encoder-decoder, and so no causal language model",
     "Qwen 2.5-VL, Qwen 3-VL": "no causal language model that transformers knows",
     "Gemma 3n, DeepSeek V4": "layers give several streams for each token",

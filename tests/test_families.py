@@ -21,7 +21,7 @@ from isogloss.models import architecture
 from isogloss.models.adapter import save_adapter, with_lora
 from isogloss.models.architecture import hidden_of, with_hidden
 from isogloss.models.batching import collate
-from isogloss.models.decoding import decode_greedily, first_step
+from isogloss.models.decoding import decode_greedily, first_steps
 from isogloss.models.hooks import body_of, changed_after, output_after, resumed_after, visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model, load_tokenizer
 from isogloss.residuals.capture import capture
@@ -78,7 +78,8 @@ def naive(full: Any, family: Family, ids: list[int]) -> Tensor:
     hook.remove()
     end = last[0] if isinstance(last[0], Tensor) else last[0][0]
     assert len(states) == LAYERS + 1
-    return torch.cat([*states[1:-1], end])
+    first = 1 if family.embedded else 0
+    return torch.cat([*states[first:][: LAYERS - 1], end])
 
 
 @torch.no_grad()
@@ -200,8 +201,10 @@ def test_a_forward_goes_on_from_a_changed_stream(full: Any, model: nn.Module):
 
 @torch.no_grad()
 def test_decoding_takes_the_most_probable_token_each_time(full: Any, model: nn.Module):
-    none = torch.zeros(320, dtype=torch.bool)
-    found = decode_greedily(model, first_step(PROMPTS, torch.device("cpu")), stops=none, new_tokens=5)
+    none, found = torch.zeros(320, dtype=torch.bool), list[list[int]]([[]] * len(PROMPTS))
+    for rows, start in first_steps(PROMPTS, range(len(PROMPTS)), models=[model]):
+        for row, tokens in zip(rows, decode_greedily(model, start, stops=none, new_tokens=5), strict=True):
+            found[row] = tokens
     for prompt, tokens in zip(PROMPTS, found, strict=True):
         ids = list(prompt)
         for _ in range(5):
@@ -247,17 +250,21 @@ def test_the_table_shows_what_is_tested():
 
 
 def test_a_new_family_is_one_line_of_one_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """No module but that of layouts names one; MPT, which is not known, goes through with its line."""
+    """No module but that of layouts names one; MPT goes through with its line alone."""
     known = set(transformers.models.auto.configuration_auto.CONFIG_MAPPING_NAMES)
     for path in [each for room in ("models", "scoring", "residuals") for each in (PACKAGE / room).glob("*.py")]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and node.value in known}
         assert not named, f"{path}: {named}"
+    line = ("blocks", "norm_f", "wte")
+    others = tuple(each for each in architecture.LAYOUTS if each != line)
+    assert len(others) == len(architecture.LAYOUTS) - 1
+    monkeypatch.setattr(architecture, "LAYOUTS", others)
     config = transformers.MptConfig(vocab_size=320, d_model=32, n_layers=LAYERS, n_heads=4, initializer_range=0.2)
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(IsoglossError, match="not found where a known architecture keeps them; add its names"):
         load_causal_model(tmp_path)
-    monkeypatch.setattr(architecture, "LAYOUTS", (*architecture.LAYOUTS, ("blocks", "norm_f", "wte")))
+    monkeypatch.setattr(architecture, "LAYOUTS", (*others, line))
     mpt = Family("", "MptConfig", {}, layers="transformer.blocks", norm="transformer.norm_f")
     model, full = load_causal_model(tmp_path), AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     for found, ids in zip(read(model, range(LAYERS)), IDS, strict=True):

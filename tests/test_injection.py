@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.testing import assert_close
-from transformers import GPT2Config, GPT2LMHeadModel, GPTJConfig, GPTJForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, GPTJForCausalLM, MambaConfig
 
 from isogloss.bilingual.dose import injected_norms, scales_to
 from isogloss.bilingual.generation import Injection, continue_greedily
@@ -278,15 +278,17 @@ def naive_generation(pair, prompt, injection, stops, new_tokens, decoding):
     return ids[len(prompt) :]
 
 
-@pytest.fixture(params=["gemma2", "gpt2"])
+@pytest.fixture(params=["gemma2", "gpt2", "mamba"])
 def either_pair(request, pair, tmp_path):
-    """Gemma's sliding windows, or GPT-2's absolute positions."""
+    """Gemma's sliding windows, GPT-2's absolute positions, or Mamba, whose texts are read again at every token."""
     if request.param == "gemma2":
         return pair
+    configs = {
+        "gpt2": GPT2Config(vocab_size=320, n_embd=32, n_layer=3, n_head=2, initializer_range=0.3),
+        "mamba": MambaConfig(vocab_size=320, hidden_size=32, num_hidden_layers=3, state_size=8, initializer_range=0.3),
+    }
     for name in ("mid", "full"):
-        GPT2LMHeadModel(
-            GPT2Config(vocab_size=320, n_embd=32, n_layer=3, n_head=2, initializer_range=0.3)
-        ).save_pretrained(tmp_path / name)
+        AutoModelForCausalLM.from_config(configs[request.param]).save_pretrained(tmp_path / name)
     tiny_tokenizer().save_pretrained(tmp_path / "mid")
     return load_causal_model(tmp_path / "mid"), load_base_model(tmp_path / "full", last_layer=1), pair[2], tmp_path
 

@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
+from transformers import MambaConfig, MambaForCausalLM
 
 import standins
 from config_sections import grouped
@@ -255,9 +256,15 @@ def test_generated_answers_are_scored_against_both_right_answers(scored, tmp_pat
     assert table_metadata(path)["layer"] == 1
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "mamba"])
 def test_steered_generation_is_that_of_whole_forwards(tmp_path, family):
-    folder = tiny_model(tmp_path, family=family)
+    if family == "mamba":  # texts are read again at every token
+        folder = tmp_path
+        settings = {"num_hidden_layers": 3, "state_size": 8, "initializer_range": 0.3}
+        MambaForCausalLM(MambaConfig(vocab_size=320, hidden_size=32, **settings)).save_pretrained(folder)
+        standins.tiny_tokenizer().save_pretrained(folder)
+    else:
+        folder = tiny_model(tmp_path, family=family)
     model, stops = load_causal_model(folder), stopping_tokens(load_tokenizer(folder))
     prompts = [[2, *range(30, 60)], [2, 50, 60, 70], [2, *range(90, 104)]]
     addition = 4 * torch.randn(32)

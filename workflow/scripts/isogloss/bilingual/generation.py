@@ -14,7 +14,7 @@ from tqdm import tqdm
 from isogloss.bilingual.injection import Codes, Models, add_scaled, decode_masked, encode_sparsely
 from isogloss.models.architecture import hidden_of
 from isogloss.models.batching import Batch, each_batch
-from isogloss.models.decoding import Step, decode_greedily, first_step
+from isogloss.models.decoding import Step, decode_greedily, first_steps
 from isogloss.models.hooks import changed_after, read_after
 
 
@@ -49,20 +49,19 @@ def continue_greedily(
     reads a prompt once for all injections.
     """
     texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in injections]
-    device = next(models.unfinished.parameters()).device
     progress = tqdm(total=len(prompts), unit="prompt", desc="generation", mininterval=2)
 
     def work(batch: Batch) -> None:
-        start = first_step([prompts[row] for row in batch.rows], device)
-        of_prompts = _read(models, start, None) if any(injections) else None
-        for number, injection in enumerate(injections):
-            during = None
-            if injection and of_prompts:
-                during = _injecting(models, injection, of_prompts)
-            continued = decode_greedily(models.unfinished, start, stops=stops, new_tokens=new_tokens, during=during)
-            for row, text in zip(batch.rows, continued, strict=True):
-                texts[number][row] = text
-        progress.update(len(batch.rows))
+        for rows, start in first_steps(prompts, batch.rows, models=[models.unfinished, models.full]):
+            of_prompts = _read(models, start, None) if any(injections) else None
+            for number, injection in enumerate(injections):
+                during = None
+                if injection and of_prompts:
+                    during = _injecting(models, injection, of_prompts)
+                continued = decode_greedily(models.unfinished, start, stops=stops, new_tokens=new_tokens, during=during)
+                for row, text in zip(rows, continued, strict=True):
+                    texts[number][row] = text
+            progress.update(len(rows))
 
     with progress:
         each_batch(prompts, work, token_budget=token_budget)
@@ -91,4 +90,6 @@ def _read(models: Models, step: Step, cache: Any) -> _Reading:
     with read_after(models.full, models.layer) as outputs:
         output = models.full(**step.inputs(cache))
     residual = hidden_of(outputs[0])[step.content]
-    return _Reading(encode_sparsely(models.dictionary.encoder, residual), output.past_key_values)
+    return _Reading(
+        encode_sparsely(models.dictionary.encoder, residual), output.past_key_values if step.cached else None
+    )

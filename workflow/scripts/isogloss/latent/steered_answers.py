@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.models.batching import Batch, each_batch
-from isogloss.models.decoding import Step, decode_greedily, first_step, stopping_tokens
+from isogloss.models.decoding import Step, decode_greedily, first_steps, stopping_tokens
 from isogloss.models.hooks import changed_after
 from isogloss.sources.parallel_questions import ParallelQuestion
 from isogloss.text.translation_score import chrf
@@ -90,19 +91,21 @@ def continue_steered(
     device = next(model.parameters()).device
     added = addition.to(device, torch.float32)
 
-    def change(residual: Float[Tensor, "batch pos d_model"]) -> Tensor:
+    def change(residual: Float[Tensor, "batch pos d_model"], after: int) -> Tensor:
         changed = residual.clone()
-        changed[:, -1] = (residual[:, -1].float() + added).to(residual.dtype)
+        changed[:, -1 - after] = (residual[:, -1 - after].float() + added).to(residual.dtype)
         return changed
 
     def during(step: Step) -> AbstractContextManager[None]:
-        return nullcontext() if step.number else changed_after(model, layer, change)
+        if step.number and step.cached:
+            return nullcontext()
+        return changed_after(model, layer, partial(change, after=step.number))
 
     def work(batch: Batch) -> None:
-        start = first_step([prompts[row] for row in batch.rows], device)
-        continued = decode_greedily(model, start, stops=stops, new_tokens=new_tokens, during=during)
-        for row, text in zip(batch.rows, continued, strict=True):
-            texts[row] = text
+        for rows, start in first_steps(prompts, batch.rows, models=[model]):
+            continued = decode_greedily(model, start, stops=stops, new_tokens=new_tokens, during=during)
+            for row, text in zip(rows, continued, strict=True):
+                texts[row] = text
 
     each_batch(prompts, work, token_budget=token_budget)
     return texts

@@ -20,6 +20,13 @@ LAYOUTS = (
     ("layers", "final_layer_norm", "embed_tokens"),  # OPT
     ("layers", "layer_norm", "embed_tokens"),  # XGLM
     ("layers", "embedding_norm", "embed_tokens"),  # LFM2
+    ("layers", "norm_f", "embeddings"),  # Mamba, Mamba 2, Falcon Mamba, Nemotron-H
+    ("layers", "final_norm", "embed_tokens"),  # RecurrentGemma
+    ("layers", "final_norm", "embeddings"),  # ModernBERT's decoder
+    ("blocks", "norm_f", "wte"),  # MPT, DBRX
+    ("blocks", "ln_out", "embeddings"),  # RWKV
+    ("blocks", "out_norm", "embeddings"),  # xLSTM
+    ("h", "layernorm", "w"),  # CTRL
 )
 
 
@@ -50,6 +57,8 @@ def decoder_of(model: nn.Module) -> Decoder:
     """
     inner = unwrapped(model)
     body = inner.get_decoder()
+    if not isinstance(body, PreTrainedModel):  # ModernBERT calls its head a decoder
+        body = inner.base_model
     body = getattr(body, "model", body)  # Llama 4's is none of the names that transformers goes by
     for layers, norm, embedding in LAYOUTS:
         blocks, last, first = (getattr(body, name, None) for name in (layers, norm, embedding))

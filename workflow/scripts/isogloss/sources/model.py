@@ -121,11 +121,11 @@ def shape_of(config: Any) -> dict[str, int]:
 
     Attention without grouping has as many key/value heads as heads; a head is `d_model / heads` wide and
     an MLP 4 `d_model` (GPT-2, BLOOM) unless the configuration says otherwise. Of layers that differ (Gemma 4) it is
-    the first that counts.
+    the first that counts. A model without attention (Mamba) counts as one with a single head.
     """
     text = config.get_text_config()
     layer = text.per_layer_config[0]
-    d_model, heads = text.hidden_size, layer.num_attention_heads
+    d_model, heads = text.hidden_size, _first(layer, "num_attention_heads") or 1
     shape = {
         "layers": text.num_hidden_layers,
         "d_model": d_model,
