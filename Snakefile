@@ -40,6 +40,7 @@ include: "workflow/rules/explore.smk"
 include: "workflow/rules/planted.smk"
 include: "workflow/rules/joined.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/cluster.smk"
 
 
 rule all:
