@@ -15,6 +15,7 @@ if "study" not in config:
 
 
 include: "workflow/rules/package.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/common.smk"
 
 
