@@ -5,6 +5,7 @@ Each fault is repeated ISOGLOSS_REPEAT times (once).
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -43,12 +44,12 @@ class Faults:
         read: dict[str, Callable[[Path], Any]] = {".parquet": pl.read_parquet, ".safetensors": load_file}
         return {str(path.relative_to(results)): read[path.suffix](path) for path in files if path.suffix in read}
 
-    def begin(self) -> subprocess.Popen[bytes]:
+    def begin(self, *more: str) -> subprocess.Popen[bytes]:
         for folder in (*self.folders, "logs/encode", "logs/align"):
             shutil.rmtree(self.study.results / folder, ignore_errors=True)  # a fault before may have left nothing
         for target in self.targets:
             (self.study.folder / target).unlink(missing_ok=True)
-        return self.study.submit(*self.targets)
+        return self.study.submit(*self.targets, *more)
 
     def at_work(self, sign: str, words: set[str], snakemake: subprocess.Popen[bytes]) -> Job:
         """The running job whose rule and wildcards are `words`, once there is a file that it writes at work."""
@@ -164,6 +165,37 @@ def test_fault_after_a_killed_snakemake_recover_cancels_its_jobs_and_the_same_co
     cluster.cancel(cluster.job(foreign))
     faults.study.end(faults.study.submit(*faults.targets))
     assert "resumed after step" in (faults.study.results / "logs" / "align" / f"{RUN}.log").read_text(encoding="utf-8")
+    faults.assert_same_numbers()
+
+
+def test_fault_recover_ends_what_a_killed_snakemake_left_at_work_here_and_in_slurm(
+    faults: Faults, cluster: Cluster
+) -> None:
+    counts = f"results/{MODEL}/tables/phrase_counts.parquet"  # made on the login node
+    path = faults.study.folder / counts
+    path.unlink(missing_ok=True)
+    script = f"{faults.study.folder}/.snakemake/scripts/.*phrase_counts.py"
+
+    def here() -> list[int]:
+        return [int(pid) for pid in subprocess.run(["pgrep", "-f", script], capture_output=True).stdout.split()]
+
+    snakemake = faults.begin(counts)
+    try:
+        for process in wait(here, "the local job is at work", running=snakemake):
+            os.kill(process, signal.SIGSTOP)  # so that it is not done before the other one begins
+        hit = faults.encoding(snakemake)
+        cluster.freeze_jobs(hit.node)
+    finally:
+        snakemake.kill()
+    snakemake.wait()
+    assert here()
+    assert cluster.job(hit.number).state == "RUNNING"
+    faults.study.recover()
+    assert not here()
+    assert not {job.state for job in cluster.jobs()} & {"RUNNING", "PENDING", "COMPLETING"}
+    assert not path.exists()
+    faults.study.end(faults.study.submit(*faults.targets, counts))
+    assert pl.read_parquet(path).height > 0
     faults.assert_same_numbers()
 
 

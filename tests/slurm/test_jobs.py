@@ -1,12 +1,14 @@
 """What the jobs of paper A's study ask a real Slurm for."""
 
 import shutil
+from pathlib import Path
 
 import polars as pl
 import pytest
 import yaml
 
-from slurm_cluster import Cluster, Job, most_at_once
+from checkout import restored
+from slurm_cluster import Cluster, Job, most_at_once, wait
 from slurm_study import REPOSITORY, Study
 
 pytestmark = pytest.mark.slurm
@@ -49,6 +51,43 @@ def test_a_job_may_have_two_gpus_by_either_of_slurms_ways(finished: Study, clust
     finished.end(finished.submit(str(path.parent.relative_to(finished.folder)), "--set-resources", *asked))
     assert cluster.jobs()[-1].rule == "capture"
     assert cluster.jobs()[-1].gpus == 2
+    assert pl.read_parquet(path).equals(before)
+
+
+def test_gpus_asked_for_in_both_ways_and_not_alike_stop_the_plan_in_a_line(finished: Study, cluster: Cluster):
+    last = cluster.jobs()[-1].number
+    begun = finished.submit(*finished.tables(), "--set-resources", "capture:gres=gpu:2")
+    assert begun.wait() != 0
+    line = "set-resources: capture asks for 2 GPU(s) by gres (gpu:2) and for 1 by gpu: give gpu: 0 beside"
+    assert line in finished.said()
+    assert "Traceback" not in finished.said()
+    assert cluster.jobs()[-1].number == last
+
+
+def test_the_gpus_of_a_model_that_needs_several_are_waited_for_on_one_node(
+    finished: Study, cluster: Cluster, tmp_path: Path
+):
+    """Slurm would else give one of each node, which a process cannot use together."""
+    path = finished.results / "residuals" / "base" / "hi" / "hi.parquet"
+    before = pl.read_parquet(path)
+    shutil.rmtree(path.parent)
+    file = finished.folder / "study.yaml"
+    study = yaml.safe_load(file.read_text(encoding="utf-8"))
+    study["compute"]["gpus_per_job"] = 2
+    busy = [cluster.submit("sleep 600", tmp_path, "--gpus=1", f"--nodelist={node}") for node in cluster.nodes]
+    with restored(file):
+        file.write_text(yaml.safe_dump(study), encoding="utf-8")
+        begun = finished.submit(str(path.parent.relative_to(finished.folder)))
+
+        def held_back() -> Job | None:
+            job = cluster.jobs()[-1]
+            return job if (job.rule, job.state, job.reason) == ("capture", "PENDING", "Resources") else None
+
+        hit = wait(held_back, "the capture waits for two GPUs of a node", running=begun)
+        cluster.cancel(cluster.job(busy[0]))
+        finished.end(begun)
+    cluster.cancel(cluster.job(busy[1]))
+    assert (cluster.job(hit.number).gpus, cluster.job(hit.number).node) == (2, cluster.nodes[0])
     assert pl.read_parquet(path).equals(before)
 
 
