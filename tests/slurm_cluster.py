@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,8 +13,9 @@ from typing import NamedTuple, Self, TypeVar
 
 SCRIPTS = Path(__file__).parent / "slurm"
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
-PACKAGES = ("slurm-wlm", "munge")
-PATIENCE = 180.0  # seconds, on a busy machine
+PROGRAMS = {"slurmctld": "slurm-wlm", "munged": "munge"}  # and the packages that they are in
+ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
+PATIENCE = 600.0  # seconds, on a busy machine
 Answer = TypeVar("Answer")
 
 
@@ -53,12 +54,13 @@ def why_not() -> str | None:
     return None
 
 
-def install() -> str | None:
-    """Install Slurm if it is not there; returns why it could not be."""
-    if shutil.which("slurmctld") and shutil.which("munged"):
+def install(programs: Mapping[str, str] = PROGRAMS) -> str | None:
+    """Install what of Slurm is not there; returns why it could not be."""
+    packages = [package for program, package in programs.items() if not shutil.which(program)]
+    if not packages:
         return None
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True)
     return None if done.returncode == 0 else f"apt-get install failed: {done.stderr.strip()[-300:]}"
 

@@ -26,7 +26,7 @@ TABLES = (
 TABLES += ("gap_accuracy_correlation",)
 # The profile's values but for these, which fit clusters, not tests: a first look at a job after 40 s, and a minute for
 # a shared file system to show a file.
-QUICKLY = ("--slurm-init-seconds-before-status-checks", "6", "--latency-wait", "10")
+SLURM = ("--profile", "slurm", "--slurm-init-seconds-before-status-checks", "6", "--latency-wait", "10")
 
 
 class Study:
@@ -64,15 +64,17 @@ class Study:
         (self.bin / name).write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
         (self.bin / name).chmod(0o755)
 
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", *arguments]
+
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "snakemake", "--configfile", "study.yaml", *arguments]
         with (self.folder / "output.txt").open("wb") as output:
             return subprocess.Popen(
-                command, cwd=self.folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT
+                self.command(*arguments), cwd=self.folder, env=self.environment, stdout=output, stderr=subprocess.STDOUT
             )
 
     def submit(self, *targets: str) -> subprocess.Popen[bytes]:
-        return self.start("--profile", "slurm", *QUICKLY, *targets)
+        return self.start(*SLURM, *targets)
 
     def end(self, snakemake: subprocess.Popen[bytes], seconds: float = 1800) -> str:
         """What it said, after it ended well."""
