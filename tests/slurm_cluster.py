@@ -105,6 +105,10 @@ class Cluster:
         lines = _run("scontrol", "show", "job", "--oneliner").splitlines()
         return sorted(_job(line) for line in lines if line.startswith("JobId="))
 
+    def last(self) -> int:
+        """The number of the youngest job, 0 if there is none."""
+        return max((job.number for job in self.jobs()), default=0)
+
     def job(self, number: int) -> Job:
         return next(job for job in self.jobs() if job.number == number)
 

@@ -55,13 +55,13 @@ def test_a_job_may_have_two_gpus_by_either_of_slurms_ways(finished: Study, clust
 
 
 def test_gpus_asked_for_in_both_ways_and_not_alike_stop_the_plan_in_a_line(finished: Study, cluster: Cluster):
-    last = cluster.jobs()[-1].number
+    last = cluster.last()
     begun = finished.submit(*finished.tables(), "--set-resources", "capture:gres=gpu:2")
     assert begun.wait() != 0
     line = "set-resources: capture asks for 2 GPU(s) by gres (gpu:2) and for 1 by gpu: give gpu: 0 beside"
     assert line in finished.said()
     assert "Traceback" not in finished.said()
-    assert cluster.jobs()[-1].number == last
+    assert cluster.last() == last
 
 
 def test_the_gpus_of_a_model_that_needs_several_are_waited_for_on_one_node(

@@ -57,7 +57,7 @@ def since(cluster: Cluster, number: int) -> list[tuple[str, str]]:
 def test_what_a_node_wrote_and_the_login_node_sees_late_is_waited_for(
     finished: Study, cluster: Cluster, residuals: Path, tmp_path: Path
 ) -> None:
-    before, last = pl.read_parquet(residuals / "hi" / "hi.parquet"), cluster.jobs()[-1].number
+    before, last = pl.read_parquet(residuals / "hi" / "hi.parquet"), cluster.last()
     shutil.rmtree(residuals / "hi")
     with apart(cluster, tmp_path, residuals):
         begun = finished.submit(str((residuals / "hi").relative_to(finished.folder)))
@@ -73,7 +73,7 @@ def test_what_a_node_wrote_and_the_login_node_sees_late_is_waited_for(
 def test_what_a_node_reads_and_sees_late_is_waited_for(
     finished: Study, cluster: Cluster, residuals: Path, tmp_path: Path
 ) -> None:
-    table, last = finished.folder / TABLE, cluster.jobs()[-1].number
+    table, last = finished.folder / TABLE, cluster.last()
     before = pl.read_parquet(table)
     table.unlink()
     for lang in ("en", "es"):
@@ -97,7 +97,7 @@ def test_a_node_whose_clock_is_wrong_by_minutes_makes_nothing_run_again(
     finished: Study, cluster: Cluster, residuals: Path, seconds: int
 ) -> None:
     """As where files take their times from the node that writes them; munge lets no node in that is out by more."""
-    table, last = finished.folder / TABLE, cluster.jobs()[-1].number
+    table, last = finished.folder / TABLE, cluster.last()
     before = pl.read_parquet(table)
     table.unlink()
     shutil.rmtree(residuals / "hi")
