@@ -15,6 +15,7 @@ if "study" not in config:
 
 
 include: "workflow/rules/package.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/common.smk"
 
 
@@ -40,6 +41,7 @@ include: "workflow/rules/explore.smk"
 include: "workflow/rules/planted.smk"
 include: "workflow/rules/joined.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/cluster.smk"
 
 
 rule all:

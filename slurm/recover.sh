@@ -32,6 +32,7 @@ processes=$(running)
 if [ -n "$processes" ]; then
   echo "ending the processes" $processes
   kill $processes 2>/dev/null || true
+  kill -CONT $processes 2>/dev/null || true # one that was stopped (Ctrl-Z) ends only now
 fi
 # Until they have ended they may still write what the next run makes.
 for _ in $(seq 300); do

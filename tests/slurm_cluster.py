@@ -5,15 +5,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
 SCRIPTS = Path(__file__).parent / "slurm"
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
-PACKAGES = ("slurm-wlm", "munge")
-PATIENCE = 180.0  # seconds, on a busy machine
+PROGRAMS = {"slurmctld": "slurm-wlm", "munged": "munge"}  # and the packages that they are in
+ACCOUNTING = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
+PATIENCE = 600.0  # seconds, on a busy machine
 Answer = TypeVar("Answer")
 
 
@@ -24,6 +26,7 @@ class Job(NamedTuple):
     rule: str
     task: str  # the plugin's comment: rule and wildcards, the same for each try
     state: str
+    reason: str  # why it waits
     cpus: int
     memory: int  # MB
     gpus: int
@@ -51,12 +54,13 @@ def why_not() -> str | None:
     return None
 
 
-def install() -> str | None:
-    """Install Slurm if it is not there; returns why it could not be."""
-    if shutil.which("slurmctld") and shutil.which("munged"):
+def install(programs: Mapping[str, str] = PROGRAMS) -> str | None:
+    """Install what of Slurm is not there; returns why it could not be."""
+    packages = [package for program, package in programs.items() if not shutil.which(program)]
+    if not packages:
         return None
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
+    for command in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
         done = subprocess.run(["apt-get", *command], env=environment, capture_output=True, text=True)
     return None if done.returncode == 0 else f"apt-get install failed: {done.stderr.strip()[-300:]}"
 
@@ -101,12 +105,27 @@ class Cluster:
         lines = _run("scontrol", "show", "job", "--oneliner").splitlines()
         return sorted(_job(line) for line in lines if line.startswith("JobId="))
 
+    def last(self) -> int:
+        """The number of the youngest job, 0 if there is none."""
+        return max((job.number for job in self.jobs()), default=0)
+
     def job(self, number: int) -> Job:
         return next(job for job in self.jobs() if job.number == number)
 
-    def submit(self, command: str, folder: Path) -> int:
+    @contextmanager
+    def held(self, *nodes: str) -> Iterator[None]:
+        """No job starts on these nodes, or on any, within the block: they are drained, as for maintenance."""
+        names = ",".join(nodes or self.nodes)
+        _run("scontrol", "update", f"NodeName={names}", "State=DRAIN", "Reason=test")
+        try:
+            yield
+        finally:
+            _run("scontrol", "update", f"NodeName={names}", "State=RESUME")
+
+    def submit(self, command: str, folder: Path, *options: str) -> int:
         """A job of nobody's workflow."""
-        return int(_run("sbatch", "--parsable", "--chdir", folder, "--output", "/dev/null", "--wrap", command))
+        fixed = ("--parsable", "--chdir", folder, "--output", "/dev/null")
+        return int(_run("sbatch", *fixed, *options, "--wrap", command))
 
     def cancel(self, job: Job) -> None:
         _run("scancel", str(job.number))
@@ -115,8 +134,12 @@ class Cluster:
         """SIGKILL to a node's slurmd; its jobs run on."""
         os.kill(int((self.folder / "run" / f"slurmd.{node}.pid").read_text()), signal.SIGKILL)
 
-    def start_daemon(self, node: str) -> None:
-        _run("slurmd", "-N", node)
+    def start_daemon(self, node: str, *, seeing: tuple[Path, Path] | None = None) -> None:
+        """Start a node's slurmd; `seeing` has it see the first folder where the second one is, as its own mount."""
+        if seeing is None:
+            _run("slurmd", "-N", node)
+        else:
+            _run("unshare", "--mount", "sh", "-c", f"mount --bind {seeing[0]} {seeing[1]} && exec slurmd -N {node}")
 
     def power_loss(self, node: str) -> None:
         _run(SCRIPTS / "powerloss.sh", self.folder, node)
@@ -150,6 +173,7 @@ def _job(line: str) -> Job:
         rule=comment.removeprefix("rule_").partition("_wildcards_")[0],
         task=comment,
         state=fields["JobState"],
+        reason=fields["Reason"],
         cpus=int(fields["CPUs/Task"]),
         # a controller started again no longer knows the memory of jobs that ended
         memory=_megabytes(requested.get("mem", "0M")),

@@ -28,6 +28,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Copy]:
     monkeypatch.setattr(running, "RESOURCES", copy.resources)
     monkeypatch.setattr(running, "_digests", {})
     monkeypatch.setenv(running._VARIABLE, "{}")
+    monkeypatch.delenv(running._STUDY, raising=False)
     monkeypatch.chdir(tmp_path)
     new_process()
     yield copy
@@ -65,3 +66,18 @@ def test_digests_are_kept_until_a_file_changes(copy: Copy, monkeypatch: pytest.M
         assert running.kept_digest("accuracy") == digest
     edited(copy, "stats.py", "binomtest(counts.first_only, differing)", "binomtest(counts.second_only, differing)")
     assert running.kept_digest("accuracy") == provenance.code_digest("accuracy") != digest
+
+
+def test_a_run_keeps_to_the_study_that_it_began_with(copy: Copy, monkeypatch: pytest.MonkeyPatch):
+    began = {"study": "one", "models": {"lm": {"layers": {20: "a", "final": "b"}}}}
+    edited_study = {"study": "one", "models": {"lm": {"layers": {20: "c"}}}}
+    assert running.kept_study(edited_study) is edited_study  # outside of a run
+    monkeypatch.setenv(running._STUDY, "")
+    running.keep_study(began)
+    assert running.kept_study(began) is began
+    assert running.kept_study(edited_study) == {"study": "one", "models": {"lm": {"layers": {"20": "a", "final": "b"}}}}
+    for path in Path(".snakemake").iterdir():
+        path.unlink()
+    with pytest.raises(IsoglossError, match="the study was edited after the run began, and .*json, where it was kept"):
+        running.kept_study(edited_study)
+    assert running.kept_study(began) is began

@@ -41,7 +41,7 @@ SlurmdLogFile=$dir/log/slurmd.%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+AccountingStorageType=accounting_storage/${SLURM_ACCOUNTING:-none}
 JobCompType=jobcomp/filetxt
 JobCompLoc=$dir/log/jobcomp.txt
 MpiDefault=none
@@ -56,6 +56,7 @@ SlurmctldTimeout=10
 KillWait=2
 MinJobAge=3600
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=50000
+${SLURM_MORE:-}
 CONF
 for ((node = 1; node <= nodes; node++)); do
   echo "NodeName=n$node NodeHostname=$host NodeAddr=127.0.0.1 Port=$((${SLURMD_PORT:-16820} + node))" \
@@ -65,8 +66,9 @@ echo "PartitionName=main Nodes=n[1-$nodes] Default=YES MaxTime=INFINITE DefMemPe
 echo "NodeName=n[1-$nodes] Name=gpu File=$dir/gpu/gpu[0-$((gpus - 1))]" >$etc/gres.conf
 rm -f $etc/cgroup.conf
 
+# With an accounting database it is running already (limited.sh).
 # --force: a socket below a test's private folder is for root alone, which is all there is here
-munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" --pid-file="$dir/run/munged.pid" \
+[ -S "$dir/munge/socket" ] || munged --force --key-file="$dir/munge/key" --socket="$dir/munge/socket" --pid-file="$dir/run/munged.pid" \
   --log-file="$dir/log/munged.log" --seed-file="$dir/munge/seed"
 slurmctld
 for ((node = 1; node <= nodes; node++)); do

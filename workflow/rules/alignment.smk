@@ -49,6 +49,7 @@ rule align:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             alignment=STUDY.alignment.without("runs"),

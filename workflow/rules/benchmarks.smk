@@ -64,6 +64,7 @@ rule benchmark:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(compute=STUDY.compute),
         code=code("benchmark"),

@@ -84,6 +84,7 @@ rule search_learning_rate:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("search_learning_rate"),
@@ -121,6 +122,7 @@ rule train_checkpoint_saes:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             sae=model_setting("sae"),
@@ -168,6 +170,7 @@ rule measure_saes:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(compute=STUDY.compute),
         code=code("measure_saes"),
@@ -214,6 +217,7 @@ rule describe_features:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             settings=DESCRIBED,
@@ -319,6 +323,7 @@ rule intervene:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             # Where is a model's affair, and COMET comes after it.

@@ -21,6 +21,7 @@ rule ablate:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             settings=STUDY.causal.without("layer"),  # a model's affair

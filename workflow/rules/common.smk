@@ -1,42 +1,10 @@
 # Names, paths and small helpers that all stages use. Imports nothing heavy, since each cluster job parses this.
-import os
 import shutil
-from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
-
-from isogloss.config import load_study
-from isogloss.config.files import check_files, with_numbers
-from isogloss.config.folders import PLANNED, require_folders
-from isogloss.config.questions import Tasks
-from isogloss.errors import IsoglossError
 from isogloss.provenance import text_digest
 from isogloss.resources import CAPTIONS
-from isogloss.running import kept_digest, record
-from isogloss.sources.shapes import kept_shape
-from isogloss.sources.task_registry import known_tasks, nearest
-
-try:
-    if workflow.is_main_process and workflow.modifier.is_main_snakefile():
-        check_files(workflow.overwrite_configfiles)
-    STUDY = load_study(
-        with_numbers(config, workflow.config_settings.config),
-        shape_of=partial(kept_shape, fetch=workflow.is_main_process),
-        tasks=Tasks(known_tasks, nearest),
-    )
-    if workflow.is_main_process and PLANNED not in os.environ:
-        require_folders(STUDY)
-except IsoglossError as error:
-    raise WorkflowError(str(error))
-
-# From here on `config` holds every default too: captions and metadata read it. The caller's own stays as it is.
-config = STUDY.resolved()
-
-
-# The digest of a stage's code: the process that plans the run keeps it, so that its jobs notice an edit.
-code = record if workflow.is_main_process else kept_digest
 
 LANGUAGES = STUDY.languages.all
 REFERENCE = STUDY.languages.reference

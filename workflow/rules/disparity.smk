@@ -33,6 +33,7 @@ rule encode:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(compute=STUDY.compute),
         code=code("encode"),
@@ -138,6 +139,7 @@ rule codes:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(compute=STUDY.compute),
         code=code("codes"),

@@ -68,6 +68,7 @@ rule explore:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             settings=STUDY.explorer.without("layers"),  # a model's affair

@@ -156,6 +156,7 @@ rule latent_score:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             settings=STUDY.latent.only("instruction", "final_norm", "softcap"),
@@ -301,6 +302,7 @@ rule steer:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(
             settings=STUDY.latent.steering
@@ -385,6 +387,7 @@ rule steer_random:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(compute=STUDY.compute),
         code=code("steer_random"),

@@ -88,6 +88,7 @@ rule train_sae:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(sae=model_setting("sae"), compute=STUDY.compute),
         code=code("train_sae"),

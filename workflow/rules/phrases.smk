@@ -41,6 +41,7 @@ rule phrases:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(settings=STUDY.phrases.without("check", "texts", "language"), compute=STUDY.compute),
         code=code("phrases"),
@@ -104,6 +105,7 @@ rule reproduce:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(check=STUDY.phrases.check.without("records"), compute=STUDY.compute),
         code=code("reproduce"),

@@ -27,6 +27,7 @@ rule capture:
         "../../envs/isogloss.yaml"
     resources:
         gpu=STUDY.compute.gpus_per_job,
+        nodes=1,
     params:
         **sections(compute=STUDY.compute),
         code=code("capture"),

@@ -1,4 +1,5 @@
-"""The code that a run started with: a job that would run other code stops before it writes under the old digest.
+"""The code and the study that a run started with: a job that would run other code stops before it writes under the old
+digest, and a study file that is edited meanwhile, or while jobs wait for a cluster, is the next run's.
 
 The process that plans a run keeps the digests of all stages in its environment, which its jobs inherit, on a cluster
 too. Without it an edit while a study runs would be computed with, and be taken for the code of the start once it is
@@ -10,8 +11,10 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from isogloss.errors import IsoglossError
 from isogloss.kept import FOLDER, keep, read_kept
@@ -19,6 +22,7 @@ from isogloss.provenance import PACKAGE, code_digest
 from isogloss.resources import RESOURCES, SCRIPTS
 
 _VARIABLE = "ISOGLOSS_CODE"
+_STUDY = "ISOGLOSS_STUDY"  # the digest of a study, which is in Snakemake's folder under it
 _digests: dict[str, str] = {}
 
 
@@ -48,6 +52,37 @@ def check(script: str, *entries: str) -> None:
         "the code of this stage was edited after the run began, so nothing was computed; when the edit is done, run"
         " snakemake again"
     )
+
+
+def keep_study(config: Mapping[str, Any]) -> None:
+    """Keep the configuration that this run is planned by for its jobs."""
+    digest = _study_digest(config)
+    keep(_study_path(digest), config)
+    os.environ[_STUDY] = digest
+
+
+def kept_study(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration that the run began with, whatever its files say now; `config`, these, outside of a run.
+
+    Raises `IsoglossError` if the files have changed and what they were is gone.
+    """
+    digest = os.environ.get(_STUDY)
+    if digest is None or digest == _study_digest(config):
+        return config
+    if kept := read_kept(_study_path(digest)):
+        return kept
+    raise IsoglossError(
+        f"the study was edited after the run began, and {_study_path(digest)}, where it was kept, cannot be read; run"
+        " snakemake again"
+    )
+
+
+def _study_digest(config: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, default=str).encode()).hexdigest()[:16]
+
+
+def _study_path(digest: str) -> Path:
+    return FOLDER / f"isogloss.study.{digest}.json"
 
 
 @cache
