@@ -21,6 +21,12 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import pytest
+from huggingface_hub import constants, set_client_factory
+from huggingface_hub.utils._http import default_client_factory
+
+from isogloss.sources.hub_client import use_client
+
 Answer = tuple[int, bytes, dict[str, str]]  # status, body, headers
 LARGE = (".safetensors", ".npz", ".bin", ".gz", ".spm")  # kept by Git LFS upstream
 RUNNER = """
@@ -101,6 +107,22 @@ def environment(url: str, cache: Path, **more: str) -> dict[str, str]:
     outside = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     ours = {"HF_ENDPOINT": url, "HF_HOME": str(cache), "PYTHONPATH": path, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     return {**outside, **ours, "NO_PROXY": "127.0.0.1", **more}
+
+
+def redirect(patch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
+    """In this process, what HF_ENDPOINT and HF_HOME do at the start of one; `forget` is for the end."""
+    patch.setattr(constants, "ENDPOINT", url)
+    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+    patch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
+    patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    use_client.cache_clear()
+
+
+def forget() -> None:
+    """No client of a Hub that was redirected to is left."""
+    use_client.cache_clear()
+    set_client_factory(default_client_factory)
 
 
 def command(function: str, *calls: Mapping[str, Any]) -> list[str]:

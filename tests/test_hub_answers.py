@@ -17,10 +17,9 @@ from typing import Any
 import httpx2
 import pytest
 from huggingface_hub import constants
-from huggingface_hub.utils._http import default_client_factory, set_client_factory
 
 import hub as server
-from hub import Answer, Hub
+from hub import Answer, Hub, forget, redirect
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.new_study.given import open_given
@@ -50,18 +49,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slept: list[float]) -> 
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         yield running
-    use_client.cache_clear()
-    set_client_factory(default_client_factory)
-
-
-def redirect(monkeypatch: pytest.MonkeyPatch, url: str, cache: Path) -> None:
-    """What HF_ENDPOINT and HF_HOME do at the start of a process."""
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    use_client.cache_clear()
+    forget()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The one exception that a user is meant to read."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from reprlib import Repr
 from typing import Any
@@ -31,6 +32,13 @@ _SHORT.maxlevel = 2
 def shown(value: Any) -> str:
     """A foreign value in a message: as `repr`, cut short, however long or deeply nested it is."""
     return _SHORT.repr(value)
+
+
+def several(names: Iterable[str], most: int = 20) -> str:
+    """Foreign names in a message, the first `most` of them: as they are where that can be read, else as `shown`."""
+    every = list(names)
+    first = [name if name.isprintable() and len(name) <= 80 else shown(name) for name in every[:most]]
+    return ", ".join(first) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 
 def made_again(path: str | Path) -> str:

@@ -8,6 +8,7 @@ from typing import IO, Any
 from isogloss.errors import IsoglossError, shown
 
 LONGEST = 2**26  # bytes of a line: a file without line breaks is none of what is read by lines
+LARGEST = 2**28  # bytes of a file of one object; the vocabularies of tokenizers have 40 MB
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -41,11 +42,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(path: Path, remedy: str = "fetch it again") -> dict[str, Any]:
-    """The object in a JSON file; raises `IsoglossError` for a file that cannot be read, and as `json_object`."""
+    """The object in a JSON file; raises `IsoglossError` for one that is unreadable or huge, and as `json_object`."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as handle:
+            content = handle.read(LARGEST + 1)
     except OSError as error:
         raise IsoglossError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    if len(content) > LARGEST:
+        raise IsoglossError(f"{path}: over {LARGEST >> 20} MB, so no JSON object of a model; {remedy}")
     return json_object(content, str(path), remedy, fault="not valid JSON")
 
 

@@ -12,6 +12,19 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import check_stream, decoder_of
 
 CONFIG = "config.json"
+_LARGEST = 1 << 26  # bytes of a configuration
+# What transformers raises for configurations that are none of its own.
+_UNFIT = (
+    ValueError,
+    OSError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RuntimeError,
+    ImportError,
+    StrictDataclassError,
+)
 
 # Quantised weights that transformers turns back into numbers as it loads them, the same on every device.
 _EXPANDED = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
@@ -26,9 +39,11 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
     where = where or str(folder)
     if not (Path(folder) / CONFIG).is_file():
         raise IsoglossError(f"{where}: no {CONFIG} there, so no model; run the rule that makes or fetches it")
+    if (Path(folder) / CONFIG).stat().st_size > _LARGEST:
+        raise IsoglossError(f"{where}: {CONFIG} has over {_LARGEST >> 20} MB, so it is none; fetch it again")
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, AttributeError, KeyError, TypeError, StrictDataclassError) as error:
+    except _UNFIT as error:
         raise IsoglossError(
             f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal language"
             " model that needs no code of its own, or mend the file"
@@ -97,7 +112,7 @@ def check_architecture(config: Any, where: str) -> int:
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(text, dtype=torch.bfloat16)  # experts compute in no other there
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, ImportError) as error:
+    except _UNFIT as error:
         raise IsoglossError(
             f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal"
             " language model"

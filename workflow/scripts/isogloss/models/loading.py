@@ -22,6 +22,7 @@ from isogloss.models.weights import CONSTANTS, check_weights
 
 logger = logging.getLogger(__name__)
 
+_TRIAL = "a ā 🧪\n"  # characters that a vocabulary has, and that it may lack
 # Names of a text decoder's weights where a vision tower stands beside it (Gemma 3 from 4B on), to those without.
 _TEXT_WITHIN = {r"^(model\.)?language_model\.(model\.)?(?!lm_head)": "model.", r"^language_model\.lm_head": "lm_head"}
 
@@ -100,6 +101,7 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
     config = read_config(folder, where).get_text_config()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        tokenizer(_TRIAL)
     except Exception as error:  # parsers of tokenizers raise anything, their own kind of exception too
         raise IsoglossError(
             f"{where}: its tokenizer cannot be read ({brief(error)}); a clone without Git LFS or"

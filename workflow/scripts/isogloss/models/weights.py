@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, several
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Constants that older checkpoints store: masks and frequencies.
@@ -30,7 +30,7 @@ def check_weights(folder: Path, *, method: str | None, where: str) -> None:
         files = shards_of(folder / INDEX, where)
         if missing := [shard for shard in files if not (folder / shard).is_file()]:
             raise IsoglossError(
-                f"{where}: {len(missing)} of {len(files)} shards are missing, the first is {missing[0]};"
+                f"{where}: {len(missing)} of {len(files)} shards are missing, the first is {several(missing[:1])};"
                 " fetch the model again"
             )
     else:
@@ -92,8 +92,9 @@ def shards_of(index: Path, where: str) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise IsoglossError(f"{where}: {INDEX} is no index of shards; fetch the model again") from None
     if strange or not shards:
+        named = several([min(strange)]) if strange else "no file"
         raise IsoglossError(
-            f"{where}: {INDEX} names {min(strange) if strange else 'no file'}, where isogloss reads safetensors files"
-            " beside it; take a revision that has them, or convert the model"
+            f"{where}: {INDEX} names {named}, where isogloss reads safetensors files beside it;"
+            " take a revision that has them, or convert the model"
         )
     return sorted(shards)

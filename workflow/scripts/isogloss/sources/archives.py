@@ -47,6 +47,12 @@ def check_expansion(path: Path, where: str) -> None:
             return
     except DAMAGED as error:
         raise IsoglossError(f"{where} is damaged or cut off ({error}); fetch it again") from None
+    check_size(size, path, where)
+
+
+def check_size(size: int, path: Path, where: str) -> None:
+    """Raise `IsoglossError` if `size` bytes, which come out of the file `path`, are far more than went in."""
+    limit = max(SMALL, FOLD * path.stat().st_size)
     if size > limit:
         raise IsoglossError(
             f"{where}: more than {limit >> 20} MB come out of {path.stat().st_size >> 10} kB, so it was not unpacked;"

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, several
 from isogloss.sources.hub import Repository
 from isogloss.sources.multilingual import read_json, vocabulary_of
 
@@ -37,7 +37,7 @@ def _shards(repository: Repository, index: str) -> list[str]:
     lacking = [name for name in shards if "/" in name or not repository.has(name)]
     if lacking:
         raise IsoglossError(
-            f"{repository.where}: {', '.join(lacking)} not there, of {len(shards)} files that {index} names; complete"
+            f"{repository.where}: {several(lacking)} not there, of {len(shards)} files that {index} names; complete"
             " the folder or take another revision"
         )
     return shards

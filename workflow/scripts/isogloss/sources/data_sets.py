@@ -16,7 +16,7 @@ import yaml
 from datasets.exceptions import DatasetsError
 from huggingface_hub.utils import filter_repo_objects
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, several
 from isogloss.sources.archives import check_expansion
 from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub import Repository, link
@@ -122,7 +122,7 @@ def find_files(
             f"{repository.where}: the data of {what} are behind a script, {scripts[0]}, which is not run; give a"
             f" folder, or, where the Hub keeps tables of them, source: {{id: {repository.id}, revision: {PARQUET}}}"
         )
-    there = f"; it has {', '.join(configurations)}" if configurations else ""
+    there = f"; it has {several(map(str, configurations))}" if configurations else ""
     raise IsoglossError(
         f"{repository.where}: no files of the configuration {name!r}, which {what} needs{there}; give another source,"
         " or call a folder or a file by that name"

@@ -29,6 +29,7 @@ BATCH = re.compile(r"batch-(\d{1,18})\.jsonl\.gz")
 ATTEMPTS = 5  # requests of a file that bring nothing new before giving up
 TIMEOUT = 30  # seconds without an answer
 CHUNK = 1 << 20  # bytes
+PAGES, PAGE = 10_000, 1 << 26  # pages of a listing, bytes of one; a bucket's have 1,000 files and under 1 MB
 
 
 class Object(NamedTuple):
@@ -107,12 +108,14 @@ def list_objects(url: str, prefix: str) -> list[Object]:
     Raises `IsoglossError` if there are none or the bucket does not answer as one.
     """
     objects: dict[int, Object] = {}
+    tokens: set[str] = set()
     token: str | None = None
-    while True:
+    while token is not None or not tokens:
         there, token = read_listing(_page(url, prefix, token), url, prefix)
         objects |= there
-        if token is None:
-            break
+        if token in tokens or len(tokens) == PAGES:
+            raise IsoglossError(f"{url}: the listing of {prefix} does not end; check neuronpedia.url")
+        tokens.add(token or "")
     if not objects:
         raise IsoglossError(
             f"{url}: nothing named {prefix}batch-N.jsonl.gz; check neuronpedia.model and neuronpedia.source (on"
@@ -123,13 +126,22 @@ def list_objects(url: str, prefix: str) -> list[Object]:
 
 def _page(url: str, prefix: str, token: str | None) -> str:
     query = {"list-type": "2", "prefix": prefix} | ({"continuation-token": token} if token else {})
+    content = b""
     try:
-        answer = get_session().get(f"{url.rstrip('/')}/", params=query, timeout=TIMEOUT)
-    except (httpx2.TransportError, OfflineModeIsEnabled) as error:
+        with get_session().stream("GET", f"{url.rstrip('/')}/", params=query, timeout=TIMEOUT) as answer:
+            if answer.status_code != 200:
+                raise IsoglossError(
+                    f"{url}: the listing of {prefix} answers {answer.status_code}; check neuronpedia.url"
+                )
+            for chunk in answer.iter_bytes(CHUNK):
+                content += chunk
+                if len(content) > PAGE:
+                    raise IsoglossError(
+                        f"{url}: a page of the listing of {prefix} has over {PAGE >> 20} MB; check neuronpedia.url"
+                    )
+    except (httpx2.TransportError, httpx2.DecodingError, OfflineModeIsEnabled) as error:
         raise _unreachable(url, error) from None
-    if answer.status_code != 200:
-        raise IsoglossError(f"{url}: the listing of {prefix} answers {answer.status_code}; check neuronpedia.url")
-    return answer.text
+    return content.decode(errors="replace")
 
 
 def read_listing(text: str, url: str, prefix: str) -> tuple[dict[int, Object], str | None]:
@@ -159,8 +171,12 @@ def read_listing(text: str, url: str, prefix: str) -> tuple[dict[int, Object], s
                 " neuronpedia.url"
             )
         objects[int(match[1])] = Object(key, int(size), etag)
-    truncated = page.findtext("{*}IsTruncated") == "true"
-    return objects, (page.findtext("{*}NextContinuationToken") or None) if truncated else None
+    token = page.findtext("{*}NextContinuationToken") or None
+    if page.findtext("{*}IsTruncated") != "true":
+        return objects, None
+    if token is None:
+        raise IsoglossError(f"{where} goes on and does not say where (NextContinuationToken); check neuronpedia.url")
+    return objects, token
 
 
 def download(url: str, item: Object, folder: Path) -> Path:
@@ -178,7 +194,7 @@ def download(url: str, item: Object, folder: Path) -> Path:
     while (have := _size(part)) is None or have < item.size:
         reason: Exception | str = "cut off"
         try:
-            _rest(address, part, have or 0)
+            _rest(address, part, have or 0, item.size)
         except (httpx2.TransportError, OfflineModeIsEnabled) as error:
             reason = error
         now = _size(part) or 0
@@ -198,8 +214,8 @@ def download(url: str, item: Object, folder: Path) -> Path:
     return path
 
 
-def _rest(address: str, part: Path, have: int) -> None:
-    """Append to `part` what follows its `have` bytes."""
+def _rest(address: str, part: Path, have: int, size: int) -> None:
+    """Append to `part` what follows its `have` bytes, and nothing once it has `size` or more."""
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with get_session().stream("GET", address, headers=headers, timeout=TIMEOUT) as answer:
         if answer.status_code not in (200, 206):
@@ -207,6 +223,8 @@ def _rest(address: str, part: Path, have: int) -> None:
         with part.open("ab" if answer.status_code == 206 else "wb") as handle:  # 200: the whole, from its beginning
             for chunk in answer.iter_raw(CHUNK):
                 handle.write(chunk)
+                if handle.tell() >= size:
+                    break
 
 
 def _size(path: Path) -> int | None:

@@ -208,15 +208,17 @@ def record(folder: Path, repository: Repository, files: Mapping[str, Path], **mo
 def licence_of(repository: Repository) -> str | None:
     """The licence that the front matter of README.md names, as the Hub's model and data set cards have it.
 
-    `license`, or for licence `other` its `license_name`; None where there is no README.md or it names none.
+    `license`, or for licence `other` its `license_name`; None where there is no README.md or it names none. What is
+    no text in it is left out: lists within lists of YAML may be endless.
     """
     if not repository.has(CARD):
         return None
     card = read_card(repository.take([CARD])[CARD])
     licence = card.get("license")
     named = (card.get("license_name") if licence == "other" else None) or licence
-    text = ", ".join(map(str, named)) if isinstance(named, list) else str(named or "")
-    return " ".join(text.split())[:_LICENCE] or None
+    given = named if isinstance(named, list) else [named]
+    text = ", ".join(part[:_LICENCE] for part in given[:_LICENCE] if isinstance(part, str))
+    return " ".join(text.encode(errors="replace").decode().split())[:_LICENCE] or None
 
 
 def write_record(folder: Path, files: Mapping[str, Path], **more: Any) -> None:

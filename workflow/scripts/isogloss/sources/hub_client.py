@@ -25,6 +25,8 @@ from isogloss.redaction import holds_secret, redact
 logger = logging.getLogger(__name__)
 
 PATIENCE = 600  # seconds that a server may make us wait in one go, in all; the Hub's windows are of 300
+PAGES = 10_000  # of a list of files; the Hub's have 1,000 files
+LARGEST = 1 << 29  # bytes of what the Hub's API answers, the pages of a list together
 CONNECT, READ = 10.0, 30.0  # seconds without a connection, without a byte, where huggingface_hub sets no limit
 _BUSY = (408, 429, 500, 502, 503, 504)
 _PAGES = ("text/html", "application/xhtml+xml")
@@ -32,6 +34,8 @@ _LOGIN = (
     "the login page of a network or a proxy; log in there with a browser, or set HTTPS_PROXY or HF_ENDPOINT right, and"
     " run it again"
 )
+_OTHER = "set HTTPS_PROXY or HF_ENDPOINT right, or try again later"
+_COMMIT = re.compile("[0-9a-f]{40,64}")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -67,7 +71,7 @@ def _client() -> httpx2.Client:
     hooks = client.event_hooks
     client.event_hooks = {
         "request": [*hooks["request"], _limit_waiting, _keep_token],
-        "response": [*hooks["response"], _Patience().check, _refuse_other],
+        "response": [*hooks["response"], _Patience().check, _Answers().check],
     }
     return client
 
@@ -142,34 +146,72 @@ def minutes(seconds: int) -> str:
     return f"{seconds} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
 
 
-def _refuse_other(response: httpx2.Response) -> None:
-    """Raise `Unusable` for what a network puts in the Hub's place: a web page, or what the Hub's API never answers."""
-    if not response.is_success:
-        return
-    kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
-    if kind in _PAGES:
-        raise Unusable(f"a web page came instead of {_shown(response)}: {_LOGIN}")
-    if what := re.search(r"/api/(?:models|datasets)/[^?]+/(revision|tree)/", str(response.url)):
-        response.read()
-        try:
-            answer = response.json()
-        except (ValueError, RecursionError):
-            answer = None
-        if not (_is_tree(answer) if what[1] == "tree" else _is_repository(answer)):
-            raise Unusable(f"what came from {_shown(response)} is no answer of the Hub: {_LOGIN}")
+class _Answers:
+    """What is no answer of the Hub, or an endless one; remembers the pages of the list of files that is being read."""
+
+    def __init__(self) -> None:
+        self._pages: set[str] = set()
+        self._bytes = 0
+        self._next: str | None = None
+
+    def check(self, response: httpx2.Response) -> None:
+        """Raise `Unusable` for what a network puts in the Hub's place: a web page, or what the Hub's API never says."""
+        if not response.is_success:
+            return
+        kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+        if kind in _PAGES:
+            raise Unusable(f"a web page came instead of {_shown(response)}: {_LOGIN}")
+        if what := re.search(r"/api/(?:models|datasets)/[^?]+/(revision|tree)/", str(response.url)):
+            self._turn(response)
+            self._read(response)
+            try:
+                answer = response.json()
+            except (ValueError, RecursionError):
+                answer = None
+            if not (_is_tree(answer) if what[1] == "tree" else _is_repository(answer)):
+                raise Unusable(f"what came from {_shown(response)} is no answer of the Hub: {_LOGIN}")
+
+    def _turn(self, response: httpx2.Response) -> None:
+        """Note the page and which is next: a list that comes back to one of its pages never ends."""
+        if str(response.url) != self._next:  # another list
+            self._pages, self._bytes = set(), 0
+        self._pages.add(str(response.url))
+        self._next = response.links.get("next", {}).get("url")
+        if self._next in self._pages or len(self._pages) > PAGES:
+            raise Unusable(f"the list of files from {_shown(response)} does not end; {_OTHER}")
+
+    def _read(self, response: httpx2.Response) -> None:
+        """The body, as `response.read()` would keep it, but no more than `LARGEST`."""
+        parts: list[bytes] = []
+        for part in response.iter_bytes():
+            parts.append(part)
+            self._bytes += len(part)
+            if self._bytes > LARGEST:
+                raise Unusable(f"over {LARGEST >> 20} MB came from {_shown(response)}; {_OTHER}")
+        response._content = b"".join(parts)
 
 
 def _is_repository(answer: Any) -> bool:
-    files = answer.get("siblings", ()) if isinstance(answer, dict) and isinstance(answer.get("sha"), str) else None
+    """Whether it has a commit, which names a folder of the cache, and files with names."""
+    commit = answer.get("sha") if isinstance(answer, dict) else None
+    files = answer.get("siblings", ()) if isinstance(commit, str) and _COMMIT.fullmatch(commit) else None
     return isinstance(files, Sequence) and all(
         isinstance(file, dict) and isinstance(file.get("rfilename"), str) for file in files
     )
 
 
 def _is_tree(answer: Any) -> bool:
-    return isinstance(answer, list) and all(
-        isinstance(file, dict) and {"type", "path", "oid"} <= file.keys() and isinstance(file["path"], str)
-        for file in answer
+    return isinstance(answer, list) and all(isinstance(entry, dict) and _is_entry(entry) for entry in answer)
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    """Whether it is a folder of the Hub's list, or a file with its size and checksums."""
+    parts = [entry] if (large := entry.get("lfs")) is None else [entry, large]
+    sizes = parts if entry.get("type") == "file" else []
+    return (
+        all(isinstance(part, dict) and isinstance(part.get("oid"), str) for part in parts)
+        and all(type(part.get("size")) is int for part in sizes)
+        and all(isinstance(entry.get(key), str) for key in ("type", "path"))
     )
 
 

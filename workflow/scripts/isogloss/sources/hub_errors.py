@@ -29,6 +29,7 @@ Kind = Literal["model", "dataset"]
 FOLDER_KEY = "`folder`"  # how a user gives a local folder instead, in a study file
 _UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError)
 _LOGIN = "`hf auth login` or set HF_TOKEN"
+_MISREAD = (LookupError, TypeError, AttributeError)  # what huggingface_hub raises for answers that it does not expect
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -37,7 +38,7 @@ def one_line(name: str, revision: str | None, kind: Kind, folder_key: str = FOLD
     """Turn what huggingface_hub raises about a repository into an `IsoglossError`; a full disk passes as `OSError`."""
     try:
         yield
-    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, *_MISREAD) as error:
         if disk_is_full(error):
             raise OSError(errno.ENOSPC, "No space left on device") from None
         line = _line(error, f"{name} at revision {revision}", kind, _page(name, kind), folder_key)
@@ -73,7 +74,7 @@ def _line(error: Exception, where: str, kind: Kind, page: str, folder_key: str) 
         return f"{where}: the Hub answers {answered.response.status_code} ({_reason(error)}); {_mend(answered, page)}"
     if isinstance(error, XetDownloadError):
         return f"{where}: the download broke off ({_reason(error)}); run snakemake again"
-    if any(isinstance(cause, FileMetadataError) for cause in _causes(error)):
+    if any(isinstance(cause, (FileMetadataError, *_MISREAD)) for cause in _causes(error)):
         return (
             f"{where}: what answers at {constants.ENDPOINT} is not the Hub ({_reason(error)}); set HTTPS_PROXY or"
             " HF_ENDPOINT right, or log in to this network with a browser"

@@ -13,7 +13,7 @@ import lm_eval
 from lm_eval.tasks import TaskManager
 
 from isogloss.config.pretrained import Source
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, several
 from isogloss.sources.data_sets import read_configuration
 from isogloss.sources.hub import Repository, open_repository, write_record
 from isogloss.sources.lm_eval_tasks import FOLDER, LISTED, definition, ids_of, splits
@@ -119,7 +119,7 @@ def _save(
     data, taken = read_configuration(repository, config.get("dataset_name"), kwargs.get("data_files"), scratch, task)
     asked, shown = splits(config)
     if asked not in data:
-        there = ", ".join(map(str, data))
+        there = several(map(str, data))
         raise IsoglossError(f"{repository.where}: no split {asked!r}, which {task} asks; there are {there}")
     output.mkdir(parents=True)
     for split in {asked, shown} & set(data):

@@ -17,7 +17,7 @@ from jinja2 import TemplateError
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again, several
 
 FOLDER = Path(lm_eval.__file__).parent / "tasks"
 LISTED = "tasks.json"
@@ -108,15 +108,17 @@ def asked_in_words(folder: str | Path, lang: str) -> Iterator[tuple[str, str, li
     for task, questions in local_parts(folder, lang, "", shots=0, seed=0):
         name = task.task_name.lstrip("/")
         if task.multiple_input:
-            raise IsoglossError(f"{name}: each choice has a context of its own, so none is a prompt; take another task")
+            raise IsoglossError(
+                f"{folder}: {name}: each choice has a context of its own, so none is a prompt; take another task"
+            )
         if task.config.target_delimiter != " ":
             raise IsoglossError(
                 f"{name}: {task.config.target_delimiter!r} and no space stands before a choice; take another task"
             )
         if content.id_column is None and ids_of(task.eval_docs, None, name) is None:
             raise IsoglossError(
-                f"{name}: no column tells its questions apart in every language; set id_column, or to {ROW} if the"
-                " rows are the same questions in every language"
+                f"{folder}: {name}: no column tells its questions apart in every language; set id_column, or to {ROW}"
+                " if the rows are the same questions in every language"
             )
         documents: Any = task.eval_docs
         for row, (question, document) in enumerate(zip(questions, documents, strict=True), start=1):
@@ -169,12 +171,21 @@ def _part(folder: Path, entry: Mapping[str, Any], name: str, shots: int, seed: i
 
 @lru_cache(maxsize=4)
 def _documents(folder: str) -> dict[Any, datasets.Dataset]:
-    """The documents of a data set's splits: tasks of a group have one in common."""
+    """The documents of a data set's splits: tasks of a group have one in common.
+
+    Raises `IsoglossError` for a damaged file.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return datasets.DatasetDict(
-        {path.stem: datasets.Dataset(pq.read_table(path)) for path in sorted(Path(folder).glob("*.parquet"))}
-    )
+    splits: dict[Any, datasets.Dataset] = {}
+    for path in sorted(Path(folder).glob("*.parquet")):
+        try:
+            splits[path.stem] = datasets.Dataset(pq.read_table(path))
+        except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+            reason = " ".join(str(error).split())[-200:]
+            raise IsoglossError(f"{path}: damaged ({reason}); {made_again(path.parents[2])}") from None
+    return datasets.DatasetDict(splits)
 
 
 def ids_of(documents: Any, column: str | None, where: str) -> list[str] | None:
@@ -192,6 +203,6 @@ def ids_of(documents: Any, column: str | None, where: str) -> list[str] | None:
             if column is not None:
                 raise IsoglossError(f"{where}: {column} is empty in, or the same of, several questions; take another")
     if column is not None:
-        there = ", ".join(documents.features)
+        there = several(documents.features)
         raise IsoglossError(f"{where}: no column {column!r}; there are {there}")
     return None

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, several
 from isogloss.models.folder import CONFIG, check_architecture, read_config
 from isogloss.models.loading import check_loads, load_tokenizer
 from isogloss.models.weights import INDEX, WEIGHTS, shards_of
@@ -98,7 +98,7 @@ def _shards(index: Path, repository: Repository) -> list[str]:
     lacking = [name for name in shards if not repository.has(name)]
     if lacking:
         raise IsoglossError(
-            f"{repository.where}: {', '.join(lacking)} not there, of {len(shards)} shards that {INDEX} names;"
+            f"{repository.where}: {several(lacking)} not there, of {len(shards)} shards that {INDEX} names;"
             " complete the folder or take another revision"
         )
     return shards

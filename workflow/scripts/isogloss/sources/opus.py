@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import MarianTokenizer
 
-from isogloss.errors import IsoglossError, shown
+from isogloss.errors import IsoglossError, several, shown
 from isogloss.jsonl import read_json
 from isogloss.sources.translation_engine import ENGINES
 from isogloss.sources.translation_model import TranslationModel
@@ -82,9 +82,12 @@ def _load_tokenizer(folder: Path) -> MarianTokenizer:
             reason = " ".join(str(error).split())[:160] or type(error).__name__
             raise IsoglossError(f"{folder}: its tokenizer cannot be read ({reason}); fetch it again") from None
     assert isinstance(tokenizer, MarianTokenizer)
+    sides: list[dict[str, int]] = [getattr(tokenizer, side, {}) for side in ("encoder", "target_encoder")]
+    for name, number in (token for side in sides for token in side.items()):
+        if type(number) is not int or number < 0:
+            raise IsoglossError(f"{folder}: the token {shown(name)} has the id {shown(number)}; fetch it again")
     return tokenizer
 
 
 def _listed(codes: Sequence[str]) -> str:
-    shown = [code.removeprefix(">>").removesuffix("<<") for code in codes]
-    return ", ".join(shown) if len(shown) <= 20 else ", ".join(shown[:20]) + f" and {len(shown) - 20} more"
+    return several(code.removeprefix(">>").removesuffix("<<") for code in codes)

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from isogloss.errors import IsoglossError, shown
 from isogloss.jsonl import LONGEST, json_object
+from isogloss.sources.archives import check_size
 
 COMPRESSION = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 TABULAR = (".parquet", ".jsonl", ".json", ".tsv", ".csv")
@@ -99,6 +100,7 @@ def _parquet(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[in
         for column in columns:
             if not _is_readable(kind := table.schema_arrow.field(column).type):
                 raise IsoglossError(f"{name}: column {column!r} is of type {kind}, no text or number; name another one")
+        check_size(_unpacked(table.metadata), path, name)
         start = 1
         for batch in table.iter_batches(batch_size=1024, columns=list(columns)):
             try:
@@ -109,6 +111,12 @@ def _parquet(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[in
             for number, row in enumerate(zip(*values, strict=True), start=start):
                 yield number, list(row)
             start += batch.num_rows
+
+
+def _unpacked(about: pq.FileMetaData) -> int:
+    """The bytes of all pages before they were compressed, as the file has it; a page has 2 GB at most."""
+    groups = (about.row_group(number) for number in range(about.num_row_groups))
+    return sum(group.column(at).total_uncompressed_size for group in groups for at in range(group.num_columns))
 
 
 def _is_readable(kind: pa.DataType) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from babel.core import get_global
 
 from isogloss.config.pretrained import Source
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, several, shown
 from isogloss.sources.conversion import convert, unpickle, weight_files
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.sources.model import check_whole
@@ -116,7 +116,11 @@ def _check_pair(repository: Repository, folder: Path, pair: tuple[str, str]) -> 
     What has no two-letter code after CLDR's aliases (a group of languages, say) is not compared.
     """
     settings = read_json(folder, TOKENIZER)
-    languages = [settings.get("source_lang"), settings.get("target_lang")]
+    languages = [settings.get(key) for key in ("source_lang", "target_lang")]
+    if not all(isinstance(code, str | None) for code in languages):
+        raise IsoglossError(
+            f"{repository.where}: {TOKENIZER} has the languages {shown(languages)}, which are no codes; fetch it again"
+        )
     named = NAMED_PAIR.fullmatch(repository.id or "")
     if named and None in languages:
         languages = list(named.groups())
@@ -133,14 +137,12 @@ def _check_target(folder: Path, target: str | None, wanted: str, where: str) -> 
     tokens = (token for token in read_json(folder, VOCABULARY) if token.startswith(">>") and token.endswith("<<"))
     codes = sorted(token[2:-2] for token in tokens)
     if target is None and len(codes) > 1:
-        raise IsoglossError(f"{where}: translates to several languages; give `target`, one of {', '.join(codes)}")
+        raise IsoglossError(f"{where}: translates to several languages; give `target`, one of {several(codes)}")
     if target is not None and target not in codes:
-        known = f"it knows {', '.join(codes)}" if codes else "it has one language and needs no `target`"
+        known = f"it knows {several(codes)}" if codes else "it has one language and needs no `target`"
         raise IsoglossError(f"{where}: no target {target!r}; {known}")
     if target is not None and _differ(target, wanted):
-        raise IsoglossError(
-            f"{where}: target {target!r} is not {wanted}; give one of that language: {', '.join(codes)}"
-        )
+        raise IsoglossError(f"{where}: target {target!r} is not {wanted}; give one of that language: {several(codes)}")
 
 
 def _differ(code: str | None, wanted: str) -> bool:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 8
 _LONGEST = 200  # characters of a name
+_LARGEST = 1 << 26  # bytes of a config: what is longer is cut off, and then no JSON
 
 
 class PublishedSae(NamedTuple):
@@ -70,7 +71,8 @@ class Layout(NamedTuple):
 def read_config(opened: Opened, name: str) -> dict[str, Any]:
     """The JSON object in the file `name`; raises `IsoglossError` if it holds none."""
     try:
-        config = json.loads(opened.files[name].read_text(encoding="utf-8"))
+        with opened.files[name].open("rb") as handle:
+            config = json.loads(handle.read(_LARGEST).decode())
     except (ValueError, RecursionError):
         config = None
     if not isinstance(config, dict):

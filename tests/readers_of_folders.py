@@ -1,0 +1,451 @@
+"""Readers of foreign folders, as `readers.py`: one file of a whole folder is damaged, or one answer of the Hub."""
+
+import atexit
+import io
+import json
+import shutil
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save
+
+import damage
+import hub as server
+import sae_standins
+import standin_tasks
+from isogloss.config.pretrained import Saes, Source
+from isogloss.models.loading import load_tokenizer
+from isogloss.models.weights import kinds_of, shards_of
+from isogloss.sources import lm_eval_tasks
+from isogloss.sources.cards import read_card
+from isogloss.sources.conversion import weight_files
+from isogloss.sources.data_sets import read_configuration
+from isogloss.sources.hub import hub_repository, licence_of, open_repository, write_record
+from isogloss.sources.model import read_shape
+from isogloss.sources.multilingual import MadladPieces, NllbPieces
+from isogloss.sources.opus import OpusPieces
+from isogloss.sources.saes.fetch import fetch_sae
+from isogloss.sources.translator import _check_pair, _check_target, _described
+from marian import tiny_marian
+from multilingual import tiny_madlad, tiny_nllb
+from readers import Reader
+from sae_standins import D_MODEL, LAYER
+from standins import tiny_gemma2
+
+TEXT = "The currency of Austria is Euro"
+_made = ExitStack()
+atexit.register(_made.close)
+
+
+@cache
+def whole(make: Callable[[Path], Any]) -> Path:
+    """The folder that `make` makes, once a process."""
+    folder = Path(_made.enter_context(tempfile.TemporaryDirectory())) / "whole"
+    make(folder)
+    return folder
+
+
+def beside(folder: Path, make: Callable[[Path], Any], damaged: str) -> Path:
+    """`folder` with links to all files of a whole one but the damaged one."""
+    for path in whole(make).rglob("*"):
+        name = path.relative_to(whole(make))
+        link = folder / name
+        if path.is_file() and str(name) != damaged and not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    return folder
+
+
+def object_of(make: Callable[[Path], Any], name: str) -> Callable[[Random], bytes]:
+    """The JSON object in a file of a whole folder, damaged."""
+
+    def damaged(rng: Random) -> bytes:
+        value = json.loads((whole(make) / name).read_text(encoding="utf-8"))
+        for _ in range(rng.choice([1, 1, 2])):
+            value = damage.mutated(value, rng)
+        return damage.in_bytes(damage.as_json(value, rng), rng)
+
+    return damaged
+
+
+def bytes_of(make: Callable[[Path], Any], name: str) -> Callable[[Random], bytes]:
+    return lambda rng: damage.broken((whole(make) / name).read_bytes(), rng)
+
+
+def _model(folder: Path) -> None:
+    tiny_gemma2(folder, layers=2)
+
+
+def _sharded(folder: Path) -> None:
+    tiny_gemma2(folder, layers=2)
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = {"metadata": {"total_size": 1}, "weight_map": {"a.weight": "model-1.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def _read_tokenizer(name: str) -> Callable[[Path], Iterable[Any]]:
+    def read(folder: Path) -> Iterable[Any]:
+        tokenizer = load_tokenizer(beside(folder, _model, name))
+        assert 0 <= tokenizer.bos_token_id < len(tokenizer)
+        return tokenizer(TEXT)["input_ids"]
+
+    return read
+
+
+def _read_shape(folder: Path) -> Iterable[Any]:
+    return read_shape(beside(folder, _model, "config.json") / "config.json", str(folder)).values()
+
+
+def _read_index(folder: Path) -> Iterable[Any]:
+    files, _ = weight_files(open_repository(Source(folder=str(beside(folder, _sharded, INDEX)))))
+    return [*files, *shards_of(folder / INDEX, str(folder))]
+
+
+INDEX = "model.safetensors.index.json"
+TENSORS = {"a.weight": torch.zeros(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
+
+
+def safetensors_of(tensors: Mapping[str, torch.Tensor], rng: Random) -> bytes:
+    """A file whose header says other things than its bytes."""
+    content = save(dict(tensors))
+    length = struct.unpack("<Q", content[:8])[0]
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    if rng.random() < 0.3:
+        return damage.broken(content, rng)
+    text = damage.in_bytes(damage.as_json(damage.mutated(header, rng), rng), rng)
+    said = rng.choice([len(text)] * 8 + [0, 1, 2**31, 2**63, 2**64 - 1])
+    return struct.pack("<Q", said) + text + data
+
+
+ARRAYS: list[Callable[[np.ndarray], Any]] = [
+    lambda a: a.astype(object),
+    lambda a: a.astype(">f4"),
+    lambda a: a.astype(np.float16),
+    lambda a: a.astype(np.complex64),
+    lambda a: a.astype(str),
+    lambda a: a.astype(int),
+    lambda a: a[:1],
+    lambda a: a[..., :0],
+    lambda a: a.T.copy(),
+    lambda a: a[None],
+    lambda a: np.float32(1),
+    lambda a: a * np.nan,
+    lambda a: a * np.float32(1e38) * 100,
+    lambda a: np.zeros(3, dtype=[("a", "f4")]),
+    lambda a: np.asfortranarray(a),
+]
+
+
+def _npz(rng: Random) -> bytes:
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in sae_standins.scope(sae_standins.weights()).items()}
+    for _ in range(rng.choice([0, 1, 1, 2])):
+        name = rng.choice(list(arrays))
+        match rng.randrange(5):
+            case 0:
+                del arrays[name]
+            case 1:
+                arrays[rng.choice(["x", "W_enc", "../x", "é", ""])] = arrays[name]
+            case _:
+                arrays[name] = rng.choice(ARRAYS)(arrays[name])
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return damage.broken(stream.getvalue(), rng) if rng.random() < 0.4 else stream.getvalue()
+
+
+def _pickled(rng: Random) -> bytes:
+    tensors: dict[Any, Any] = dict(sae_standins.DICTIONARIES["BatchTopKSAE"](sae_standins.weights()))
+    name = rng.choice(list(tensors))
+    odd = [1, "x", None, [tensors[name]], torch.zeros(3), torch.zeros(2, 2).to_sparse(), tensors[name].half()]
+    match rng.randrange(4):
+        case 0:
+            del tensors[name]
+        case 1:
+            tensors[rng.choice([1, "x", None])] = tensors[name]
+        case 2:
+            tensors[name] = rng.choice(odd)
+    stream = io.BytesIO()
+    torch.save(rng.choice([tensors] * 5 + [list(tensors.values()), 3]), stream)
+    return damage.broken(stream.getvalue(), rng) if rng.random() < 0.4 else stream.getvalue()
+
+
+SAE_PATHS = {
+    "gemma-scope": f"layer_{LAYER}/width_16k/average_l0_82",
+    "gemma-scope-2": f"resid_post/layer_{LAYER}_width_16k_l0_medium",
+    "llama-scope": f"Llama3_1-8B-Base-L{LAYER}R-8x",
+    "sparsify": f"run/layers.{LAYER}",
+    "dictionary-learning": f"resid_post_layer_{LAYER}/trainer_0",
+    "saelens": f"blocks.{LAYER}.hook_resid_post",
+}
+SAE_MAKERS: dict[str, Callable[[Path, str], Any]] = {
+    "gemma-scope": sae_standins.gemma_scope,
+    "gemma-scope-2": sae_standins.gemma_scope_2,
+    "llama-scope": sae_standins.llama_scope,
+    "sparsify": sae_standins.sparsify,
+    "dictionary-learning": sae_standins.dictionary_learning,
+    "saelens": sae_standins.saelens,
+}
+
+
+@cache
+def _sae(layout: str) -> Callable[[Path], Any]:
+    return lambda folder: SAE_MAKERS[layout](folder, SAE_PATHS[layout])
+
+
+def _sae_reader(layout: str, file: str, damaged: Callable[[Random], bytes] | None = None) -> Reader:
+    path = f"{SAE_PATHS[layout]}/{file}"
+
+    def read(folder: Path) -> Iterable[Any]:
+        root, output = beside(folder, _sae(layout), path), folder / "out"
+        shutil.rmtree(output, ignore_errors=True)
+        saes = Saes.model_validate({"source": {"folder": str(root)}, "ids": {LAYER: SAE_PATHS[layout]}})
+        fetch_sae(saes=saes, sae_id=SAE_PATHS[layout], layer=LAYER, d_model=D_MODEL, model=None, output=str(output))
+        return [(output / "cfg.json").read_text(encoding="utf-8")]
+
+    return Reader(path, damaged or object_of(_sae(layout), path), read)
+
+
+def _marian(folder: Path) -> None:
+    tiny_marian(folder, target_lang="es", targets=["es", "ca"])
+
+
+def _read_marian(name: str) -> Callable[[Path], Iterable[Any]]:
+    """What fetching checks, and the pieces of a text."""
+
+    def read(folder: Path) -> Iterable[Any]:
+        repository = open_repository(Source(folder=str(beside(folder, _marian, name))))
+        described = _described(repository, "opus-mt")
+        _check_pair(repository, described, ("en", "es"))
+        _check_target(described, "es", "es", repository.where)
+        pieces = OpusPieces(folder, "es")
+        ids = pieces.encode(TEXT)
+        return [*ids, pieces.decode(ids)]
+
+    return read
+
+
+def _nllb(folder: Path) -> None:
+    tiny_nllb(folder)
+
+
+def _madlad(folder: Path) -> None:
+    tiny_madlad(folder)
+
+
+def _read_nllb(name: str) -> Callable[[Path], Iterable[Any]]:
+    def read(folder: Path) -> Iterable[Any]:
+        pieces = NllbPieces(beside(folder, _nllb, name), "eng_Latn", "spa_Latn")
+        ids = pieces.encode(TEXT)
+        return [*ids, pieces.decode(ids)]
+
+    return read
+
+
+def _read_madlad(name: str) -> Callable[[Path], Iterable[Any]]:
+    def read(folder: Path) -> Iterable[Any]:
+        pieces = MadladPieces(beside(folder, _madlad, name), "es")
+        ids = pieces.encode(TEXT)
+        return [*ids, pieces.decode(ids)]
+
+    return read
+
+
+HEAD = {
+    "license": "other",
+    "license_name": "llama3.1",
+    "language": ["en", "es"],
+    "configs": [{"config_name": "default", "data_files": [{"split": "test", "path": "*.jsonl"}]}],
+}
+YAML = [
+    "*a",
+    "&a [*a]",
+    "!!int x",
+    "!!python/name:os.system",
+    "2024-02-30",
+    "9:9:9",
+    "? [a]",
+    "<<: 1",
+    "\t- a",
+    "'",
+    "|",
+    "no",
+]
+
+
+def _card(rng: Random) -> bytes:
+    text = yaml.safe_dump(damage.mutated(HEAD, rng), allow_unicode=rng.random() < 0.5)
+    if rng.random() < 0.3:
+        at = rng.randrange(len(text))
+        text = text[:at] + rng.choice(YAML) + text[at:]
+    return damage.lines(f"---\n{text}---\n# A model\n".encode("utf-8", "surrogatepass"), rng)
+
+
+def _read_card(folder: Path) -> Iterable[Any]:
+    licence = licence_of(open_repository(Source(folder=str(folder))))
+    write_record(folder, {}, licence=licence)
+    assert json.loads((folder / "fetched.json").read_text(encoding="utf-8"))["licence"] == licence
+    return [*map(str, read_card(folder / "README.md").keys() & HEAD.keys()), licence]
+
+
+FLORES = {"en": "eng_Latn", "es": "spa_Latn"}
+
+
+def _data(folder: Path) -> None:
+    standin_tasks.belebele(folder, FLORES)
+
+
+def _read_data(name: str) -> Callable[[Path], Iterable[Any]]:
+    """The splits of a data set as lm-eval's tasks take them."""
+
+    def read(folder: Path) -> Iterable[Any]:
+        scratch = folder / "scratch"
+        shutil.rmtree(scratch, ignore_errors=True)
+        repository = open_repository(Source(folder=str(beside(folder / "data set", _data, name))), "dataset")
+        splits, _ = read_configuration(repository, "spa_Latn", None, scratch, "the task")
+        return [len(rows) for rows in splits.values()]
+
+    return read
+
+
+def _task(folder: Path) -> None:
+    """As `fetch_tasks` leaves it, which looks through all of lm-eval's definitions."""
+    part = {"task": "belebele_spa_Latn", "file": "belebele/belebele_spa_Latn.yaml", "overrides": {}, "data": "0"}
+    about = {"languages": {"es": {"name": part["task"], "parts": [part]}}, "parallel": True, "id_column": None}
+    folder.mkdir()
+    (folder / lm_eval_tasks.LISTED).write_text(json.dumps(about))
+
+
+def _questions(rng: Random) -> bytes:
+    rows = [json.loads(line) for line in (whole(_data) / "data" / "spa_Latn.jsonl").read_text().splitlines()]
+    return damage.parquet(rows, rng)
+
+
+def _read_task(folder: Path) -> Iterable[Any]:
+    lm_eval_tasks._documents.cache_clear()
+    for name, prompt, choices, answer in lm_eval_tasks.asked_in_words(beside(folder, _task, QUESTIONS), "es"):
+        assert answer < len(choices)
+        yield from (name, prompt, *choices, answer)
+
+
+QUESTIONS = "es/0/test.parquet"
+PUBLISHED = {"config.json": b"{}", "data/a.jsonl": b'{"a": 1}\n', "model.safetensors": bytes(300)}
+
+
+@cache
+def _hub() -> server.Hub:
+    running = _made.enter_context(server.serving())
+    folder = Path(_made.enter_context(tempfile.TemporaryDirectory()))
+    for name, content in PUBLISHED.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    running.add("someone/small", folder)
+    return running
+
+
+@contextmanager
+def _asked(folder: Path) -> Iterator[server.Hub]:
+    """A running Hub, an empty cache, and no waiting."""
+    with pytest.MonkeyPatch.context() as patch:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+        server.redirect(patch, _hub().url, folder / "cache")
+        patch.setattr(time, "sleep", lambda _: None)
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        yield _hub()
+        _hub().answer = None
+    server.forget()
+
+
+def _hub_answer(what: str) -> Callable[[Random], bytes]:
+    def damaged(rng: Random) -> bytes:
+        value: Any
+        if what == "revision":
+            siblings = [{"rfilename": name} for name in PUBLISHED]
+            value = {"id": "someone/small", "sha": "0" * 40, "siblings": siblings, "tags": ["en"], "private": False}
+            value |= {"lastModified": "2024-01-01T00:00:00.000Z", "cardData": {"license": "mit"}, "gated": False}
+        else:
+            value = [{"type": "file", "path": name, **server._blob(name, text)} for name, text in PUBLISHED.items()]
+            value.append({"type": "directory", "path": "data", "oid": "0" * 40, "size": 0})
+        return damage.in_bytes(damage.as_json(damage.mutated(value, rng), rng), rng)
+
+    return damaged
+
+
+def _read_hub(what: str) -> Callable[[Path], Iterable[Any]]:
+    def read(folder: Path) -> Iterable[Any]:
+        content = (folder / "small").read_bytes()
+        kind = {"Content-Type": "application/json"}
+        with _asked(folder) as hub:
+            hub.answer = lambda _, path: (200, content, kind) if f"/{what}/" in path else None
+            repository = hub_repository("someone/small", "main")
+            listing = repository.listing or ()
+            if what == "tree":
+                for name, path in repository.take([name for name in PUBLISHED if repository.has(name)]).items():
+                    assert path.read_bytes() == PUBLISHED[name]
+        return [repository.commit, *listing]
+
+    return read
+
+
+READERS = {
+    "model config": Reader("config.json", object_of(_model, "config.json"), _read_shape),
+    "tokenizer.json": Reader("tokenizer.json", object_of(_model, "tokenizer.json"), _read_tokenizer("tokenizer.json")),
+    "tokenizer_config": Reader(
+        "tokenizer_config.json",
+        object_of(_model, "tokenizer_config.json"),
+        _read_tokenizer("tokenizer_config.json"),
+    ),
+    "weights index": Reader(INDEX, object_of(_sharded, INDEX), _read_index),
+    "safetensors": Reader(
+        "a.safetensors",
+        lambda rng: safetensors_of(TENSORS, rng),
+        lambda folder: kinds_of(folder / "a.safetensors", str(folder)),
+    ),
+    "gemma-scope": _sae_reader("gemma-scope", "params.npz", _npz),
+    "gemma-scope-2": _sae_reader("gemma-scope-2", "config.json"),
+    "gemma-scope-2 weights": _sae_reader(
+        "gemma-scope-2",
+        "params.safetensors",
+        lambda rng: safetensors_of(sae_standins.scope(sae_standins.weights()), rng),
+    ),
+    "llama-scope": _sae_reader("llama-scope", "hyperparams.json"),
+    "sparsify": _sae_reader("sparsify", "cfg.json"),
+    "dictionary-learning": _sae_reader("dictionary-learning", "config.json"),
+    "dictionary-learning weights": _sae_reader("dictionary-learning", "ae.pt", _pickled),
+    "saelens": _sae_reader("saelens", "cfg.json"),
+    "marian config": Reader("config.json", object_of(_marian, "config.json"), _read_marian("config.json")),
+    "marian tokenizer": Reader(
+        "tokenizer_config.json", object_of(_marian, "tokenizer_config.json"), _read_marian("tokenizer_config.json")
+    ),
+    "marian vocabulary": Reader("vocab.json", object_of(_marian, "vocab.json"), _read_marian("vocab.json")),
+    "marian pieces": Reader("source.spm", bytes_of(_marian, "source.spm"), _read_marian("source.spm")),
+    "nllb config": Reader("config.json", object_of(_nllb, "config.json"), _read_nllb("config.json")),
+    "nllb tokenizer": Reader("tokenizer.json", object_of(_nllb, "tokenizer.json"), _read_nllb("tokenizer.json")),
+    "madlad config": Reader("config.json", object_of(_madlad, "config.json"), _read_madlad("config.json")),
+    "madlad pieces": Reader("spiece.model", bytes_of(_madlad, "spiece.model"), _read_madlad("spiece.model")),
+    "card": Reader("README.md", _card, _read_card),
+    "data set": Reader(
+        "data set/data/spa_Latn.jsonl",
+        lambda rng: damage.json_lines(
+            [json.loads(line) for line in (whole(_data) / "data/spa_Latn.jsonl").open()], rng
+        ),
+        _read_data("data/spa_Latn.jsonl"),
+    ),
+    "data set's card": Reader(
+        "data set/README.md",
+        lambda rng: damage.lines((whole(_data) / "README.md").read_bytes(), rng),
+        _read_data("README.md"),
+    ),
+    "task": Reader(QUESTIONS, _questions, _read_task),
+    "hub": Reader("small", _hub_answer("revision"), _read_hub("revision")),
+    "hub's files": Reader("small", _hub_answer("tree"), _read_hub("tree")),
+}
