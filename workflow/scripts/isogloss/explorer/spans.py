@@ -55,6 +55,7 @@ def measured_spans(spans: Sequence[Span], *, lm: str, sae: str, compute: Compute
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
+        features={layer: torch.tensor([span.feature for span in spans if span.layer == layer]) for layer in layers},
     )
     ids = _token_ids(spans, tokenizer, context_length(model))
     values = token_activations(model, encoders, spans, ids, token_budget=compute.token_budget)
@@ -124,7 +125,7 @@ def token_activations(
         def visit(layer: int, residual: Tensor) -> None:
             encoder = encoders[layer]
             here = [at for at, row in enumerate(batch.rows) if keys[row][0] == layer]
-            size = max(1, _LARGEST // (residual.shape[1] * len(encoder.b_enc)))
+            size = max(1, _LARGEST // (residual.shape[1] * encoder.width))
             for start in range(0, len(here), size):
                 part = here[start : start + size]
                 rows = [row for at in part for row in texts[keys[batch.rows[at]]]]
