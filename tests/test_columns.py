@@ -157,7 +157,7 @@ def run_explore(lm_folder, saes, translations, folder):
     spans = [Span(layer, feature, "phrase", 0, "es", "es", "", text, None)
              for layer in range(3) for feature in (5, 40) for text in TEXTS[:3]]  # fmt: skip
     compute = Compute.model_construct(token_budget=200, dtype="float32")
-    rows = list(explorer.measured_spans(spans, lm=str(lm_folder), sae=str(saes), compute=compute))
+    rows, _ = explorer.measured_spans(spans, lm=str(lm_folder), sae=str(saes), compute=compute)
     return pl.DataFrame([{"activations": row["activations"]} for row in rows])
 
 
