@@ -17,7 +17,7 @@ from isogloss.explorer.measured import histograms, means
 from isogloss.explorer.spans import SHOWN
 from isogloss.sae.codes import write_codes
 from isogloss.sae.encode import encode
-from isogloss.tables import open_table, read_table, write_table
+from isogloss.tables import open_table, read_table, table_metadata, write_table
 from isogloss.tables.explorer import EXPLORER, EXPLORER_FEATURES
 from standins import tiny_sae
 from synthetic import settings as synthetic
@@ -207,6 +207,7 @@ def test_both_tables_keep_their_contract(lm_folder, made, tmp_path):
     run(lm_folder, made, tmp_path)
     for name, contract in (("explorer", EXPLORER), ("explorer_features", EXPLORER_FEATURES)):
         assert open_table(tmp_path / f"{name}.parquet").schema_arrow.names == list(contract)
+        assert table_metadata(tmp_path / f"{name}.parquet")["kernels"]["attention"] == "transformers"
 
 
 def test_lists_are_by_gap_language_and_monosemanticity():

@@ -331,7 +331,7 @@ def test_spans_of_the_explorer(lm, saes):
 
     def measured(dtype: str) -> Tensor:
         compute = Compute.model_construct(token_budget=200, dtype=dtype)
-        rows = measured_spans(spans, lm=str(lm), sae=str(saes), compute=compute)
+        rows, _ = measured_spans(spans, lm=str(lm), sae=str(saes), compute=compute)
         return torch.tensor([value for row in rows for value in row["activations"]])
 
     hold(measured, {"float32": 1e-4})  # in bfloat16 a token next to a threshold may fall on its other side

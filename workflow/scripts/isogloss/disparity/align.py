@@ -109,7 +109,7 @@ def align(
     metadata = {**metadata, **kernels_of(model)}
     lora = {"rank": settings.rank, "alpha": settings.alpha, "dropout": settings.dropout}
     model = with_lora(model, tuned, settings.target_modules, **lora)
-    encoder = load_encoder(sae).to(next(model.parameters()).device)
+    encoder = load_encoder(sae, torch.tensor([pair.feature for pair in pairs])).to(next(model.parameters()).device)
     optimiser = LoraOptimiser(model, getattr(torch, compute.dtype), rate=rate, iterations=iterations)
     # Random numbers of dropout come in another order within a graph.
     gradient = BatchGradient(model, encoder, layer, loss, graphs=not settings.dropout)

@@ -90,7 +90,8 @@ def own_activations(
     TopK's threshold, the k-th largest pre-activation of a token, takes part without a gradient: a
     feature is pulled up, its competitors are not pushed down. NaN and infinities pass into A.
     """
-    own = encoder.w_enc.T[features], encoder.b_enc[features]  # [batch, d_model], [batch]
+    columns = encoder.columns(features)
+    own = encoder.w_enc.T[columns], encoder.b_enc[columns]  # [batch, d_model], [batch]
     z = torch.bmm(encoder_input(encoder, residual), own[0][:, :, None])[:, :, 0] + own[1][:, None]
     with torch.no_grad():
         kind = KINDS[encoder.kind]

@@ -106,7 +106,8 @@ def explore(
             shared |= {"neuronpedia": page and f"{page}/{feature}"} | bilingual.measured(of_layer, feature)
             rows += _feature_rows(state, feature, peaks.values[:, :, column], shared, statistics, seed)
 
-    texts_shown = list(measured_spans(spans, lm=lm, sae=sae, compute=compute))
+    texts_shown, kernels = measured_spans(spans, lm=lm, sae=sae, compute=compute)
+    metadata = {**metadata, **kernels}
     if own_saes and examples is not None:
         found = list(bilingual.example_spans(examples, layers))
         texts_shown += found

@@ -17,6 +17,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch, encode_phrases
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
+from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders
 
 PHRASE, CONTEXT = "phrase", "context"
@@ -39,15 +40,18 @@ class Span(NamedTuple):
     ids: tuple[int, ...] | None  # of a phrase cut out of a text: what the model reads, BOS left out
 
 
-def measured_spans(spans: Sequence[Span], *, lm: str, sae: str, compute: Compute) -> Iterator[dict[str, Any]]:
+def measured_spans(
+    spans: Sequence[Span], *, lm: str, sae: str, compute: Compute
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """A row of the explorer's table for each span, from one forward of its distinct texts to its layer.
 
-    Tokens are those that the model reads, BOS left out, at most `SHOWN` round the strongest. Memory holds the tokens
-    and activations of all spans, and 2**24 numbers of an encoding. Raises `IsoglossError` for a missing or unfitting
-    SAE (`sae`/layer_{l}), a text longer than the model reads, and a NaN, naming layer, language and feature.
+    Beside them the path that the forward took (`kernels_of`), nothing without spans. Tokens are those that the model
+    reads, BOS left out, at most `SHOWN` round the strongest. Memory holds the tokens and activations of all spans, and
+    2**24 numbers of an encoding. Raises `IsoglossError` for a missing or unfitting SAE (`sae`/layer_{l}), a text longer
+    than the model reads, and a NaN, naming layer, language and feature.
     """
     if not spans:
-        return
+        return [], {}
     layers = sorted({span.layer for span in spans})
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     tokenizer = load_tokenizer(lm)
@@ -55,9 +59,20 @@ def measured_spans(spans: Sequence[Span], *, lm: str, sae: str, compute: Compute
         {layer: Path(sae) / f"layer_{layer}" for layer in layers},
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
+        features={layer: torch.tensor([span.feature for span in spans if span.layer == layer]) for layer in layers},
     )
     ids = _token_ids(spans, tokenizer, context_length(model))
     values = token_activations(model, encoders, spans, ids, token_budget=compute.token_budget)
+    return list(_rows(spans, ids, values, tokenizer)), kernels_of(model)
+
+
+def _rows(
+    spans: Sequence[Span],
+    ids: Sequence[tuple[int, ...] | None],
+    values: Sequence[np.ndarray | None],
+    tokenizer: PreTrainedTokenizerBase,
+) -> Iterator[dict[str, Any]]:
+    """A row a span from what is read of it and the activations of that."""
 
     @cache
     def strings(own: tuple[int, ...]) -> list[str]:
@@ -124,7 +139,7 @@ def token_activations(
         def visit(layer: int, residual: Tensor) -> None:
             encoder = encoders[layer]
             here = [at for at, row in enumerate(batch.rows) if keys[row][0] == layer]
-            size = max(1, _LARGEST // (residual.shape[1] * len(encoder.b_enc)))
+            size = max(1, _LARGEST // (residual.shape[1] * encoder.width))
             for start in range(0, len(here), size):
                 part = here[start : start + size]
                 rows = [row for at in part for row in texts[keys[batch.rows[at]]]]

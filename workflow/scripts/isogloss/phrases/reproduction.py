@@ -19,7 +19,7 @@ from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
-from isogloss.sae.autoencoder import Encoder, activations, load_encoders
+from isogloss.sae.autoencoder import Encoder, activations, load_encoders, sae_width
 from isogloss.tables import TableWriter, read_table
 
 logger = logging.getLogger(__name__)
@@ -97,17 +97,20 @@ def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> tupl
     """Of each record, in their order; and the path that the model's forward took (`kernels_of`)."""
     layers, features = records["layer"].to_list(), records["feature"].to_list()
     model = load_base_model(lm, last_layer=max(layers), dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
+    folders = {layer: Path(sae) / f"layer_{layer}" for layer in sorted(set(layers))}
+    wanted: dict[int, list[int]] = {layer: [] for layer in folders}
+    for layer, feature in zip(layers, features, strict=True):
+        if feature >= (width := sae_width(folders[layer])):
+            raise IsoglossError(
+                f"{sae}/layer_{layer}: no feature {feature}, the SAE has {width}; the exports are of another SAE"
+            )
+        wanted[layer].append(feature)
     encoders = load_encoders(
-        {layer: Path(sae) / f"layer_{layer}" for layer in sorted(set(layers))},
+        folders,
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
+        features={layer: torch.tensor(own) for layer, own in wanted.items()},
     )
-    for layer, feature in zip(layers, features, strict=True):
-        if feature >= len(encoders[layer].b_enc):
-            raise IsoglossError(
-                f"{sae}/layer_{layer}: no feature {feature}, the SAE has {len(encoders[layer].b_enc)}; the exports are"
-                " of another SAE"
-            )
     bos = load_tokenizer(lm).bos_token_id
     bare = [ids[1:] if ids[0] == bos else ids for ids in records["ids"].to_list()]
     ids = [[bos, *own] for own in bare]

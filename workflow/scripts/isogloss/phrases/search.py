@@ -20,7 +20,7 @@ from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.phrases.passages import Corpus, Excerpt, Passage
-from isogloss.sae.autoencoder import Encoder, load_encoders
+from isogloss.sae.autoencoder import Encoder, load_encoders, sae_width
 from isogloss.sae.top_windows import Windows, document_peaks, no_windows, qualifying, strongest
 from isogloss.tables import TableWriter, write_table
 
@@ -75,13 +75,11 @@ def find_phrases(
     layers, corpus_tokens = sorted(layers), settings.corpus_tokens
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     metadata = {**metadata, **kernels_of(model)}
+    folders, stride = {layer: Path(sae) / f"layer_{layer}" for layer in layers}, settings.feature_stride
+    sampled = {layer: torch.arange(0, sae_width(folder), stride) for layer, folder in folders.items()}
     encoders = load_encoders(
-        {layer: Path(sae) / f"layer_{layer}" for layer in layers},
-        d_model=decoder_of(model).d_model,
-        device=next(model.parameters()).device,
+        folders, d_model=decoder_of(model).d_model, device=next(model.parameters()).device, features=sampled
     )
-    stride = settings.feature_stride
-    sampled = {layer: torch.arange(0, len(encoder.b_enc), stride) for layer, encoder in encoders.items()}
     corpus = Corpus(documents, segments, space, load_tokenizer(lm), context_length(model), corpus_tokens)
     passages = corpus.passages(None if settings.unit == "segment" else settings.window)
     kept = {layer: no_windows(len(features), settings.per_feature) for layer, features in sampled.items()}

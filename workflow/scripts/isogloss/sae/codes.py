@@ -20,7 +20,7 @@ from isogloss.models.batching import Batch, each_batch, encode_texts
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
-from isogloss.sae.autoencoder import Encoder, load_encoders
+from isogloss.sae.autoencoder import Encoder, load_encoders, sae_width
 from isogloss.sae.pool import Kind, Pool
 from isogloss.sae.top_windows import document_peaks
 from isogloss.spill import LayerFiles
@@ -87,12 +87,11 @@ def write_codes(
     model = load_base_model(lm, last_layer=layers[-1], dtype=getattr(torch, compute.dtype), kernels=compute.kernels)
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
+    folders = {layer: Path(sae) / f"layer_{layer}" for layer in layers}
+    sampled = {layer: torch.arange(0, sae_width(folder), feature_stride) for layer, folder in folders.items()}
     encoders = load_encoders(
-        {layer: Path(sae) / f"layer_{layer}" for layer in layers},
-        d_model=decoder_of(model).d_model,
-        device=next(model.parameters()).device,
+        folders, d_model=decoder_of(model).d_model, device=next(model.parameters()).device, features=sampled
     )
-    sampled = {layer: torch.arange(0, len(encoder.b_enc), feature_stride) for layer, encoder in encoders.items()}
     token_budget = compute.token_budget
     for lang, output in outputs.items():
         others = pool.others if lang == reference else []

@@ -25,7 +25,7 @@ from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.models.transfer import read_back, sent
-from isogloss.sae.autoencoder import Encoder, load_encoders
+from isogloss.sae.autoencoder import Encoder, holds_columns, load_encoders, sae_width
 from isogloss.sae.control_features import random_features, shuffled_features
 from isogloss.sae.own_feature import Measured, measure
 from isogloss.tables import TableWriter, open_table
@@ -115,10 +115,12 @@ def encode(
     compile_layers(model, _TOKENS * sum(open_table(path).metadata.num_rows for path in translations.values()))
     metadata = {**metadata, **kernels_of(model)}
     tokenizer = load_tokenizer(lm)
+    folders = {layer: Path(sae) / f"layer_{layer}" for layer in layers}
     encoders = load_encoders(
-        {layer: Path(sae) / f"layer_{layer}" for layer in layers},
+        folders,
         d_model=decoder_of(model).d_model,
         device=next(model.parameters()).device,
+        features=_wanted(translations, folders, seed),
     )
     metadata = {**metadata, **kernels_of(model)}
     token_budget, beside = compute.token_budget, beside_gpu()
@@ -152,7 +154,8 @@ def _groups(
     """The texts of language after language, each of which ends with a group of none."""
     for lang, path in translations.items():
         read = partial(iter_layers, [path], sorted(encoders), batch_size=_PHRASES)
-        layer, features = _pairs(read(["phrase", "layer", "feature"]), path, encoders, seed)
+        widths = {layer: encoder.width for layer, encoder in encoders.items()}
+        layer, features = _pairs(read(["phrase", "layer", "feature"]), path, widths, seed)
         texts = distinct_texts(read(["text", "ids"]))
         phrases = _Phrases(
             lang,
@@ -204,23 +207,39 @@ def _write(output: str, metadata: Mapping[str, Any], phrases: _Phrases) -> None:
             )
 
 
+def _wanted(
+    translations: Mapping[str, str], folders: Mapping[int, Path], seed: int
+) -> dict[int, Int[torch.Tensor, " features"]] | None:
+    """By layer the features that are measured in any language; None where encoders are needed whole."""
+    if not any(map(holds_columns, folders.values())):
+        return None
+    wanted = {layer: np.zeros(sae_width(folder), dtype=bool) for layer, folder in folders.items()}
+    widths = {layer: len(each) for layer, each in wanted.items()}
+    for path in translations.values():
+        tables = iter_layers([path], sorted(folders), ["phrase", "layer", "feature"], batch_size=_PHRASES)
+        layer_of, features = _pairs(tables, path, widths, seed)
+        for layer, each in wanted.items():
+            each[features[layer_of == layer]] = True
+    return {layer: torch.from_numpy(np.flatnonzero(each)) for layer, each in wanted.items()}
+
+
 def _pairs(
-    tables: Iterable[pl.DataFrame], path: str, encoders: Mapping[int, Encoder], seed: int
+    tables: Iterable[pl.DataFrame], path: str, widths: Mapping[int, int], seed: int
 ) -> tuple[Int[np.ndarray, " phrases"], Int[np.ndarray, "phrases three"]]:
     """Layer of each phrase; own, shuffled and random feature.
 
-    Raises `IsoglossError` if there is none, and for an SAE (in `encoders`) with fewer features than phrases name.
+    Raises `IsoglossError` if there is none, and for an SAE of fewer features (`widths`, by layer) than phrases name.
     """
     own = pl.concat([pl.DataFrame(schema={"phrase": pl.Int64, "layer": pl.Int32, "feature": pl.Int32}), *tables])
     if not own.height:
         raise IsoglossError(
-            f"{path}: no phrases of layers {list(encoders)}; lower phrases.feature_stride or phrases.threshold"
+            f"{path}: no phrases of layers {list(widths)}; lower phrases.feature_stride or phrases.threshold"
         )
     phrases, layers, feature = (own[name].to_numpy() for name in ("phrase", "layer", "feature"))
     features = np.empty((len(feature), 3), dtype=np.int32)
     features[:, 0] = feature
     for layer in np.unique(layers).tolist():
-        here, width = layers == layer, len(encoders[layer].b_enc)
+        here, width = layers == layer, widths[layer]
         if (largest := feature[here].max()) >= width:
             raise IsoglossError(
                 f"{path}: layer {layer} has phrases of feature {largest}, but its SAE has"

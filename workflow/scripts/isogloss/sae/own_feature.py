@@ -48,7 +48,8 @@ def _of_columns(encoder: Encoder, residual: Tensor, content: Tensor, rows: Tenso
     for start in range(0, len(rows), step):
         here = slice(start, start + step)
         row, chosen = rows[here], features[here]
-        w, b = encoder.w_enc.T[chosen], encoder.b_enc[chosen]  # [step, chosen, d_model], without it
+        columns = encoder.columns(chosen)
+        w, b = encoder.w_enc.T[columns], encoder.b_enc[columns]  # [step, chosen, d_model], without it
         z = torch.einsum("ptd,pcd->ptc", encoder_input(encoder, residual[row]), w) + b[:, None]
         on = z > threshold(encoder, chosen)[:, None]
         measured.activation[here], measured.pre_activation[here] = _maxima(z, on, content[row])

@@ -3,21 +3,34 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
 class Encoder(NamedTuple):
-    """The encoder of one SAE: z = (x - b_dec?) W_enc + b_enc, then the sparsifying nonlinearity of its kind."""
+    """The encoder of one SAE: z = (x - b_dec?) W_enc + b_enc, then the sparsifying nonlinearity of its kind.
+
+    Its columns are all features, or those that a stage asked for: then `place` says which column a feature has.
+    """
 
     kind: str  # of `isogloss.sae.kinds.table.KINDS`
-    w_enc: Float[Tensor, "d_model features"]
-    b_enc: Float[Tensor, " features"]
+    w_enc: Float[Tensor, "d_model columns"]
+    b_enc: Float[Tensor, " columns"]
     input_bias: Float[Tensor, " d_model"] | None  # b_dec where the SAE subtracts it from its input
-    threshold: Float[Tensor, " features"] | None  # JumpReLU
+    threshold: Float[Tensor, " columns"] | None  # JumpReLU
     k: int | None  # of a kind that keeps a fixed number of features a token (TopK)
     unit_norm_input: bool  # inputs are L2-normalised first (paper C's recipe)
     hook_name: str | None
+    place: Int[Tensor, " features"] | None = None  # the column of each feature, past the last where it is not held
+
+    @property
+    def width(self) -> int:
+        """Features of the SAE, held or not."""
+        return len(self.b_enc if self.place is None else self.place)
+
+    def columns(self, features: Int[Tensor, "*chosen"]) -> Int[Tensor, "*chosen"]:
+        """Where `features` stand; one that is not held is past the last column, so that reading it fails."""
+        return features if self.place is None else self.place[features]
 
     def to(self, device: torch.device) -> "Encoder":
         """A copy on `device`."""

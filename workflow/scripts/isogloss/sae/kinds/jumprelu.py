@@ -18,4 +18,4 @@ def read_jumprelu(_: Mapping[str, Any], files: Any) -> Weights:
 def jumprelu_threshold(encoder: Encoder, features: Int[Tensor, "*chosen"]) -> Float[Tensor, "*chosen"]:
     """What z must exceed: each feature's own threshold."""
     assert encoder.threshold is not None
-    return encoder.threshold[features]
+    return encoder.threshold[encoder.columns(features)]

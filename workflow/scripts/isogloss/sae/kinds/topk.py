@@ -18,6 +18,7 @@ from isogloss.sae.quality import QualityMeter
 from isogloss.sae.recipe import Recipe, geometric_median
 
 ADAM_EPS = 6.25e-10  # of paper C's published code
+_ROWS = 4096  # of a decoder whose norms are taken together
 _LARGEST = 2**27  # pre-activations (tokens times features) that are held at a time: 0.5 GiB, and half of it in bfloat16
 
 
@@ -25,7 +26,10 @@ def read_topk(cfg: Mapping[str, Any], files: Any) -> Weights:
     """The encoder's weights from the open safetensors file, times the decoder's norms if the SAE rescales by them."""
     w_enc, b_enc = files.get_tensor("W_enc").float(), files.get_tensor("b_enc").float()
     if cfg.get("rescale_acts_by_decoder_norm"):
-        norms = files.get_tensor("W_dec").float().norm(dim=-1)
+        decoder = files.get_slice("W_dec")  # some rows at a time, since nothing else of it is read
+        norms = torch.cat(
+            [decoder[start : start + _ROWS].float().norm(dim=-1) for start in range(0, len(b_enc), _ROWS)]
+        )
         w_enc, b_enc = w_enc * norms, b_enc * norms
     return Weights(w_enc, b_enc, k=cfg["k"])
 
