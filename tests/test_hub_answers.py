@@ -403,3 +403,18 @@ def test_a_fetch_that_is_killed_in_a_file_leaves_none_and_begins_again(hub: Hub,
     hub.released.set()
     assert take(FILE, LARGE) == large
     assert json.dumps(hub.gets(FILE)) == "[null]"  # what was there was kept
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_file_of_the_cache_that_was_cut_off_is_dropped_and_fetched_again(
+    hub: Hub, published: str, monkeypatch: pytest.MonkeyPatch, offline: bool
+):
+    assert take(FILE, LARGE) == CONTENT
+    blob = open_repository(Source(id=NAME), "dataset").take([LARGE])[LARGE].resolve()
+    blob.write_bytes(CONTENT[:-100])
+    hub.down = offline
+    assert f"{LARGE} is not what the Hub lists (size or checksum), so it was dropped" in line(LARGE)
+    hub.down = False
+    hub.asked.clear()
+    assert take(FILE, LARGE) == CONTENT
+    assert (hub.gets(FILE), hub.gets(LARGE)) == ([], [None])

@@ -30,6 +30,21 @@ def test_a_state_is_taken_up_by_the_same_digest_alone(tmp_path, caplog):
     assert not (tmp_path / "state").exists()
 
 
+def test_a_state_that_was_cut_off_is_not_taken_up(tmp_path, caplog):
+    state = TrainingState(tmp_path / "state", "a", every=3)
+    state.save(3, {"weights": torch.ones(1000)})
+    path = tmp_path / "state" / "state.pt"
+    content = path.read_bytes()
+    for length in (0, 1, len(content) // 2, len(content) - 1):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content[:length])
+        with caplog.at_level(logging.INFO):
+            assert TrainingState(tmp_path / "state", "a", every=3).load() is None
+        assert "cut off, thrown away; starting anew" in caplog.text
+        assert not path.exists()
+        caplog.clear()
+
+
 def test_what_stands_beside_no_state_is_removed(tmp_path):
     (tmp_path / "state" / "checkpoints").mkdir(parents=True)
     assert TrainingState(tmp_path / "state", "a", every=3).load() is None

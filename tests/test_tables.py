@@ -56,6 +56,40 @@ def test_atomic_folder_replaces_the_old_one(tmp_path: Path):
     assert [child.name for child in tmp_path.iterdir()] == ["lm"]
 
 
+def folder_at(target: Path, content: str) -> None:
+    with atomic_path(target) as aside:
+        aside.mkdir()
+        (aside / "config.json").write_text(content)
+
+
+def test_a_folder_stays_if_another_run_takes_the_new_one_away(tmp_path: Path):
+    target = tmp_path / "lm"
+    folder_at(target, "old")
+    orphan = atomic_path(target)
+    aside = orphan.__enter__()
+    aside.mkdir()
+    folder_at(tmp_path / "lm2", "another name")
+    assert aside.exists()
+    folder_at(target, "the successor's")
+    with pytest.raises(IsoglossError, match="lm: another run in this folder began to write it; this one leaves it"):
+        orphan.__exit__(None, None, None)
+    assert (target / "config.json").read_text() == "the successor's"
+    assert sorted(child.name for child in tmp_path.iterdir()) == ["lm", "lm2"]
+
+
+def test_a_folder_that_a_kill_left_out_of_the_way_is_put_back(tmp_path: Path):
+    target = tmp_path / "lm"
+    folder_at(target, "old")
+    target.replace(tmp_path / ".lm.old")  # killed between two renames
+    with pytest.raises(RuntimeError, match="fails"), atomic_path(target):
+        raise RuntimeError("fails")
+    assert (target / "config.json").read_text() == "old"
+    target.replace(tmp_path / ".lm.old")
+    folder_at(target, "new")
+    assert (target / "config.json").read_text() == "new"
+    assert [child.name for child in tmp_path.iterdir()] == ["lm"]
+
+
 @pytest.mark.parametrize("keep", [0, 4, 0.5, 0.99])
 def test_truncated_parquet_is_one_clear_line(tmp_path: Path, keep: float):
     path = tmp_path / "cut.parquet"

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 if TYPE_CHECKING:
     import torch
@@ -39,11 +40,14 @@ class TrainingState:
         self._saved = 0  # steps at the last save
 
     def load(self, device: "torch.device | str" = "cpu") -> dict[str, Any] | None:
-        """What a killed run of the same digest saved; None without one. What any other run left is thrown away."""
+        """What a killed run of the same digest saved; else None, and what others left or was cut off is removed."""
         import torch  # which translation, whose state are tables, does without
 
         if not self._path.exists():
             self.remove()
+            return None
+        if not is_zipfile(self._path):  # as torch writes them
+            self.discard("cut off")
             return None
         saved = torch.load(self._path, weights_only=True, map_location=device)
         if saved["digest"] != self._digest:

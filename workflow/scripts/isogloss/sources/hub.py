@@ -59,19 +59,23 @@ class Repository(NamedTuple):
 
         Files come one after another and stay, so a killed download goes on with the file that it was at
         (huggingface_hub begins an unfinished file anew; a connection that breaks off it takes up where it
-        was). One that is not what the Hub lists, by size or checksum, is dropped. Raises `IsoglossError` as
-        `open_repository`, and for a name that leads out of the repository.
+        was). One that is not what the Hub lists is dropped: by size or checksum, or by size alone if it was in the
+        cache. Raises `IsoglossError` as `open_repository`, and for a name that leads out of the repository.
         """
         names = [inside(name, self.where) for name in names]
-        folder = self.folder
+        folder, new = self.folder, list[str]()
         if folder is None:
-            folder = self._download(names)
+            folder, new = self._download(names)
+        for file in self._tree() if self.commit else ():
+            if file.path in names:
+                _check_content(folder / file.path, file, f"{self.where}: {file.path}", new=file.path in new)
         for name in names:
             if not (folder / name).is_file():
                 raise IsoglossError(f"{self.where}: {name} is not there; {elsewhere(self.folder_key)}")
         return {name: folder / name for name in names}
 
-    def _download(self, names: list[str]) -> Path:
+    def _download(self, names: list[str]) -> tuple[Path, list[str]]:
+        """The snapshot with these files, and those of them that it lacked."""
         assert self.id is not None
         assert self.commit is not None
         use_client()
@@ -83,10 +87,7 @@ class Repository(NamedTuple):
             except LocalEntryNotFoundError:
                 new = names
             folder = Path(snapshot(allow_patterns=[escape(name) for name in names], max_workers=1))
-            listed = {file.path: file for file in self._tree() if file.path in new} if new else {}
-        for name, file in listed.items():
-            _check_content(folder / name, file, f"{self.where}: {name}")
-        return folder
+        return folder, new
 
     def _tree(self) -> list[RepoFile]:
         """What the cache has of the Hub's list of files."""
@@ -110,16 +111,15 @@ def _is_inside(name: str) -> bool:
     return bool(windows.parts) and ".." not in windows.parts and not windows.anchor and min(name) >= " "
 
 
-def _check_content(path: Path, listed: RepoFile, where: str) -> None:
-    """Drop a file that came, and raise `IsoglossError`, unless size and checksum are those that the Hub lists."""
+def _check_content(path: Path, listed: RepoFile, where: str, *, new: bool) -> None:
+    """Drop a file, and raise `IsoglossError`, unless its size and, if it is new, its checksum are as the Hub lists."""
     if not path.is_file():
         return
     size, content = path.stat().st_size, path.resolve()
     if listed.lfs is not None:
-        same = (size, _digest(content, "sha256")) == (listed.lfs.size, listed.lfs.sha256)
+        same = size == listed.lfs.size and (not new or _digest(content, "sha256") == listed.lfs.sha256)
     else:
-        git = _digest(content, "sha1", b"blob %d\0" % size)
-        same = size == listed.size and (git == listed.blob_id or len(listed.blob_id or "") != len(git))
+        same = size == listed.size and (not new or _is_blob(content, size, listed.blob_id or ""))
     if not same:
         path.unlink()
         content.unlink(missing_ok=True)
@@ -127,6 +127,12 @@ def _check_content(path: Path, listed: RepoFile, where: str) -> None:
             f"{where} is not what the Hub lists (size or checksum), so it was dropped: a proxy or a damaged download;"
             " run snakemake again"
         )
+
+
+def _is_blob(path: Path, size: int, blob: str) -> bool:
+    """Whether Git would call a file so; true for a name that is no SHA-1."""
+    git = _digest(path, "sha1", b"blob %d\0" % size)
+    return git == blob or len(blob) != len(git)
 
 
 def open_repository(source: Source, kind: Kind = "model", folder_key: str = FOLDER_KEY) -> Repository:

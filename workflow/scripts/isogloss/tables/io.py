@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,18 +24,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; rename it into place only if the block succeeds.
 
     An error, a kill or a full disk in the block leaves whatever stood at `path` before. Works for
-    files and for folders; a folder that stood there is moved out of the way first. What a killed process left aside
-    is removed. One that was left behind by a killed snakemake and still writes loses its file that way, never moves
-    another's half-written one to `path`.
+    files and for folders; a folder that stood there is moved out of the way first, and back by the next write if the
+    process was killed just then. What a killed process left aside is removed. One that was left behind by a killed
+    snakemake and still writes loses its file that way, never moves another's half-written one to `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        _remove(left)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        with suppress(FileNotFoundError):  # it ended just now
+            # At once: a folder in which another process still writes cannot be emptied, nor must it be moved so.
+            _remove(left.replace(_aside(path)))
+    old = path.with_name(f".{path.name}.old")
+    _put_back(old, path)
+    aside = _aside(path)
     try:
         yield aside
         if path.is_dir():
-            old = path.with_name(f".{path.name}.old")
             _remove(old)
             path.replace(old)
             aside.replace(path)
@@ -44,6 +47,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             aside.replace(path)
     except BaseException as error:
         _remove(aside)
+        _put_back(old, path)
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise IsoglossError(
                 f"{path}: the disk is full, nothing was written; free some space and run snakemake again"
@@ -51,6 +55,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if isinstance(error, FileNotFoundError) and error.filename == str(aside):
             raise IsoglossError(f"{path}: another run in this folder began to write it; this one leaves it") from error
         raise
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """The folder that stood at `path`, if it was moved out of the way and nothing came there."""
+    if old.exists() and not path.exists():
+        old.replace(path)
 
 
 def _remove(path: Path) -> None:
