@@ -155,3 +155,10 @@ def test_encoders_are_as_large_as_said(sae_folder):
     encoder = load_encoder(sae_folder)
     held = [part for part in (encoder.w_enc, encoder.b_enc, encoder.threshold) if part is not None]
     assert sum(part.numel() for part in held) * 4 == pytest.approx(encoder_bytes(32, 64), rel=0.05)
+
+
+def test_a_line_names_dtype_card_and_how_layers_are_put_on_several():
+    _, lines = plan(GEMMA_27B, card=48e9, layers=46)
+    assert all(" in bfloat16, more than a GPU of 48 GB: compute.gpus_per_job: " in line for line in lines)
+    assert all("device_map" in line for line in lines)
+    assert "or compute.dtype: bfloat16" in plan(GEMMA_27B, card=48e9, layers=46, compute={"dtype": "float32"})[1][0]

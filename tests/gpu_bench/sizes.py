@@ -7,8 +7,9 @@ from transformers import Gemma2Config
 from isogloss.plan.flops import Decoder
 from isogloss.plan.sizes import (
     BYTES,
+    COPIED,
     LENS_TILES,
-    WIDE_NUMBERS,
+    WIDE,
     backward_bytes,
     batch_bytes,
     encoder_bytes,
@@ -76,7 +77,7 @@ def planned_peaks(size: Size) -> dict[str, float]:
     return {
         "forward": model + batch,
         "kernels": model + batch,
-        "encode": 2 * model + size.layers * encoder + batch + WIDE_NUMBERS,  # one with an adapter beside
+        "encode": 2 * model + size.layers * encoder + batch + COPIED[size.dtype] * WIDE,  # one with an adapter beside
         "capture": model + batch,
         "score": 2 * model + batch + LENS_TILES,
         "steer": 2 * model + batch + LENS_TILES,

@@ -17,6 +17,7 @@ from isogloss.models.architecture import check_stream, decoder_of
 from isogloss.models.folder import brief, expansion_of, quantisation_of, read_config, text_config
 from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
+from isogloss.models.host_memory import check_host_memory
 from isogloss.models.placement import placed
 from isogloss.models.weights import CONSTANTS, check_weights
 
@@ -155,6 +156,8 @@ def _load(
     where = where or str(folder)
     whole = read_config(folder, where)
     check_weights(Path(folder), method=quantisation_of(whole), where=where)
+    if device_map is None:
+        check_host_memory(Path(folder), dtype, last_layer, where)
     config, expansion = text_config(whole, where), expansion_of(whole)
     model_class = classes[type(config)]
     noisy = logging.getLogger("transformers")

@@ -5,7 +5,17 @@ from typing import NamedTuple
 from isogloss.plan.flops import Decoder, sae_bytes
 
 BYTES = {"float32": 4, "bfloat16": 2}
-WIDE_NUMBERS = 3 * 4 * 2.0**24  # float32 of a full-width encoding that is held at once, and two that it is made of
+WIDE = 2.0**24  # numbers of an encoding that stages hold at once; of one text, where that has more
+_PAIRS_WIDE, _METER_WIDE = 2.0**26, 2.0**26  # as much in alignment, and while SAEs are measured
+# Bytes for each number of an encoding at the peak, intermediates included, as seen of saved tensors on the CPU.
+PRE_ACTIVATIONS = 8.0  # of TopK, and of the sum with the bias
+OWN_TOPK = 12.0  # the same, beside the chunk before
+DENSE = 21.0  # activations of every feature that is asked for, beside the chunk before
+PATTERNS = 22.6  # those of whole dictionaries, whose maxima and firings are taken
+MEASURED = {"topk": 13.0, "standard": 13.0, "jumprelu": 16.0}  # SAELens' own encoding
+TRAINED = {"jumprelu": 29.2, "batchtopk": 32.3, "matryoshka": 36.8}  # a step of SAELens, of tokens times features
+COPIED = {"float32": 4.0, "bfloat16": 6.0}  # of residuals that phrases' own features are taken of, in both dtypes
+LOSSES = 8 * 2.0**25  # logits that losses are taken of, and what these are made of, in either dtype
 LENS_TILES = 2 * 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, and a copy
 _STEP_NUMBERS = 2.0**27  # pre-activations that a step of SAE training holds at once, in float32 and bfloat16
 
@@ -29,17 +39,35 @@ def backward_bytes(decoder: Decoder, layers: int, tokens: float, dtype: str) -> 
     return layers * tokens * kept + batch_bytes(decoder, tokens, dtype)
 
 
-def encoder_bytes(d_model: int, features: int) -> float:
-    """An encoder: its matrix, bias and threshold, in float32."""
-    return 4.0 * (d_model + 2) * features
+def encoder_bytes(d_model: int, features: int, columns: float | None = None) -> float:
+    """An encoder's matrix, bias and threshold in float32; of `columns` of its features only, and where they stand."""
+    if columns is None or columns >= features:
+        return 4.0 * (d_model + 2) * features
+    return 4.0 * (d_model + 2) * columns + 8.0 * features
+
+
+def encoding_numbers(width: float, positions: float, tokens: float) -> float:
+    """Numbers of an encoding of `width` features that are held at once, of batches of `tokens`, `positions` a text."""
+    return min(max(WIDE, positions * width), tokens * width)
+
+
+def pairs_bytes(kind: str, features: int, tokens: float) -> float:
+    """What a step of alignment encodes at once: TopK the whole width."""
+    return PRE_ACTIVATIONS * min(_PAIRS_WIDE, tokens * features) if kind == "topk" else 0.0
+
+
+def meter_bytes(kind: str, features: int, tokens: float) -> float:
+    """What measuring an SAE on parts of `tokens` takes."""
+    return MEASURED.get(kind, MEASURED["jumprelu"]) * min(_METER_WIDE, tokens * features)
 
 
 def training_bytes(
-    d_model: int, features: int, n_layers: int, batch_tokens: int, buffer_tokens: int, dtype: str
+    d_model: int, features: int, n_layers: int, batch_tokens: int, buffer_tokens: int, dtype: str, kind: str = "topk"
 ) -> TrainingBytes:
-    """TopK SAEs of `n_layers` layers, whose residuals are of `dtype`, in training."""
+    """SAEs of `n_layers` layers, whose residuals are of `dtype`, in training; TopK's steps never hold the whole."""
     sae = sae_bytes(d_model, features)
     held = buffer_tokens + min(4 * batch_tokens, buffer_tokens) + batch_tokens
     vectors = n_layers * d_model * (held * BYTES[dtype] + 4.0 * batch_tokens)
     numbers = min(_STEP_NUMBERS, batch_tokens * features)
-    return TrainingBytes((3.0 * n_layers + 1) * sae, vectors, 6.0 * numbers + 3 * 4.0 * batch_tokens * d_model)
+    step = 6.0 * numbers if kind == "topk" else TRAINED[kind] * batch_tokens * features
+    return TrainingBytes((3.0 * n_layers + 1) * sae, vectors, step + 3 * 4.0 * batch_tokens * d_model)

@@ -139,7 +139,8 @@ def notes_of(study: Study, models: Sequence[PlannedModel], settings: Settings) -
         f" forwards too where compute.dtype is float32, here {study.compute.dtype}), of which {_reached(settings)};"
         f" a job starts in {assumed.GPU_START:g} s and reads weights at {assumed.READ_BYTES / 1e9:g} GB/s",
         f"memory: of the model of a rule that takes most, eager attention and norms; a GPU of"
-        f" {settings.card_bytes / 1e9:g} GB; reproduce, phrases, explore, ablate and intervene are not counted",
+        f" {settings.card_bytes / 1e9:g} GB; SAEs with thresholds hold the columns that a job reads; translate and"
+        " score_comet are not counted",
         f"core hours: all of it on one CPU core, without a GPU: {assumed.CORE_GFLOPS['float32']:g} GFLOP/s in float32,"
         f" {assumed.CORE_GFLOPS['bfloat16']:g} in bfloat16; n cores take a little over an n-th",
         f"CPU hours: one core; all else (training of toys, statistics, report) starts in {assumed.CPU_START:g} s",
