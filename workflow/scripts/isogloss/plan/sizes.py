@@ -6,7 +6,7 @@ from isogloss.plan.flops import Decoder, sae_bytes
 
 BYTES = {"float32": 4, "bfloat16": 2}
 WIDE_NUMBERS = 3 * 4 * 2.0**24  # float32 of a full-width encoding that is held at once, and two that it is made of
-LENS_TILES = 2 * 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, and a copy
+LENS_TILES = 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, of which there is one at a time
 _STEP_NUMBERS = 2.0**27  # pre-activations that a step of SAE training holds at once, in float32 and bfloat16
 
 
