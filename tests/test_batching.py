@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -31,6 +32,23 @@ def test_batches_hold_one_depth_and_little_padding():
     assert all(len({depth[row] for row in batch.rows}) == 1 for batch in batches)
     assert sum(batch.input_ids.numel() for batch in batches) < 1.25 * sum(map(len, ids))
     assert [depth[batch.rows[0]] for batch in batches] == sorted(depth[batch.rows[0]] for batch in batches)
+
+
+def test_for_a_model_that_reads_no_padding_batches_are_filled_by_the_texts_own_tokens():
+    draw = np.random.default_rng(0)
+    ids = [[2] * length for length in draw.integers(5, 37, 2600).tolist()]
+    depth = [row // 100 for row in range(len(ids))]
+    forwards = []
+    for padded in (True, False):
+        batches = list(make_batches(ids, token_budget=32_768, depth=depth, fixed=1024, padded=padded))
+        assert sorted(row for batch in batches for row in batch.rows) == list(range(len(ids)))
+        sizes = [int(batch.attention_mask.sum()) for batch in batches]
+        assert max(sizes) <= 32_768
+        assert max(batch.input_ids.numel() for batch in batches) <= (1 if padded else 1.25) * 32_768
+        deepest = [max(depth[row] for row in batch.rows) for batch in batches]
+        assert deepest == sorted(deepest)
+        forwards.append(len(batches))
+    assert forwards[1] < 0.9 * forwards[0]
 
 
 def test_out_of_memory_halves_the_budget_and_loses_no_text():

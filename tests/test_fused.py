@@ -33,9 +33,10 @@ from isogloss.models.fused.sequences import BLOCK, block_mask, sequence_of
 from isogloss.models.fused.trial import relative_error
 from isogloss.models.hooks import computing, output_after, visit_residuals
 from isogloss.models.loading import load_base_model, load_causal_model
-from isogloss.models.path import FLEX, OWN, ROWS, Kernels, kernels_of, path_of
+from isogloss.models.path import FLEX, OWN, ROWS, Kernels, kernels_of, path_of, reads_padding
 from isogloss.models.windows import Sight
 from isogloss.residuals.capture import capture
+from isogloss.residuals.pooling import Means, each_mean
 from isogloss.scoring.trial import packs
 from isogloss.tables import table_metadata, write_table
 from standins import tiny_model
@@ -146,6 +147,40 @@ def test_every_stage_that_loads_a_model_says_which_kernels_it_may_take_and_took(
         if loads and "kernels_of" not in dict(names):
             without.append(path.name)
     assert without == ["spans.py"]  # rows of the explorer, which its stage writes
+
+
+def test_who_reads_streams_in_batches_says_whether_the_model_reads_padding():
+    silent = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        by_name = {ast.unparse(call.func): [keyword.arg for keyword in call.keywords] for call in calls}
+        if {"visit_residuals", "each_batch"} <= by_name.keys() and "padded" not in by_name["each_batch"]:
+            silent.append(path.name)
+    assert silent == []
+
+
+def test_batches_by_the_texts_own_tokens_give_the_same_means():
+    """Of which there are fewer, and none without its padding is larger than the budget."""
+    draw = torch.Generator().manual_seed(0)
+    ids = [torch.randint(3, 320, (n,), generator=draw).tolist() for n in (3, 40, 5, 9, 60, 58, 4, 31, 12, 2)]
+    model, found, sizes = make("gemma2"), [], []
+    for parts in ((), ("attention", "sequences")):
+        make_faster(model, parts=parts)
+        assert reads_padding(model) == (not parts)
+        means = torch.zeros(len(ids), LAYERS, 32)
+        forwards: list[int] = []
+
+        def keep(part: Means, means: Tensor = means, forwards: list[int] = forwards) -> None:
+            means[part.rows] = part.vectors
+            forwards.append(sum(len(ids[row]) for row in part.rows))
+
+        each_mean(model, ids, range(LAYERS), keep, token_budget=128)
+        found.append(means)
+        sizes.append(forwards)
+    assert_close(*found, atol=1e-5, rtol=1e-4)
+    assert len(sizes[1]) < len(sizes[0])
+    assert max(sizes[1]) <= 128
 
 
 def test_tables_name_the_path_that_their_numbers_took(tmp_path):

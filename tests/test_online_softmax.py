@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -219,3 +220,18 @@ def test_the_interpreted_kernel_makes_the_whole_softmax():
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": path}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_one_tile_is_held_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    """As the plan of memory has it."""
+    case, make, tiles = Case(), online_softmax._products, []
+
+    def products(*parts: torch.Tensor) -> torch.Tensor:
+        assert not any(tile() is not None for tile in tiles)
+        made = make(*parts)
+        tiles.append(weakref.ref(made))
+        return made
+
+    monkeypatch.setattr(online_softmax, "_products", products)
+    scan_words(case.hidden, case.weight, case.bias, Scaling(3.0, 5.0), case.rows, case.words, tile=(4, 64))
+    assert len(tiles) == 15

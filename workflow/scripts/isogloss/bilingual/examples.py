@@ -13,6 +13,7 @@ from isogloss.bilingual.classes import SILENT
 from isogloss.bilingual.patterns import Documents, Patterns
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
+from isogloss.models.path import reads_padding
 from isogloss.sae.autoencoder import Encoder, activations
 from isogloss.sae.top_windows import round_to_16_bits
 
@@ -171,7 +172,8 @@ def context_activations(
 
         visit_residuals(model, batch, list(encoders), visit)
 
-    each_batch([documents[row].ids for row in rows], work, token_budget=token_budget)
+    ids = [documents[row].ids for row in rows]
+    each_batch(ids, work, token_budget=token_budget, padded=reads_padding(model))
     return values
 
 

@@ -15,6 +15,7 @@ from isogloss.bilingual.spans import runs_of
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
+from isogloss.models.path import reads_padding
 from isogloss.sae.autoencoder import Encoder, activations, pre_activations
 from isogloss.spill import SpillFile
 
@@ -192,7 +193,7 @@ def collect_patterns(
                     patterns[layer].firings += firings
                 bar.update(len(rows))
 
-            token_budget = each_batch(group.ids, work, token_budget=token_budget)
+            token_budget = each_batch(group.ids, work, token_budget=token_budget, padded=reads_padding(model))
     return patterns
 
 

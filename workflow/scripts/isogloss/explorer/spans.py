@@ -17,7 +17,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch, encode_phrases
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.path import kernels_of
+from isogloss.models.path import kernels_of, reads_padding
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders
 
 PHRASE, CONTEXT = "phrase", "context"
@@ -157,5 +157,6 @@ def token_activations(
 
     if keys:
         depth = [layer for layer, _ in keys]
-        each_batch([list(own) for _, own in keys], work, token_budget=token_budget, depth=depth)
+        ids = [list(own) for _, own in keys]
+        each_batch(ids, work, token_budget=token_budget, depth=depth, padded=reads_padding(model))
     return values

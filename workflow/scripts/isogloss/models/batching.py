@@ -100,15 +100,18 @@ def make_batches(
     depth: Sequence[int] | None = None,
     pad_id: int = 0,
     fixed: int | None = None,
+    padded: bool = True,
 ) -> Iterator[Batch]:
     """Batches of at most `token_budget` tokens, padding included, rows of like length together (`batch_rows`).
 
     With `depth` (the last layer that each text is needed at), texts of like depth go together, so that a forward can
     stop early. The order is a function of the texts and of the device: `fixed`, in tokens, is what launching a layer's
     kernels costs; by default a GPU's, or none on the CPU. A text longer than the budget makes a batch of its own.
+    For a model that reads a batch's texts without its padding, `padded` is false, and the budget is of their tokens.
     """
     fixed = (_LAUNCH if torch.cuda.is_available() else 0) if fixed is None else fixed
-    for rows in batch_rows(list(map(len, ids)), token_budget=token_budget, depth=depth, fixed=fixed):
+    lengths = list(map(len, ids))
+    for rows in batch_rows(lengths, token_budget=token_budget, depth=depth, fixed=fixed, padded=padded):
         yield collate([ids[row] for row in rows], rows=rows, pad_id=pad_id)
 
 
@@ -119,8 +122,11 @@ def each_batch(
     token_budget: int,
     depth: Sequence[int] | None = None,
     pad_id: int = 0,
+    padded: bool = True,
 ) -> int:
     """Call `work` on every batch of `make_batches`; returns the token budget that fitted.
+
+    `padded` is whether the model that `work` has reads their padding (`isogloss.models.path.reads_padding`).
 
     Beside a GPU batches are made in a thread, in pinned memory, and what `work` returns, which takes its results
     from there (`isogloss.models.transfer`), is called after the next batch's `work`, so that the GPU has that to do; on
@@ -137,6 +143,7 @@ def each_batch(
             token_budget=token_budget,
             depth=None if depth is None else [depth[row] for row in left],
             pad_id=pad_id,
+            padded=padded,
         )
         finish: Finish | None = None
         with ahead(map(_pinned, batches), threaded=beside) as ready:

@@ -28,6 +28,11 @@ def path_of(model: nn.Module) -> Kernels:
     return getattr(unwrapped(model), _ATTRIBUTE, Kernels())
 
 
+def reads_padding(model: nn.Module) -> bool:
+    """Whether a batch's padding goes through `model` too, where nothing needs a gradient."""
+    return path_of(model).rows != ROWS
+
+
 def set_path(model: nn.Module, kernels: Kernels) -> None:
     """Record which way the forward of `model` goes now."""
     setattr(unwrapped(model), _ATTRIBUTE, kernels)

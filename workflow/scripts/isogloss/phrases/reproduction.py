@@ -18,7 +18,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.path import kernels_of
+from isogloss.models.path import kernels_of, reads_padding
 from isogloss.sae.autoencoder import Encoder, activations, load_encoders, sae_width
 from isogloss.tables import TableWriter, read_table
 
@@ -131,7 +131,7 @@ def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> tupl
 
         visit_residuals(model, batch, sorted({layers[row] for row in batch.rows}), visit)
 
-    each_batch(ids, work, token_budget=compute.token_budget, depth=layers)
+    each_batch(ids, work, token_budget=compute.token_budget, depth=layers, padded=reads_padding(model))
     agreements = []
     for row, (own, values) in enumerate(zip(bare, records["values"].to_list(), strict=True)):
         if not np.isfinite(measured[row]).all():

@@ -18,7 +18,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.path import kernels_of
+from isogloss.models.path import kernels_of, reads_padding
 from isogloss.phrases.passages import Corpus, Excerpt, Passage
 from isogloss.sae.autoencoder import Encoder, load_encoders, sae_width
 from isogloss.sae.top_windows import Windows, document_peaks, no_windows, qualifying, strongest
@@ -153,7 +153,8 @@ def _search(
         visit_residuals(model, batch, list(sampled), visit)
 
     with torch.no_grad():
-        each_batch([passage.ids for passage in group], work, token_budget=token_budget)
+        ids = [passage.ids for passage in group]
+        each_batch(ids, work, token_budget=token_budget, padded=reads_padding(model))
     numbers = torch.tensor([passage.number for passage in group])[:, None]
     windows = {}
     for layer, values in activation.items():

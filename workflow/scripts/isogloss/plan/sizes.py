@@ -16,7 +16,7 @@ MEASURED = {"topk": 13.0, "standard": 13.0, "jumprelu": 16.0}  # SAELens' own en
 TRAINED = {"jumprelu": 29.2, "batchtopk": 32.3, "matryoshka": 36.8}  # a step of SAELens, of tokens times features
 COPIED = {"float32": 4.0, "bfloat16": 6.0}  # of residuals that phrases' own features are taken of, in both dtypes
 LOSSES = 8 * 2.0**25  # logits that losses are taken of, and what these are made of, in either dtype
-LENS_TILES = 2 * 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, and a copy
+LENS_TILES = 4 * 8192 * 32768.0  # float32 logits of a tile of the lens, of which there is one at a time
 _STEP_NUMBERS = 2.0**27  # pre-activations that a step of SAE training holds at once, in float32 and bfloat16
 
 

@@ -11,6 +11,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, each_batch
 from isogloss.models.hooks import visit_residuals
+from isogloss.models.path import reads_padding
 from isogloss.models.transfer import read_back, sent
 
 
@@ -48,7 +49,7 @@ def token_residuals(
 
         visit_residuals(model, batch, layers, keep)
 
-    each_batch(ids, work, token_budget=token_budget)
+    each_batch(ids, work, token_budget=token_budget, padded=reads_padding(model))
     for layer, vectors in zip(layers, collected, strict=True):
         if not torch.isfinite(vectors).all():
             raise IsoglossError(f"layer {layer}: the residual stream is not finite; try compute.dtype float32")
@@ -85,4 +86,4 @@ def each_mean(
         arrived = read_back([means, means.isfinite().all(dim=2)])
         return lambda: keep(Means(batch.rows, *arrived()))
 
-    return each_batch(ids, work, token_budget=token_budget)
+    return each_batch(ids, work, token_budget=token_budget, padded=reads_padding(model))

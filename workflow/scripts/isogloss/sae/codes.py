@@ -19,7 +19,7 @@ from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch, encode_texts
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.path import kernels_of
+from isogloss.models.path import kernels_of, reads_padding
 from isogloss.sae.autoencoder import Encoder, load_encoders, sae_width
 from isogloss.sae.pool import Kind, Pool
 from isogloss.sae.top_windows import document_peaks
@@ -177,7 +177,7 @@ def _encode(
                 entries.append(layer, part)
             bar.update(len(batch.rows))
 
-        return each_batch(reading.ids, work, token_budget=token_budget)
+        return each_batch(reading.ids, work, token_budget=token_budget, padded=reads_padding(model))
 
 
 def _rows(layer: int, reading: _Reading, entries: np.ndarray) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
 from isogloss.models.fused.faster import compile_layers
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
-from isogloss.models.path import kernels_of
+from isogloss.models.path import kernels_of, reads_padding
 from isogloss.models.transfer import read_back, sent
 from isogloss.sae.autoencoder import Encoder, holds_columns, load_encoders, sae_width
 from isogloss.sae.control_features import random_features, shuffled_features
@@ -290,4 +290,4 @@ def _measure(model: nn.Module, encoders: Mapping[int, Encoder], group: _Group, t
 
         return finish
 
-    return each_batch(group.ids, work, token_budget=token_budget, depth=depth.tolist())
+    return each_batch(group.ids, work, token_budget=token_budget, depth=depth.tolist(), padded=reads_padding(model))

@@ -78,6 +78,7 @@ def scan_words(
             here = of_tokens & (word >= 0) & (word < products.shape[1])
             wanted = torch.where(here, products[row, word.clamp(0, products.shape[1] - 1)], wanted)
             fold(products, None if bias is None else bias[first : first + width], scaling, part, first)
+            del products  # before the next ones are made, not after
     logit = scaling.of(wanted if bias is None else wanted + bias[words].float())
     largest, leader, total = running
     # The largest comes scaled.

@@ -71,8 +71,8 @@ def errs_no_more(call: Call) -> bool:
     mask = _allowed(call)
     vectors = call.query, call.key, call.value
     own = plain_attention(*vectors, mask, scaling, softcap, sinks)
-    wide = [each.float() for each in vectors]
-    exact = plain_attention(*wide, mask, scaling, softcap, None if sinks is None else sinks.float())
+    query, key, value = (each.float() for each in vectors)
+    exact = plain_attention(query, key, value, mask, scaling, softcap, None if sinks is None else sinks.float())
     found, _ = attention.attend(call.module, *vectors, call.mask, **call.settings)
     found = found.transpose(1, 2)
     if mask is None:
