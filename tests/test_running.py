@@ -78,6 +78,6 @@ def test_a_run_keeps_to_the_study_that_it_began_with(copy: Copy, monkeypatch: py
     assert running.kept_study(edited_study) == {"study": "one", "models": {"lm": {"layers": {"20": "a", "final": "b"}}}}
     for path in Path(".snakemake").iterdir():
         path.unlink()
-    with pytest.raises(IsoglossError, match="the study was edited after the run began, and .*json, where it was kept"):
+    with pytest.raises(IsoglossError, match=r"the study was edited after the run began, and .*json, where it was kept"):
         running.kept_study(edited_study)
     assert running.kept_study(began) is began
