@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import polars as pl
@@ -16,31 +17,55 @@ from checkout import REPOSITORY, Checkout
 from compare_results import compare
 from isogloss.errors import IsoglossError
 from isogloss.tables import atomic_path, write_table
-from killing import Killer, small_study, targets
+from killing import LONGEST, STUDIES, Killer, costs, small_study, targets
 
 KILLS = 10  # a slice
-SLICES = [
-    pytest.param(seed, marks=pytest.mark.workflow if seed == 0 else pytest.mark.long) for seed in range(100 // KILLS)
-]
+SLICES = [pytest.param("small", 0, marks=pytest.mark.workflow)]
+SLICES += [pytest.param("small", seed, marks=pytest.mark.long) for seed in range(1, 6)]
+SLICES += [pytest.param("two", seed, marks=pytest.mark.long) for seed in range(6, 10)]  # two jobs at a time
+SLICES += [pytest.param("papers-b-and-c", 10, marks=pytest.mark.long)]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    checkout = Checkout(tmp_path_factory.mktemp("undisturbed") / "isogloss", small_study())
-    checkout.finish(*targets(checkout.config))
-    return checkout
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Checkout]:
+    """Studies by name, each run once without disturbance."""
+
+    @cache
+    def finish(name: str) -> Checkout:
+        checkout = Checkout(tmp_path_factory.mktemp("undisturbed") / "isogloss", STUDIES[name]())
+        checkout.finish(*targets(checkout.config))
+        return checkout
+
+    return finish
 
 
-@pytest.mark.parametrize("seed", SLICES)
-def test_a_study_that_is_killed_again_and_again_ends_with_the_same_bits(undisturbed: Checkout, tmp_path: Path, seed):
-    killed = Checkout(tmp_path / "isogloss", small_study())
-    tally = Killer(killed, seed=seed, arguments=targets(killed.config)).kill_until(
-        KILLS, undisturbed.folder / "results"
-    )
-    assert tally.kills == KILLS
+@pytest.fixture(scope="module")
+def undisturbed(finished: Callable[[str], Checkout]) -> Checkout:
+    return finished("small")
+
+
+def names(results: Path) -> set[str]:
+    """The files of a study but what says how long jobs took, and hidden ones."""
+    paths = [path.relative_to(results) for path in results.rglob("*") if path.is_file()]
+    hidden = {path for path in paths if any(part.startswith(".") for part in path.parts)}
+    return {str(path) for path in paths if path not in hidden and not {"logs", "usage"} & set(path.parts)}
+
+
+@pytest.mark.parametrize(("name", "seed"), SLICES)
+def test_a_study_that_is_killed_again_and_again_ends_with_the_same_bits(
+    finished: Callable[[str], Checkout], tmp_path: Path, name: str, seed: int
+):
+    whole = finished(name).folder / "results"
+    killed = Checkout(tmp_path / "isogloss", STUDIES[name]())
+    arguments = ["--resources", "gpu=2", "--", *targets(killed.config)]
+    tally = Killer(killed, seed=seed, longest=LONGEST[name], arguments=arguments).kill_until(KILLS, whole)
+    print("\n".join(costs(tally)))
+    assert len(tally.kills) == KILLS
     assert not tally.half
     assert not tally.differences
+    assert names(killed.folder / "results") == names(whole)
     assert not tally.again  # a kill costs the jobs that it hits and no other
+    assert tally.unfinished <= 2 * KILLS  # two run at a time
 
 
 @pytest.fixture

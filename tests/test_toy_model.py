@@ -246,6 +246,21 @@ def test_state_that_lost_its_checkpoints_starts_anew(documents, tokenizer, train
         assert weights[0] == weights[1]
 
 
+def test_a_state_that_another_run_removed_is_said(documents, tokenizer, tmp_path, monkeypatch):
+    """An orphan of a killed snakemake ends while its successor trains: no checkpoint is left out silently."""
+    steps = count(1)
+
+    def orphan_ends(*loss_of):
+        if next(steps) == 8:
+            shutil.rmtree(tmp_path / ".training")
+        return next_token_loss(*loss_of)
+
+    monkeypatch.setattr(training, "next_token_loss", orphan_ends)
+    with pytest.raises(IsoglossError, match="another run of this training ended and removed it; run snakemake again"):
+        train(tmp_path, documents, tokenizer)
+    assert not (tmp_path / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(
     ("rows", "line"), [([], "no documents of ml"), ([""], r"document 'd0' \(row 0\) of ml is empty")]
 )

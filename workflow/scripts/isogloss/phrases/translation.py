@@ -134,7 +134,7 @@ def translate(
     with TableWriter(output, TRANSLATIONS, {**metadata, **facts, **machine.facts, "counts": by_status}) as writer:
         for part in parts:
             writer.write(open_table(part).read())
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # another run, which a killed snakemake left behind, may have
 
 
 def _needed(path: str | None, name: str, lang: str) -> str:

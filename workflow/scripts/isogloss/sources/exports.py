@@ -75,7 +75,7 @@ def fetch_exports(*, neuronpedia: Neuronpedia, source: str, output: str, downloa
         for name, path in files.items():
             _into(path, aside / name)
         write_record(aside, files, id=None, revision=None, requested=None, source="bucket", url=url, prefix=prefix)
-    shutil.rmtree(downloads)
+    shutil.rmtree(downloads, ignore_errors=True)  # another run, which a killed snakemake left behind, may have
 
 
 def _local(root: Path, prefix: str) -> dict[str, Path]:

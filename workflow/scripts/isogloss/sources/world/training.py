@@ -109,7 +109,8 @@ def train_toy(
       settings, corpus, code and versions goes on from there and ends bit for bit where an unbroken one
       does. Removed at the end.
 
-    Raises `IsoglossError` for an empty corpus, a document longer than the context, and a loss that is no number.
+    Raises `IsoglossError` for an empty corpus, a document longer than the context, a loss that is no number, and where
+    another run, which a killed snakemake left behind, ended first and removed the state of both.
     """
     from isogloss.tables import atomic_path, write_table
 
@@ -156,6 +157,8 @@ def train_toy(
                 state.save(step, parts)
             progress.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
             progress.update()
+    if _lost(state, keep):
+        raise IsoglossError(f"{state.folder}: another run of this training ended and removed it; run snakemake again")
     write_table(table, _training_table(schedule, corpus, list(shares), losses, rates), metadata)
     with atomic_path(Path(checkpoints)) as folder:
         shutil.copytree(_checkpoint(state, steps).parent, folder)
@@ -211,6 +214,11 @@ def _checkpoint(state: TrainingState, step: int) -> Path:
     return state.folder / "checkpoints" / f"step{step}"
 
 
+def _lost(state: TrainingState, steps: Sequence[int]) -> list[int]:
+    """Those of the steps whose checkpoints are not there."""
+    return [step for step in steps if not _checkpoint(state, step).is_dir()]
+
+
 def _resume(
     state: TrainingState, keep: Sequence[int], model: Gemma2ForCausalLM, optimizer: torch.optim.Optimizer
 ) -> list[float]:
@@ -218,8 +226,7 @@ def _resume(
     saved = state.load()
     if saved is None:
         return []
-    lost = [step for step in keep if step <= len(saved["losses"]) and not _checkpoint(state, step).is_dir()]
-    if lost:
+    if lost := _lost(state, [step for step in keep if step <= len(saved["losses"])]):
         state.discard(f"the checkpoint of step {lost[0]} is lost")
         return []
     model.load_state_dict(saved["model"])
