@@ -356,12 +356,13 @@ def _hub() -> server.Hub:
 def _asked(folder: Path) -> Iterator[server.Hub]:
     """A running Hub, an empty cache, and no waiting."""
     with pytest.MonkeyPatch.context() as patch:
-        shutil.rmtree(folder / "cache", ignore_errors=True)
-        server.redirect(patch, _hub().url, folder / "cache")
+        cache = tempfile.mkdtemp(dir=folder)  # huggingface_hub remembers what it read in each
+        server.redirect(patch, _hub().url, Path(cache))
         patch.setattr(time, "sleep", lambda _: None)
         patch.setenv("NO_PROXY", "127.0.0.1")
         yield _hub()
         _hub().answer = None
+        shutil.rmtree(cache)
     server.forget()
 
 

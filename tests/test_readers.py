@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import isogloss
 import readers
 import readers_of_folders
+import readers_of_resources
 from isogloss.errors import IsoglossError
 
-READERS = readers.READERS | readers_of_folders.READERS
+READERS = readers.READERS | readers_of_resources.READERS | readers_of_folders.READERS
 
 # The same inputs every time, whatever the machine: no clock, no database, no seed of the day.
 FEW = settings(max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))

@@ -4,13 +4,14 @@
 CLDR does (Unicode Technical Standard 35, in Babel): English names and likely scripts. No list has their families.
 """
 
-import csv
 import difflib
 import re
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
+from isogloss.errors import IsoglossError, shown
 from isogloss.resources import RESOURCES
 
 LANGUAGE_TABLE = RESOURCES / "languages.tsv"
@@ -51,9 +52,30 @@ class Language(NamedTuple):
 @cache
 def language_table() -> dict[str, Language]:
     """The languages of `resources/languages.tsv` by code, in the order in which figures show them."""
-    with LANGUAGE_TABLE.open(encoding="utf-8", newline="") as handle:
-        rows = csv.DictReader(handle, delimiter="\t")
-        return {row["code"]: Language(**row) for row in rows}
+    return read_languages(LANGUAGE_TABLE)
+
+
+def read_languages(path: Path) -> dict[str, Language]:
+    """The languages of a table of that form, by code: tab-separated, in UTF-8, with the columns of `Language`.
+
+    Raises `IsoglossError` with the line for other columns, a row of another length, and a code that comes twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise IsoglossError(f"{path}: no table of languages ({error}); save it in UTF-8") from None
+    columns, languages = list(Language._fields), dict[str, Language]()
+    for number, line in enumerate(lines, start=1):
+        row = line.split("\t")
+        if (number == 1) != (row == columns) or len(row) != len(columns):
+            raise IsoglossError(
+                f"{path}:{number}: {shown(line)} has not the columns {', '.join(columns)}, a tab between them; mend it"
+            )
+        if number > 1:
+            if row[0] in languages or not _TAG.fullmatch(row[0]):
+                raise IsoglossError(f"{path}:{number}: {shown(row[0])} is no code or comes twice; mend it")
+            languages[row[0]] = Language(*row)
+    return languages
 
 
 @cache

@@ -1,19 +1,24 @@
 """Paper B: how alike a model answers in different languages, which language its layers work in, and steering."""
 
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import Positive, Section, distinct
+from isogloss.config.files import read_file
 from isogloss.config.pretrained import Source
 from isogloss.config.questions import QuestionSource, TaskName
+from isogloss.errors import IsoglossError, several
 from isogloss.resources import RESOURCES
 
 DataSet = Literal["belebele", "mmmlu", "hellaswag", "lm_eval"]
 DATA_SETS = get_args(DataSet)
 REFERENCE = "-reference"  # ends the name of the folder with MMMLU's English questions
+_WORDS = ("instruction", "question", "answer")
+_PARTS = ("passage", "text", "choices")
 Layer = Annotated[int, Field(ge=0)]
 
 
@@ -163,4 +168,34 @@ def _with_data(name: Any, task: dict[str, Any]) -> dict[str, Any]:
 @cache
 def instruction_languages() -> frozenset[str]:
     """The languages that `resources/prompts.yaml` has an instruction in."""
-    return frozenset(yaml.safe_load((RESOURCES / "prompts.yaml").read_text(encoding="utf-8"))["words"])
+    return frozenset(read_prompts(RESOURCES / "prompts.yaml")["words"])
+
+
+def read_prompts(path: Path) -> dict[str, Any]:
+    """The layouts of prompts and the words in them by language, as `resources/prompts.yaml` has them.
+
+    Raises `IsoglossError` for a file that is no YAML, lacks one of them, or has a layout with other parts.
+    """
+    content = read_file(path)
+    layouts, words = content.get("layouts"), content.get("words")
+    for lang, given in _entries(words, f"{path}: words"):
+        lacking = [name for name in _WORDS if not isinstance(given, dict) or not isinstance(given.get(name), str)]
+        if lacking:
+            raise IsoglossError(
+                f"{path}: words.{several([str(lang)])} has no text as {', '.join(lacking)}; add it, as en has it"
+            )
+    for prompt, patterns in _entries(layouts, f"{path}: layouts"):
+        for name, pattern in _entries(patterns, f"{path}: layouts.{several([str(prompt)])}"):
+            try:
+                pattern.format(**dict.fromkeys((*_WORDS, *_PARTS), ""))
+            except (LookupError, ValueError, AttributeError) as error:
+                where = f"{path}: layouts.{several(map(str, (prompt, name)))}"
+                parts, reason = ", ".join((*_WORDS, *_PARTS)), f"{type(error).__name__}: {several([str(error)])}"
+                raise IsoglossError(f"{where} is no text of {parts}, each in braces ({reason}); mend it") from None
+    return content
+
+
+def _entries(value: Any, where: str) -> Iterable[tuple[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        raise IsoglossError(f"{where}: nothing by name there; take it from the project's own file")
+    return value.items()

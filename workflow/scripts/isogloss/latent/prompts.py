@@ -5,9 +5,9 @@ from functools import cache
 from string import ascii_uppercase
 from typing import Any, NamedTuple
 
-import yaml
 from transformers import PreTrainedTokenizerBase
 
+from isogloss.config.latent import read_prompts
 from isogloss.errors import IsoglossError
 from isogloss.models.tokenization import prompt_ids, token_ids
 from isogloss.resources import RESOURCES
@@ -51,7 +51,7 @@ def load_template(layout: str, prompt: str, lang: str) -> Template:
 
 @cache
 def _resource() -> dict[str, Any]:
-    return yaml.safe_load(PROMPTS.read_text(encoding="utf-8"))
+    return read_prompts(PROMPTS)
 
 
 def render(template: Template, question: ParallelQuestion) -> str:

@@ -20,6 +20,7 @@ _UNFIT = (
     TypeError,
     LookupError,
     ArithmeticError,
+    AssertionError,
     AttributeError,
     RuntimeError,
     ImportError,

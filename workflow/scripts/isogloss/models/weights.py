@@ -81,6 +81,12 @@ def check_numbers(kinds: dict[str, str], *, method: str | None, where: str) -> N
             )
 
 
+def _is_shard(name: str) -> bool:
+    """Whether it is the name of a safetensors file in the same folder, which a file system can have."""
+    plain = Path(name).name == name and len(name.encode(errors="replace")) <= 255
+    return plain and name.endswith(".safetensors") and name.isprintable()
+
+
 def shards_of(index: Path, where: str) -> list[str]:
     """The files that the weights of a model are in, by their index; they lie beside it.
 
@@ -88,7 +94,7 @@ def shards_of(index: Path, where: str) -> list[str]:
     """
     try:
         shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        strange = [each for each in shards if Path(each).name != each or not each.endswith(".safetensors")]
+        strange = [each for each in shards if not _is_shard(each)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise IsoglossError(f"{where}: {INDEX} is no index of shards; fetch the model again") from None
     if strange or not shards:

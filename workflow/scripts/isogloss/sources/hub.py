@@ -25,6 +25,7 @@ from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub_client import use_client
 from isogloss.sources.hub_errors import FOLDER_KEY, Kind, elsewhere, one_line
 
+_NAME = 255  # bytes of a name that file systems take
 _LICENCE = 200  # characters of a licence's name
 TIMEOUT = 10  # seconds to wait for the Hub's first answer
 
@@ -108,6 +109,8 @@ def inside(name: str, where: str) -> str:
 def _is_inside(name: str) -> bool:
     """Whether a name stays below its folder, on any system."""
     windows = PureWindowsPath(name)
+    if any(len(part.encode(errors="surrogatepass")) > _NAME for part in windows.parts):
+        return False
     return bool(windows.parts) and ".." not in windows.parts and not windows.anchor and min(name) >= " "
 
 

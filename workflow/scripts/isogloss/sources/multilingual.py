@@ -22,6 +22,7 @@ from isogloss.sources.translation_model import Pieces, TranslationModel
 NLLB_PIECES, MADLAD_PIECES = "sentencepiece.bpe.model", "spiece.model"
 _FLORES_CODE = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}")
 _MADLAD_TOKEN = re.compile(r"<2([A-Za-z_]+)>")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _READS = 512  # tokens; NLLB's model card: trained on no longer inputs; T5's n_positions
 
 
@@ -135,7 +136,9 @@ def nllb_vocabulary(folder: Path) -> dict[str, int]:
         tokens = {**pieces, **{token["content"]: token["id"] for token in data.get("added_tokens", [])}}
     except (KeyError, TypeError, ValueError, IndexError):
         tokens = {}
-    if not tokens or not all(isinstance(name, str) and type(number) is int for name, number in tokens.items()):
+    if not tokens or not all(
+        isinstance(name, str) and type(number) is int and not _SURROGATE.search(name) for name, number in tokens.items()
+    ):
         raise IsoglossError(
             f"{folder / 'tokenizer.json'}: no vocabulary of tokens with ids under 'model' and 'added_tokens'; fetch it"
             " again"

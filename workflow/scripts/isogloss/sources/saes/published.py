@@ -144,7 +144,7 @@ def check_neutral(
 def whole_number(opened: Opened, config: Mapping[str, Any], key: str) -> int:
     """A positive whole number of the config; raises `IsoglossError` for anything else."""
     value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value < 2**31:
         raise IsoglossError(f"{opened.where}: {key} is {as_json(value)}, not a positive whole number")
     return value
 

@@ -9,14 +9,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import yaml
 from babel import Locale
 from babel.core import get_global
 
 from isogloss.errors import IsoglossError
-from isogloss.resources import RESOURCES
-
-WORDINGS = RESOURCES / "world"
+from isogloss.sources.world.wording import wordings_of
 
 # The kind of name that subject and object of a relation have.
 KINDS = {
@@ -69,14 +66,6 @@ class Names:
         return name if name not in ("", code) and not set("[]{}") & set(name) else None
 
 
-class Wording(NamedTuple):
-    """How one relation is told in one language."""
-
-    label: str  # HellaSwag's activity label
-    question: str  # with {subject}
-    statements: list[str]  # each with {subject}; the answer follows after a space
-
-
 class Telling:
     """Tells facts in one language.
 
@@ -86,7 +75,7 @@ class Telling:
     def __init__(self, language: str) -> None:
         self.language = language
         self._names = Names(language)
-        self._wordings = _wordings(language)
+        self._wordings = wordings_of(language, KINDS)
 
     def _subject(self, fact: Fact) -> str:
         return self._names.name(KINDS[fact.relation][0], fact.subject) or ""
@@ -115,27 +104,6 @@ class Telling:
     def statement(self, fact: Fact, wording: int = 0, *, subject_in: "Telling | None" = None) -> str:
         """The whole statement: cloze, space, answer."""
         return f"{self.cloze(fact, wording, subject_in=subject_in)} {self.answer(fact.relation, fact.object)}"
-
-
-def _wordings(language: str) -> dict[str, Wording]:
-    path = WORDINGS / f"{language}.yaml"
-    if not path.is_file():
-        available = ", ".join(sorted(file.stem for file in WORDINGS.glob("*.yaml")))
-        raise IsoglossError(
-            f"world.languages: the toy world has no wording in {language!r}; there are: {available}; or add {path}"
-        )
-    loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    try:
-        wordings = {relation: Wording(**loaded[relation]) for relation in KINDS}
-    except (KeyError, TypeError) as error:
-        raise IsoglossError(
-            f"{path}: a relation lacks its label, question or statements ({error}); see en.yaml for all of them"
-        ) from None
-    for relation, wording in wordings.items():
-        for text in (wording.question, *wording.statements):
-            if text.count("{subject}") != 1:
-                raise IsoglossError(f"{path}: {relation}: {text!r} must contain {{subject}} exactly once")
-    return wordings
 
 
 def world_facts(
