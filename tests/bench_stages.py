@@ -69,7 +69,8 @@ def bench_capture(lm: Path, folder: Path, repeats: int) -> None:
 
     @torch.inference_mode()
     def plain() -> torch.Tensor:
-        model, tokenizer = load_base_model(lm), load_tokenizer(lm)
+        model: Any = load_base_model(lm)
+        tokenizer = load_tokenizer(lm)
         found = []
         for ids in encode_texts(tokenizer, frame["text"].to_list()):
             kept: list[torch.Tensor] = []
@@ -105,7 +106,7 @@ def bench_align(lm: Path, folder: Path, repeats: int) -> None:
     sae = tiny_sae(folder / "sae", kind="jumprelu", d_model=WIDTH, features=FEATURES)
     encoder, theirs = load_encoder(sae), SAE.load_from_disk(sae, device="cpu")
     sides = [encode_texts(load_tokenizer(lm), texts(PAIRS, seed, longest=14)) for seed in (2, 3)]
-    pairs = [Pair(*both, 7 * row, 1.0) for row, both in enumerate(zip(*sides, strict=True))]
+    pairs = [Pair(english, other, 7 * row, 1.0) for row, (english, other) in enumerate(zip(*sides, strict=True))]
 
     def tuned(last: int | None) -> Any:
         torch.manual_seed(0)
