@@ -105,6 +105,7 @@ schema: $(VENV)/.run
 ## make bench     ratios of isogloss to the plain way, measured in one run
 bench: $(VENV)/.dev
 	PYTHONPATH=workflow/scripts:tests python tests/bench.py
+	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_stages.py
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_sae_training.py
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_patterns.py --features 4096 --tokens 20000
 	PYTHONPATH=workflow/scripts:tests OMP_NUM_THREADS=1 python tests/bench_latent.py

@@ -39,6 +39,10 @@ def make_faster(model: nn.Module, *, parts: tuple[str, ...] = PARTS) -> None:
     as one sequence without padding, where nothing needs a gradient (`visit_residuals`). What is not as close to
     float32 as the module's own forward on a trial, and what cannot be computed here, stays as it was. Only this
     model's own modules change, no class. `kernels_of` says what was done; `undone` takes it back.
+
+    Rotary positions stay transformers' own: attention layers call a function of their module for them, which all models
+    of the class share, and flex attention can change scores, not the vectors that they are of. In long jobs
+    `compile_layers` fuses them.
     """
     device = next(model.parameters()).device
     reason = why_no_kernels(card_of(device)) if device.type == "cuda" else None
