@@ -157,6 +157,6 @@ def token_activations(
 
     if keys:
         depth = [layer for layer, _ in keys]
-        ids = [list(own) for _, own in keys]
-        each_batch(ids, work, token_budget=token_budget, depth=depth, padded=reads_padding(model))
+        read = [list(own) for _, own in keys]
+        each_batch(read, work, token_budget=token_budget, depth=depth, padded=reads_padding(model))
     return values
