@@ -1,8 +1,11 @@
 import json
 
+import pytest
+
 import bench_gpu
 
 
+@pytest.mark.workflow
 def test_every_part_has_figures_and_is_not_measured_twice(tmp_path, capsys):
     arguments = [str(tmp_path), "--tiny", "--repeats", "1", "--card", "40"]
     bench_gpu.main([*arguments, "--parts", *bench_gpu.PARTS])

@@ -63,7 +63,7 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
     return config
 
 
-def brief(error: Exception) -> str:
+def brief(error: BaseException) -> str:
     """The first sentence of another library's message."""
     return " ".join(str(error).split()).split(". ")[0][:160]
 

@@ -103,14 +103,16 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         tokenizer(_TRIAL)
-    except Exception as error:  # parsers of tokenizers raise anything, their own kind of exception too
+        special = set(tokenizer.all_special_ids) | {
+            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # parsers of tokenizers raise anything, and one in Rust panics, which is no Exception
         raise IsoglossError(
             f"{where}: its tokenizer cannot be read ({brief(error)}); a clone without Git LFS or"
             " a damaged file: fetch the model again"
         ) from None
-    special = set(tokenizer.all_special_ids) | {
-        number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-    }
     words = config.vocab_size
     if beyond := [number for number in range(words, len(tokenizer)) if number not in special]:
         raise IsoglossError(
