@@ -16,12 +16,12 @@ from transformers import (
     AutoTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
-    MambaConfig,
-    MambaForCausalLM,
-    MptConfig,
-    MptForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
     T5Config,
     T5ForConditionalGeneration,
+    XLNetConfig,
+    XLNetLMHeadModel,
 )
 
 from isogloss.config.measures import Alignment, AlignmentRun, Compute
@@ -172,8 +172,8 @@ def test_a_model_without_any_bos_is_refused(tmp_path: Path) -> None:
 
 SMALL = {"vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2}
 STRANGERS = {
-    "Mpt": lambda: MptForCausalLM(MptConfig(vocab_size=320, d_model=16, n_layers=2, n_heads=2)),
-    "Mamba": lambda: MambaForCausalLM(MambaConfig(**SMALL, state_size=4)),
+    "OpenAIGPT": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=320, n_embd=16, n_layer=2, n_head=2)),
+    "XLNet": lambda: XLNetLMHeadModel(XLNetConfig(vocab_size=320, d_model=16, n_layer=2, n_head=2, d_inner=32)),
     "T5": lambda: T5ForConditionalGeneration(T5Config(vocab_size=320, d_model=16, d_kv=8, d_ff=16, num_layers=2)),
 }
 

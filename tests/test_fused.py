@@ -146,7 +146,7 @@ def test_every_stage_that_loads_a_model_says_which_kernels_it_may_take_and_took(
         without += [path.name for given in loads if "kernels" not in given]
         if loads and "kernels_of" not in dict(names):
             without.append(path.name)
-    assert without == ["spans.py"]  # rows of the explorer, which its stage writes
+    assert not without
 
 
 def test_who_reads_streams_in_batches_says_whether_the_model_reads_padding():

@@ -84,7 +84,7 @@ def _streams(folder: Path) -> None:
 
 
 def _layout(folder: Path) -> None:
-    save(hf.MptForCausalLM(hf.MptConfig(vocab_size=320, d_model=32, n_layers=2, n_heads=4)), folder)
+    save(hf.OpenAIGPTLMHeadModel(hf.OpenAIGPTConfig(vocab_size=320, n_embd=32, n_layer=2, n_head=4)), folder)
     fetch(folder, Shape(layers=2, d_model=32, d_mlp=128, heads=4, key_value_heads=4, d_head=8, vocabulary=320))
 
 

@@ -126,7 +126,10 @@ def test_a_language_of_the_table(copy: Copy):
     ("path", "stages"),
     [
         ("redaction.py", set()),
-        ("sources/archives.py", {"fetch_sae", "fetch_tasks"}),
+        (
+            "sources/archives.py",
+            {"fetch_sae", "fetch_tasks", "fetch_documents", "fetch_parallel", "parallel_questions"},
+        ),
         ("sources/question_sets.py", {"parallel_questions"}),
         ("sources/neuronpedia.py", {"exported_phrases"}),
         ("sources/okapi.py", {"benchmark", "parallel_questions"}),

@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent
 DATA = {
     ("isogloss.languages", "LANGUAGE_TABLE"): "languages.tsv",
     ("isogloss.latent.prompts", "PROMPTS"): "prompts.yaml",
-    ("isogloss.sources.world.facts", "WORDINGS"): "world",
+    ("isogloss.sources.world.wording", "WORDINGS"): "world",
 }
 # What every stage runs under, seeds and threads, is part of its code; logs, errors and metadata round it are not.
 ROOT = ("isogloss.determinism", "make_deterministic")

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from isogloss.errors import IsoglossError
-from isogloss.models.architecture import decoder_of
+from isogloss.models.architecture import decoder_of, unwrapped
 
 
 def with_lora(
@@ -26,7 +27,8 @@ def with_lora(
 
     Modules are named as in a decoder layer, q_proj say; "all" is every linear map of those layers, never
     embeddings or head. The matrices' first values come from torch's global generator; only their own
-    dropout is on. Raises `IsoglossError` for a module name that the layers do not have.
+    dropout is on. Raises `IsoglossError` for a module name that the layers do not have, and for one that PEFT puts no
+    matrices on.
     """
     linear = sorted(
         {
@@ -36,6 +38,7 @@ def with_lora(
             if isinstance(part, nn.Linear | Conv1D)  # GPT-2 has the latter
         }
     )
+    linear = [name for name in linear if _takes_lora(model, name)]
     chosen = linear if target_modules == "all" else sorted(target_modules)
     if unknown := [name for name in chosen if name not in linear]:
         raise IsoglossError(
@@ -57,6 +60,15 @@ def with_lora(
         if "lora_dropout" in name:  # the base model's own dropout stays off: it is the one that is measured
             part.train()
     return tuned
+
+
+def _takes_lora(model: nn.Module, name: str) -> bool:
+    """Whether PEFT puts matrices on maps of this name: not on some of recurrent layers."""
+    try:
+        _check_lora_target_modules_mamba(LoraConfig(), unwrapped(model), name)
+    except ValueError:
+        return False
+    return True
 
 
 def save_adapter(model: PeftModel, folder: Path, model_name: str) -> None:

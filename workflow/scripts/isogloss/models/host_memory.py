@@ -9,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from isogloss.errors import IsoglossError
+from isogloss.models.weights import files_of_weights
 
 _STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
@@ -34,7 +35,7 @@ def converted_bytes(folder: Path, dtype: torch.dtype, last_layer: int | None) ->
     All others are read in their file's own pages, which a full memory gives back.
     """
     size = 0
-    for path in folder.glob("*.safetensors"):
+    for path in files_of_weights(folder, str(folder)):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118
                 layer = _LAYER.search(name)

@@ -19,6 +19,7 @@ from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
 from isogloss.models.host_memory import check_host_memory
 from isogloss.models.placement import placed
+from isogloss.models.tokenization import token_ids
 from isogloss.models.weights import CONSTANTS, check_weights
 
 logger = logging.getLogger(__name__)
@@ -102,13 +103,13 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
     config = read_config(folder, where).get_text_config()
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        tokenizer(_TRIAL)
+        token_ids(tokenizer, [_TRIAL])
         special = set(tokenizer.all_special_ids) | {
             number for number, token in tokenizer.added_tokens_decoder.items() if token.special
         }
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
-    except BaseException as error:  # parsers of tokenizers raise anything, and one in Rust panics, which is no Exception
+    except BaseException as error:  # parsers of tokenizers raise anything, and panics in Rust are no Exception
         raise IsoglossError(
             f"{where}: its tokenizer cannot be read ({brief(error)}); a clone without Git LFS or"
             " a damaged file: fetch the model again"

@@ -24,25 +24,32 @@ def check_weights(folder: Path, *, method: str | None, where: str) -> None:
 
     `method` is how its configuration says that they are quantised, None if it does not; `where` how messages call it.
     """
+    kinds: dict[str, str] = {}
+    for path in files_of_weights(folder, where):
+        kinds |= kinds_of(path, where)
+    check_numbers(kinds, method=method, where=where)
+
+
+def files_of_weights(folder: Path, where: str) -> list[Path]:
+    """The safetensors files that transformers reads in `folder`: the single one, else those of the index.
+
+    Raises `IsoglossError` where there are none, or not all of them.
+    """
     if (folder / WEIGHTS).is_file():
-        files = [WEIGHTS]
-    elif (folder / INDEX).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
         files = shards_of(folder / INDEX, where)
         if missing := [shard for shard in files if not (folder / shard).is_file()]:
             raise IsoglossError(
                 f"{where}: {len(missing)} of {len(files)} shards are missing, the first is {several(missing[:1])};"
                 " fetch the model again"
             )
-    else:
-        others = [path.name for suffix in ("bin", "pt", "pth", "gguf", "h5") for path in folder.glob(f"*.{suffix}")]
-        raise IsoglossError(
-            f"{where}: no {WEIGHTS} there{f', only {others[0]}' if others else ''}; isogloss reads nothing but"
-            " safetensors: take a revision that has them, or convert the model"
-        )
-    kinds: dict[str, str] = {}
-    for name in files:
-        kinds |= kinds_of(folder / name, where)
-    check_numbers(kinds, method=method, where=where)
+        return [folder / shard for shard in files]
+    others = [path.name for suffix in ("bin", "pt", "pth", "gguf", "h5") for path in folder.glob(f"*.{suffix}")]
+    raise IsoglossError(
+        f"{where}: no {WEIGHTS} there{f', only {others[0]}' if others else ''}; isogloss reads nothing but"
+        " safetensors: take a revision that has them, or convert the model"
+    )
 
 
 def kinds_of(path: Path, where: str) -> dict[str, str]:
