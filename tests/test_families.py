@@ -49,7 +49,13 @@ def make(family: Family, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# Each stands for a kind: windows, soft caps, shared keys, experts, sinks, recurrent layers, positions of every sort.
+FIRST = {"gemma2", "gemma3", "gemma4 with shared keys", "qwen3", "qwen3_5", "llama", "gpt_oss", "gpt_neox", "gpt2"}
+FIRST |= {"bloom", "mamba"}
+PARAMS = [pytest.param(name, marks=[] if name in FIRST else [pytest.mark.workflow]) for name in FAMILIES]
+
+
+@pytest.fixture(scope="module", params=PARAMS)
 def family(request: pytest.FixtureRequest) -> Family:
     return FAMILIES[request.param]
 

@@ -45,14 +45,3 @@ def test_what_runs_a_model_says_which_way_it_went():
     for rule in rules.keys() - NO_LANGUAGE_MODEL:
         stages = modules_of(rules[rule])
         assert any(map(names_its_path, [*stages, *(part for stage in stages for part in modules_of(stage))])), rule
-
-
-def test_whoever_loads_a_model_looks_at_its_path():
-    """In the module that loads it, or in one that imports that module."""
-    package = SCRIPTS / "isogloss"
-    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py") if path.parent.name != "models"}
-    loading = [path for path, text in texts.items() if re.search(r"\bload_(base|causal)_model\(", text)]
-    assert len(loading) >= 15
-    for path in loading:
-        users = [text for other, text in texts.items() if path in modules_of(other)]
-        assert any("kernels_of(" in text for text in (texts[path], *users)), path

@@ -99,6 +99,7 @@ def on_github(repository: Path, tmp_path: Path) -> tuple[str, dict[str, str]]:
     return f'github("someone/isogloss", path="Snakefile", commit="{head.stdout.strip()}")', variables
 
 
+@pytest.mark.workflow
 def test_a_workflow_elsewhere_imports_a_checkout_and_its_jobs_the_package_beside_the_rules(
     repository: Path, tmp_path: Path
 ):

@@ -332,6 +332,7 @@ def cli(url: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[
     return subprocess.run(settings, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
 
 
+@pytest.mark.workflow
 def test_a_repository_is_pinned_and_flores_looked_up(models: Path, tmp_path: Path):
     with server.serving() as hub:
         commit = hub.add("someone/tiny-qwen", models / "qwen2")

@@ -65,6 +65,7 @@ def test_the_default_study_and_the_slurm_profile_plan_without_a_cluster(default:
     assert local["encode"] == 2 + 2 + 2 + 1 + 1  # ten languages of both models and a run; two of two runs
 
 
+@pytest.mark.workflow
 def test_all_languages_of_the_default_study_in_a_job_each(default: Checkout):
     planned = default.planned(study=default.changed_study("compute.languages_per_job", "all"))
     assert planned["encode"] == 5
