@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.testing import assert_close
 
 from config_sections import grouped
@@ -313,3 +314,24 @@ def test_a_step_in_chunks_is_the_step_at_once(monkeypatch):
         ends.append((losses, [sae.state_dict() for sae in trainer.saes.values()]))
     for other in ends[1:]:
         assert_close(other, ends[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_encoder_laid_out_as_its_gradient_learns_the_same_without_turning_it():
+    """As on a GPU."""
+    x = torch.nn.functional.normalize(torch.randn(2, 50, 16), dim=-1)
+    trainers = [SaeTrainer([0, 1], x, Recipe(64, 4, 0, 50, 50, 1e-2, 1, 0), seed=0, sparse=True) for _ in range(2)]
+    for sae in trainers[1].saes.values():
+        sae.put_features_first()
+        assert sae.W_enc.stride() == (1, 16)
+    ends, copies = [], []
+    for trainer in trainers:
+        losses = [trainer.step(x) for _ in range(3)]
+        ends.append((losses, [sae.state_dict() for sae in trainer.saes.values()]))
+        loss = trainer.saes[0].sparse_forward(x[0]).square().sum()
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            loss.backward()
+        copies.append(sum(event.count for event in seen.key_averages() if event.key == "aten::copy_"))
+    assert_close(ends[1], ends[0], rtol=1e-4, atol=1e-5)
+    assert copies[0] - copies[1] == 1
+    trainers[1].load_state(trainers[1].state())
+    assert {sae.W_enc.stride() for sae in trainers[1].saes.values()} == {(1, 16)}

@@ -18,6 +18,7 @@ from isogloss.sae.quality import QualityMeter
 from isogloss.sae.recipe import Recipe, geometric_median
 
 ADAM_EPS = 6.25e-10  # of paper C's published code
+_NORM_EPS = 1e-12  # as `functional.normalize`
 _ROWS = 4096  # of a decoder whose norms are taken together
 _LARGEST = 2**27  # pre-activations (tokens times features) that are held at a time: 0.5 GiB, and half of it in bfloat16
 
@@ -80,7 +81,7 @@ class _SparseReconstruction(torch.autograd.Function):
         centred = x - b_dec
         weight = w_enc.to(compute)
         parts = [
-            strongest((rows.to(compute) @ weight).to(x.dtype).add_(b_enc), k)
+            strongest(torch.add(rows.to(compute) @ weight, b_enc), k)  # in float32, whichever the product is in
             for rows in centred.split(max(1, _LARGEST // len(b_enc)))
         ]
         values, features = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -146,9 +147,17 @@ class TopKAutoencoder(nn.Module):
         return functional.embedding_bag(features, self.W_dec, per_sample_weights=values, mode="sum") + self.b_dec
 
     @torch.no_grad()
+    def put_features_first(self) -> None:
+        """Lay W_enc out in memory as its gradient comes from `sparse_forward`, which need not be turned round then.
+
+        The values and their order in files stay; a matrix product may round otherwise, so it is for a GPU.
+        """
+        self.W_enc.data = self.W_enc.T.contiguous().T
+
+    @torch.no_grad()
     def normalise_decoder(self) -> None:
         """Put every decoder row back on the unit sphere, as after each step of the recipe."""
-        self.W_dec.copy_(functional.normalize(self.W_dec, dim=1))
+        self.W_dec.div_(self.W_dec.norm(dim=1, keepdim=True).clamp_min_(_NORM_EPS))
 
 
 class SaeTrainer:
@@ -173,6 +182,8 @@ class SaeTrainer:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + layer)
             sae = TopKAutoencoder(vectors.shape[1], recipe.features, recipe.k, generator=generator).to(vectors.device)
             sae.b_dec.data.copy_(geometric_median(vectors))
+            if sparse and vectors.is_cuda:
+                sae.put_features_first()
             self.saes[layer] = sae
         self._sparse = sparse
         self._compute = torch.bfloat16 if first.is_cuda else torch.float32
