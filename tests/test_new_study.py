@@ -93,6 +93,7 @@ def test_a_model_in_a_folder(family: str, models: Path, segments: Path, capsys: 
     assert f"- SAEs: SAELens' directory has none of the residual stream of a model called {family}, so" in text
 
 
+@pytest.mark.workflow
 def test_a_study_is_planned_and_a_dry_run_has_its_jobs(models: Path, segments: Path):
     assert run(models / "qwen2", "--languages", *LANGUAGES, "--segments", segments) == 0
     jobs = count_jobs(Path("config", "studies", "my-qwen2.yaml"), REPOSITORY)
