@@ -9,10 +9,11 @@ import torch
 from safetensors import safe_open
 
 from isogloss.errors import IsoglossError
+from isogloss.models.architecture import LAYOUTS
 from isogloss.models.weights import files_of_weights
 
 _STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+_LAYER = re.compile(rf"(?:^|\.)(?:{'|'.join(sorted({layers for layers, _, _ in LAYOUTS}))})\.(\d+)\.")
 _NOT_TEXT = re.compile(r"(?:^|[._])(?:vision|visual|audio|image)")
 
 
