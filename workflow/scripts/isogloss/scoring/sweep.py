@@ -24,7 +24,7 @@ _ROWS = 1024  # fewer,
 _OF_A_QUESTION = 256  # and so many of a question: all are in its mask, though its copies do not see each other.
 # Texts are trees of several tokens: so many go on together, of a question at most as many as stand here, in groups of
 _TEXTS = 2048  # questions with trees of like size. A GPU waits for the kernels of smaller forwards.
-_GROUPS = {"cpu": (64, 8)}  # tokens of a question; the fewest questions
+_GROUPS = {"cpu": (256, 4)}  # tokens of a question; the fewest questions
 _LARGE_GROUPS = (128, 16)
 _PADDED = 1.05  # A group that is not small has up to so many tokens for each real one.
 
