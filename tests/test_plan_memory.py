@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModel, Gemma2Config, GPTNeoXConfig, Qwen3Config
 
 from allocated import peak_bytes
 from isogloss.config import load_study
@@ -11,7 +12,7 @@ from isogloss.disparity.lora_training import LoraOptimiser
 from isogloss.models.adapter import with_lora
 from isogloss.models.batching import collate, each_batch
 from isogloss.models.hooks import visit_residuals
-from isogloss.models.loading import load_base_model, load_causal_model
+from isogloss.models.loading import load_causal_model
 from isogloss.plan import __main__ as command
 from isogloss.plan.assumptions import Settings
 from isogloss.plan.memory import advice, job_memory
@@ -50,22 +51,30 @@ def test_what_a_gradient_keeps(tmp_path, dtype):
     assert planned == pytest.approx(sum(size for size, _ in saved.values()), rel=0.1)
 
 
-@pytest.mark.workflow
-def test_a_batch_takes_no_more_than_is_planned(tmp_path):
-    """A model of 290 MB and a batch of twice that, as torch's allocator counts them.
-
-    A process' peak would count pages of its libraries, too, of which a system short of memory takes some back.
-    """
-    model = load_base_model(tiny_gemma2(tmp_path, layers=4, d_model=1024, vocabulary=16_000))
-    decoder = TINY._replace(layers=4, d_model=1024, d_mlp=2048, d_head=512, vocabulary=16_000)
-    assert 4 * decoder.parameters() == pytest.approx(sum(weight.nbytes for weight in model.parameters()), rel=0.1)
-    texts = [[2, *range(10, 33)] for _ in range(700)]
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("config", "d_model", "d_mlp", "key_value_heads"),
+    [
+        (Gemma2Config, 256, 512, 2),
+        (Qwen3Config, 512, 1536, 2),
+        (Qwen3Config, 256, 256, 4),  # attention is wider than the MLP
+        (GPTNeoXConfig, 256, 1024, 4),
+    ],
+)
+def test_a_batch_takes_what_is_planned(config, d_model, d_mlp, key_value_heads, dtype):
+    """As torch's allocator counts the tensors of a forward: a process' peak counts pages of its libraries, too."""
+    shape = {"hidden_size": d_model, "intermediate_size": d_mlp, "num_hidden_layers": 2, "num_attention_heads": 4}
+    if config is not GPTNeoXConfig:
+        shape |= {"num_key_value_heads": key_value_heads, "head_dim": 64}
+    model = AutoModel.from_config(config(**shape, vocab_size=320)).to(getattr(torch, dtype)).eval()
+    texts = [[2, *range(10, 33)] for _ in range(100)]
 
     def forwards() -> None:
-        each_batch(texts, lambda batch: visit_residuals(model, batch, [3], lambda *_: None), token_budget=16384)
+        each_batch(texts, lambda batch: visit_residuals(model, batch, [1], lambda *_: None), token_budget=2400)
 
-    planned = batch_bytes(decoder, 16384, "float32")
-    assert 0.6 * planned < peak_bytes(forwards) < planned  # the rest is what allocators keep between tensors
+    heads = {"heads": 4, "key_value_heads": key_value_heads, "d_head": 64}
+    decoder = TINY._replace(d_model=d_model, d_mlp=d_mlp, gated=config is not GPTNeoXConfig, **heads)
+    assert batch_bytes(decoder, 2400, dtype) == pytest.approx(peak_bytes(forwards), rel=0.1)
 
 
 def plan(shape=None, features=64, compute=None, asked=None, card=80e9, layers=3):
