@@ -60,6 +60,11 @@ def strongest(z: Float[Tensor, "batch features"], k: int) -> tuple[Float[Tensor,
     return z.gather(1, features), features
 
 
+def _shifted(products: Float[Tensor, "batch features"], bias: Float[Tensor, " features"]) -> Tensor:
+    """Products and bias in one pass, in float32 whichever the products are in; in their memory where they fit."""
+    return products.add_(bias) if products.dtype == bias.dtype else torch.add(products, bias)
+
+
 class _SparseReconstruction(torch.autograd.Function):
     """x^ with gradients that read and write k rows of the decoder and k columns of the encoder a token.
 
@@ -81,7 +86,7 @@ class _SparseReconstruction(torch.autograd.Function):
         centred = x - b_dec
         weight = w_enc.to(compute)
         parts = [
-            strongest(torch.add(rows.to(compute) @ weight, b_enc), k)  # in float32, whichever the product is in
+            strongest(_shifted(rows.to(compute) @ weight, b_enc), k)
             for rows in centred.split(max(1, _LARGEST // len(b_enc)))
         ]
         values, features = (torch.cat(part) for part in zip(*parts, strict=True))
