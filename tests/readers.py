@@ -103,28 +103,32 @@ def _read_documents(name: str) -> Callable[[Path], Iterable[Any]]:
     return read
 
 
-def _read_parallel(suffix: str, **columns: Any) -> Callable[[Path], Iterable[Any]]:
+def read_parallel(folder: Path, files: str, **columns: str | None) -> dict[str, str]:
+    """The tables of segments, by language, of a corpus in Spanish and English, which lies in `folder`."""
+    names = {lang: {"lang": lang, "code": lang, "flores": ""} for lang in ("en", "es")}
+    paths = {lang: str(folder / "out" / f"{lang}.parquet") for lang in names}
+    fetch_parallel(
+        source=Source(folder=str(folder)),
+        names=names,
+        files=files,
+        **{"id_column": None, "text_column": "text", "document_column": None, **columns},  # pyright: ignore[reportArgumentType]
+        minimum_share=0.25,
+        spaces=dict.fromkeys(names, " "),
+        segments=paths,
+        documents={lang: f"{path}.documents.parquet" for lang, path in paths.items()},
+        metadata={},
+    )
+    return paths
+
+
+def _read_parallel(suffix: str, valid: str, **columns: str) -> Callable[[Path], Iterable[Any]]:
     """A corpus of two languages of which one is damaged."""
 
     def read(folder: Path) -> Iterable[Any]:
-        names = {lang: {"lang": lang, "code": lang, "flores": ""} for lang in ("en", "es")}
-        valid = folder / f"en{suffix}"
-        if not valid.exists():
-            valid.write_bytes((CORPUS / columns["valid"]).read_bytes())
-        paths = {lang: str(folder / "out" / f"{lang}.parquet") for lang in names}
-        fetch_parallel(
-            source=Source(folder=str(folder)),
-            names=names,
-            files="{lang}" + suffix,
-            id_column=columns.get("id"),
-            text_column=columns.get("text", "text"),
-            document_column=columns.get("doc"),
-            minimum_share=0.25,
-            spaces=dict.fromkeys(names, " "),
-            segments=paths,
-            documents={lang: f"{path}.documents.parquet" for lang, path in paths.items()},
-            metadata={},
-        )
+        english = folder / f"en{suffix}"
+        if not english.exists():
+            english.write_bytes((CORPUS / valid).read_bytes())
+        paths = read_parallel(folder, "{lang}" + suffix, **columns)
         segments = {lang: read_segments(path) for lang, path in paths.items()}
         assert list(segments["en"]) == sorted(segments["en"])
         assert segments["en"].keys() == segments["es"].keys()
@@ -212,9 +216,9 @@ READERS = {
     "segments.jsonl": Reader(
         "es.jsonl",
         _lines("segments.jsonl"),
-        _read_parallel(".jsonl", valid="segments.jsonl", id="id", doc="doc"),
+        _read_parallel(".jsonl", "segments.jsonl", id_column="id", document_column="doc"),
     ),
-    "segments.txt": Reader("es.txt", _content("lines.txt", damage.lines), _read_parallel(".txt", valid="lines.txt")),
+    "segments.txt": Reader("es.txt", _content("lines.txt", damage.lines), _read_parallel(".txt", "lines.txt")),
     "columns": Reader("a.csv", _content("documents.csv", damage.table), _read_columns),
     "tokenizer": Reader("tokenizer.json", _tokenizer, lambda folder: [*nllb_vocabulary(folder)]),
     "pieces": Reader("spiece.model", _pieces, lambda folder: [piece.piece for piece in madlad_pieces(folder).pieces]),

@@ -32,7 +32,7 @@ def batch_bytes(decoder: Decoder, tokens: float, dtype: str) -> float:
     """Activations of a forward at its widest: in the MLP, in attention where that is wider.
 
     As torch's allocator counts them of families whose attention and activation functions are fused. Eager attention,
-    which Gemma 2 has on the CPU, also holds its scores: heads × length numbers a token; the GELU of GPT-2 twice the MLP.
+    which Gemma 2 has on the CPU, also holds its scores, heads × length numbers a token; GPT-2's GELU doubles the MLP.
     """
     mlp = (3 if decoder.gated else 2) * decoder.d_mlp + 4 * decoder.d_model
     attention = 3 * decoder.d_model + (4 * decoder.heads + 3 * decoder.key_value_heads) * decoder.d_head

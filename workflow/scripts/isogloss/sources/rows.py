@@ -142,7 +142,8 @@ def _json_lines(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple
 def _delimited(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[int, list[Any]]]:
     tabs = kind_of(name) == ".tsv"
     csv.field_size_limit(LONGEST)  # a document is a field; csv's own limit is 128 KiB
-    lines = (f"{line}\n" for line in _decoded(path, name))
+    # In CSV a carriage return may be a field's own: the reader tells which.
+    lines = (f"{line}\n" for line in _decoded(path, name, returns=not tabs))
     rows = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if tabs else csv.reader(lines, strict=True)
     start = 1  # line on which a row begins
     try:
@@ -172,7 +173,8 @@ def _check_unquoted(values: Sequence[str], where: str) -> None:
             raise IsoglossError(f"{where}: a field is quoted, TSV is read without quotes; save it as CSV or Parquet")
 
 
-def _decoded(path: Path, name: str) -> Iterator[str]:
+def _decoded(path: Path, name: str, *, returns: bool = False) -> Iterator[str]:
+    """The lines of a file as text; with `returns` each has the carriage return that it may end with."""
     for number, line in enumerate(_split(path, name), start=1):
         try:
             text = line.decode()
@@ -180,7 +182,8 @@ def _decoded(path: Path, name: str) -> Iterator[str]:
             raise IsoglossError(
                 f"{name}:{number}: not UTF-8 (byte {line[error.start]:#04x}); convert the file to UTF-8"
             ) from None
-        yield (text.removeprefix("\ufeff") if number == 1 else text).removesuffix("\r")
+        text = text.removeprefix("\ufeff") if number == 1 else text
+        yield text if returns else text.removesuffix("\r")
 
 
 def _split(path: Path, name: str) -> Iterator[bytes]:
