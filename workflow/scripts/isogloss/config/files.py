@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 
 # Plain scalars by their YAML 1.1 type (https://yaml.org/type/): which of them mean the same in YAML 1.2, and advice.
 _MEANT: dict[str, tuple[str, str]] = {
@@ -45,6 +45,19 @@ def read_file(path: str | Path) -> dict[str, Any]:
         raise IsoglossError(f"{path}: no mapping of keys; a study has study, languages, models: see config/README.md")
     if "__use_yte__" in content:
         raise IsoglossError(f"{path}: __use_yte__: a study is no template; write it out")
+    return content
+
+
+def read_texts(path: str | Path) -> dict[str, Any]:
+    """As `read_file`, of a file whose texts models read; raises `IsoglossError` for half a surrogate pair, too."""
+    content = read_file(path)
+    try:
+        json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode()
+    except UnicodeEncodeError as error:
+        half, before = ord(error.object[error.start]), error.object[max(0, error.start - 20) : error.start]
+        raise IsoglossError(
+            f"{path}: U+{half:04X} after {shown(before)} is half a surrogate pair and no character; mend the text"
+        ) from None
     return content
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import Field, field_validator, model_validator
 
 from isogloss.config.base import Positive, Section, distinct
-from isogloss.config.files import read_file
+from isogloss.config.files import read_texts
 from isogloss.config.pretrained import Source
 from isogloss.config.questions import QuestionSource, TaskName
 from isogloss.errors import IsoglossError, several
@@ -176,7 +176,7 @@ def read_prompts(path: Path) -> dict[str, Any]:
 
     Raises `IsoglossError` for a file that is no YAML, lacks one of them, or has a layout with other parts.
     """
-    content = read_file(path)
+    content = read_texts(path)
     layouts, words = content.get("layouts"), content.get("words")
     for lang, given in _entries(words, f"{path}: words"):
         lacking = [name for name in _WORDS if not isinstance(given, dict) or not isinstance(given.get(name), str)]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from isogloss.config.files import read_file
+from isogloss.config.files import read_texts
 from isogloss.errors import IsoglossError, several, shown
 from isogloss.resources import RESOURCES
 
@@ -36,7 +36,7 @@ def read_wordings(path: Path, relations: Iterable[str]) -> dict[str, Wording]:
 
     Raises `IsoglossError` for a file that is no YAML, lacks one, or has one that is no text with one `{subject}`.
     """
-    loaded = read_file(path)
+    loaded = read_texts(path)
     try:
         wordings = {relation: Wording(**loaded[relation]) for relation in relations}
     except (KeyError, TypeError) as error:
