@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 DEEP, DIGITS = "\ue000deep", "\ue000digits"  # what JSON can say and Python's writer cannot
 TEXTS = [
@@ -197,3 +198,20 @@ def parquet(rows: Sequence[Mapping[str, Any]], rng: Random) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(columns, names), sink, compression=rng.choice(["none", "snappy"]))
     return broken(sink.getvalue(), rng) if rng.random() < 0.3 else sink.getvalue()
+
+
+def pickled(tensors: Mapping[str, torch.Tensor], rng: Random) -> bytes:
+    """A file of `torch.save` whose tensors are lacking, called or made otherwise, or whose bytes are broken."""
+    changed: dict[Any, Any] = dict(tensors)
+    name = rng.choice(list(changed))
+    odd = [1, "x", None, [changed[name]], torch.zeros(3), torch.zeros(2, 2).to_sparse(), changed[name].half()]
+    match rng.randrange(4):
+        case 0:
+            del changed[name]
+        case 1:
+            changed[rng.choice([1, "x", None])] = changed[name]
+        case 2:
+            changed[name] = rng.choice(odd)
+    stream = io.BytesIO()
+    torch.save(rng.choice([changed] * 5 + [list(changed.values()), 3]), stream)
+    return broken(stream.getvalue(), rng) if rng.random() < 0.4 else stream.getvalue()

@@ -1,7 +1,6 @@
 """Readers of foreign folders, as `readers.py`: one file of a whole folder is damaged, or one answer of the Hub."""
 
 import atexit
-import io
 import json
 import shutil
 import struct
@@ -14,33 +13,29 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 import damage
 import hub as server
-import sae_standins
 import standin_tasks
-from isogloss.config.pretrained import Saes, Source
+from isogloss.config.pretrained import Source
 from isogloss.models.loading import load_tokenizer
 from isogloss.models.weights import kinds_of, shards_of
 from isogloss.sources import lm_eval_tasks
 from isogloss.sources.cards import read_card
-from isogloss.sources.conversion import weight_files
+from isogloss.sources.conversion import unpickle, weight_files
 from isogloss.sources.data_sets import read_configuration
 from isogloss.sources.hub import hub_repository, licence_of, open_repository, write_record
 from isogloss.sources.model import read_shape
 from isogloss.sources.multilingual import MadladPieces, NllbPieces
 from isogloss.sources.opus import OpusPieces
-from isogloss.sources.saes.fetch import fetch_sae
 from isogloss.sources.translator import _check_pair, _check_target, _described
 from marian import tiny_marian
 from multilingual import tiny_madlad, tiny_nllb
 from readers import Reader
-from sae_standins import D_MODEL, LAYER
 from standins import tiny_gemma2
 
 TEXT = "The currency of Austria is Euro"
@@ -128,93 +123,6 @@ def safetensors_of(tensors: Mapping[str, torch.Tensor], rng: Random) -> bytes:
     return struct.pack("<Q", said) + text + data
 
 
-ARRAYS: list[Callable[[np.ndarray], Any]] = [
-    lambda a: a.astype(object),
-    lambda a: a.astype(">f4"),
-    lambda a: a.astype(np.float16),
-    lambda a: a.astype(np.complex64),
-    lambda a: a.astype(str),
-    lambda a: a.astype(int),
-    lambda a: a[:1],
-    lambda a: a[..., :0],
-    lambda a: a.T.copy(),
-    lambda a: a[None],
-    lambda a: np.float32(1),
-    lambda a: a * np.nan,
-    lambda a: a * np.float32(1e38) * 100,
-    lambda a: np.zeros(3, dtype=[("a", "f4")]),
-    lambda a: np.asfortranarray(a),
-]
-
-
-def _npz(rng: Random) -> bytes:
-    arrays: dict[str, Any] = {name: value.numpy() for name, value in sae_standins.scope(sae_standins.weights()).items()}
-    for _ in range(rng.choice([0, 1, 1, 2])):
-        name = rng.choice(list(arrays))
-        match rng.randrange(5):
-            case 0:
-                del arrays[name]
-            case 1:
-                arrays[rng.choice(["x", "W_enc", "../x", "é", ""])] = arrays[name]
-            case _:
-                arrays[name] = rng.choice(ARRAYS)(arrays[name])
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    return damage.broken(stream.getvalue(), rng) if rng.random() < 0.4 else stream.getvalue()
-
-
-def _pickled(rng: Random) -> bytes:
-    tensors: dict[Any, Any] = dict(sae_standins.DICTIONARIES["BatchTopKSAE"](sae_standins.weights()))
-    name = rng.choice(list(tensors))
-    odd = [1, "x", None, [tensors[name]], torch.zeros(3), torch.zeros(2, 2).to_sparse(), tensors[name].half()]
-    match rng.randrange(4):
-        case 0:
-            del tensors[name]
-        case 1:
-            tensors[rng.choice([1, "x", None])] = tensors[name]
-        case 2:
-            tensors[name] = rng.choice(odd)
-    stream = io.BytesIO()
-    torch.save(rng.choice([tensors] * 5 + [list(tensors.values()), 3]), stream)
-    return damage.broken(stream.getvalue(), rng) if rng.random() < 0.4 else stream.getvalue()
-
-
-SAE_PATHS = {
-    "gemma-scope": f"layer_{LAYER}/width_16k/average_l0_82",
-    "gemma-scope-2": f"resid_post/layer_{LAYER}_width_16k_l0_medium",
-    "llama-scope": f"Llama3_1-8B-Base-L{LAYER}R-8x",
-    "sparsify": f"run/layers.{LAYER}",
-    "dictionary-learning": f"resid_post_layer_{LAYER}/trainer_0",
-    "saelens": f"blocks.{LAYER}.hook_resid_post",
-}
-SAE_MAKERS: dict[str, Callable[[Path, str], Any]] = {
-    "gemma-scope": sae_standins.gemma_scope,
-    "gemma-scope-2": sae_standins.gemma_scope_2,
-    "llama-scope": sae_standins.llama_scope,
-    "sparsify": sae_standins.sparsify,
-    "dictionary-learning": sae_standins.dictionary_learning,
-    "saelens": sae_standins.saelens,
-}
-
-
-@cache
-def _sae(layout: str) -> Callable[[Path], Any]:
-    return lambda folder: SAE_MAKERS[layout](folder, SAE_PATHS[layout])
-
-
-def _sae_reader(layout: str, file: str, damaged: Callable[[Random], bytes] | None = None) -> Reader:
-    path = f"{SAE_PATHS[layout]}/{file}"
-
-    def read(folder: Path) -> Iterable[Any]:
-        root, output = beside(folder, _sae(layout), path), folder / "out"
-        shutil.rmtree(output, ignore_errors=True)
-        saes = Saes.model_validate({"source": {"folder": str(root)}, "ids": {LAYER: SAE_PATHS[layout]}})
-        fetch_sae(saes=saes, sae_id=SAE_PATHS[layout], layer=LAYER, d_model=D_MODEL, model=None, output=str(output))
-        return [(output / "cfg.json").read_text(encoding="utf-8")]
-
-    return Reader(path, damaged or object_of(_sae(layout), path), read)
-
-
 def _marian(folder: Path) -> None:
     tiny_marian(folder, target_lang="es", targets=["es", "ca"])
 
@@ -232,6 +140,25 @@ def _read_marian(name: str) -> Callable[[Path], Iterable[Any]]:
         return [*ids, pieces.decode(ids)]
 
     return read
+
+
+def _pickled_marian(folder: Path) -> None:
+    tiny_marian(folder, target_lang="es", pickled=True)
+
+
+@cache
+def _weights_of_marian() -> dict[str, torch.Tensor]:
+    return torch.load(whole(_pickled_marian) / PICKLED, weights_only=True)
+
+
+def _read_pickled(folder: Path) -> Iterable[Any]:
+    with tempfile.TemporaryDirectory() as made:
+        source = beside(folder, _pickled_marian, PICKLED)
+        unpickle(source, Path(made), str(source / PICKLED))
+        return [tensor.isfinite().sum().item() for tensor in load_file(Path(made) / "model.safetensors").values()]
+
+
+PICKLED = "pytorch_model.bin"
 
 
 def _nllb(folder: Path) -> None:
@@ -411,24 +338,13 @@ READERS = {
         lambda rng: safetensors_of(TENSORS, rng),
         lambda folder: kinds_of(folder / "a.safetensors", str(folder)),
     ),
-    "gemma-scope": _sae_reader("gemma-scope", "params.npz", _npz),
-    "gemma-scope-2": _sae_reader("gemma-scope-2", "config.json"),
-    "gemma-scope-2 weights": _sae_reader(
-        "gemma-scope-2",
-        "params.safetensors",
-        lambda rng: safetensors_of(sae_standins.scope(sae_standins.weights()), rng),
-    ),
-    "llama-scope": _sae_reader("llama-scope", "hyperparams.json"),
-    "sparsify": _sae_reader("sparsify", "cfg.json"),
-    "dictionary-learning": _sae_reader("dictionary-learning", "config.json"),
-    "dictionary-learning weights": _sae_reader("dictionary-learning", "ae.pt", _pickled),
-    "saelens": _sae_reader("saelens", "cfg.json"),
     "marian config": Reader("config.json", object_of(_marian, "config.json"), _read_marian("config.json")),
     "marian tokenizer": Reader(
         "tokenizer_config.json", object_of(_marian, "tokenizer_config.json"), _read_marian("tokenizer_config.json")
     ),
     "marian vocabulary": Reader("vocab.json", object_of(_marian, "vocab.json"), _read_marian("vocab.json")),
     "marian pieces": Reader("source.spm", bytes_of(_marian, "source.spm"), _read_marian("source.spm")),
+    "marian weights": Reader(PICKLED, lambda rng: damage.pickled(_weights_of_marian(), rng), _read_pickled),
     "nllb config": Reader("config.json", object_of(_nllb, "config.json"), _read_nllb("config.json")),
     "nllb tokenizer": Reader("tokenizer.json", object_of(_nllb, "tokenizer.json"), _read_nllb("tokenizer.json")),
     "madlad config": Reader("config.json", object_of(_madlad, "config.json"), _read_madlad("config.json")),
