@@ -90,6 +90,7 @@ def test_studies_are_read_as_any_yaml_reader_would(path: Path):
         (changed("0.6", ".nan"), r"shares\.en: Input should be a finite number \(got nan\)"),
         (changed("Skewed shares", "2024"), r"title: Input should be a valid string \(got 2024\); put it in quotes"),
         (changed("Skewed shares", '""'), r"title: String should have at least 1 character"),
+        (changed("title:", '"t\\uDC00": 1\n    title:'), r"a key of models\..*: U\+DC00 is half a surrogate pair"),
         (changed("Skewed shares", '"Skewed\u202e shares"'), r"title: .*holds U\+202E, which cannot be seen; leave it"),
         (changed("Skewed shares", '"Skewed\\nshares"'), r"title: .*holds U\+000A"),
         (changed("Skewed shares", "a <script>alert(1)</script>"), r"title: .*holds <script>alert.*, a tag to the page"),

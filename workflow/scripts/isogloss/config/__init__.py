@@ -21,6 +21,7 @@ from isogloss.redaction import holds_secret
 
 __all__ = ["REMOVED", "Study", "load_study"]
 
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 # Keys that older study files set, as config/README.md would write them, and what to do instead.
 REMOVED: dict[str, str] = {
     "bilingual.documents": "documents, at the top level, has the documents of every language",
@@ -41,7 +42,7 @@ def load_study(
     Raises `IsoglossError` naming every mistake at once, a line each: key path, what is wrong, what is allowed.
     """
     plain = _plain(config, origin)
-    if isinstance(plain, dict) and (lines := [*sown(plain), *_secrets(plain)]):
+    if isinstance(plain, dict) and (lines := [*sown(plain), *_half_pairs(plain), *_secrets(plain)]):
         raise _mistaken(lines, origin)
     try:
         if shape_of is not None:
@@ -59,6 +60,19 @@ def _mistaken(lines: Sequence[str], origin: str) -> IsoglossError:
     return IsoglossError(
         f"{len(lines)} mistake(s) in the configuration\n" + "\n".join(f"  {origin}: {line}" for line in lines)
     )
+
+
+def _half_pairs(value: Any, at: str = "the study") -> Iterator[str]:
+    """A line for each key that UTF-8 cannot hold; sections look at values themselves."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if isinstance(key, str) and (half := _HALF_PAIR.search(key)):
+                yield f"a key of {at}: U+{ord(half[0]):04X} is half a surrogate pair and no character; mend the key"
+            else:
+                yield from _half_pairs(inner, f"{at}.{key}".removeprefix("the study."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _half_pairs(inner, at)
 
 
 def _secrets(value: Any, at: str = "") -> Iterator[str]:
