@@ -148,6 +148,11 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config: impossible": (lambda lm: rewrite(lm, num_attention_heads=3), "config.json"),
     "config: another activation": (lambda lm: rewrite(lm, hidden_act="no_such"), "config.json"),
     "config: of another width": (lambda lm: rewrite(lm, intermediate_size=96), "architecture.d_mlp says 64"),
+    "config: layers": (
+        lambda lm: rewrite(lm, num_hidden_layers=2**32),
+        "num_hidden_layers: 4294967296, and no model so",
+    ),
+    "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
     "index: a list": (lambda lm: (shards(lm), (lm / INDEX).write_text("[]")), "is no index of shards"),
     "index: numbers": (lambda lm: (shards(lm), (lm / INDEX).write_text('{"weight_map": {"a": 3}}')), "is no index"),

@@ -1,5 +1,7 @@
 """A model's configuration, before it is loaded: what model it is of, and whether isogloss could measure that."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel
 from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 from isogloss.models.architecture import check_stream, decoder_of
 
 CONFIG = "config.json"
@@ -27,6 +29,8 @@ _UNFIT = (
     StrictDataclassError,
 )
 
+_MOST = {r"layers?$|experts$": 4096, r"^num_labels$": 1 << 20}  # by key, at any depth
+
 # Quantised weights that transformers turns back into numbers as it loads them, the same on every device.
 _EXPANDED = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
 
@@ -42,6 +46,7 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
         raise IsoglossError(f"{where}: no {CONFIG} there, so no model; run the rule that makes or fetches it")
     if (Path(folder) / CONFIG).stat().st_size > _LARGEST:
         raise IsoglossError(f"{where}: {CONFIG} has over {_LARGEST >> 20} MB, so it is none; fetch it again")
+    _check_counts(_content(Path(folder) / CONFIG), where)
     try:
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except _UNFIT as error:
@@ -61,6 +66,23 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
             " trained: give the one that this was made from (of quantised ones it reads FP8 and MXFP4)"
         )
     return config
+
+
+def _content(path: Path) -> Any:
+    """What a JSON file holds; nothing of one that is none, about which transformers has its own words."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _check_counts(content: Any, where: str) -> None:
+    """Refuse numbers of which transformers would make lists that no memory holds."""
+    for name, value in content.items() if isinstance(content, dict) else ():
+        most = next((most for pattern, most in _MOST.items() if re.search(pattern, name)), None)
+        if most and isinstance(value, (int, float)) and value > most:
+            raise IsoglossError(f"{where}: {CONFIG} has {name}: {shown(value)}, and no model so many; fetch it again")
+        _check_counts(value, where)
 
 
 def brief(error: BaseException) -> str:
