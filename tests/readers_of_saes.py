@@ -39,7 +39,8 @@ ARRAYS: list[Callable[[np.ndarray], Any]] = [
 
 
 def _npz(rng: Random) -> bytes:
-    arrays: dict[str, Any] = {name: value.numpy() for name, value in sae_standins.scope(sae_standins.weights()).items()}
+    originals = {name: value.numpy() for name, value in sae_standins.scope(sae_standins.weights()).items()}
+    arrays: dict[str, Any] = dict(originals)
     for _ in range(rng.choice([0, 1, 1, 2])):
         name = rng.choice(list(arrays))
         match rng.randrange(5):
@@ -47,8 +48,8 @@ def _npz(rng: Random) -> bytes:
                 del arrays[name]
             case 1:
                 arrays[rng.choice(["x", "W_enc", "../x", "é", ""])] = arrays[name]
-            case _:
-                arrays[name] = rng.choice(ARRAYS)(arrays[name])
+            case _:  # what the last round made of it may be no array of numbers
+                arrays[name] = rng.choice(ARRAYS)(originals.get(name, originals["w_enc"]))
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return damage.broken(stream.getvalue(), rng) if rng.random() < 0.4 else stream.getvalue()

@@ -4,6 +4,7 @@ import errno
 import math
 import pickle
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping
@@ -35,6 +36,7 @@ _UNREADABLE = (
     AssertionError,
     ArithmeticError,
     MemoryError,
+    tokenize.TokenError,  # numpy's, of a header that ends too early
 )
 
 

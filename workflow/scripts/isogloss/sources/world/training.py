@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 CLIP = 1.0  # norm that gradients are clipped to
 WEIGHT_DECAY = 0.1
-IGNORED = -100  # target that cross-entropy leaves out
 
 
 class Document(NamedTuple):
@@ -75,9 +74,10 @@ def gemma2_config(architecture: Architecture) -> Gemma2Config:
 
 def next_token_loss(model: Gemma2ForCausalLM, batch: Batch) -> Float[Tensor, ""]:
     """Mean cross-entropy in nats of every token after BOS, padding left out."""
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
-    targets = batch.input_ids.masked_fill(batch.attention_mask == 0, IGNORED)[:, 1:]
-    return cross_entropy(logits[:, :-1].flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
+    hidden = model.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask, use_cache=False)
+    real = batch.attention_mask[:, 1:].bool()
+    logits = model.lm_head(hidden.last_hidden_state[:, :-1][real])  # the config has no soft-cap
+    return cross_entropy(logits, batch.input_ids[:, 1:][real])
 
 
 def train_toy(
