@@ -135,6 +135,15 @@ def unnamed_quantised(folder: Path) -> None:
     rewrite(folder, quantization_config={"load_in_4bit": True})
 
 
+def prefixed_merges(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["model"]["type"] == "BPE"
+    assert content["model"]["merges"]
+    content["model"]["continuing_subword_prefix"] = ","
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config: cut off": (
         lambda lm: cut_off(lm / "config.json", 50),
@@ -178,6 +187,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "tokenizer: cut off": (lambda lm: cut_off(lm / "tokenizer.json", 900), "its tokenizer cannot be read"),
     "tokenizer: a pointer": (lambda lm: (lm / "tokenizer.json").write_text(POINTER), "its tokenizer cannot be read"),
     "tokenizer: bytes": (lambda lm: (lm / "tokenizer.json").write_bytes(b"\xff\xfe"), "its tokenizer cannot be read"),
+    "tokenizer: merges": (
+        prefixed_merges,
+        r"its tokenizer cannot be read \(merge .* lacks continuing_subword_prefix ','",
+    ),
     "tokenizer: settings": (lambda lm: (lm / "tokenizer_config.json").write_text("["), "its tokenizer cannot be read"),
     "tokenizer: larger": (larger_tokenizer, "the tokenizer has 329 tokens, the model knows 320"),
     "quantised: gptq": (named_quantised("gptq"), r"quantised \(gptq\).*it reads FP8 and MXFP4"),

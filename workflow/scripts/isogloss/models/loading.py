@@ -19,7 +19,7 @@ from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
 from isogloss.models.host_memory import check_host_memory
 from isogloss.models.placement import placed
-from isogloss.models.tokenization import prompt_ids, token_ids
+from isogloss.models.tokenization import check_tokenizer_file, prompt_ids, token_ids
 from isogloss.models.weights import CONSTANTS, check_weights
 
 logger = logging.getLogger(__name__)
@@ -102,8 +102,7 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
     where = where or str(folder)
     config = read_config(folder, where).get_text_config()
     try:
-        if (file := Path(folder) / "tokenizer.json").is_file():
-            file.read_text(encoding="utf-8")  # its parser may end the process at bytes that are none
+        check_tokenizer_file(Path(folder) / "tokenizer.json")
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         token_ids(tokenizer, [_TRIAL])
         prompt_ids(tokenizer, _TRIAL)

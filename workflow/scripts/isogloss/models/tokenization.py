@@ -1,16 +1,35 @@
 """Token ids of texts: a text is text, whatever it spells ("<bos>", "<|im_end|>"), and gives no special token."""
 
+import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 from transformers import PreTrainedTokenizerBase
 
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 
 Offsets = Int[np.ndarray, "tokens two"]
+
+
+def check_tokenizer_file(path: Path) -> None:
+    """Raises `ValueError` for what makes the parser of tokenizer.json (tokenizers 0.23) end the process.
+
+    That is a BPE whose merges lack the prefix of pieces within a word: it cuts the prefix off, amid a character too.
+    """
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not re.search(r'"continuing_subword_prefix"\s*:\s*"[^"]', text):
+        return  # which is quick: the files of large vocabularies have 30 MB
+    model = json.loads(text)["model"]
+    prefix = model["continuing_subword_prefix"]
+    for merge in model.get("merges") or ():
+        second = (merge.split(" ") if isinstance(merge, str) else merge)[-1]
+        if not second.startswith(prefix):
+            raise ValueError(f"merge {shown(merge)} lacks continuing_subword_prefix {shown(prefix)}")
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
