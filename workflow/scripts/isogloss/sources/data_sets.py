@@ -7,6 +7,7 @@ commits, gates and caches, and the library then reads them as it would on the Hu
 
 import errno
 import zlib
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from isogloss.sources.archives import check_expansion
 from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub import Repository, link
 from isogloss.sources.hub_errors import disk_is_full
+from isogloss.sources.rows import kind_of, read_rows
 
 PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", *PACKED)
@@ -68,6 +70,8 @@ def read_configuration(
     for file, path in taken.items():
         if file.endswith(PACKED):
             check_expansion(path, f"{repository.where}: {file}")
+        if kind_of(file) == ".jsonl":
+            _check_lines(path, file, f"{repository.where}: {file}, which {what} needs,")
     link(taken, scratch / "files")
     if chosen.named:  # the card without other configurations, whose files the library would look for
         own = {
@@ -87,6 +91,14 @@ def read_configuration(
         ) from None
     assert isinstance(read, datasets.DatasetDict)
     return read, card | taken
+
+
+def _check_lines(path: Path, name: str, where: str) -> None:
+    """Refuse lines that are no objects, at which the library may end the process."""
+    try:
+        deque(read_rows(path, name, ()), maxlen=0)
+    except IsoglossError as error:
+        raise IsoglossError(f"{where} cannot be read ({str(error).rpartition('; ')[0]}); fetch it again") from None
 
 
 def find_files(
