@@ -134,7 +134,7 @@ EDITS: list[tuple[str, set[str]]] = [
     ("sources/okapi.py", {"benchmark", "parallel_questions"}),
     ("sources/documents.py", {"fetch_documents"}),
     ("sources/parallel_text.py", {"fetch_parallel"}),
-    ("sources/rows.py", {"fetch_documents", "fetch_parallel", "parallel_questions"}),
+    ("sources/rows.py", {"fetch_documents", "fetch_parallel", "fetch_tasks", "parallel_questions"}),
     ("sources/multilingual.py", {"fetch_multilingual", "fetch_translator", "translate", "translation_codes"}),
     ("sources/saes/saelens.py", {"fetch_sae"}),
     ("sources/translation_engine.py", {"translate"}),

@@ -107,9 +107,12 @@ def inside(name: str, where: str) -> str:
 
 
 def _is_inside(name: str) -> bool:
-    """Whether a name stays below its folder, on any system."""
+    """Whether a name stays below its folder, on any system, and can be one: half a surrogate pair cannot."""
     windows = PureWindowsPath(name)
-    if any(len(part.encode(errors="surrogatepass")) > _NAME for part in windows.parts):
+    try:
+        if any(len(part.encode()) > _NAME for part in windows.parts):
+            return False
+    except UnicodeEncodeError:
         return False
     return bool(windows.parts) and ".." not in windows.parts and not windows.anchor and min(name) >= " "
 
