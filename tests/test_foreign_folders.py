@@ -161,6 +161,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda lm: rewrite(lm, num_hidden_layers=2**32),
         "num_hidden_layers: 4294967296, and no model so",
     ),
+    **{
+        f"config: nested {depth} deep": (
+            lambda lm, depth=depth: (lm / "config.json").write_text('{"a":' * depth + "1" + "}" * depth),
+            "config.json describes no decoder",
+        )
+        for depth in (500, 900, 100_000)  # within, near and beyond what Python reads
+    },
     "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
     "index: a list": (lambda lm: (shards(lm), (lm / INDEX).write_text("[]")), "is no index of shards"),

@@ -46,8 +46,8 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
         raise IsoglossError(f"{where}: no {CONFIG} there, so no model; run the rule that makes or fetches it")
     if (Path(folder) / CONFIG).stat().st_size > _LARGEST:
         raise IsoglossError(f"{where}: {CONFIG} has over {_LARGEST >> 20} MB, so it is none; fetch it again")
-    _check_counts(_content(Path(folder) / CONFIG), where)
     try:
+        _check_counts(_content(Path(folder) / CONFIG), where)
         config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except _UNFIT as error:
         raise IsoglossError(
