@@ -10,6 +10,7 @@ import pytest
 from transformers import AutoConfig
 
 from isogloss.config import load_study
+from isogloss.config.bilingual import TranslationTest
 from isogloss.config.folders import require_folders
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
@@ -273,3 +274,13 @@ def test_folders_that_are_not_there_are_named_before_anything_runs(tmp_path: Pat
         "  documents.es.folder: nowhere/es: no such folder; correct it",
     ]
     require_folders(load_study(study(FETCHED | {"sae": RECIPE}, parallel={"folder": there})))
+
+
+def test_a_folder_without_its_comet_model_is_named_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "hparams.yaml").touch()
+    translations = TranslationTest(comet=str(tmp_path))
+    with pytest.raises(IsoglossError, match=r"comet: .*: no checkpoints/model.ckpt in this folder; correct it"):
+        require_folders(translations)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/model.ckpt").touch()
+    require_folders(translations)

@@ -82,7 +82,10 @@ def test_the_model_keeps_its_checkpoints_and_a_finished_run_no_training_state(fi
 
 
 def test_comet_is_a_job_of_its_own_after_the_translations(finished: Checkout):
-    (finished.folder / "comet-model").mkdir()
+    for name in ("hparams.yaml", "checkpoints/model.ckpt"):
+        path = finished.folder / "comet-model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     planned = finished.planned(study=finished.changed_study("bilingual.intervention.translations.comet", "comet-model"))
     assert planned["intervene"] == planned["score_comet"] == 1
     assert not {"describe_features", "train_checkpoint_saes"} & set(planned)
