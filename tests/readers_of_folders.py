@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 
 import damage
 import hub as server
@@ -26,15 +26,10 @@ from isogloss.models.loading import load_tokenizer
 from isogloss.models.weights import kinds_of, shards_of
 from isogloss.sources import lm_eval_tasks
 from isogloss.sources.cards import read_card
-from isogloss.sources.conversion import unpickle, weight_files
+from isogloss.sources.conversion import weight_files
 from isogloss.sources.data_sets import read_configuration
 from isogloss.sources.hub import hub_repository, licence_of, open_repository, write_record
 from isogloss.sources.model import read_shape
-from isogloss.sources.multilingual import MadladPieces, NllbPieces
-from isogloss.sources.opus import OpusPieces
-from isogloss.sources.translator import _check_pair, _check_target, _described
-from marian import tiny_marian
-from multilingual import tiny_madlad, tiny_nllb
 from readers import Reader
 from standins import tiny_gemma2
 
@@ -121,70 +116,6 @@ def safetensors_of(tensors: Mapping[str, torch.Tensor], rng: Random) -> bytes:
     text = damage.in_bytes(damage.as_json(damage.mutated(header, rng), rng), rng)
     said = rng.choice([len(text)] * 8 + [0, 1, 2**31, 2**63, 2**64 - 1])
     return struct.pack("<Q", said) + text + data
-
-
-def _marian(folder: Path) -> None:
-    tiny_marian(folder, target_lang="es", targets=["es", "ca"])
-
-
-def _read_marian(name: str) -> Callable[[Path], Iterable[Any]]:
-    """What fetching checks, and the pieces of a text."""
-
-    def read(folder: Path) -> Iterable[Any]:
-        repository = open_repository(Source(folder=str(beside(folder, _marian, name))))
-        described = _described(repository, "opus-mt")
-        _check_pair(repository, described, ("en", "es"))
-        _check_target(described, "es", "es", repository.where)
-        pieces = OpusPieces(folder, "es")
-        ids = pieces.encode(TEXT)
-        return [*ids, pieces.decode(ids)]
-
-    return read
-
-
-def _pickled_marian(folder: Path) -> None:
-    tiny_marian(folder, target_lang="es", pickled=True)
-
-
-@cache
-def _weights_of_marian() -> dict[str, torch.Tensor]:
-    return torch.load(whole(_pickled_marian) / PICKLED, weights_only=True)
-
-
-def _read_pickled(folder: Path) -> Iterable[Any]:
-    with tempfile.TemporaryDirectory() as made:
-        source = beside(folder, _pickled_marian, PICKLED)
-        unpickle(source, Path(made), str(source / PICKLED))
-        return [tensor.isfinite().sum().item() for tensor in load_file(Path(made) / "model.safetensors").values()]
-
-
-PICKLED = "pytorch_model.bin"
-
-
-def _nllb(folder: Path) -> None:
-    tiny_nllb(folder)
-
-
-def _madlad(folder: Path) -> None:
-    tiny_madlad(folder)
-
-
-def _read_nllb(name: str) -> Callable[[Path], Iterable[Any]]:
-    def read(folder: Path) -> Iterable[Any]:
-        pieces = NllbPieces(beside(folder, _nllb, name), "eng_Latn", "spa_Latn")
-        ids = pieces.encode(TEXT)
-        return [*ids, pieces.decode(ids)]
-
-    return read
-
-
-def _read_madlad(name: str) -> Callable[[Path], Iterable[Any]]:
-    def read(folder: Path) -> Iterable[Any]:
-        pieces = MadladPieces(beside(folder, _madlad, name), "es")
-        ids = pieces.encode(TEXT)
-        return [*ids, pieces.decode(ids)]
-
-    return read
 
 
 HEAD = {
@@ -338,17 +269,6 @@ READERS = {
         lambda rng: safetensors_of(TENSORS, rng),
         lambda folder: kinds_of(folder / "a.safetensors", str(folder)),
     ),
-    "marian config": Reader("config.json", object_of(_marian, "config.json"), _read_marian("config.json")),
-    "marian tokenizer": Reader(
-        "tokenizer_config.json", object_of(_marian, "tokenizer_config.json"), _read_marian("tokenizer_config.json")
-    ),
-    "marian vocabulary": Reader("vocab.json", object_of(_marian, "vocab.json"), _read_marian("vocab.json")),
-    "marian pieces": Reader("source.spm", bytes_of(_marian, "source.spm"), _read_marian("source.spm")),
-    "marian weights": Reader(PICKLED, lambda rng: damage.pickled(_weights_of_marian(), rng), _read_pickled),
-    "nllb config": Reader("config.json", object_of(_nllb, "config.json"), _read_nllb("config.json")),
-    "nllb tokenizer": Reader("tokenizer.json", object_of(_nllb, "tokenizer.json"), _read_nllb("tokenizer.json")),
-    "madlad config": Reader("config.json", object_of(_madlad, "config.json"), _read_madlad("config.json")),
-    "madlad pieces": Reader("spiece.model", bytes_of(_madlad, "spiece.model"), _read_madlad("spiece.model")),
     "card": Reader("README.md", _card, _read_card),
     "data set": Reader(
         "data set/data/spa_Latn.jsonl",

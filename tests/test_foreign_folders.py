@@ -168,6 +168,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         )
         for depth in (500, 900, 100_000)  # within, near and beyond what Python reads
     },
+    "config: heads": (lambda lm: rewrite(lm, num_attention_heads=-1), "num_attention_heads: -1, and no model so many"),
     "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
     "index: a list": (lambda lm: (shards(lm), (lm / INDEX).write_text("[]")), "is no index of shards"),

@@ -290,7 +290,7 @@ def test_weights_cut_off_are_one_line(tmp_path: Path):
     weights = upstream / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     for engine in ENGINES:
-        with pytest.raises(IsoglossError, match=r"model\.safetensors: not a whole safetensors file"):
+        with pytest.raises(IsoglossError, match=r"model\.safetensors is damaged: not a whole safetensors file"):
             fetch(upstream, tmp_path / "out", "madlad", engine)
 
 

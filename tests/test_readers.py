@@ -13,9 +13,16 @@ import readers
 import readers_of_folders
 import readers_of_resources
 import readers_of_saes
+import readers_of_translators
 from isogloss.errors import IsoglossError
 
-READERS = readers.READERS | readers_of_resources.READERS | readers_of_folders.READERS | readers_of_saes.READERS
+READERS = (
+    readers.READERS
+    | readers_of_resources.READERS
+    | readers_of_folders.READERS
+    | readers_of_saes.READERS
+    | readers_of_translators.READERS
+)
 
 # The same inputs every time, whatever the machine: no clock, no database, no seed of the day.
 FEW = settings(max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))

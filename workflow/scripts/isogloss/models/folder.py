@@ -1,6 +1,7 @@
 """A model's configuration, before it is loaded: what model it is of, and whether isogloss could measure that."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ from isogloss.models.architecture import check_stream, decoder_of
 
 CONFIG = "config.json"
 _LARGEST = 1 << 26  # bytes of a configuration
-# What transformers raises for configurations that are none of its own.
-_UNFIT = (
+UNFIT = (
     ValueError,
     OSError,
     TypeError,
@@ -28,8 +28,10 @@ _UNFIT = (
     ImportError,
     StrictDataclassError,
 )
+"""What transformers raises for configurations that are none of its own."""
 
-_MOST = {r"layers?$|experts$": 4096, r"^num_labels$": 1 << 20}  # by key, at any depth
+_MOST = {r"(layers?|heads|experts)$": 4096, r"^num_labels$": 1 << 20}  # by key, at any depth
+_COUNT = r"^n(um)?_|heads$"
 
 # Quantised weights that transformers turns back into numbers as it loads them, the same on every device.
 _EXPANDED = {"fp8": FineGrainedFP8Config, "mxfp4": Mxfp4Config}
@@ -42,18 +44,12 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
     code of its own, or whose weights are quantised in a way that is not undone at load.
     """
     where = where or str(folder)
-    if not (Path(folder) / CONFIG).is_file():
-        raise IsoglossError(f"{where}: no {CONFIG} there, so no model; run the rule that makes or fetches it")
-    if (Path(folder) / CONFIG).stat().st_size > _LARGEST:
-        raise IsoglossError(f"{where}: {CONFIG} has over {_LARGEST >> 20} MB, so it is none; fetch it again")
-    try:
-        _check_counts(_content(Path(folder) / CONFIG), where)
-        config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    except _UNFIT as error:
-        raise IsoglossError(
-            f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal language"
-            " model that needs no code of its own, or mend the file"
-        ) from None
+    config = read_any_config(
+        folder,
+        where,
+        "decoder that transformers knows",
+        "give a causal language model that needs no code of its own, or mend the file",
+    )
     # Saved alone, a decoder of such a model says that it is none.
     if getattr(config, "is_encoder_decoder", False) or getattr(type(config), "is_encoder_decoder", False):
         raise IsoglossError(
@@ -68,6 +64,23 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
     return config
 
 
+def read_any_config(folder: str | Path, where: str, what: str, mend: str) -> Any:
+    """The configuration in `folder` as transformers reads it, whatever it is of.
+
+    Raises `IsoglossError` for one that cannot be read: messages call it `where`, say that it describes no `what`, and
+    how to `mend` that.
+    """
+    if not (Path(folder) / CONFIG).is_file():
+        raise IsoglossError(f"{where}: no {CONFIG} there, so no model; run the rule that makes or fetches it")
+    if (Path(folder) / CONFIG).stat().st_size > _LARGEST:
+        raise IsoglossError(f"{where}: {CONFIG} has over {_LARGEST >> 20} MB, so it is none; fetch it again")
+    try:
+        _check_counts(_content(Path(folder) / CONFIG), where)
+        return AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except UNFIT as error:
+        raise IsoglossError(f"{where}: {CONFIG} describes no {what} ({brief(error)}); {mend}") from None
+
+
 def _content(path: Path) -> Any:
     """What a JSON file holds; nothing of one that is none, about which transformers has its own words."""
     try:
@@ -80,7 +93,8 @@ def _check_counts(content: Any, where: str) -> None:
     """Refuse numbers of which transformers would make lists that no memory holds."""
     for name, value in content.items() if isinstance(content, dict) else ():
         most = next((most for pattern, most in _MOST.items() if re.search(pattern, name)), None)
-        if most and isinstance(value, (int, float)) and value > most:
+        least = 0 if re.search(_COUNT, name) else -math.inf  # a layer may be counted from the end: -1
+        if most and isinstance(value, (int, float)) and not least <= value <= most:
             raise IsoglossError(f"{where}: {CONFIG} has {name}: {shown(value)}, and no model so many; fetch it again")
         _check_counts(value, where)
 
@@ -135,7 +149,7 @@ def check_architecture(config: Any, where: str) -> int:
     try:
         with torch.device("meta"):
             model = AutoModel.from_config(text, dtype=torch.bfloat16)  # experts compute in no other there
-    except _UNFIT as error:
+    except UNFIT as error:
         raise IsoglossError(
             f"{where}: {CONFIG} describes no decoder that transformers knows ({brief(error)}); give a causal"
             " language model"

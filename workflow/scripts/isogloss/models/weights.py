@@ -68,6 +68,15 @@ def kinds_of(path: Path, where: str) -> dict[str, str]:
         ) from None
 
 
+def check_finite(path: Path, where: str) -> None:
+    """Raises `IsoglossError` for a safetensors file with weights that are no numbers; one at a time is in memory."""
+    with safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118
+            tensor = file.get_tensor(name)
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise IsoglossError(f"{where}: {name} holds what is no number (NaN or infinite); fetch it again")
+
+
 def check_numbers(kinds: dict[str, str], *, method: str | None, where: str) -> None:
     """Raises `IsoglossError` for weights that are no numbers of 16 bits or more, nor what `method` makes them of."""
     for name, kind in kinds.items():

@@ -1,17 +1,15 @@
 """Weights of translation models: which files have them, pickled ones as safetensors, any as CTranslate2 reads them."""
 
-import pickle
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from isogloss.errors import IsoglossError, several
+from isogloss.models.encoder_decoder import load_encoder_decoder
 from isogloss.sources.hub import Repository
 from isogloss.sources.multilingual import read_json, vocabulary_of
 
 _SAFE, _PICKLED = "model.safetensors", "pytorch_model.bin"
-# What reading pickled weights, or a configuration that does not fit them, raises.
-_DAMAGED = (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 
 
 def weight_files(repository: Repository) -> tuple[list[str], bool]:
@@ -46,22 +44,9 @@ def _shards(repository: Repository, index: str) -> list[str]:
 def unpickle(source: Path, output: Path, where: str) -> None:
     """Write the pickled weights in `source` as safetensors into `output`, running no pickled code.
 
-    Raises `IsoglossError` for what is no whole file of tensors, or not all of the model.
+    Raises `IsoglossError` as `load_encoder_decoder`.
     """
-    from transformers import AutoModelForSeq2SeqLM
-
-    try:
-        loaded: Any = AutoModelForSeq2SeqLM.from_pretrained(
-            str(source), use_safetensors=False, weights_only=True, local_files_only=True, output_loading_info=True
-        )
-    except _DAMAGED as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise IsoglossError(f"{where}: not a whole file of tensors ({reason}); fetch it again") from None
-    model, report = loaded
-    if report["missing_keys"]:  # transformers fills them with random numbers
-        raise IsoglossError(f"{where}: no {', '.join(sorted(report['missing_keys'])[:3])}; give a whole model")
+    model = load_encoder_decoder(source, where=where, pickled=True)
     # A folder of its own: the configuration in `output` is a link, through which saving would write to its source.
     with tempfile.TemporaryDirectory(dir=output) as folder:
         model.save_pretrained(folder)
@@ -99,9 +84,10 @@ class _Tokens:
 def convert(folder: Path, compute_type: str, where: str, backend: str = "opus-mt") -> None:
     """Make the subfolder `ctranslate2` of a model, its weights in `compute_type`.
 
-    Raises `IsoglossError` if CTranslate2 is not installed or cannot convert the model.
+    Raises `IsoglossError` if CTranslate2 is not installed, cannot convert the model, or cannot run what it made of it.
     """
     try:
+        from ctranslate2 import Translator
         from ctranslate2.converters import TransformersConverter
     except ImportError:
         raise IsoglossError(
@@ -121,8 +107,9 @@ def convert(folder: Path, compute_type: str, where: str, backend: str = "opus-mt
 
     converter = TransformersConverter if backend == "opus-mt" else Multilingual
     try:
-        converter(str(folder)).convert(str(folder / "ctranslate2"), quantization=compute_type)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        made = converter(str(folder)).convert(str(folder / "ctranslate2"), quantization=compute_type)
+        Translator(made, device="cpu").translate_batch([["</s>"]], beam_size=1, max_decoding_length=2)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         reason = " ".join(str(error).split())
         raise IsoglossError(
             f"{where}: CTranslate2 cannot convert it ({reason}); take engine transformers or another model"

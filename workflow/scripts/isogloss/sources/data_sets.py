@@ -38,6 +38,7 @@ _UNREADABLE = (
     AttributeError,
     RuntimeError,
     EOFError,
+    StopIteration,  # of a file without a row
     zlib.error,
 )
 _NESTED = 5  # lists within lists of a card: configuration, data_files, split, path

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from transformers import AutoModelForSeq2SeqLM
 
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, each_batch, make_batches
+from isogloss.models.encoder_decoder import load_encoder_decoder
+from isogloss.models.folder import brief
 from isogloss.models.loading import best_device
 
 logger = logging.getLogger(__name__)
@@ -157,17 +158,10 @@ class TransformersEngine:
                 " float32, bfloat16 and float16"
             )
         self.version = version("transformers")
+        self._folder = folder
         self._beam_size = beam_size
         self._device = best_device()
-        model = _quietly(
-            lambda: AutoModelForSeq2SeqLM.from_pretrained(
-                str(folder),
-                dtype=getattr(torch, compute_type),
-                local_files_only=True,
-                use_safetensors=True,
-                trust_remote_code=False,
-            )
-        )
+        model = load_encoder_decoder(folder, where=str(folder), dtype=getattr(torch, compute_type))
         self._pad, self._end = int(model.config.pad_token_id), int(model.config.eos_token_id)
         settings = model.generation_config
         settings.max_length = None  # the limit is given with each batch,
@@ -187,14 +181,20 @@ class TransformersEngine:
         given = 1 + (first is not None)  # where decoding starts, and the language
 
         def work(batch: Batch) -> None:
-            generated = self._model.generate(  # type: ignore[operator]
-                input_ids=batch.input_ids.to(self._device),
-                attention_mask=batch.attention_mask.to(self._device),
-                do_sample=False,
-                num_beams=self._beam_size,
-                forced_bos_token_id=first,
-                max_new_tokens=max(limits[row] for row in batch.rows) + given - 1,
-            )
+            try:
+                generated = self._model.generate(  # type: ignore[operator]
+                    input_ids=batch.input_ids.to(self._device),
+                    attention_mask=batch.attention_mask.to(self._device),
+                    do_sample=False,
+                    num_beams=self._beam_size,
+                    forced_bos_token_id=first,
+                    max_new_tokens=max(limits[row] for row in batch.rows) + given - 1,
+                )
+            except (ValueError, TypeError, AttributeError) as error:
+                raise IsoglossError(
+                    f"{self._folder}: transformers cannot generate with its config.json and generation_config.json"
+                    f" ({brief(error)}); fetch the translator again"
+                ) from None
             for row, ids in zip(batch.rows, generated[:, given:].tolist(), strict=True):
                 outputs[row] = ids[: ids.index(self._end)] if self._end in ids else ids
             advance(len(batch.rows))
@@ -208,12 +208,3 @@ ENGINES: dict[str, Callable[[Path, str, int], Engine]] = {
     "transformers": TransformersEngine,
 }
 """Engines by their name in the config."""
-
-
-def _quietly(load: Callable[[], Any]) -> Any:
-    noisy = logging.getLogger("transformers")
-    level, noisy.level = noisy.level, logging.ERROR
-    try:
-        return load()
-    finally:
-        noisy.setLevel(level)

@@ -8,9 +8,10 @@ from babel.core import get_global
 
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError, several, shown
+from isogloss.models.encoder_decoder import load_encoder_decoder
+from isogloss.models.weights import check_finite, check_weights
 from isogloss.sources.conversion import convert, unpickle, weight_files
 from isogloss.sources.hub import Repository, link, open_repository, record
-from isogloss.sources.model import check_whole
 from isogloss.sources.multilingual import MADLAD_PIECES, NLLB_PIECES, language_tokens, read_json
 from isogloss.tables import atomic_path
 
@@ -98,13 +99,14 @@ def _take(
     weights, pickled = weight_files(repository)
     names = [*FAMILIES[backend].files, *filter(repository.has, OPTIONAL)]
     files = repository.take([*names, *weights])
-    for name in weights:
-        if name.endswith(".safetensors"):
-            check_whole(files[name], f"{repository.where}: {name}")
     with atomic_path(Path(output)) as aside:
         link({name: path for name, path in files.items() if not pickled or name not in weights}, aside)
         if pickled:
             unpickle(files[weights[0]].parent, aside, f"{repository.where}: {weights[0]}")
+        check_weights(aside, method=None, where=repository.where)
+        load_encoder_decoder(aside, where=repository.where, device_map="meta")
+        for path in sorted(aside.glob("*.safetensors")):
+            check_finite(path, f"{repository.where}: {path.name}")
         if engine == "ctranslate2":
             convert(aside, compute_type, repository.where, backend)
         record(aside, repository, files, backend=backend, engine=engine, compute_type=compute_type, **more)
