@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from transformers import AutoConfig
 
 from isogloss.config import load_study
 from isogloss.config.bilingual import TranslationTest
-from isogloss.config.folders import require_folders
+from isogloss.config.folders import files_of, require_folders
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.models.checkpoints import locate
@@ -269,7 +270,7 @@ def test_folders_that_are_not_there_are_named_before_anything_runs(tmp_path: Pat
     with pytest.raises(IsoglossError) as raised:
         require_folders(load_study(study(model, **texts)))
     assert str(raised.value).splitlines() == [
-        "2 folder(s) of the configuration are not there",
+        "2 folder(s) of the configuration are not there or cannot be used",
         "  models.one.source.folder: nowhere/lm: no such folder; correct it",
         "  documents.es.folder: nowhere/es: no such folder; correct it",
     ]
@@ -284,3 +285,31 @@ def test_a_folder_without_its_comet_model_is_named_before_anything_runs(tmp_path
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/model.ckpt").touch()
     require_folders(translations)
+
+
+def test_the_files_of_a_local_source_are_those_that_a_change_must_be_seen_of(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "dev/x/hi.txt", "dev/y/hi.txt", "deep/one/two/b"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = str(tmp_path)
+    assert files_of(None, "*") == []
+    assert files_of(folder, "*") == [f"{folder}/a.jsonl"]
+    assert files_of(folder, "dev/*/*", "*") == [f"{folder}/a.jsonl", f"{folder}/dev/x/hi.txt", f"{folder}/dev/y/hi.txt"]
+    assert files_of(folder, "deep/**/*") == [f"{folder}/deep/one/two/b"]
+    require_folders(Source(folder=folder))
+    (tmp_path / "notes {draft}.md").touch()
+    with pytest.raises(IsoglossError, match=r"notes \{draft\}.md: the name holds \{, .*; correct it"):
+        require_folders(Source(folder=folder))
+    (tmp_path / "dev/x/a {draft}.txt").touch()
+    with pytest.raises(
+        IsoglossError, match=r"a \{draft\}.txt: the name holds \{, which Snakemake takes for a wildcard"
+    ):
+        files_of(folder, "dev/*/*")
+
+
+def test_a_home_is_written_out_and_braces_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Source(folder="~/corpus").folder == str(tmp_path / "corpus")
+    assert Source(folder="./~corpus/").folder == "./~corpus/"
+    with pytest.raises(ValidationError, match=r"'a/\{model\}' holds \{, which Snakemake takes for a wildcard"):
+        Source(folder="a/{model}")

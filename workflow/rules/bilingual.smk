@@ -18,7 +18,7 @@ def checkpoint_source(wildcards):
 
 use rule fetch_model as fetch_checkpoint with:
     input:
-        lambda wildcards: folder_files(checkpoint_source(wildcards).folder),
+        lambda wildcards: local_files(checkpoint_source(wildcards).folder),
     output:
         directory("results/{model}/checkpoints/{checkpoint}"),
     log:
@@ -352,7 +352,7 @@ if COMET:
     rule score_comet:
         input:
             **intervention_outputs(),
-            model=[*folder_files(COMET), *folder_files(COMET, "checkpoints")],
+            model=local_files(COMET, "*", "checkpoints/*"),
         output:
             intervention="results/{model}/tables/intervention.parquet",
             intervention_summary="results/{model}/tables/intervention_summary.parquet",

@@ -3,6 +3,8 @@
 #   out: folders of links to what was fetched, each with fetched.json: id, commit, sizes and checksums
 # fetch_exports has no `code`: an edited module must not download gigabytes again.
 # Local rules: they run where snakemake runs, since compute nodes often have no network.
+from glob import escape
+
 from isogloss.config.measures import OKAPI
 from isogloss.config.questions import task_names
 from isogloss.sources.saes.choice import sae_id
@@ -10,7 +12,7 @@ from isogloss.sources.saes.choice import sae_id
 
 rule fetch_model:
     input:
-        lambda wildcards: folder_files(model_of(wildcards).source.folder),
+        lambda wildcards: local_files(model_of(wildcards).source.folder),
     output:
         directory("results/{model}/lm"),
     log:
@@ -50,8 +52,8 @@ def sae_files(wildcards):
     source = model_of(wildcards).saes.source
     if source is None or source.folder is None:
         return []
-    path = Path(source.folder, wanted_sae(wildcards))
-    return [str(path)] if path.is_file() else sorted(str(file) for file in path.rglob("*") if file.is_file())
+    name = escape(wanted_sae(wildcards))
+    return local_files(source.folder, name) or local_files(source.folder, f"{name}/**/*")
 
 
 rule fetch_sae:
@@ -90,7 +92,7 @@ def export_files(wildcards):
     """The files of a layer's exports, if they are local."""
     neuronpedia = model_of(wildcards).neuronpedia
     inside = f"{neuronpedia.model}/{export_source(wildcards)}/activations"
-    return folder_files(neuronpedia.folder, inside)
+    return local_files(neuronpedia.folder, f"{inside}/*")
 
 
 rule fetch_exports:
@@ -123,7 +125,7 @@ def translator(wildcards, direction=None):
 
 rule fetch_translator:
     input:
-        lambda wildcards: folder_files(translator(wildcards).source.folder),
+        lambda wildcards: local_files(translator(wildcards).source.folder),
     output:
         directory("results/translators/{direction}/{lang}"),
     log:
@@ -146,7 +148,7 @@ rule fetch_translator:
 
 rule fetch_multilingual:
     input:
-        folder_files(STUDY.translation.model and STUDY.translation.model.folder),
+        local_files(STUDY.translation.model and STUDY.translation.model.folder),
     output:
         directory("results/translators/model"),
     log:
@@ -200,11 +202,10 @@ def question_source(wildcards):
 
 rule fetch_questions:
     input:
-        lambda wildcards: [
-            path
-            for lang in STUDY.benchmark_languages(wildcards.task)
-            for path in folder_files(question_source(wildcards).folder, f"data/{lang}")
-        ],
+        lambda wildcards: local_files(
+            question_source(wildcards).folder,
+            *(f"data/{lang}/*" for lang in STUDY.benchmark_languages(wildcards.task)),
+        ),
     output:
         directory("results/benchmarks/m_{task}"),
     log:
@@ -227,11 +228,7 @@ rule fetch_questions:
 
 def deep_files(source):
     """The files of a local source, in folders too."""
-    return (
-        sorted(str(path) for path in Path(source.folder).rglob("*") if path.is_file())
-        if source and source.folder
-        else []
-    )
+    return local_files(source and source.folder, "**/*")
 
 
 rule fetch_tasks:

@@ -37,7 +37,7 @@ def latent_source_files(wildcards):
         LAYOUTS[wildcards.source], [f"data/{lang}" for lang in languages]
     )
     folder = latent_source(wildcards).folder
-    return [path for part in inside for path in folder_files(folder, part)]
+    return local_files(folder, *(f"{part}/*" for part in inside))
 
 
 use rule fetch_questions as fetch_parallel_questions with:

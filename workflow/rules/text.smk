@@ -2,17 +2,19 @@
 #   in:  the toy world, files of the Hub or of a folder, a parallel corpus
 #   out: a table of documents a language, a table of segments a language
 
+from isogloss.config.folders import files_of
 from isogloss.languages import language, spacing
 
 DOCUMENTS = {"world": f"{WORLD}/documents", "files": "results/documents", "corpus": "results/parallel/documents"}
 SEGMENTS = {"world": f"{WORLD}/segments", "corpus": "results/parallel/segments"}
 
 
-def folder_files(folder, inside=""):
-    """The files of a local source: a change there runs its fetch again. Nothing for what comes from the network."""
-    if not folder:
-        return []
-    return sorted(str(path) for path in Path(folder, inside).glob("*") if path.is_file())
+def local_files(folder, *patterns):
+    """The files of a local source that fit the globs: all of its own, without one. Nothing for what is fetched."""
+    try:
+        return files_of(folder, *patterns or ["*"])
+    except IsoglossError as error:
+        raise WorkflowError(str(error))
 
 
 def flores_codes(languages):
@@ -55,7 +57,7 @@ def documents_needed():
 
 rule fetch_documents:
     input:
-        lambda wildcards: folder_files(document_source(wildcards).folder),
+        lambda wildcards: local_files(document_source(wildcards).folder, document_source(wildcards).files),
     output:
         "results/documents/{lang}.parquet",
     log:
@@ -88,9 +90,13 @@ def parallel_files():
     """The files of a local parallel corpus."""
     if STUDY.parallel_provider != "corpus" or not STUDY.parallel.folder:
         return []
-    names = [name for names in parallel_names().values() for name in names.items() if name[1]]
-    parts = {str(Path(STUDY.parallel.files.replace(f"{{{key}}}", name)).parent) for key, name in names}
-    return [path for part in sorted(parts) for path in folder_files(STUDY.parallel.folder, part)]
+    parts = set()
+    for names in parallel_names().values():
+        pattern = STUDY.parallel.files
+        for key, name in names.items():
+            pattern = pattern.replace(f"{{{key}}}", name or "*")
+        parts.add(Path(pattern).parent)
+    return local_files(STUDY.parallel.folder, *(f"{part}/*" for part in parts))
 
 
 rule fetch_parallel:

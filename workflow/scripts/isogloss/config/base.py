@@ -36,14 +36,18 @@ Title = Annotated[str, Field(min_length=1), AfterValidator(_printed)]
 
 
 def _folder(text: str) -> str:
-    """The path; raises for one that no file system has: an empty one, a longer name, a home that is not there."""
+    """The path, a home written out; raises for one that no file system has, and for what Snakemake does not see as one.
+
+    No file system has an empty one, a longer name, or a home that is not there.
+    """
     if not text.strip() or any(len(part.encode()) > 255 for part in PurePath(text).parts):
         raise ValueError(f"{text[:80]!r} can be no folder; give its path")
+    if brace := re.search("[{}]", text):
+        raise ValueError(f"{text!r} holds {brace[0]}, which Snakemake takes for a wildcard; rename the folder")
     try:
-        Path(text).expanduser()
+        return text if text[0] != "~" else str(Path(text).expanduser())
     except RuntimeError:
         raise ValueError(f"{PurePath(text).parts[0]} is no user's home here; write the path out") from None
-    return text
 
 
 Folder = Annotated[str, AfterValidator(_folder)]

@@ -1,5 +1,6 @@
 """Whether the folders that a study names are there, before anything runs."""
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,21 +13,46 @@ _FILES = {"folder": (), "comet": ("hparams.yaml", "checkpoints/model.ckpt")}
 PLANNED = "ISOGLOSS_PLANNED"  # set in the environment where only jobs are counted: folders may come later
 
 
+def files_of(folder: str | None, *patterns: str) -> list[str]:
+    """The files of a local source that fit one of the globs: a change there runs its fetch again. None without one.
+
+    Raises `IsoglossError` for a file whose name holds a brace, which Snakemake takes for a wildcard.
+    """
+    found = (
+        {str(path) for pattern in patterns for path in Path(folder).glob(pattern) if path.is_file()} if folder else ()
+    )
+    for path in found:
+        if wrong := _braced(path):
+            raise IsoglossError(f"{wrong}; rename it")
+    return sorted(found)
+
+
+def _braced(path: str) -> str | None:
+    brace = re.search("[{}]", path)
+    return brace and f"{path}: the name holds {brace[0]}, which Snakemake takes for a wildcard"
+
+
 def require_folders(study: BaseModel) -> None:
-    """Raise `IsoglossError` with a line for every folder of the study that is not there, or lacks its COMET model."""
+    """Raise `IsoglossError` with a line for every folder of the study that is not there, or that cannot be used.
+
+    One lacks its COMET model, or has files that Snakemake could not name.
+    """
     lines = [f"  {path}: {folder}: {lacking}; correct it" for path, folder, lacking in _absent(study, "")]
     if lines:
-        raise IsoglossError("\n".join([f"{len(lines)} folder(s) of the configuration are not there", *lines]))
+        raise IsoglossError(
+            "\n".join([f"{len(lines)} folder(s) of the configuration are not there or cannot be used", *lines])
+        )
 
 
 def _lacking(path: str, files: Iterable[str]) -> str | None:
-    """What is not there: the folder, or a file that it should hold."""
+    """What is not there, the folder or a file that it should hold; or a file that should not."""
     try:
-        folder = Path(path).expanduser()
+        folder = Path(path)
         if not folder.is_dir():
             return "no such folder"
-        return next((f"no {name} in this folder" for name in files if not (folder / name).is_file()), None)
-    except (OSError, RuntimeError, ValueError):  # too long, of no user, with what no name can hold
+        absent = (f"no {name} in this folder" for name in files if not (folder / name).is_file())
+        return next(absent, None) or next(filter(None, (_braced(each.name) for each in folder.iterdir())), None)
+    except (OSError, ValueError):  # too long, or with what no name can hold
         return "no such folder"
 
 
