@@ -73,6 +73,9 @@ def load_encoder_decoder(
 def _check_ids(model: Any, where: str) -> None:
     """Refuse tokens by which decoding begins, ends, or that it leaves out, and that the model does not have."""
     words = model.config.vocab_size
+    for key in ("pad_token_id", "eos_token_id"):
+        if type(getattr(model.config, key)) is not int:
+            raise IsoglossError(f"{where}: config.json names no {key}; fetch it again")
     for file, settings in (("config.json", model.config), ("generation_config.json", model.generation_config)):
         for key, value in settings.to_dict().items():
             if not key.endswith(("token_id", "_ids")) or value is None:

@@ -1,0 +1,100 @@
+"""Translation models that are damaged or do not fit are refused in one line as they are fetched."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from isogloss.config.pretrained import Source
+from isogloss.errors import IsoglossError
+from isogloss.sources.translator import fetch_multilingual, fetch_translator
+from marian import tiny_marian
+from multilingual import tiny_madlad, tiny_nllb
+
+WEIGHTS, CONFIG, GENERATION = "model.safetensors", "config.json", "generation_config.json"
+
+
+def made(family: str, folder: Path) -> Path:
+    if family == "opus-mt":
+        return tiny_marian(folder, target_lang="es")
+    return tiny_nllb(folder, pickled=False) if family == "nllb" else tiny_madlad(folder)
+
+
+def fetch(family: str, source: Path, output: Path) -> None:
+    how = {
+        "source": Source(folder=str(source)),
+        "engine": "transformers",
+        "compute_type": "float32",
+        "output": str(output),
+    }
+    if family == "opus-mt":
+        fetch_translator(**how, target=None, source_lang="en", target_lang="es")
+    else:
+        fetch_multilingual(**how, backend=family)
+
+
+def changed(name: str, **values: Any) -> Callable[[Path], None]:
+    """Puts values into a JSON file of the folder."""
+
+    def change(folder: Path) -> None:
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | values))
+
+    return change
+
+
+def weights(edit: Callable[[str, dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """Edits the tensors, given the name of the largest one of a layer."""
+
+    def change(folder: Path) -> None:
+        tensors: dict[str, torch.Tensor] = load_file(folder / WEIGHTS)
+        of_layers = [name for name in tensors if re.search(r"(layers|block)\.\d", name)]
+        edit(max(of_layers, key=lambda name: tensors[name].numel()), tensors)
+        save_file(tensors, folder / WEIGHTS, {"format": "pt"})
+
+    return change
+
+
+def filled(value: float) -> Callable[[Path], None]:
+    return weights(lambda name, tensors: tensors[name].view(-1)[-1:].fill_(value))
+
+
+def depth(folder: Path) -> None:
+    content = json.loads((folder / CONFIG).read_text())
+    key = next(key for key in ("decoder_layers", "num_decoder_layers", "num_layers") if key in content)
+    changed(CONFIG, **{key: content[key] + 1})(folder)
+
+
+FAULTS: Mapping[str, tuple[Callable[[Path], None], str]] = {
+    "a weight is lacking": (weights(lambda name, tensors: tensors.pop(name)), "; give a whole model"),
+    "a layer too many": (depth, "; give a whole model"),
+    "of another width": (weights(lambda name, tensors: tensors.update({name: torch.zeros(3, 5)})), "files are of two"),
+    "NaN": (filled(torch.nan), "holds what is no number"),
+    "infinite": (filled(-torch.inf), "holds what is no number"),
+    "whole numbers": (weights(lambda name, tensors: tensors.update({name: tensors[name].char()})), "stored as I8"),
+    "no end": (changed(CONFIG, eos_token_id=None), "eos_token_id"),
+    "an end that is none": (changed(CONFIG, eos_token_id=10**6), "eos_token_id"),
+    "words left out": (changed(GENERATION, bad_words_ids=[[10**6]]), "generation_config.json has bad_words_ids"),
+    "a start as text": (changed(GENERATION, decoder_start_token_id="<s>"), "decoder_start_token_id"),
+    "quantised": (changed(CONFIG, quantization_config={"quant_method": "bitsandbytes"}), "quantised weights"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("family", ["opus-mt", "nllb", "madlad"])
+def test_a_translator_that_does_not_fit_is_one_line(tmp_path: Path, family: str, fault: str):
+    change, sentence = FAULTS[fault]
+    source = made(family, tmp_path / "source")
+    if not (source / GENERATION).exists():
+        (source / GENERATION).write_text("{}")
+    change(source)
+    with pytest.raises(IsoglossError) as caught:
+        fetch(family, source, tmp_path / "output")
+    assert sentence in str(caught.value)
+    assert str(source) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "output").exists()
