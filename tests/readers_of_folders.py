@@ -162,13 +162,36 @@ def _data(folder: Path) -> None:
     standin_tasks.belebele(folder, FLORES)
 
 
-def _read_data(name: str) -> Callable[[Path], Iterable[Any]]:
+def _data_in_json(folder: Path) -> None:
+    """Questions as one array, without a card."""
+    _data(folder / "lines")
+    (folder / "spa_Latn.json").write_text(json.dumps(_rows_of(folder / "lines" / LINES)))
+    shutil.rmtree(folder / "lines")
+
+
+def _rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _json(rng: Random) -> bytes:
+    """Rows as an array, as lines, or as columns, damaged."""
+    rows = _rows_of(whole(_data) / LINES)
+    if rng.random() < 0.4:
+        return damage.json_lines(rows, rng)
+    value = rows if rng.random() < 0.6 else {key: [row[key] for row in rows] for key in rows[0]}
+    return damage.in_bytes(damage.as_json(damage.mutated(value, rng), rng), rng)
+
+
+LINES = "data/spa_Latn.jsonl"
+
+
+def _read_data(name: str, make: Callable[[Path], None] = _data) -> Callable[[Path], Iterable[Any]]:
     """The splits of a data set as lm-eval's tasks take them."""
 
     def read(folder: Path) -> Iterable[Any]:
         scratch = folder / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
-        repository = open_repository(Source(folder=str(beside(folder / "data set", _data, name))), "dataset")
+        repository = open_repository(Source(folder=str(beside(folder / "data set", make, name))), "dataset")
         splits, _ = read_configuration(repository, "spa_Latn", None, scratch, "the task")
         return [len(rows) for rows in splits.values()]
 
@@ -184,8 +207,7 @@ def _task(folder: Path) -> None:
 
 
 def _questions(rng: Random) -> bytes:
-    rows = [json.loads(line) for line in (whole(_data) / "data" / "spa_Latn.jsonl").read_text().splitlines()]
-    return damage.parquet(rows, rng)
+    return damage.parquet(_rows_of(whole(_data) / LINES), rng)
 
 
 def _read_task(folder: Path) -> Iterable[Any]:
@@ -271,12 +293,11 @@ READERS = {
     ),
     "card": Reader("README.md", _card, _read_card),
     "data set": Reader(
-        "data set/data/spa_Latn.jsonl",
-        lambda rng: damage.json_lines(
-            [json.loads(line) for line in (whole(_data) / "data/spa_Latn.jsonl").open()], rng
-        ),
-        _read_data("data/spa_Latn.jsonl"),
+        f"data set/{LINES}",
+        lambda rng: damage.json_lines(_rows_of(whole(_data) / LINES), rng),
+        _read_data(LINES),
     ),
+    "data set in .json": Reader("data set/spa_Latn.json", _json, _read_data("spa_Latn.json", _data_in_json)),
     "data set's card": Reader(
         "data set/README.md",
         lambda rng: damage.lines((whole(_data) / "README.md").read_bytes(), rng),

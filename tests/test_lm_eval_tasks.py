@@ -298,6 +298,17 @@ def test_data_behind_a_script_in_other_splits_or_cut_off_are_one_line(tmp_path: 
         fetched(tmp_path / "fetched", data, {"id": "xcopa_id"})
 
 
+@pytest.mark.parametrize(
+    "content", ["null", "3", '["a"]', '[{"premise": "a"}, null]', '{"premise": "a"}\n3', "[" * 9999]
+)
+def test_json_of_which_rows_are_no_objects_is_one_line(tmp_path: Path, content: str):
+    """Some of these end the process within the library that reads data sets."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/id.json").write_text(content)
+    with pytest.raises(IsoglossError, match=r"id\.json, which xcopa_id needs, cannot be read \(.*\); fetch it again"):
+        fetched(tmp_path / "fetched", tmp_path / "data", {"id": "xcopa_id"})
+
+
 def test_documents_of_another_data_set_and_too_many_shots_are_one_line(tmp_path: Path):
     data = tmp_path / "data"
     standin_tasks.write_card(data, {"id": [{"split": "test", "path": "id.jsonl"}]})

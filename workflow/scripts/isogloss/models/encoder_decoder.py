@@ -15,6 +15,7 @@ from isogloss.errors import IsoglossError, several, shown
 from isogloss.models.folder import UNFIT, brief, quantisation_of, read_any_config
 
 _DAMAGED = (*UNFIT, SafetensorError, pickle.UnpicklingError, EOFError)
+_LARGEST_TABLE = 1 << 26  # positions by width: Marian's are computed one by one as the model is made; 2^21 in NLLB-3.3B
 _MEND = "give a translation model as its authors published it"
 
 
@@ -36,6 +37,12 @@ def load_encoder_decoder(
     if type(config) not in MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING or quantisation_of(config):
         of = f"quantised weights ({quantisation_of(config)})" if quantisation_of(config) else f"a {config.model_type}"
         raise IsoglossError(f"{where}: config.json describes {of}, no encoder-decoder that isogloss runs; {_MEND}")
+    positions, width = getattr(config, "max_position_embeddings", None), getattr(config, "d_model", None)
+    if all(isinstance(size, int) for size in (positions, width)) and positions * width > _LARGEST_TABLE:
+        raise IsoglossError(
+            f"{where}: config.json has {positions} positions of {width} numbers each, and no translation model so many;"
+            " fetch it again"
+        )
     noisy = logging.getLogger("transformers")
     level, noisy.level = noisy.level, logging.ERROR
     try:

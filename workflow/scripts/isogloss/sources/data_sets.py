@@ -6,6 +6,7 @@ commits, gates and caches, and the library then reads them as it would on the Hu
 """
 
 import errno
+import json
 import zlib
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -22,7 +23,7 @@ from isogloss.sources.archives import check_expansion
 from isogloss.sources.cards import CARD, read_card
 from isogloss.sources.hub import Repository, link
 from isogloss.sources.hub_errors import disk_is_full
-from isogloss.sources.rows import kind_of, read_rows
+from isogloss.sources.rows import kind_of, read_lines, read_rows
 
 PACKED = (".gz", ".zst", ".bz2", ".xz", ".zip")
 FORMATS = (".parquet", ".jsonl", ".json", ".csv", ".tsv", ".arrow", *PACKED)
@@ -71,8 +72,8 @@ def read_configuration(
     for file, path in taken.items():
         if file.endswith(PACKED):
             check_expansion(path, f"{repository.where}: {file}")
-        if kind_of(file) == ".jsonl":
-            _check_lines(path, file, f"{repository.where}: {file}, which {what} needs,")
+        if kind_of(file) in (".jsonl", ".json"):
+            _check_json(path, file, f"{repository.where}: {file}, which {what} needs,")
     link(taken, scratch / "files")
     if chosen.named:  # the card without other configurations, whose files the library would look for
         own = {
@@ -94,12 +95,22 @@ def read_configuration(
     return read, card | taken
 
 
-def _check_lines(path: Path, name: str, where: str) -> None:
-    """Refuse lines that are no objects, at which the library may end the process."""
+def _check_json(path: Path, name: str, where: str) -> None:
+    """Refuse rows that are no objects, at which the library may end the process; .json may be one array, or columns."""
     try:
-        deque(read_rows(path, name, ()), maxlen=0)
+        if kind_of(name) == ".jsonl" or not _is_whole("\n".join(read_lines(path, name))):
+            deque(read_rows(path, name, ()), maxlen=0)
     except IsoglossError as error:
         raise IsoglossError(f"{where} cannot be read ({str(error).rpartition('; ')[0]}); fetch it again") from None
+
+
+def _is_whole(text: str) -> bool:
+    """Whether the text is one JSON array of objects, or an object, and not lines of them."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(row, dict) for row in value))
 
 
 def find_files(
