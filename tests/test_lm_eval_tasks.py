@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import standin_tasks
 from config_sections import grouped
 from isogloss.benchmarks.run import benchmark
+from isogloss.benchmarks.tasks import lm_eval_task
 from isogloss.config.measures import Compute
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
@@ -322,3 +323,83 @@ def test_documents_of_another_data_set_and_too_many_shots_are_one_line(tmp_path:
     folder = fetched(tmp_path / "truth", standin_tasks.truthfulqa(tmp_path / "t"), {"en": "truthfulqa_mc1"})
     with pytest.raises(IsoglossError, match=r"truthfulqa_mc1: lm-eval asks it without examples .*; set shots: 0"):
         local_parts(folder, "en", "mine", shots=1, seed=0)
+
+
+def xcopa_with(folder: Path, split: str, row: int | None, **changes: Any) -> Path:
+    """XCOPA in id and sw, one row of a split in sw changed (None: all of its rows)."""
+    standin_tasks.xcopa(folder, ["id", "sw"])
+    path = folder / f"sw/{split}-00000-of-00001.parquet"
+    rows = read_table(path).to_dicts()
+    standin_tasks.write_rows(path, [one | (changes if row in (None, at) else {}) for at, one in enumerate(rows)])
+    return fetched(folder.parent / "fetched", folder, {lang: f"xcopa_{lang}" for lang in ("id", "sw")})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"label": -1}, "no_answer"), ({"label": 2}, "no_answer"), ({"choice2": "  "}, "empty_choice")],
+)
+def test_questions_that_nobody_can_get_right_are_left_out_and_counted(
+    changes: dict[str, Any], reason: str, lm: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder = xcopa_with(tmp_path / "data", "test", 2, **changes)
+    table, about = asked(lm, folder, "sw")
+    assert table["question"].to_list() == ["0", "1", "3", "4", "5"]
+    assert about["dropped"] == {"mine": {"test": 1}}
+    assert about["parallel"] == {"mine": False}  # id has it
+    assert f"mine in sw: 1 of 6 questions left out: 1 {reason}" in caplog.text
+    whole, whole_about = asked(lm, folder, "id", questions=5)
+    few, _ = asked(lm, folder, "sw", questions=4)
+    assert (whole_about["dropped"], whole_about["parallel"]) == ({"mine": {}}, {"mine": True})
+    assert "2" in whole["question"].to_list()
+    assert few.equals(table.filter(table["question"].is_in(few["question"].to_list())))
+    assert few.height == 4
+
+
+def test_a_split_without_answers_is_one_line(tmp_path: Path):
+    folder = xcopa_with(tmp_path / "data", "test", None, label=-1)
+    with pytest.raises(
+        IsoglossError, match=r"none of the 6 questions of mine in sw can be asked \(6 no_answer\); .*test"
+    ):
+        lm_eval_task("mine", folder, "sw", shots=0, seed=0)
+
+
+def test_examples_without_answers_are_not_shown(lm: Path, tmp_path: Path):
+    """The last choice would stand as the answer of a label of -1."""
+    folder = xcopa_with(tmp_path / "data", "validation", 2, label=-1)
+    made = lm_eval_task("mine", folder, "sw", shots=5, seed=0)
+    assert (made.dropped, made.parallel) == ({"validation": 1}, True)
+    assert [one["idx"] for one in made.parts[0].task.sampler.df] == [0, 1, 3, 4, 5]
+    with pytest.raises(IsoglossError, match=r"xcopa_sw: 6 shots, but 5 examples have an answer; lower shots"):
+        lm_eval_task("mine", folder, "sw", shots=6, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("split", "changes", "reason"),
+    [
+        ("test", {"label": None}, "answer None is neither"),
+        ("test", {"premise": None}, "object has no attribute"),
+        ("test", {"choice1": None}, "not subscriptable"),
+        ("validation", {"label": None}, "answer None is neither"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named_wherever_it_stands(
+    split: str, changes: dict[str, Any], reason: str, tmp_path: Path
+):
+    folder = xcopa_with(tmp_path / "data", split, 4, **changes)
+    with pytest.raises(IsoglossError, match=rf"sw, {split}, row 5: .* lm-eval's task xcopa_sw \(.*({reason})") as error:
+        lm_eval_task("mine", folder, "sw", shots=1, seed=0)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("correct_answer_num", "5"), ("correct_answer_num", "1 "), ("question", None)]
+)
+def test_an_answer_that_the_definition_does_not_know_is_named_by_its_row(field: str, value: Any, tmp_path: Path):
+    data = standin_tasks.belebele(tmp_path / "data", FLORES)
+    path = data / "data/hin_Deva.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    rows[2][field] = value
+    standin_tasks.write_rows(path, rows)
+    folder = fetched(tmp_path / "fetched", data, {lang: f"belebele_{code}" for lang, code in FLORES.items()})
+    with pytest.raises(IsoglossError, match=r"hi, test, row 3: the documents do not fit .* belebele_hin_Deva"):
+        lm_eval_task("mine", folder, "hi", shots=0, seed=0)

@@ -233,6 +233,61 @@ def test_damaged_files_are_one_line(tmp_path: Path):
     assert fetch(folder, "es", files="{lang}.txt.gz", id_column=None)["es"] == {"1": "a", "2": "b"}
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("{lang}.JSONL", '{"id": 1, "text": "a"}\n'),
+        ("{lang}.ndjson", '{"id": 1, "text": "a"}\n'),
+        ("{lang}.CSV", "id,text\n1,a\n"),
+        ("{lang}.Tsv", "id\ttext\n1\ta\n"),
+    ],
+)
+def test_tables_are_known_by_suffixes_in_either_case(tmp_path: Path, name: str, content: str):
+    for lang in ("en", "es"):
+        tmp_path.joinpath(name.format(lang=lang)).write_text(content)
+    assert fetch(tmp_path, "en es", files=name, id_column=None) == {"en": {"1": "a"}, "es": {"1": "a"}}
+
+
+def test_a_compression_is_known_by_its_suffix_in_either_case(tmp_path: Path):
+    (tmp_path / "es.TXT.GZ").write_bytes(gzip.compress(b"a\nb\n"))
+    assert fetch(tmp_path, "es", files="{lang}.TXT.GZ", id_column=None)["es"] == {"1": "a", "2": "b"}
+
+
+@pytest.mark.parametrize("name", ["{lang}.xml", "{lang}.tmx.gz", "{lang}.xlsx", "{lang}.html"])
+@pytest.mark.parametrize("id_column", ["id", None])
+def test_what_is_neither_a_table_nor_plain_text_is_refused(tmp_path: Path, name: str, id_column: str | None):
+    tmp_path.joinpath(name.format(lang="es")).write_text("<a>\n</a>\n")
+    refused(
+        tmp_path,
+        rf"es\.{name.split('.')[1]}.*: neither Parquet .*nor plain text",
+        "es",
+        files=name,
+        id_column=id_column,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("es/Tatoeba.es", "{lang}/*"),
+        ("es", "{lang}"),
+        ("dev/spa_Latn.devtest", "dev/{flores}.*"),
+        ("a.v1.es", "a*.{lang}"),
+    ],
+)
+def test_plain_text_is_known_by_its_suffix_or_the_languages_name(tmp_path: Path, name: str, files: str):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("a\n")
+    assert fetch(tmp_path, "es", files=files, id_column=None)["es"] == {"1": "a"}
+
+
+def test_lines_that_end_in_carriage_returns_alone_are_refused(tmp_path: Path):
+    (tmp_path / "es.txt").write_bytes(b"a\rb\rc\r")
+    refused(tmp_path, r"es\.txt: its lines end in carriage returns alone", "es", files="{lang}.txt", id_column=None)
+    (tmp_path / "es.txt").write_bytes(b"a\r\nb \r b\r\n")  # one within a line is white space
+    assert len(fetch(tmp_path, "es", files="{lang}.txt", id_column=None)["es"]) == 2
+
+
 def test_a_language_that_is_not_there_is_named_with_those_that_are(tmp_path: Path):
     folder = flores_plus(tmp_path / "flores")
     missing = {"files": "devtest/{flores}.jsonl"}

@@ -303,6 +303,33 @@ REFUSED: dict[str, tuple[Callable[[Path, str], None], str]] = {
         saelens_with({**VERSION_5, "model_name": "pythia-70m"}),
         r"belongs to the model pythia-70m, the study's is gpt2; .* saes\.ignore",
     ),
+    **{
+        f"SAELens, {key} as text": (saelens_with({**VERSION_5, key: "false"}), f'{key} is "false", not true or false')
+        for key in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm", "unit_norm_input")
+    },
+    "SAELens, a switch as number": (
+        saelens_with({**VERSION_5, "apply_b_dec_to_input": 0}),
+        "apply_b_dec_to_input is 0, not true or false",
+    ),
+    "SAELens, neither on nor off": (
+        saelens_with({**VERSION_5, "apply_b_dec_to_input": None}),
+        "apply_b_dec_to_input is null, not true or false",
+    ),
+    "SAELens, factors as text": (
+        saelens_with({**VERSION_5, "finetuning_scaling_factor": "false"}, scaling_factor=torch.full((FEATURES,), 2.0)),
+        'finetuning_scaling_factor is "false", not true or false',
+    ),
+    "SAELens, centring as text": (
+        saelens_with({**VERSION_5, "model_from_pretrained_kwargs": {"center_writing_weights": "false"}}),
+        'center_writing_weights is "false", not true or false',
+    ),
+    **{
+        f"Llama Scope, {key} as text": (
+            lambda root, path, key=key: standins.llama_scope(root, path, **{key: "false"}),
+            f'{key} is "false", not true or false',
+        )
+        for key in ("sparsity_include_decoder_norm", "apply_decoder_bias_to_pre_encoder")
+    },
     "Gemma Scope 2, transcoder": (
         lambda root, path: standins.gemma_scope_2(root, path, type="transcoder"),
         'type is "transcoder"',

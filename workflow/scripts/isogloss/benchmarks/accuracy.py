@@ -82,7 +82,10 @@ def measure_accuracy(
 
 def _about_tasks(answers: Sequence[str], left_out: dict[str, list[str]]) -> dict[str, Any]:
     """What the metadata say of the tasks: which languages a task lacks, and whether its questions are parallel."""
-    parallel = {task: same for path in answers for task, same in table_metadata(path).get("parallel", {}).items()}
+    parallel: dict[str, bool] = {}
+    for path in answers:
+        for task, same in table_metadata(path).get("parallel", {}).items():
+            parallel[task] = same and parallel.get(task, True)
     for task, langs in left_out.items():
         logger.warning("%s: not in %s, %d of the study's languages", task, ", ".join(langs), len(langs))
     if unlike := [task for task, same in parallel.items() if not same]:

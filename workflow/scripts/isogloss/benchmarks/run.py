@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import datasets
@@ -62,9 +63,9 @@ def benchmark(
     `data` maps each task of the block to its folder, `languages` to those that have it (a language is asked the tasks
     that it has), `shots` to the examples in its prompt, `questions` to the number of questions, the first by a hash of
     their ids (`first_by_hash`; None: all). Questions of Okapi's tasks are those that all its languages have, of
-    others all. acc and acc_norm (log-likelihood by the choice's characters) are lm-eval's. The metadata say by task
-    whether all languages have the same questions (`parallel`), and count the ids dropped, the prompts that were too
-    long, and the questions asked whose text lm-eval's processing altered.
+    others all that can be asked. acc and acc_norm (log-likelihood by the choice's characters) are lm-eval's. The
+    metadata say by task whether all languages have the same questions (`parallel`), and count the ids dropped, the
+    prompts that were too long, and the questions asked whose text lm-eval's processing altered.
 
     Raises `IsoglossError` for bad questions (`okapi_task`, `lm_eval_task`) and as `load_causal_model`.
     """
@@ -137,15 +138,15 @@ def _ask(
 
 def _chosen(made: BenchmarkTask, count: int | None) -> list[tuple[Part, list[int]]]:
     """Which documents of each part are asked, by position; parts of which none is are left out."""
-    positions = first_by_hash([key for part in made.parts for key in part.questions], count)
-    chosen: list[tuple[Part, list[int]]] = []
-    start = 0
-    for part in made.parts:
-        end = start + len(part.questions)
-        own = [position - start for position in positions if start <= position < end]
-        chosen += [(part, own)] if own else []
-        start = end
-    return chosen
+    every = [
+        (number, at)
+        for number, part in enumerate(made.parts)
+        for at in range(len(part.questions))
+        if at not in part.left_out
+    ]
+    positions = first_by_hash([made.parts[number].questions[at] for number, at in every], count)
+    chosen = groupby((every[position] for position in positions), key=itemgetter(0))
+    return [(made.parts[number], [at for _, at in own]) for number, own in chosen]
 
 
 def _row(name: str, shots: int, part: Part, sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """lm-eval's tasks on local questions: Okapi's, and any other by its name.
 
-Any other task is asked as it stands (`sources.lm_eval_tasks`): all its questions, whatever other languages have.
+Any other task is asked as it stands (`sources.lm_eval_tasks`): all its questions that have an answer among their
+choices, whatever other languages have.
 Okapi's are read from lm-eval's own YAML files and asked on the questions that all languages have.
 
 Prompt, choices, few-shot format and metrics are lm-eval's in every language: where it has no task for
@@ -19,6 +20,8 @@ too, and English numbers are not those of lm-eval's original English tasks, whic
   whatever their subject. Accuracy is over all questions in both.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +32,10 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from isogloss.errors import IsoglossError
-from isogloss.sources.lm_eval_tasks import Part, listed, local_parts
+from isogloss.sources.lm_eval_tasks import Part, listed, local_parts, without_defects
 from isogloss.sources.okapi import FIELDS, Questions, common_questions, has_split
+
+logger = logging.getLogger(__name__)
 
 OKAPI = Path(lm_eval.__file__).parent / "tasks" / "okapi"
 SIBLING = "es"
@@ -45,7 +50,7 @@ class BenchmarkTask(NamedTuple):
     """A task ready to be asked."""
 
     parts: list[Part]  # one, or those of a group
-    dropped: dict[str, int]  # ids that at least one language lacks, by split
+    dropped: dict[str, int]  # by split, Okapi's ids that at least one language lacks, others' that cannot be asked
     altered: frozenset[str]  # ids of questions whose prompt or choices lm-eval's text processing changes
     derived_from: str  # lm-eval's task whose definition is used
     parallel: bool  # whether every language has the same questions, by their ids
@@ -107,11 +112,30 @@ def okapi_task(
 def lm_eval_task(name: str, folder: str | Path, lang: str, *, shots: int, seed: int) -> BenchmarkTask:
     """The task or group that `folder` holds for `lang` (`sources.lm_eval_data`), called `name` in the study.
 
-    Raises `IsoglossError` as `local_parts`.
+    Questions that cannot be asked (`without_defects`) are left out and counted; other languages may have them, so that
+    questions are no longer the same.
+
+    Raises `IsoglossError` as `local_parts` and `without_defects`, and if no question is left.
     """
     content = listed(folder)
-    parts = local_parts(folder, lang, name, shots=shots, seed=seed)
-    return BenchmarkTask(parts, {}, frozenset(), content.languages[lang]["name"], content.parallel)
+    parts: list[Part] = []
+    dropped: Counter[str] = Counter()
+    for part in local_parts(folder, lang, name, shots=shots, seed=seed):
+        kept, counts = without_defects(part, f"{folder}: {lang}", shots=shots)
+        parts.append(kept)
+        dropped += counts
+    reasons = Counter(reason for part in parts for reason in part.left_out.values())
+    total = sum(len(part.questions) for part in parts)
+    if reasons:
+        named = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        if reasons.total() == total:
+            raise IsoglossError(
+                f"{folder}: none of the {total} questions of {name} in {lang} can be asked ({named}); their split"
+                f" ({', '.join(dropped)}) may be published without answers: take a source that has them"
+            )
+        logger.warning("%s in %s: %d of %d questions left out: %s", name, lang, reasons.total(), total, named)
+    origin = content.languages[lang]["name"]
+    return BenchmarkTask(parts, dict(dropped), frozenset(), origin, content.parallel and not reasons)
 
 
 def _altered(task: str, questions: Questions, process: Callable[[Any], Any] | None) -> frozenset[str]:

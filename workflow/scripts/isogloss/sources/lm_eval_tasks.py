@@ -5,10 +5,12 @@ the YAML file of the installed lm-eval; nothing but its data is exchanged.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import datasets
@@ -17,7 +19,7 @@ from jinja2 import TemplateError
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from isogloss.errors import IsoglossError, made_again, several
+from isogloss.errors import IsoglossError, made_again, several, shown
 
 FOLDER = Path(lm_eval.__file__).parent / "tasks"
 LISTED = "tasks.json"
@@ -42,6 +44,7 @@ class Part(NamedTuple):
 
     task: ConfigurableTask
     questions: list[str]  # ids, in the order of the task's documents
+    left_out: Mapping[int, str] = MappingProxyType({})  # positions of those that cannot be asked, and why
 
 
 class Listed(NamedTuple):
@@ -105,7 +108,7 @@ def asked_in_words(folder: str | Path, lang: str) -> Iterator[tuple[str, str, li
     prompt and choice by something else than a space, and as `local_parts`.
     """
     content = listed(folder)
-    for task, questions in local_parts(folder, lang, "", shots=0, seed=0):
+    for task, questions, _ in local_parts(folder, lang, "", shots=0, seed=0):
         name = task.task_name.lstrip("/")
         if task.multiple_input:
             raise IsoglossError(
@@ -129,6 +132,73 @@ def asked_in_words(folder: str | Path, lang: str) -> Iterator[tuple[str, str, li
                     target = choices.index(target) if target in choices else -1
                 prompt = task.fewshot_context(document, num_fewshot=0, gen_prefix=task.doc_to_prefix(document))
             yield question, str(prompt), choices, target if isinstance(target, int) else -1
+
+
+def without_defects(part: Part, where: str, *, shots: int) -> tuple[Part, Counter[str]]:
+    """`part` with the questions that cannot be asked left out, its examples too; how many of each split these are.
+
+    `no_answer` is a question whose answer is none of its choices, as in a split that is published without answers;
+    `empty_choice` has nothing, or white space only, for a choice; `one_choice` has no other. Examples are looked at if
+    there are `shots`.
+
+    Raises `IsoglossError` for a document that the definition does not fit, which it names by task, split and row, and
+    if fewer examples than shots are left.
+    """
+    task, dropped = part.task, Counter[str]()
+    name = task.task_name.rpartition("/")[2]
+    asked: Any = task.config.test_split or task.config.validation_split
+    documents: Any = task.eval_docs
+    left_out: dict[int, str] = {}
+    for at, document in enumerate(documents):
+        with _fitting(f"{where}, {asked}, row {at + 1}", name):
+            task.fewshot_context(document, num_fewshot=0, gen_prefix=task.doc_to_prefix(document))
+            if defect := _defect(task, document, task.config):
+                left_out[at] = defect
+    dropped[asked] += len(left_out)
+    ranked = (task.config.training_split, task.config.validation_split, asked)  # where the definition names none
+    source: Any = task.fewshot_cfg.split or next(filter(None, ranked))
+    if shots and (task.fewshot_cfg.split or not task.fewshot_cfg.samples):
+        kept: list[Any] = []
+        for row, document in enumerate(task.sampler.df, start=1):
+            with _fitting(f"{where}, {source}, row {row}", name):
+                kept += [] if _defect(task, document, task.fewshot_cfg) else [document]
+        if source != asked:
+            dropped[source] += len(task.sampler.df) - len(kept)
+        if shots > (available := len(kept) - (task.fewshot_cfg.split == task.config.test_split)):
+            raise IsoglossError(f"{where}: {name}: {shots} shots, but {available} examples have an answer; lower shots")
+        if len(kept) < len(task.sampler.df):
+            task.sampler.replace_df(kept)
+    return part._replace(left_out=left_out), +dropped
+
+
+def _defect(task: ConfigurableTask, document: Any, told: Any) -> str | None:
+    """Why a document cannot be asked, or shown, in the words `told`; raises one of `_UNFIT` if lm-eval could not."""
+    text: Any = task.doc_to_text(document, told.doc_to_text)
+    choices: Any = task.doc_to_choice(document, told.doc_to_choice or task.config.doc_to_choice)
+    target: Any = task.doc_to_target(document, told.doc_to_target)
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise TypeError(f"choices {shown(choices)} are no texts")
+    if not task.multiple_input and not isinstance(text, str):
+        raise TypeError(f"question {shown(text)} is no text")
+    texts = [*choices, str(target)] if task.multiple_input else choices
+    if not all(each.strip() for each in texts):
+        return "empty_choice"
+    if len(choices) < 2:
+        return "one_choice"
+    answers: Any = text if task.multiple_input else target
+    if isinstance(answers, list) != bool(task.multiple_target):
+        raise TypeError(f"answer {shown(answers)} is of another kind than that of row 1")
+    # Several right ones are positions, one may be a text.
+    positions = [_position(each, ()) for each in answers] if task.multiple_target else [_position(answers, choices)]
+    return None if positions and all(0 <= at < len(choices) for at in positions) else "no_answer"
+
+
+def _position(answer: Any, choices: Sequence[str]) -> int:
+    if isinstance(answer, str):
+        return choices.index(answer) if answer in choices else -1
+    if not isinstance(answer, int):
+        raise TypeError(f"answer {shown(answer)} is neither the position nor the text of a choice")
+    return answer
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pyarrow as pa
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError, shown
 from isogloss.sources.hub import Repository, open_repository
-from isogloss.sources.rows import kind_of, read_lines, read_rows
+from isogloss.sources.rows import kind_of, read_lines, read_rows, suffix_of
 from isogloss.sources.values import check_id, check_text
 from isogloss.tables import TableWriter
 from isogloss.text.segments import Segment, write_documents
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SEGMENTS = pa.schema({"segment": pa.string(), "text": pa.string(), "document": pa.string()})
 ROWS = 4096  # of a row group
+PLAIN = ("", ".txt", ".text", ".dev", ".devtest", ".test", ".train")  # plain text, FLORES-200's too
 # Languages that FLORES+ calls otherwise than FLORES-200 did (openlanguagedata/flores_plus, CHANGELOG.md).
 FLORES_PLUS = {
     "ajp_Arab": "apc_Arab_sout3123",
@@ -144,11 +145,25 @@ def _corpora(
                 f"{repository.where}: {other} and {lang} are read from the same {' and '.join(place)}; name the"
                 " language in parallel.files or parallel.text_column by {lang}, {code} or {flores}"
             )
+    for lang, there in matches.items():
+        _check_formats(there, files, names[lang])
     paths = repository.take(list(dict.fromkeys(name for there in matches.values() for name in there)))
     return [
         Corpus(lang, {name: paths[name] for name in matches[lang]}, columns[0], place[-1], columns[2])
         for place, lang in first.items()
     ]
+
+
+def _check_formats(there: list[str], files: str, values: Mapping[str, str]) -> None:
+    """Refuse files that are no tables and not known to be plain text; one that ends as the language is called is."""
+    plain = {*PLAIN, *(f".{value.lower()}" for value in values.values())}
+    odd = [name for name in there if not kind_of(name) and suffix_of(name) not in plain]
+    if odd and "{" not in suffix_of(files):
+        raise IsoglossError(
+            f"{odd[0]}: neither Parquet nor JSON Lines, CSV or TSV (.parquet, .jsonl, .csv, .tsv), nor plain text"
+            f" ({', '.join(PLAIN[1:])}, or what {{lang}}, {{code}} or {{flores}} stands for); convert it, or, if it is"
+            " text with a segment a line, call it .txt"
+        )
 
 
 def matching_files(repository: Repository, files: str, values: Mapping[str, str]) -> list[str]:

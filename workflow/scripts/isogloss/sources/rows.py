@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,15 @@ _DAMAGED = (pa.ArrowException, OSError, EOFError, UnicodeDecodeError)  # what re
 _REMEDY = "correct the line or leave the file out"
 
 
-def kind_of(name: str) -> str:
-    """The suffix among `TABULAR` of a file's name, that of a compression left aside; "" for any other."""
+def suffix_of(name: str) -> str:
+    """The last suffix of a file's name in lower case, that of a compression left aside."""
     path = Path(name)
-    suffix = Path(path.stem).suffix if path.suffix in COMPRESSION else path.suffix
+    return (Path(path.stem).suffix if path.suffix.lower() in COMPRESSION else path.suffix).lower()
+
+
+def kind_of(name: str) -> str:
+    """The suffix among `TABULAR` of a file's name in either case, .jsonl for .ndjson; "" for any other."""
+    suffix = ".jsonl" if suffix_of(name) == ".ndjson" else suffix_of(name)
     return suffix if suffix in TABULAR else ""
 
 
@@ -63,10 +69,17 @@ def column_names(path: Path, name: str) -> list[str]:
 
 
 def read_lines(path: Path, name: str) -> Iterator[str]:
-    """The lines of a plain text file, without their line breaks; errors as `read_rows`."""
+    """The lines of a plain text file, without their line breaks.
+
+    Raises `IsoglossError` as `read_rows`, and for lines that end in carriage returns alone: they would be one.
+    """
     try:
         _check_pointer(path, name)
-        yield from _decoded(path, name)
+        lines = _decoded(path, name)
+        ahead = list(islice(lines, 2))
+        if len(ahead) == 1 and "\r" in ahead[0]:
+            raise IsoglossError(f"{name}: its lines end in carriage returns alone; save it with line feeds")
+        yield from chain(ahead, lines)
     except _DAMAGED as error:
         raise IsoglossError(f"{name}: damaged or cut off ({_reason(error)}); fetch it again") from None
 
@@ -188,7 +201,7 @@ def _decoded(path: Path, name: str, *, returns: bool = False) -> Iterator[str]:
 
 def _split(path: Path, name: str) -> Iterator[bytes]:
     """The lines of a file that may be compressed, a chunk in memory at a time."""
-    with pa.input_stream(str(path), compression=COMPRESSION.get(Path(name).suffix)) as stream:
+    with pa.input_stream(str(path), compression=COMPRESSION.get(Path(name).suffix.lower())) as stream:
         rest = b""
         while chunk := stream.read(1 << 20):
             *whole, rest = (rest + chunk).split(b"\n")

@@ -9,6 +9,7 @@ from isogloss.sources.saes.published import (
     Shape,
     check_keys,
     check_neutral,
+    flag,
     mapping,
     name,
     read_config,
@@ -60,7 +61,7 @@ def _read(opened: Opened) -> PublishedSae:
     threshold = tensors["b_enc"].new_full(
         tensors["b_enc"].shape, scale * floats(config, "jump_relu_threshold", opened.where)
     )
-    if config.get("sparsity_include_decoder_norm", True):
+    if flag(opened, config, "sparsity_include_decoder_norm", default=True):
         threshold = threshold / tensors["W_dec"].norm(dim=-1).clamp_min(1e-8)
     sae = PublishedSae(
         kind="jumprelu",
@@ -68,7 +69,7 @@ def _read(opened: Opened) -> PublishedSae:
         b_enc=tensors["b_enc"],
         w_dec=tensors["W_dec"],
         b_dec=tensors.get("b_dec", tensors["W_enc"].new_zeros(len(tensors["W_enc"]))),
-        subtracts_b_dec=bool(config.get("apply_decoder_bias_to_pre_encoder", True)),
+        subtracts_b_dec=flag(opened, config, "apply_decoder_bias_to_pre_encoder", default=True),
         hook=hook,
         model="meta-llama/Llama-3.1-8B",  # the one model they were published for; the files do not say
         threshold=threshold,

@@ -149,6 +149,21 @@ def whole_number(opened: Opened, config: Mapping[str, Any], key: str) -> int:
     return value
 
 
+def flag(opened: Opened, config: Mapping[str, Any], key: str, *, default: bool = False) -> bool:
+    """True or false under a key of the config, `default` if absent; null is false where that is the default.
+
+    Raises `IsoglossError` for anything else, "false" as a text say.
+    """
+    value = config.get(key, default)
+    if value is None and not default:
+        return False
+    if not isinstance(value, bool):
+        raise IsoglossError(
+            f"{opened.where}: {key} is {as_json(value)}, not true or false; correct it, or fetch it again"
+        )
+    return value
+
+
 def words(text: str) -> frozenset[str]:
     """The words of `text`: how layouts list the keys of configs."""
     return frozenset(text.split())

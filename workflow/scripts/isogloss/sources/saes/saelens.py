@@ -12,6 +12,7 @@ from isogloss.sources.saes.published import (
     as_json,
     check_keys,
     check_neutral,
+    flag,
     mapping,
     name,
     read_config,
@@ -118,16 +119,16 @@ def _read(opened: Opened) -> PublishedSae:
         b_enc=b_enc,
         w_dec=_finetuned(opened, config, tensors),
         b_dec=tensors["b_dec"],
-        subtracts_b_dec=bool(config.get("apply_b_dec_to_input", True)),
+        subtracts_b_dec=flag(opened, config, "apply_b_dec_to_input", default=True),
         hook=name(opened, config, "hook_name") or name(opened, config, "hf_hook_name"),
         model=name(opened, config, "model_name"),
         threshold=threshold,
         k=_k(opened, config) if kind == "topk" else None,
-        unit_norm_input=bool(config.get("unit_norm_input")),
+        unit_norm_input=flag(opened, config, "unit_norm_input"),
         declared=_shape(opened).features,
         width=whole_number(opened, config, "d_in"),
     )
-    if config.get("rescale_acts_by_decoder_norm"):
+    if flag(opened, config, "rescale_acts_by_decoder_norm"):
         sae = scale_activations(sae)
     return _centred(opened, config, _normalised(opened, config, sae))
 
@@ -164,7 +165,7 @@ def _finetuned(opened: Opened, config: dict[str, Any], tensors: dict[str, Any]) 
         return tensors["W_dec"]
     if factor.shape != tensors["W_dec"].shape[:1]:
         raise IsoglossError(f"{opened.where}: {FILE}: scaling_factor is not one for each feature; fetch it again")
-    if not config.get("finetuning_scaling_factor"):
+    if not flag(opened, config, "finetuning_scaling_factor"):
         raise IsoglossError(
             f"{opened.where}: has scaling_factor, but its config says that finetuning_scaling_factor is off; give"
             " another SAE"
@@ -194,7 +195,7 @@ def _normalised(opened: Opened, config: dict[str, Any], sae: PublishedSae) -> Pu
 def _centred(opened: Opened, config: dict[str, Any], sae: PublishedSae) -> PublishedSae:
     """`sae` on the stream as transformers has it, if it was trained on one that TransformerLens changed."""
     changes = mapping(opened, config, "model_from_pretrained_kwargs")
-    centred = changes.get("center_writing_weights")
+    centred = flag(opened, changes, "center_writing_weights")
     unknown = [key for key in changes if key not in {*SAME_STREAM, "center_writing_weights"}]
     if centred and not any(part in str(config.get("model_name")).lower() for part in LAYER_NORM):
         unknown.append("center_writing_weights")  # of a model of which it is not known whether it was done
