@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
-from isogloss.models.loading import check_loads, load_causal_model
+from isogloss.models.loading import check_loads, load_base_model, load_causal_model
 from isogloss.sources.model import fetch_model, shape_of
 from standins import family_tokenizer, tiny_model
 
@@ -168,6 +168,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         )
         for depth in (500, 900, 100_000)  # within, near and beyond what Python reads
     },
+    "config: fewer layers": (
+        lambda lm: rewrite(lm, num_hidden_layers=1),
+        r"gives it 1 layers, but there are weights of more, the first is model\.layers\.1\.",
+    ),
     "config: heads": (lambda lm: rewrite(lm, num_attention_heads=-1), "num_attention_heads: -1, and no model so many"),
     "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
@@ -219,6 +223,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_a_folder_is_refused_while_it_is_fetched(fault: str, lm: Path, shape: Shape, tmp_path: Path):
     spoil, message = FAULTS[fault]
     spoil(lm)
+    if fault == "config: fewer layers":
+        shape = shape.model_copy(update={"layers": 1})  # as a study says that was described from this folder
     with pytest.raises(IsoglossError, match=message) as error:
         fetch(lm, shape, tmp_path / "fetched")
     assert "\n" not in str(error.value)
@@ -276,3 +282,44 @@ def test_a_head_of_a_model_with_a_vision_tower(
     ids = torch.arange(5)[None]
     with torch.no_grad():
         assert torch.equal(load_causal_model(tmp_path)(ids).logits, model(input_ids=ids).logits)
+
+
+MADE_WITH_EXPERTS: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "moe_intermediate_size": 16,
+}
+MADE_WITH_EXPERTS |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "kv_lora_rank": 8}
+MADE_WITH_EXPERTS |= {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "q_lora_rank": 8}
+MADE_WITH_EXPERTS |= {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1}
+UPPER = {f"model.layers.{number}.input_layernorm.weight": torch.ones(32) for number in (2, 61)}
+JOINS = {"model.layers.2.eh_proj.weight": torch.ones(32, 64)}
+LAYER_2, LAYER_61 = ({name: UPPER[name]} for name in UPPER)
+
+
+@pytest.mark.parametrize("more", [LAYER_61, LAYER_2 | JOINS, LAYER_2], ids=["named", "joins", "plain"])
+def test_a_layer_above_the_last_is_one_that_predicts_further_tokens(more: dict[str, torch.Tensor], tmp_path: Path):
+    hf.DeepseekV3ForCausalLM(hf.DeepseekV3Config(**MADE_WITH_EXPERTS)).save_pretrained(tmp_path)
+    store(tmp_path, **more)
+    wholes = [check_loads, lambda folder, _: load_causal_model(folder), lambda folder, _: load_base_model(folder)]
+    for load in wholes:
+        if more is LAYER_2:
+            with pytest.raises(
+                IsoglossError, match=r"gives it 2 layers, but there are weights of more.*model\.layers\.2"
+            ):
+                load(tmp_path, str(tmp_path))
+        else:
+            load(tmp_path, str(tmp_path))
+    load_base_model(tmp_path, last_layer=0)
+
+
+def test_a_text_decoder_beside_a_vision_tower_has_the_layers_of_its_weights(tmp_path: Path):
+    sizes = SIZES | {"num_hidden_layers": 2, "layer_types": ["full_attention"] * 2}
+    config = hf.Qwen3_5Config(text_config=sizes, vision_config=VISION | {"depth": 3})
+    hf.Qwen3_5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    check_loads(tmp_path, str(tmp_path))
+    text = json.loads((tmp_path / "config.json").read_text())["text_config"]
+    rewrite(tmp_path, text_config=text | {"num_hidden_layers": 1, "layer_types": ["full_attention"]})
+    with pytest.raises(IsoglossError, match=r"gives it 1 layers, but there are weights of more"):
+        check_loads(tmp_path, str(tmp_path))

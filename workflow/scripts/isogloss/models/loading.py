@@ -1,8 +1,9 @@
 """Load language models from a folder: safetensors only, no remote code, no more than is needed."""
 
 import logging
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -182,6 +183,8 @@ def _load(
         )
         model.__class__ = model_class
         _check_report(model, report)
+        if last_layer is None:
+            _check_depth(model, report["unexpected_keys"])
         check_stream(model)
     except SafetensorError as error:
         raise IsoglossError(f"{where}: a safetensors file is damaged ({error}); fetch the model again") from None
@@ -254,6 +257,28 @@ def _check_report(model: Any, report: Any) -> None:
             f"{len(unused)} weights of its decoder layers have no use in a {type(model).__name__}, the first"
             f" is {unused[0]}; its numbers would not be those of the model that was trained: correct config.json"
         )
+
+
+def _check_depth(model: Any, unexpected: Iterable[str]) -> None:
+    """Raises `IsoglossError` for weights of layers above the last, but of those that predict tokens further on.
+
+    These are the ones that transformers leaves out by their number (DeepSeek-V3's 61), or that join a layer's output
+    with an embedding.
+    """
+    layers, prefix = decoder_of(model).layers, f"{model.base_model_prefix}."
+    name = next(name for name, part in model.named_modules() if part is layers).removeprefix(prefix)
+    plain = {key.removeprefix(prefix): key for key in sorted(unexpected)}
+    further = {key.removesuffix("eh_proj.weight") for key in plain if key.endswith(".eh_proj.weight")}
+    known = model._keys_to_ignore_on_load_unexpected or ()  # patterns that the head's prefix may be in, for bodies too
+    for key, stored in plain.items():
+        layer = re.match(rf"{re.escape(name)}\.(\d+)\.", key)
+        if not layer or int(layer[1]) < len(layers) or layer[0] in further:
+            continue
+        if not any(re.search(each, f"{prefix}{key}") for each in known):
+            raise IsoglossError(
+                f"config.json gives it {len(layers)} layers, but there are weights of more, the first is {stored};"
+                " its numbers would not be those of the model that was trained: correct config.json"
+            )
 
 
 def _attach(model: Any, adapter: str | Path) -> Any:
