@@ -92,6 +92,19 @@ def larger_tokenizer(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def foreign_bos(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"bos_token": "<new>"}))
+
+
+def vocabulary_with_a_hole(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    known = content["model"]["vocab"]
+    known[max(known, key=known.get)] = 9999
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
 def words(rows: int, columns: int) -> torch.Tensor:
     return torch.ones((rows, columns), dtype=torch.int32)
 
@@ -204,7 +217,9 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"its tokenizer cannot be read \(merge .* lacks continuing_subword_prefix ','",
     ),
     "tokenizer: settings": (lambda lm: (lm / "tokenizer_config.json").write_text("["), "its tokenizer cannot be read"),
-    "tokenizer: larger": (larger_tokenizer, "the tokenizer has 329 tokens, the model knows 320"),
+    "tokenizer: larger": (larger_tokenizer, "the tokenizer has tokens up to number 328, the model knows 320"),
+    "tokenizer: another BOS": (foreign_bos, "tokens up to number 320, the model knows 320; it could not read '<new>'"),
+    "tokenizer: a hole": (vocabulary_with_a_hole, "tokens up to number 9999, the model knows 320"),
     "quantised: gptq": (named_quantised("gptq"), r"quantised \(gptq\).*it reads FP8 and MXFP4"),
     "quantised: awq": (named_quantised("awq"), r"quantised \(awq\)"),
     "quantised: bitsandbytes": (named_quantised("bitsandbytes"), r"quantised \(bitsandbytes\)"),

@@ -20,7 +20,7 @@ from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
 from isogloss.models.host_memory import check_host_memory
 from isogloss.models.placement import placed
-from isogloss.models.tokenization import check_tokenizer_file, prompt_ids, token_ids
+from isogloss.models.tokenization import check_tokenizer_file, check_vocabulary, give_bos, prompt_ids, token_ids
 from isogloss.models.weights import CONSTANTS, check_weights
 
 logger = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def load_causal_model(
 def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`, with a BOS token: every measured text starts with it, and its position is left out.
 
-    Where the tokenizer has none of its own (Qwen's), it is that of the model's config.json; whether the
+    Where the tokenizer has none of its own (Qwen's) or an empty one, it is that of the model's config.json; whether the
     tokenizer puts it first by itself stays as it was. Raises `IsoglossError`, which says that the folder is `where`,
     if there is none, for a tokenizer that cannot be read, and for one whose words, special tokens aside (Gemma's for
     images), are more than the model knows.
@@ -105,11 +105,7 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
     try:
         check_tokenizer_file(Path(folder) / "tokenizer.json")
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        token_ids(tokenizer, [_TRIAL])
-        prompt_ids(tokenizer, _TRIAL)
-        special = set(tokenizer.all_special_ids) | {
-            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
+        trial = {*token_ids(tokenizer, [_TRIAL])[0], *prompt_ids(tokenizer, _TRIAL)}
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # parsers of tokenizers raise anything, and panics in Rust are no Exception
@@ -117,20 +113,8 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
             f"{where}: its tokenizer cannot be read ({brief(error)}); a clone without Git LFS or"
             " a damaged file: fetch the model again"
         ) from None
-    words = config.vocab_size
-    if beyond := [number for number in range(words, len(tokenizer)) if number not in special]:
-        raise IsoglossError(
-            f"{where}: the tokenizer has {len(tokenizer)} tokens, the model knows {words}; it could not read"
-            f" {tokenizer.convert_ids_to_tokens(beyond[0])!r}: give model and tokenizer of one repository"
-        )
-    if tokenizer.bos_token_id is None:
-        bos = getattr(config, "bos_token_id", None)
-        if not isinstance(bos, int) or not 0 <= bos < len(tokenizer):
-            raise IsoglossError(
-                f"{where}: neither the tokenizer nor config.json (bos_token_id: {bos}) has a BOS token, which isogloss"
-                " puts before every text; name one in tokenizer_config.json"
-            )
-        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(bos)
+    give_bos(tokenizer, getattr(config, "bos_token_id", None), where)
+    check_vocabulary(tokenizer, trial, config.vocab_size, where)
     return tokenizer
 
 
