@@ -67,6 +67,12 @@ def shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("model-*.safetensors"))
 
 
+def one_in_two_shards(folder: Path) -> None:
+    first, second, *_ = shards(folder)
+    name, value = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: 2 * value}, second, metadata={"format": "pt"})
+
+
 def index(folder: Path, shard: str) -> None:
     (folder / WEIGHTS).unlink()
     (folder / INDEX).write_text(json.dumps({"weight_map": {"lm_head.weight": shard}}))
@@ -200,6 +206,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "shard: missing": (lambda lm: shards(lm)[1].unlink(), "model-00002.* not there"),
     "shard: cut off": (lambda lm: cut_off(shards(lm)[1], 3000), "not a whole safetensors file"),
     "shard: a pointer": (lambda lm: shards(lm)[0].write_text(POINTER), "not a whole safetensors file"),
+    "shard: a tensor of another": (one_in_two_shards, r"weight is both in model-00001.* and in model-00002.*"),
     "weights: cut off": (lambda lm: cut_off(lm / WEIGHTS, 5000), "not a whole safetensors file"),
     "weights: empty": (lambda lm: (lm / WEIGHTS).write_bytes(b""), "not a whole safetensors file"),
     "weights: a pointer": (lambda lm: (lm / WEIGHTS).write_text(POINTER), "not a whole safetensors file"),
