@@ -170,6 +170,15 @@ def test_a_model_without_any_bos_is_refused(tmp_path: Path) -> None:
             load_tokenizer(lm)
 
 
+def test_an_empty_bos_is_none(tmp_path: Path) -> None:
+    lm = tiny_model(tmp_path / "lm", family="llama")
+    bos = load_tokenizer(lm).bos_token_id
+    assert bos == json.loads((lm / "config.json").read_text())["bos_token_id"]
+    settings = lm / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"bos_token": ""}))
+    assert load_tokenizer(lm).bos_token_id == bos
+
+
 SMALL = {"vocab_size": 320, "hidden_size": 16, "num_hidden_layers": 2}
 STRANGERS = {
     "OpenAIGPT": lambda: OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=320, n_embd=16, n_layer=2, n_head=2)),

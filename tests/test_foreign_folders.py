@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
-from isogloss.models.loading import check_loads, load_causal_model
+from isogloss.models.loading import check_loads, load_base_model, load_causal_model
 from isogloss.sources.model import fetch_model, shape_of
 from standins import family_tokenizer, tiny_model
 
@@ -67,6 +67,12 @@ def shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("model-*.safetensors"))
 
 
+def one_in_two_shards(folder: Path) -> None:
+    first, second, *_ = shards(folder)
+    name, value = next(iter(load_file(first).items()))
+    save_file(load_file(second) | {name: 2 * value}, second, metadata={"format": "pt"})
+
+
 def index(folder: Path, shard: str) -> None:
     (folder / WEIGHTS).unlink()
     (folder / INDEX).write_text(json.dumps({"weight_map": {"lm_head.weight": shard}}))
@@ -90,6 +96,19 @@ def larger_tokenizer(folder: Path) -> None:
     tokenizer = family_tokenizer("llama")
     tokenizer.add_tokens([f"word{number}" for number in range(9)])
     tokenizer.save_pretrained(folder)
+
+
+def foreign_bos(folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"bos_token": "<new>"}))
+
+
+def vocabulary_with_a_hole(folder: Path) -> None:
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    known = content["model"]["vocab"]
+    known[max(known, key=known.get)] = 9999
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def words(rows: int, columns: int) -> torch.Tensor:
@@ -168,6 +187,10 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         )
         for depth in (500, 900, 100_000)  # within, near and beyond what Python reads
     },
+    "config: fewer layers": (
+        lambda lm: rewrite(lm, num_hidden_layers=1),
+        r"gives it 1 layers, but there are weights of more, the first is model\.layers\.1\.",
+    ),
     "config: heads": (lambda lm: rewrite(lm, num_attention_heads=-1), "num_attention_heads: -1, and no model so many"),
     "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
@@ -183,6 +206,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "shard: missing": (lambda lm: shards(lm)[1].unlink(), "model-00002.* not there"),
     "shard: cut off": (lambda lm: cut_off(shards(lm)[1], 3000), "not a whole safetensors file"),
     "shard: a pointer": (lambda lm: shards(lm)[0].write_text(POINTER), "not a whole safetensors file"),
+    "shard: a tensor of another": (one_in_two_shards, r"weight is both in model-00001.* and in model-00002.*"),
     "weights: cut off": (lambda lm: cut_off(lm / WEIGHTS, 5000), "not a whole safetensors file"),
     "weights: empty": (lambda lm: (lm / WEIGHTS).write_bytes(b""), "not a whole safetensors file"),
     "weights: a pointer": (lambda lm: (lm / WEIGHTS).write_text(POINTER), "not a whole safetensors file"),
@@ -200,7 +224,9 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         r"its tokenizer cannot be read \(merge .* lacks continuing_subword_prefix ','",
     ),
     "tokenizer: settings": (lambda lm: (lm / "tokenizer_config.json").write_text("["), "its tokenizer cannot be read"),
-    "tokenizer: larger": (larger_tokenizer, "the tokenizer has 329 tokens, the model knows 320"),
+    "tokenizer: larger": (larger_tokenizer, "the tokenizer has tokens up to number 328, the model knows 320"),
+    "tokenizer: another BOS": (foreign_bos, "tokens up to number 320, the model knows 320; it could not read '<new>'"),
+    "tokenizer: a hole": (vocabulary_with_a_hole, "tokens up to number 9999, the model knows 320"),
     "quantised: gptq": (named_quantised("gptq"), r"quantised \(gptq\).*it reads FP8 and MXFP4"),
     "quantised: awq": (named_quantised("awq"), r"quantised \(awq\)"),
     "quantised: bitsandbytes": (named_quantised("bitsandbytes"), r"quantised \(bitsandbytes\)"),
@@ -219,6 +245,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
 def test_a_folder_is_refused_while_it_is_fetched(fault: str, lm: Path, shape: Shape, tmp_path: Path):
     spoil, message = FAULTS[fault]
     spoil(lm)
+    if fault == "config: fewer layers":
+        shape = shape.model_copy(update={"layers": 1})  # as a study says that was described from this folder
     with pytest.raises(IsoglossError, match=message) as error:
         fetch(lm, shape, tmp_path / "fetched")
     assert "\n" not in str(error.value)
@@ -276,3 +304,44 @@ def test_a_head_of_a_model_with_a_vision_tower(
     ids = torch.arange(5)[None]
     with torch.no_grad():
         assert torch.equal(load_causal_model(tmp_path)(ids).logits, model(input_ids=ids).logits)
+
+
+MADE_WITH_EXPERTS: dict[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "moe_intermediate_size": 16,
+}
+MADE_WITH_EXPERTS |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4, "kv_lora_rank": 8}
+MADE_WITH_EXPERTS |= {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1, "q_lora_rank": 8}
+MADE_WITH_EXPERTS |= {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8, "first_k_dense_replace": 1}
+UPPER = {f"model.layers.{number}.input_layernorm.weight": torch.ones(32) for number in (2, 61)}
+JOINS = {"model.layers.2.eh_proj.weight": torch.ones(32, 64)}
+LAYER_2, LAYER_61 = ({name: UPPER[name]} for name in UPPER)
+
+
+@pytest.mark.parametrize("more", [LAYER_61, LAYER_2 | JOINS, LAYER_2], ids=["named", "joins", "plain"])
+def test_a_layer_above_the_last_is_one_that_predicts_further_tokens(more: dict[str, torch.Tensor], tmp_path: Path):
+    hf.DeepseekV3ForCausalLM(hf.DeepseekV3Config(**MADE_WITH_EXPERTS)).save_pretrained(tmp_path)
+    store(tmp_path, **more)
+    wholes = [check_loads, lambda folder, _: load_causal_model(folder), lambda folder, _: load_base_model(folder)]
+    for load in wholes:
+        if more is LAYER_2:
+            with pytest.raises(
+                IsoglossError, match=r"gives it 2 layers, but there are weights of more.*model\.layers\.2"
+            ):
+                load(tmp_path, str(tmp_path))
+        else:
+            load(tmp_path, str(tmp_path))
+    load_base_model(tmp_path, last_layer=0)
+
+
+def test_a_text_decoder_beside_a_vision_tower_has_the_layers_of_its_weights(tmp_path: Path):
+    sizes = SIZES | {"num_hidden_layers": 2, "layer_types": ["full_attention"] * 2}
+    config = hf.Qwen3_5Config(text_config=sizes, vision_config=VISION | {"depth": 3})
+    hf.Qwen3_5ForConditionalGeneration(config).save_pretrained(tmp_path)
+    check_loads(tmp_path, str(tmp_path))
+    text = json.loads((tmp_path / "config.json").read_text())["text_config"]
+    rewrite(tmp_path, text_config=text | {"num_hidden_layers": 1, "layer_types": ["full_attention"]})
+    with pytest.raises(IsoglossError, match=r"gives it 1 layers, but there are weights of more"):
+        check_loads(tmp_path, str(tmp_path))

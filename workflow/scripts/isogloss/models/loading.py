@@ -1,8 +1,9 @@
 """Load language models from a folder: safetensors only, no remote code, no more than is needed."""
 
 import logging
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from isogloss.models.fused.card import card_of, check_dtype, why_no_gpu
 from isogloss.models.fused.faster import make_faster
 from isogloss.models.host_memory import check_host_memory
 from isogloss.models.placement import placed
-from isogloss.models.tokenization import check_tokenizer_file, prompt_ids, token_ids
+from isogloss.models.tokenization import check_tokenizer_file, check_vocabulary, give_bos, prompt_ids, token_ids
 from isogloss.models.weights import CONSTANTS, check_weights
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def load_causal_model(
 def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`, with a BOS token: every measured text starts with it, and its position is left out.
 
-    Where the tokenizer has none of its own (Qwen's), it is that of the model's config.json; whether the
+    Where the tokenizer has none of its own (Qwen's) or an empty one, it is that of the model's config.json; whether the
     tokenizer puts it first by itself stays as it was. Raises `IsoglossError`, which says that the folder is `where`,
     if there is none, for a tokenizer that cannot be read, and for one whose words, special tokens aside (Gemma's for
     images), are more than the model knows.
@@ -104,11 +105,7 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
     try:
         check_tokenizer_file(Path(folder) / "tokenizer.json")
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        token_ids(tokenizer, [_TRIAL])
-        prompt_ids(tokenizer, _TRIAL)
-        special = set(tokenizer.all_special_ids) | {
-            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
+        trial = {*token_ids(tokenizer, [_TRIAL])[0], *prompt_ids(tokenizer, _TRIAL)}
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # parsers of tokenizers raise anything, and panics in Rust are no Exception
@@ -116,20 +113,8 @@ def load_tokenizer(folder: str | Path, where: str | None = None) -> PreTrainedTo
             f"{where}: its tokenizer cannot be read ({brief(error)}); a clone without Git LFS or"
             " a damaged file: fetch the model again"
         ) from None
-    words = config.vocab_size
-    if beyond := [number for number in range(words, len(tokenizer)) if number not in special]:
-        raise IsoglossError(
-            f"{where}: the tokenizer has {len(tokenizer)} tokens, the model knows {words}; it could not read"
-            f" {tokenizer.convert_ids_to_tokens(beyond[0])!r}: give model and tokenizer of one repository"
-        )
-    if tokenizer.bos_token_id is None:
-        bos = getattr(config, "bos_token_id", None)
-        if not isinstance(bos, int) or not 0 <= bos < len(tokenizer):
-            raise IsoglossError(
-                f"{where}: neither the tokenizer nor config.json (bos_token_id: {bos}) has a BOS token, which isogloss"
-                " puts before every text; name one in tokenizer_config.json"
-            )
-        tokenizer.bos_token = tokenizer.convert_ids_to_tokens(bos)
+    give_bos(tokenizer, getattr(config, "bos_token_id", None), where)
+    check_vocabulary(tokenizer, trial, config.vocab_size, where)
     return tokenizer
 
 
@@ -182,6 +167,8 @@ def _load(
         )
         model.__class__ = model_class
         _check_report(model, report)
+        if last_layer is None:
+            _check_depth(model, report["unexpected_keys"])
         check_stream(model)
     except SafetensorError as error:
         raise IsoglossError(f"{where}: a safetensors file is damaged ({error}); fetch the model again") from None
@@ -254,6 +241,28 @@ def _check_report(model: Any, report: Any) -> None:
             f"{len(unused)} weights of its decoder layers have no use in a {type(model).__name__}, the first"
             f" is {unused[0]}; its numbers would not be those of the model that was trained: correct config.json"
         )
+
+
+def _check_depth(model: Any, unexpected: Iterable[str]) -> None:
+    """Raises `IsoglossError` for weights of layers above the last, but of those that predict tokens further on.
+
+    These are the ones that transformers leaves out by their number (DeepSeek-V3's 61), or that join a layer's output
+    with an embedding.
+    """
+    layers, prefix = decoder_of(model).layers, f"{model.base_model_prefix}."
+    name = next(name for name, part in model.named_modules() if part is layers).removeprefix(prefix)
+    plain = {key.removeprefix(prefix): key for key in sorted(unexpected)}
+    further = {key.removesuffix("eh_proj.weight") for key in plain if key.endswith(".eh_proj.weight")}
+    known = model._keys_to_ignore_on_load_unexpected or ()  # patterns that the head's prefix may be in, for bodies too
+    for key, stored in plain.items():
+        layer = re.match(rf"{re.escape(name)}\.(\d+)\.", key)
+        if not layer or int(layer[1]) < len(layers) or layer[0] in further:
+            continue
+        if not any(re.search(each, f"{prefix}{key}") for each in known):
+            raise IsoglossError(
+                f"config.json gives it {len(layers)} layers, but there are weights of more, the first is {stored};"
+                " its numbers would not be those of the model that was trained: correct config.json"
+            )
 
 
 def _attach(model: Any, adapter: str | Path) -> Any:

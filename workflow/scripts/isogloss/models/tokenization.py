@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,41 @@ def check_tokenizer_file(path: Path) -> None:
         second = (merge.split(" ") if isinstance(merge, str) else merge)[-1]
         if not second.startswith(prefix):
             raise ValueError(f"merge {shown(merge)} lacks continuing_subword_prefix {shown(prefix)}")
+
+
+def give_bos(tokenizer: PreTrainedTokenizerBase, number: Any, where: str) -> None:
+    """Where `tokenizer` names no BOS token, or an empty one, it is the model's: that of `number`.
+
+    Raises `IsoglossError`, which says that the model is `where`, if that is no token.
+    """
+    if tokenizer.bos_token:
+        return
+    there = isinstance(number, int) and 0 <= number < len(tokenizer)
+    token: Any = tokenizer.convert_ids_to_tokens(number) if there else None
+    if not token:
+        raise IsoglossError(
+            f"{where}: neither the tokenizer nor config.json (bos_token_id: {number}) has a BOS token, which isogloss"
+            " puts before every text; name one in tokenizer_config.json"
+        )
+    tokenizer.bos_token = token
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, read: Iterable[int], size: int, where: str) -> None:
+    """Raises `IsoglossError`, which says that the model is `where`, for words that are beyond the `size` that it knows.
+
+    Special tokens may be, which no text gives (Gemma's for images): but not BOS, nor what came as a text was `read`.
+    """
+    known: Any = tokenizer  # of whose attributes the annotations are too wide
+    special = {number for number, token in known.added_tokens_decoder.items() if token.special}.union(
+        known.all_special_ids
+    )
+    numbers = {known.bos_token_id, *read} | ({*known.get_vocab().values()} - special)
+    if beyond := sorted(number for number in numbers if number >= size):
+        token = known.convert_ids_to_tokens(beyond[0])
+        raise IsoglossError(
+            f"{where}: the tokenizer has tokens up to number {beyond[-1]}, the model knows {size}; it could not read"
+            f" {shown(token)}: give model and tokenizer of one repository"
+        )
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -20,13 +20,20 @@ _OF_WEIGHTS = re.compile(r"(weight|weight_packed|weight_int8|qweight|qzeros|_blo
 
 
 def check_weights(folder: Path, *, method: str | None, where: str) -> None:
-    """Raises `IsoglossError` unless all the weights of the model in `folder` are there, in safetensors, as numbers.
+    """Raises `IsoglossError` unless all the weights of the model in `folder` are there once, in safetensors, as numbers.
 
     `method` is how its configuration says that they are quantised, None if it does not; `where` how messages call it.
     """
     kinds: dict[str, str] = {}
+    files: dict[str, str] = {}
     for path in files_of_weights(folder, where):
-        kinds |= kinds_of(path, where)
+        for name, kind in kinds_of(path, where).items():
+            if name in files and not CONSTANTS.search(name):
+                raise IsoglossError(
+                    f"{where}: {several([name])} is both in {files[name]} and in {path.name}, and only one can be"
+                    " right; fetch the model again"
+                )
+            kinds[name], files[name] = kind, path.name
     check_numbers(kinds, method=method, where=where)
 
 
