@@ -17,6 +17,7 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, TABLES
 from isogloss.report.page import captions
 from isogloss.report.page.captions import Caption, caption
+from isogloss.report.shared.literal import literal
 from synthetic import settings
 
 CONFIG = settings()
@@ -69,14 +70,17 @@ def test_captions_of_a_study(path):
         check(name, caption(name, config, model))
 
 
+def in_snakemake(name: str, config: dict[str, Any]) -> str:
+    """A caption as Snakemake's report renders it for docutils, with the filter that report.smk adds to jinja2's."""
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters["literal"] = literal
+    template = environment.from_string((REPOSITORY / f"workflow/report/{name}.rst").read_text())
+    return template.render(snakemake={"config": config, "wildcards": {"model": "skewed"}})
+
+
 def test_snakemake_shows_all_layers_and_no_mark():
     """Its report renders the file as a whole, with codes of languages, and docutils has nothing to complain of."""
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    job = {"config": CONFIG, "wildcards": {"model": "skewed"}}
-    text = "\n\n".join(
-        environment.from_string((REPOSITORY / f"workflow/report/{name}.rst").read_text()).render(snakemake=job)
-        for name in EVERY
-    )
+    text = "\n\n".join(in_snakemake(name, CONFIG) for name in EVERY)
     body = publish_parts(text, writer="html", settings_overrides={"halt_level": 2})["body"]
     assert "{" not in body
     plain = " ".join(words(re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)))
@@ -108,6 +112,30 @@ def test_text_of_the_configuration_is_no_markup():
     assert "`click <javascript:alert(1)>`_ <script>" in unescape(made.details)
     assert "{{ 7*7 }}" in made.details
     assert made.details.count("<p>") == caption("planted_truth", CONFIG).details.count("<p>")
+
+
+TITLES = ("javascript:alert(1)//", "|a|_ `b`_ **c", "x https://example.org me@example.org [1]_", "* - `y <z:>`__ ..")
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_snakemake_shows_texts_of_the_study_as_they_are(title: str):
+    """A bare `javascript:` would be a link that runs on a click, an open mark a box of docutils' errors."""
+    config = settings()
+    for model in config["models"].values():
+        model["title"] = title
+    tasks = config["benchmarks"]["tasks"]
+    tasks["mark_"] = next(iter(tasks.values()))
+    config["latent"]["tasks"]["mark_"] = next(iter(config["latent"]["tasks"].values()))
+    body = publish_parts("\n\n".join(in_snakemake(name, config) for name in EVERY), writer="html")["body"]
+    assert not re.findall(r"<a [^>]*>|system-message|problematic", body)
+    assert title in unescape(body)
+    assert "mark_ " in body
+
+
+def test_every_caption_takes_the_study_through_the_filter():
+    for path in [*(REPOSITORY / "workflow" / "report").glob("*.rst")]:
+        assert not re.search(r"snakemake\.(?!config\|literal\b|wildcards\.model\])", path.read_text()), path.name
+    assert 'DEFAULT_FILTERS["literal"] = literal' in (REPOSITORY / "workflow" / "rules" / "report.smk").read_text()
 
 
 def test_a_caption_without_its_layers_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

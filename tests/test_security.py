@@ -208,6 +208,42 @@ def test_lists_within_lists_of_a_card_do_not_multiply(tmp_path: Path):
     assert time.process_time() - started < 20
 
 
+LEADING_OUT = ("/{}", "../home/private.csv", "http://127.0.0.1:9/x.csv", "file:/{}", "zip://x::/{}", "x.csv:/{}")
+
+
+@pytest.mark.parametrize("path", [*LEADING_OUT, "C:\\{}", "a/../../home/private.csv"])
+@pytest.mark.parametrize("place", ["split", "list", "below", "task"])
+def test_a_card_of_a_data_set_names_files_of_its_own_alone(tmp_path: Path, path: str, place: str):
+    """The library would follow a path of this machine, or ask an address."""
+    secret, folder = tmp_path / "home" / "private.csv", tmp_path / "upstream"
+    for file in (secret, folder / "test.csv", folder / "deep" / "test.csv"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("question\nwho?\n")
+    given = path.format(str(secret).removeprefix("/"))
+    card: dict[str, Any] = {"config_name": "default", "data_files": ["test.csv", given]}
+    if place == "split":
+        card["data_files"] = [{"split": "test", "path": ["test.csv", given]}]
+    if place == "below":
+        card["data_dir"] = "deep"
+    (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': [card]})}---\n")
+    files = {"test": ["test.csv", given]} if place == "task" else None
+    opened = open_repository(Source(folder=str(folder)))
+    refused(lambda: read_configuration(opened, None, files, tmp_path / "scratch", "mine"), "not within it; name files")
+
+
+def test_a_folder_of_a_card_is_within_the_data_set(tmp_path: Path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "private.csv").write_text("question\nwho?\n")
+    for at, data_dir in enumerate((str(tmp_path / "home"), "../home")):
+        folder = tmp_path / str(at)
+        folder.mkdir()
+        (folder / "test.csv").write_text("question\nwho?\n")
+        card = {"configs": [{"config_name": "default", "data_dir": data_dir}]}
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump(card)}---\n")
+        opened = open_repository(Source(folder=str(folder)))
+        refused(lambda o=opened: read_configuration(o, None, None, tmp_path / "scratch", "mine"), "not within it")
+
+
 @pytest.mark.parametrize("shard", ["../../secret.safetensors", "/etc/passwd", "a\0b", "C:\\x", "..", ["x"]])
 def test_an_index_of_shards_leads_nowhere_else(tmp_path: Path, shard: Any):
     folder = tiny_gemma2(tmp_path / "deep" / "upstream")

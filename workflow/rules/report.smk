@@ -2,8 +2,14 @@
 #   in:  final tables
 #   out: an SVG and a PNG a figure, an HTML page a table, results/summary.html, the landing text, results/report.html
 # Local rules: seconds each, less than a cluster takes to start a job.
+from jinja2.defaults import DEFAULT_FILTERS
+
 from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, TABLES
+from isogloss.report.shared.literal import literal
+
+# Snakemake's report renders captions with jinja2's own filters, so theirs is one of these.
+DEFAULT_FILTERS["literal"] = literal
 
 TABLE_ASSETS = [text_digest(CAPTIONS / name) for name in ("table.css", "table.js")]
 

@@ -7,10 +7,11 @@ commits, gates and caches, and the library then reads them as it would on the Hu
 
 import errno
 import json
+import re
 import zlib
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NamedTuple
 
 import datasets
@@ -42,6 +43,7 @@ _UNREADABLE = (
     StopIteration,  # of a file without a row
     zlib.error,
 )
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # of an address, or a drive
 _NESTED = 5  # lists within lists of a card: configuration, data_files, split, path
 
 
@@ -62,8 +64,8 @@ def read_configuration(
     """The splits of the configuration `name` (None: the default one), and the files that they were read from.
 
     `data_files` is what `datasets.load_dataset` takes by that name, or None. Raises `IsoglossError`, which names `what`
-    needs the data, for a configuration that is not there, data behind a script, files that cannot be read, and as
-    `Repository.take`.
+    needs the data, for a configuration that is not there, data behind a script, files that cannot be read, names of
+    files elsewhere, and as `Repository.take`.
     """
     card = repository.take([CARD] if repository.has(CARD) else [])
     head = _head(card.get(CARD))
@@ -127,7 +129,9 @@ def find_files(
     named = name in configurations or (name is None and "default" in configurations)
     files: list[str] = []
     if data_files is not None or named:
-        patterns = _patterns(data_files if data_files is not None else configurations[name or "default"])
+        given = data_files if data_files is not None else configurations[name or "default"]
+        _keep_within(given, f"{repository.where}: the files that {what} needs")
+        patterns = _patterns(given)
         files = list(filter_repo_objects(every, allow_patterns=patterns))
     elif name and not configurations and (files := [path for path in every if path.startswith(f"{name}/")]):
         splits: dict[str, list[str]] = {}
@@ -159,6 +163,26 @@ def _head(card: Path | None) -> dict[str, list[Any]]:
     parts = {key: given.get(key) for key in ("configs", "dataset_info")}
     lists = {key: part if isinstance(part, list) else [part] for key, part in parts.items()}
     return {key: [one for one in part if isinstance(one, dict) and "config_name" in one] for key, part in lists.items()}
+
+
+def _keep_within(given: Any, where: str) -> None:
+    """Refuse what the library would take for a file of this machine or an address, not for one of the repository."""
+    parts = [given.get("data_dir"), given.get("data_files")] if _is_entry(given) else [given]
+    seen = set[int]()
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            windows = PureWindowsPath(part)
+            if windows.anchor or ".." in windows.parts or "::" in part or _SCHEME.match(part):
+                raise IsoglossError(f"{where} are called {part[:80]!r}, which is not within it; name files within it")
+        elif isinstance(part, Mapping | Sequence) and id(part) not in seen:
+            seen.add(id(part))
+            parts += part.values() if isinstance(part, Mapping) else part
+
+
+def _is_entry(given: Any) -> bool:
+    """Whether it is what a card says of a configuration, other settings with it."""
+    return isinstance(given, Mapping) and "config_name" in given
 
 
 def _patterns(given: Any, above: Collection[int] = ()) -> list[str]:

@@ -1,7 +1,7 @@
 """Captions of figures and tables in three layers: what one sees, how to read it, and the details.
 
 workflow/report/{name}.rst holds all three, for Snakemake's report too, which shows them through. Two comments part
-them: `.. reading` and `.. details`.
+them: `.. reading` and `.. details`. Each takes the study through the filter `literal`, so that its texts stay texts.
 """
 
 import re
@@ -13,13 +13,12 @@ from docutils.core import publish_parts
 from jinja2 import Environment, StrictUndefined
 
 from isogloss.errors import IsoglossError
+from isogloss.report.shared.literal import literal
 from isogloss.report.shared.wording import name as language_name
 from isogloss.resources import CAPTIONS
 
 LAYERS = re.compile(r"^\.\. (?:reading|details)$", flags=re.MULTILINE)
 _MARK = "isogloss-layer"
-# Text of the configuration stays text: nothing in it is read as markup, a link or a directive, nor from a file.
-_SPECIAL = re.compile(r"([^\w\s]|_)")
 _DOCUTILS = {
     "raw_enabled": False,
     "file_insertion_enabled": False,
@@ -57,12 +56,9 @@ def caption(name: str, settings: Mapping[str, Any], model: str = "") -> Caption:
 
 @lru_cache
 def _template(name: str) -> Any:
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_inert)
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment.filters["literal"] = literal
     return environment.from_string((CAPTIONS / f"{name}.rst").read_text(encoding="utf-8"))
-
-
-def _inert(value: Any) -> Any:
-    return _SPECIAL.sub(r"\\\1", re.sub(r"\s", " ", value)) if isinstance(value, str) else value
 
 
 @lru_cache(maxsize=1024)
