@@ -1,6 +1,7 @@
 """Folders as people have them: damaged, quantised, of another model. Fetching them is refused in one line."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import check_loads, load_base_model, load_causal_model
+from isogloss.models.weights import check_finite
 from isogloss.sources.model import fetch_model, shape_of
 from standins import family_tokenizer, tiny_model
 
@@ -215,6 +217,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "weights: one missing": (lambda lm: store(lm, **{f"{DOWN}.weight": None}), "1 weights are not in its safetensors"),
     "weights: one too many": (lambda lm: store(lm, **{f"{DOWN}.bias": torch.ones(32)}), "have no use in a Llama"),
     "weights: of another shape": (lambda lm: store(lm, **{f"{DOWN}.weight": torch.ones(32, 32)}), "not of the shape"),
+    **{
+        f"weights: {value}": (
+            lambda lm, value=value: store(lm, **{f"{DOWN}.weight": torch.full((32, 64), value)}),
+            f"model.safetensors: {DOWN}.weight holds what is no number",
+        )
+        for value in (math.nan, -math.inf)
+    },
     "tokenizer: none": (lambda lm: (lm / "tokenizer.json").unlink(), "no tokenizer"),
     "tokenizer: cut off": (lambda lm: cut_off(lm / "tokenizer.json", 900), "its tokenizer cannot be read"),
     "tokenizer: a pointer": (lambda lm: (lm / "tokenizer.json").write_text(POINTER), "its tokenizer cannot be read"),
@@ -345,3 +354,15 @@ def test_a_text_decoder_beside_a_vision_tower_has_the_layers_of_its_weights(tmp_
     rewrite(tmp_path, text_config=text | {"num_hidden_layers": 1, "layer_types": ["full_attention"]})
     with pytest.raises(IsoglossError, match=r"gives it 1 layers, but there are weights of more"):
         check_loads(tmp_path, str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16, torch.float64, torch.int32])
+def test_weights_of_every_kind_are_looked_at(dtype: torch.dtype, tmp_path: Path):
+    weights = torch.ones(4, 4).to(dtype)
+    save_file({"weight": weights, "attn.masked_bias": torch.tensor(-math.inf)}, tmp_path / WEIGHTS)
+    check_finite(tmp_path / WEIGHTS, "here")
+    if dtype.is_floating_point:
+        weights[1, 1] = math.nan
+        save_file({"weight": weights}, tmp_path / WEIGHTS)
+        with pytest.raises(IsoglossError, match="here: weight holds what is no number"):
+            check_finite(tmp_path / WEIGHTS, "here")
