@@ -20,7 +20,7 @@ _OF_WEIGHTS = re.compile(r"(weight|weight_packed|weight_int8|qweight|qzeros|_blo
 
 
 def check_weights(folder: Path, *, method: str | None, where: str) -> None:
-    """Raises `IsoglossError` unless the weights of the model in `folder` are all there, once, in safetensors, as numbers.
+    """Raises `IsoglossError` unless the weights of the model in `folder` are all there, once, in safetensors, numbers.
 
     `method` is how its configuration says that they are quantised, None if it does not; `where` how messages call it.
     """
