@@ -165,6 +165,8 @@ def prefixed_merges(folder: Path) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+TOO_LOW = [("sliding_window", 0), ("sliding_window", -1), ("max_position_embeddings", -5), ("rms_norm_eps", -1e-06)]
+TOO_LOW += [("rope_theta", 0), ("rope_theta", -10000.0)]
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config: cut off": (
         lambda lm: cut_off(lm / "config.json", 50),
@@ -193,6 +195,21 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda lm: rewrite(lm, num_hidden_layers=1),
         r"gives it 1 layers, but there are weights of more, the first is model\.layers\.1\.",
     ),
+    "config: no layers": (lambda lm: rewrite(lm, num_hidden_layers=0), "config.json gives it no layers"),
+    **{
+        f"config: {name} {value}": (
+            lambda lm, name=name, value=value: rewrite(lm, **{name: value}),
+            f"config.json has {name}: {value}, with which no model computes",
+        )
+        for name, value in TOO_LOW
+    },
+    **{
+        f"generation: {content}": (
+            lambda lm, content=content: (lm / "generation_config.json").write_text(content),
+            "generation_config.json has no settings of transformers",
+        )
+        for content in ("[]", "3", '{"cache_implementation": "no_such"}', '{"watermarking_config": 3}')
+    },
     "config: heads": (lambda lm: rewrite(lm, num_attention_heads=-1), "num_attention_heads: -1, and no model so many"),
     "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
@@ -366,3 +383,10 @@ def test_weights_of_every_kind_are_looked_at(dtype: torch.dtype, tmp_path: Path)
         save_file({"weight": weights}, tmp_path / WEIGHTS)
         with pytest.raises(IsoglossError, match="here: weight holds what is no number"):
             check_finite(tmp_path / WEIGHTS, "here")
+
+
+def test_numbers_that_are_left_out_or_count_from_the_end_stay(lm: Path, shape: Shape, tmp_path: Path):
+    rewrite(lm, sliding_window=None, rope_theta=None, num_experts=0, num_nextn_predict_layers=0)
+    rewrite(lm, vision_feature_layer=-2, rms_norm_eps=0.0)
+    (lm / "generation_config.json").write_text("[")  # which transformers leaves out itself
+    fetch(lm, shape, tmp_path / "fetched")
