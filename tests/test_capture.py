@@ -109,9 +109,13 @@ def test_a_nan_is_named(lm_folder, translations, tmp_path):
         model.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
     model.save_pretrained(tmp_path / "lm")
     AutoTokenizer.from_pretrained(lm_folder).save_pretrained(tmp_path / "lm")
-    with pytest.raises(IsoglossError, match="layer 1, language es, phrase 0: the residual is not finite"):
+    with pytest.raises(
+        IsoglossError, match="layer 1, language es, phrase 0: the residual is not finite; its weights, "
+    ):
         run(tmp_path / "lm", translations, tmp_path / "es.parquet")
     assert not (tmp_path / "es.parquet").exists()
+    with pytest.raises(IsoglossError, match=r"not finite; try compute\.dtype float32"):
+        run(tmp_path / "lm", translations, tmp_path / "es.parquet", dtype="bfloat16")
     run(tmp_path / "lm", translations, tmp_path / "es.parquet", layers=[0])
 
 

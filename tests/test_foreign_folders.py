@@ -1,6 +1,7 @@
 """Folders as people have them: damaged, quantised, of another model. Fetching them is refused in one line."""
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.models.loading import check_loads, load_base_model, load_causal_model
+from isogloss.models.weights import check_finite
 from isogloss.sources.model import fetch_model, shape_of
 from standins import family_tokenizer, tiny_model
 
@@ -163,6 +165,8 @@ def prefixed_merges(folder: Path) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
+TOO_LOW = [("sliding_window", 0), ("sliding_window", -1), ("max_position_embeddings", -5), ("rms_norm_eps", -1e-06)]
+TOO_LOW += [("rope_theta", 0), ("rope_theta", -10000.0)]
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config: cut off": (
         lambda lm: cut_off(lm / "config.json", 50),
@@ -191,6 +195,21 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda lm: rewrite(lm, num_hidden_layers=1),
         r"gives it 1 layers, but there are weights of more, the first is model\.layers\.1\.",
     ),
+    "config: no layers": (lambda lm: rewrite(lm, num_hidden_layers=0), "config.json gives it no layers"),
+    **{
+        f"config: {name} {value}": (
+            lambda lm, name=name, value=value: rewrite(lm, **{name: value}),
+            f"config.json has {name}: {value}, with which no model computes",
+        )
+        for name, value in TOO_LOW
+    },
+    **{
+        f"generation: {content}": (
+            lambda lm, content=content: (lm / "generation_config.json").write_text(content),
+            "generation_config.json has no settings of transformers",
+        )
+        for content in ("[]", "3", '{"cache_implementation": "no_such"}', '{"watermarking_config": 3}')
+    },
     "config: heads": (lambda lm: rewrite(lm, num_attention_heads=-1), "num_attention_heads: -1, and no model so many"),
     "config: labels": (lambda lm: rewrite(lm, num_labels=2**32), "num_labels: 4294967296, and no model so many"),
     "index: cut off": (lambda lm: (shards(lm), cut_off(lm / INDEX, 40)), "is no index of shards"),
@@ -215,6 +234,13 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "weights: one missing": (lambda lm: store(lm, **{f"{DOWN}.weight": None}), "1 weights are not in its safetensors"),
     "weights: one too many": (lambda lm: store(lm, **{f"{DOWN}.bias": torch.ones(32)}), "have no use in a Llama"),
     "weights: of another shape": (lambda lm: store(lm, **{f"{DOWN}.weight": torch.ones(32, 32)}), "not of the shape"),
+    **{
+        f"weights: {value}": (
+            lambda lm, value=value: store(lm, **{f"{DOWN}.weight": torch.full((32, 64), value)}),
+            f"model.safetensors: {DOWN}.weight holds what is no number",
+        )
+        for value in (math.nan, -math.inf)
+    },
     "tokenizer: none": (lambda lm: (lm / "tokenizer.json").unlink(), "no tokenizer"),
     "tokenizer: cut off": (lambda lm: cut_off(lm / "tokenizer.json", 900), "its tokenizer cannot be read"),
     "tokenizer: a pointer": (lambda lm: (lm / "tokenizer.json").write_text(POINTER), "its tokenizer cannot be read"),
@@ -345,3 +371,22 @@ def test_a_text_decoder_beside_a_vision_tower_has_the_layers_of_its_weights(tmp_
     rewrite(tmp_path, text_config=text | {"num_hidden_layers": 1, "layer_types": ["full_attention"]})
     with pytest.raises(IsoglossError, match=r"gives it 1 layers, but there are weights of more"):
         check_loads(tmp_path, str(tmp_path))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.bfloat16, torch.float64, torch.int32])
+def test_weights_of_every_kind_are_looked_at(dtype: torch.dtype, tmp_path: Path):
+    weights = torch.ones(4, 4).to(dtype)
+    save_file({"weight": weights, "attn.masked_bias": torch.tensor(-math.inf)}, tmp_path / WEIGHTS)
+    check_finite(tmp_path / WEIGHTS, "here")
+    if dtype.is_floating_point:
+        weights[1, 1] = math.nan
+        save_file({"weight": weights}, tmp_path / WEIGHTS)
+        with pytest.raises(IsoglossError, match="here: weight holds what is no number"):
+            check_finite(tmp_path / WEIGHTS, "here")
+
+
+def test_numbers_that_are_left_out_or_count_from_the_end_stay(lm: Path, shape: Shape, tmp_path: Path):
+    rewrite(lm, sliding_window=None, rope_theta=None, num_experts=0, num_nextn_predict_layers=0)
+    rewrite(lm, vision_feature_layer=-2, rms_norm_eps=0.0)
+    (lm / "generation_config.json").write_text("[")  # which transformers leaves out itself
+    fetch(lm, shape, tmp_path / "fetched")

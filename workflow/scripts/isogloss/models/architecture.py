@@ -76,7 +76,7 @@ class _FirstLayerReached(Exception):
 
 @torch.no_grad()
 def check_stream(model: nn.Module) -> None:
-    """Raises `IsoglossError` for layers with several streams, and for a model that cannot compute: tried on few tokens.
+    """Raises `IsoglossError` for no layers, several streams, and a model that cannot compute: tried on few tokens.
 
     One without weights (on `meta`) may not get so far, where it reads values: of that nothing is said. It has a mask
     in place of one that is made by looking at values.
@@ -87,6 +87,8 @@ def check_stream(model: nn.Module) -> None:
         raise _FirstLayerReached
 
     decoder, weight = decoder_of(model), next(model.parameters())
+    if not len(decoder.layers):
+        raise IsoglossError("config.json gives it no layers; correct it, or fetch the model again")
     without = weight.device.type == "meta"
     mask = torch.zeros((1, 1, 4, 4), dtype=weight.dtype, device=weight.device) if without else None
     ids = torch.ones((1, 4), dtype=torch.long, device=weight.device)

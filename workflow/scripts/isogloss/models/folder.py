@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, GenerationConfig
 from transformers.utils.quantization_config import FineGrainedFP8Config, Mxfp4Config
 
 from isogloss.errors import IsoglossError, shown
 from isogloss.models.architecture import check_stream, decoder_of
 
-CONFIG = "config.json"
+CONFIG, GENERATION = "config.json", "generation_config.json"
 _LARGEST = 1 << 26  # bytes of a configuration
 UNFIT = (
     ValueError,
@@ -31,6 +31,11 @@ UNFIT = (
 """What transformers raises for configurations that are none of its own."""
 
 _MOST = {r"(layers?|heads|experts)$": 4096, r"^num_labels$": 1 << 20}  # by key, at any depth
+# By key, at any depth: what windows, rotations and norms compute with, where a number is given at all.
+_LEAST = {
+    r"^(sliding_window|max_position_embeddings|n_positions|rope_theta|rope_local_base_freq)$": 1,
+    r"_eps(ilon)?$": 0,
+}
 _COUNT = r"^n(um)?_|heads$"
 
 # Quantised weights that transformers turns back into numbers as it loads them, the same on every device.
@@ -41,7 +46,8 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
     """The configuration in `folder`, of which messages say that it is `where`.
 
     Raises `IsoglossError` for one that cannot be read, whose model is no decoder that transformers knows without
-    code of its own, or whose weights are quantised in a way that is not undone at load.
+    code of its own, whose weights are quantised in a way that is not undone at load, or whose settings for generation
+    cannot be read.
     """
     where = where or str(folder)
     config = read_any_config(
@@ -56,6 +62,7 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
             f"{where}: {CONFIG} describes a {config.model_type}: an encoder-decoder, and so no causal language model;"
             " isogloss measures decoder-only models"
         )
+    _check_generation(Path(folder), where)
     if (method := quantisation_of(config)) and method not in _EXPANDED:
         raise IsoglossError(
             f"{where}: {CONFIG} says that the weights are quantised ({method}); isogloss measures a model as it was"
@@ -90,13 +97,34 @@ def _content(path: Path) -> Any:
 
 
 def _check_counts(content: Any, where: str) -> None:
-    """Refuse numbers of which transformers would make lists that no memory holds."""
+    """Refuse numbers of which transformers would make lists that no memory holds, and too low ones (`_LEAST`)."""
     for name, value in content.items() if isinstance(content, dict) else ():
         most = next((most for pattern, most in _MOST.items() if re.search(pattern, name)), None)
         least = 0 if re.search(_COUNT, name) else -math.inf  # a layer may be counted from the end: -1
         if most and isinstance(value, (int, float)) and not least <= value <= most:
             raise IsoglossError(f"{where}: {CONFIG} has {name}: {shown(value)}, and no model so many; fetch it again")
+        lowest = next((least for pattern, least in _LEAST.items() if re.search(pattern, name)), None)
+        if lowest is not None and isinstance(value, (int, float)) and not value >= lowest:
+            raise IsoglossError(
+                f"{where}: {CONFIG} has {name}: {shown(value)}, with which no model computes; correct it (null: none),"
+                " or fetch the model again"
+            )
         _check_counts(value, where)
+
+
+def _check_generation(folder: Path, where: str) -> None:
+    """Refuse a generation_config.json that transformers cannot load beside the weights."""
+    if not (folder / GENERATION).is_file():
+        return
+    try:
+        GenerationConfig.from_pretrained(str(folder), local_files_only=True)
+    except OSError:
+        return  # one that is no JSON it leaves out itself
+    except UNFIT as error:
+        raise IsoglossError(
+            f"{where}: {GENERATION} has no settings of transformers ({brief(error)}); correct it, delete it or fetch it"
+            " again"
+        ) from None
 
 
 def brief(error: BaseException) -> str:

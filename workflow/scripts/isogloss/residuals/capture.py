@@ -23,7 +23,7 @@ from isogloss.models.batching import beside_gpu
 from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
-from isogloss.residuals.pooling import Means, each_mean
+from isogloss.residuals.pooling import Means, each_mean, remedy
 from isogloss.spill import SpillFile
 from isogloss.tables import TableWriter, open_table
 from isogloss.tables.layers import iter_layers
@@ -234,7 +234,7 @@ def _pool(model: nn.Module, group: TextGroup, table: _Table, token_budget: int) 
         text, number = min(broken)
         raise IsoglossError(
             f"layer {table.layers[number]}, language {table.lang}, phrase {group.phrases[text]}: the residual is not"
-            " finite; try compute.dtype float32"
+            f" finite; {remedy(model)}"
         )
     table.write(group.start + len(group.ids))
     return token_budget

@@ -23,6 +23,13 @@ class Means(NamedTuple):
     finite: Bool[Tensor, "texts layers"]  # False where the stream has a NaN or an infinity: the caller names the text
 
 
+def remedy(model: nn.Module) -> str:
+    """How to mend residuals that are not finite."""
+    if next(model.parameters()).dtype != torch.float32:
+        return "try compute.dtype float32"
+    return "its weights, its config.json or its adapter is damaged: fetch or train it again"
+
+
 @torch.no_grad()
 def token_residuals(
     model: nn.Module, ids: Sequence[Sequence[int]], layers: Sequence[int], *, token_budget: int
@@ -52,7 +59,7 @@ def token_residuals(
     each_batch(ids, work, token_budget=token_budget, padded=reads_padding(model))
     for layer, vectors in zip(layers, collected, strict=True):
         if not torch.isfinite(vectors).all():
-            raise IsoglossError(f"layer {layer}: the residual stream is not finite; try compute.dtype float32")
+            raise IsoglossError(f"layer {layer}: the residual stream is not finite; {remedy(model)}")
     return collected
 
 

@@ -11,7 +11,7 @@ from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError, several
 from isogloss.models.folder import CONFIG, check_architecture, read_config
 from isogloss.models.loading import check_loads, load_tokenizer
-from isogloss.models.weights import INDEX, WEIGHTS, shards_of
+from isogloss.models.weights import INDEX, WEIGHTS, check_finite, shards_of
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.tables import atomic_path
 
@@ -41,7 +41,7 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     The configuration comes first and is held against `architecture`, then the tokenizer, so that a wrong model costs
     no large download. Raises `IsoglossError` for a model of another shape, one that isogloss could not measure
     (`read_config`, `check_architecture`, `load_tokenizer`) or load (`check_loads`), without safetensors or tokenizer,
-    with a file missing, cut off or not to be read, and what `open_repository` raises.
+    with a file missing, cut off or not to be read or weights that are no numbers, and what `open_repository` raises.
     """
     repository = open_repository(source)
     if repository.folder and not os.access(repository.folder, os.R_OK | os.X_OK):
@@ -59,6 +59,8 @@ def fetch_model(*, source: Source, architecture: Shape, output: str) -> None:
     with atomic_path(Path(output)) as aside:
         link(files, aside)
         check_loads(aside, repository.where)
+        for name in weights:
+            check_finite(files[name], f"{repository.where}: {name}")
         record(aside, repository, files)
 
 
