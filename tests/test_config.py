@@ -65,6 +65,13 @@ def test_the_default_is_valid_and_languages_have_one_order():
         ("models.skewed.shares.en", -0.1, r"share of en is -0\.1; allowed: above 0 and below 1"),
         ("models.skewed.layers", [0, 9], r"models\.skewed: layers \[9\]: the model has layers 0 to 3"),
         ("models.skewed.layers", [], r"models\.skewed: layers \[\]: the model has layers 0 to 3"),
+        (
+            "models.skewed.architecture.key_value_heads",
+            3,
+            r"models\.skewed\.architecture: heads 4 is no multiple of key_value_heads 3, .*; correct one of them",
+        ),
+        ("models.skewed.architecture.heads", 6, r"architecture: d_model 128 is no multiple of heads 6; correct one"),
+        ("models.skewed.architecture.d_head", 15, r"models\.skewed\.architecture: d_head 15 is odd; .*even one"),
         ("models.skewed.sae", {"k": 99, "features": 50}, r"k is 99 but there are only 50 features"),
         ("models.world", DEFAULT["models"]["equal"], r"models\.world: this name is taken"),
         ("phrases.threshold", 1.2, r"phrases\.threshold: Input should be less than or equal to 1 \(got 1\.2\)"),

@@ -95,6 +95,19 @@ class Architecture(Shape):
     context: Positive = Field(default=512, description="longest prompt in tokens")
     sliding_window: Positive = Field(default=256, description="attention window of every other layer, in tokens")
 
+    @model_validator(mode="after")
+    def _heads(self) -> Self:
+        if self.d_model % self.heads:
+            raise ValueError(f"d_model {self.d_model} is no multiple of heads {self.heads}; correct one of them")
+        if self.heads % self.key_value_heads:
+            raise ValueError(
+                f"heads {self.heads} is no multiple of key_value_heads {self.key_value_heads}, each of which as many"
+                " attention heads share; correct one of them"
+            )
+        if self.d_head % 2:
+            raise ValueError(f"d_head {self.d_head} is odd; rotary positions turn pairs of numbers, give an even one")
+        return self
+
 
 class Training(Section):
     """How the toy language model is trained."""
