@@ -205,6 +205,31 @@ def test_the_search_finds_words_of_folded_parts(made, visit):
     expect(page.locator("output.matches")).to_have_text(re.compile("[1-9]"))
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "marked"),
+    [
+        ("İİİİ 7B", "7b", ["7B"]),
+        ("İSTANBUL İstiklal istiklal", "istiklal", ["İstiklal", "istiklal"]),
+        ("KLAL İÇİN klal", "klal", ["KLAL", "klal"]),
+        ("ǅ Straße ΣΣ σσ", "σσ", ["ΣΣ", "σσ"]),
+    ],
+)
+def test_the_search_marks_the_letters_that_were_asked_for(made, visit, text: str, wanted: str, marked: list[str]):
+    page = visit(made.page).page
+    page.locator("#main p").first.evaluate("(node, text) => { node.textContent = text; }", text)
+    page.locator("#search").fill(wanted)
+    expect(page.locator("output.matches")).to_have_text(re.compile("[1-9]"))
+    assert page.locator("#main p").first.locator("mark").all_inner_texts() == marked
+
+
+@pytest.mark.parametrize("hash", ["#50%", "#%E0%A4%A", "#explorer-%"])
+def test_an_address_that_nothing_encodes_leads_nowhere(made, visit, hash: str):
+    page = visit(made.page).page
+    page.evaluate("hash => { location.hash = hash; }", hash)
+    page.wait_for_function("hash => location.hash === hash", arg=hash)
+    expect(page.locator(".explorer-detail h3")).to_have_count(1)
+
+
 def test_the_search_finds_features_of_the_explorer_by_their_texts_and_numbers(made, visit):
     page = visit(made.page).page
     page.locator("#search").fill("मैड्रिड")

@@ -340,11 +340,11 @@
 
     /* The page's search: each feature that has the words in a text, or that is called so, as what shows it. */
     const lower = [];
-    function search({ detail: { wanted, found } }) {
+    function search({ detail: { wanted, found, fold } }) {
       for (const text of panel.querySelectorAll(".matched")) text.classList.remove("matched");
       if (!wanted) return;
       data.models.forEach((one, at) => {
-        lower[at] ||= one.texts.map((tokens) => tokens.join("").toLowerCase());
+        lower[at] ||= one.texts.map((tokens) => fold(tokens.join("")));
         const having = new Set(lower[at].flatMap((text, number) => (text.includes(wanted) ? [number] : [])));
         one.groups.forEach((part, of) => {
           for (const feature of part.features) {
@@ -359,13 +359,19 @@
     }
     function reveal(at, of, feature, wanted) {
       go(at, of, feature);
-      const texts = [...panel.querySelectorAll(".explorer-text")].filter((text) => text.textContent.toLowerCase().includes(wanted));
+      const texts = [...panel.querySelectorAll(".explorer-text")].filter((text) => fold(text.textContent).includes(wanted));
       for (const text of texts) text.classList.add("matched");
       (texts[0] || panel).scrollIntoView({ block: texts.length ? "center" : "start" });
     }
 
     function follow() {
-      const match = decodeURIComponent(location.hash).match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
+      let hash = location.hash;
+      try {
+        hash = decodeURIComponent(hash);
+      } catch (error) {
+        return; // a % that nothing encodes
+      }
+      const match = hash.match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
       if (!match) return;
       const at = data.models.findIndex((one) => one.name === match[1]);
       const of = at < 0 ? -1 : data.models[at].groups.findIndex((one) => one.layer === Number(match[2]) && one.sae === match[3]);

@@ -44,6 +44,8 @@
     goal.scrollIntoView();
     return true;
   };
+  // Lower case, every letter as long as it was, so that a place in it is one in the text: "İ" is "i", not two signs.
+  const fold = (text) => text.replace(/\p{Lu}/gu, (letter) => letter.toLowerCase().slice(0, letter.length));
   const hashId = (hash) => {
     try {
       return decodeURIComponent(hash.slice(1));
@@ -144,7 +146,7 @@
   };
   const markIn = (node, wanted) => {
     let rest = node;
-    let at = rest.data.toLowerCase().indexOf(wanted);
+    let at = fold(rest.data).indexOf(wanted);
     while (at >= 0 && marks.length < MOST) {
       const found = rest.splitText(at);
       rest = found.splitText(wanted.length);
@@ -152,7 +154,7 @@
       found.parentNode.replaceChild(mark, found);
       mark.appendChild(found);
       marks.push(mark);
-      at = rest.data.toLowerCase().indexOf(wanted);
+      at = fold(rest.data).indexOf(wanted);
     }
   };
   const step = (by) => {
@@ -172,8 +174,8 @@
   };
   const search = () => {
     clear();
-    const wanted = input.value.trim().toLowerCase();
-    const asked = { wanted: wanted.length < 2 ? "" : wanted, found: [] };
+    const wanted = fold(input.value.trim());
+    const asked = { wanted: wanted.length < 2 ? "" : wanted, found: [], fold };
     document.dispatchEvent(new CustomEvent("isogloss:search", { detail: asked }));
     features = asked.found;
     if (wanted.length < 2) {
@@ -183,7 +185,7 @@
     fire("isogloss:show");
     const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT, { acceptNode: searched });
     const nodes = [];
-    while (walker.nextNode()) if (walker.currentNode.data.toLowerCase().includes(wanted)) nodes.push(walker.currentNode);
+    while (walker.nextNode()) if (fold(walker.currentNode.data).includes(wanted)) nodes.push(walker.currentNode);
     for (const node of nodes) {
       if (marks.length >= MOST) break;
       markIn(node, wanted);
