@@ -310,6 +310,14 @@ def test_json_of_which_rows_are_no_objects_is_one_line(tmp_path: Path, content: 
         fetched(tmp_path / "fetched", tmp_path / "data", {"id": "xcopa_id"})
 
 
+def test_a_card_with_a_configuration_twice_is_one_line(tmp_path: Path):
+    data = standin_tasks.belebele(tmp_path / "data", FLORES)
+    files = [f"- {{config_name: hin_Deva, data_files: data/{code}.jsonl}}" for code in FLORES.values()]
+    (data / "README.md").write_text("\n".join(["---", "configs:", *files, "---", ""]))
+    with pytest.raises(IsoglossError, match=r"README\.md has the configuration 'hin_Deva', which .* more than once"):
+        fetched(tmp_path / "fetched", data, {"hi": "belebele_hin_Deva"})
+
+
 def test_documents_of_another_data_set_and_too_many_shots_are_one_line(tmp_path: Path):
     data = tmp_path / "data"
     standin_tasks.write_card(data, {"id": [{"split": "test", "path": "id.jsonl"}]})

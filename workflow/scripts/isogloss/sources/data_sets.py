@@ -64,11 +64,16 @@ def read_configuration(
     """The splits of the configuration `name` (None: the default one), and the files that they were read from.
 
     `data_files` is what `datasets.load_dataset` takes by that name, or None. Raises `IsoglossError`, which names `what`
-    needs the data, for a configuration that is not there, data behind a script, files that cannot be read, names of
-    files elsewhere, and as `Repository.take`.
+    needs the data, for a configuration that is not there, or there twice, data behind a script, files that cannot be
+    read, names of files elsewhere, and as `Repository.take`.
     """
     card = repository.take([CARD] if repository.has(CARD) else [])
     head = _head(card.get(CARD))
+    if [str(one["config_name"]) for one in head["configs"]].count(name or "default") > 1:
+        raise IsoglossError(
+            f"{repository.where}: {CARD} has the configuration {name or 'default'!r}, which {what} needs, more than"
+            " once; take a copy and leave one of them"
+        )
     chosen = find_files(repository, {one["config_name"]: one for one in head["configs"]}, name, data_files, what)
     taken = repository.take(chosen.files)
     for file, path in taken.items():
