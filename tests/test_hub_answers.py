@@ -318,6 +318,9 @@ def test_make_study_says_how_to_give_a_folder(hub: Hub, monkeypatch: pytest.Monk
         ("ftp://huggingface.co", "HF_ENDPOINT is ftp://huggingface.co, which is no URL"),
         ("https://", "HF_ENDPOINT is https://, which is no URL"),
         ("https://user:geheim@mirror.example", "HF_ENDPOINT has a password in it, which ends up in logs"),
+        ("user:geheim@mirror.example", "HF_ENDPOINT has a password in it, which ends up in logs"),
+        ("https:/user:geheim@mirror.example", "HF_ENDPOINT has a password in it, which ends up in logs"),
+        ("https://user:ge'heim/x@mirror.example", "HF_ENDPOINT has a password in it, which ends up in logs"),
     ],
 )
 def test_an_endpoint_that_is_none_is_one_line(

@@ -2,9 +2,11 @@
 
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -28,6 +30,9 @@ REPOSITORY = Path(__file__).parents[1]
         ("{'authorization': 'Bearer abcdefgh', 'accept': '*'}", "{'authorization': 'Bearer ***', 'accept': '*'}"),
         ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
         ("proxy said s3cret-value", "proxy said ***"),
+        ("me hf_oauth_eyJhbGciOiJIUzI1NiJ9.abc-d_e", "me hf_***"),
+        ("https://a.example/x?sv=1&sig=abc%3D&api_key=geheim", "https://a.example/x?sv=1&sig=***&api_key=***"),
+        ("https://a.example/x?access_token=geheim&apikey=k", "https://a.example/x?access_token=***&apikey=***"),
     ],
 )
 def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, text: str, shown: str):
@@ -35,9 +40,44 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, text: str, shown: s
     assert redact(text) == shown
 
 
+@pytest.mark.parametrize("name", ["HF_ENDPOINT", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        "geheim0815",
+        "geheim0815'x",
+        'a"geheim0815',
+        "geheim0815/x",
+        "x#geheim0815",
+        "a?geheim0815",
+        "a@geheim0815",
+        "geheim0815%23",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["https://", "http:/", "", "socks5://"])
+def test_who_asks_in_the_environments_addresses_stands_nowhere(
+    monkeypatch: pytest.MonkeyPatch, name: str, password: str, scheme: str
+):
+    """However ill the address is written: libraries quote it whole, unquoted, or a part of it as a port."""
+    address = f"{scheme}me:{password}@mirror.example:3128"
+    monkeypatch.setenv(name, address)
+    for shown in (address, unquote(address), quote(password, safe=""), *re.split("[/?#]", password)):
+        assert "geheim" not in redact(f"Invalid port: {shown!r}, at {shown}/x and {shown}")
+    assert "mirror.example:3128" in redact(address)
+    assert redact("a mirror.example of me") == "a mirror.example of me"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/?X-Amz-Signature=0123", "https://a/?sig=a", "hf_oauth_" + "a1" * 20]
+)
+def test_signed_urls_and_tokens_of_a_login_are_secrets(url: str):
+    assert holds_secret(url)
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "hf_oauth_expiration_minutes: 480; give a token=17",
         "hf_hub_download, hf_token and the bearer of news; an authorization is needed",
         "https://huggingface.co/google/gemma-2-2b at user@host, 3:4@5",
         "results/gemma/lm/model.safetensors: policy of the study, token 17 of 40",

@@ -4,11 +4,18 @@ from functools import partial
 
 from snakemake.exceptions import WorkflowError
 
+from isogloss.errors import IsoglossError
+from isogloss.sources.endpoint import require_endpoint
+
+try:
+    require_endpoint()
+except IsoglossError as error:
+    raise WorkflowError(str(error))
+
 from isogloss.config import load_study
 from isogloss.config.files import check_files, with_numbers
 from isogloss.config.folders import PLANNED, require_folders
 from isogloss.config.questions import Tasks
-from isogloss.errors import IsoglossError
 from isogloss.running import keep_study, kept_digest, kept_study, record
 from isogloss.sources.shapes import kept_shape
 from isogloss.sources.task_registry import known_tasks, nearest

@@ -20,7 +20,7 @@ from huggingface_hub.utils import parse_ratelimit_headers
 from huggingface_hub.utils._http import default_client_factory
 
 from isogloss.errors import IsoglossError
-from isogloss.redaction import holds_secret, redact
+from isogloss.redaction import has_credentials, holds_secret, redact
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def use_client() -> None:
     Raises `IsoglossError` for an endpoint or a token that no request can be made with.
     """
     endpoint = constants.ENDPOINT
-    if holds_secret(endpoint):
+    if has_credentials(endpoint) or holds_secret(endpoint):
         raise IsoglossError("HF_ENDPOINT has a password in it, which ends up in logs; give it without (~/.netrc)")
     if urlsplit(endpoint).scheme not in _PORTS or not urlsplit(endpoint).hostname:
         raise IsoglossError(f"HF_ENDPOINT is {endpoint}, which is no URL; give https://HOST, or unset it")
