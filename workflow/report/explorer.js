@@ -351,13 +351,13 @@
             const spans = [...(feature.p || []).flatMap((phrase) => Object.values(phrase.v)), ...Object.values(feature.t || {}).flat()];
             const called = wanted === `feature ${feature.f}`;
             if (called || spans.some(([number]) => having.has(number))) {
-              found.push({ words: `feature ${feature.f}`, show: () => reveal(at, of, feature, wanted) });
+              found.push({ words: `feature ${feature.f}`, show: () => reveal(at, of, feature, wanted, fold) });
             }
           }
         });
       });
     }
-    function reveal(at, of, feature, wanted) {
+    function reveal(at, of, feature, wanted, fold) {
       go(at, of, feature);
       const texts = [...panel.querySelectorAll(".explorer-text")].filter((text) => fold(text.textContent).includes(wanted));
       for (const text of texts) text.classList.add("matched");
