@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from isogloss.config.model import Shape
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.models.folder import read_config
 from isogloss.models.loading import check_loads, load_base_model, load_causal_model
 from isogloss.models.weights import check_finite
 from isogloss.sources.model import fetch_model, shape_of
@@ -390,3 +391,12 @@ def test_numbers_that_are_left_out_or_count_from_the_end_stay(lm: Path, shape: S
     rewrite(lm, vision_feature_layer=-2, rms_norm_eps=0.0)
     (lm / "generation_config.json").write_text("[")  # which transformers leaves out itself
     fetch(lm, shape, tmp_path / "fetched")
+
+
+def test_a_window_that_is_not_used_may_be_none(tmp_path: Path):
+    hf.Qwen2MoeConfig().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["sliding_window"] == 0
+    read_config(tmp_path)
+    rewrite(tmp_path, use_sliding_window=True)
+    with pytest.raises(IsoglossError, match="has sliding_window: 0, with which no model computes"):
+        read_config(tmp_path)

@@ -31,9 +31,9 @@ UNFIT = (
 """What transformers raises for configurations that are none of its own."""
 
 _MOST = {r"(layers?|heads|experts)$": 4096, r"^num_labels$": 1 << 20}  # by key, at any depth
-# By key, at any depth: what windows, rotations and norms compute with, where a number is given at all.
+# By key, at any depth: what positions, rotations and norms compute with, where a number is given at all.
 _LEAST = {
-    r"^(sliding_window|max_position_embeddings|n_positions|rope_theta|rope_local_base_freq)$": 1,
+    r"^(max_position_embeddings|n_positions|rope_theta|rope_local_base_freq)$": 1,
     r"_eps(ilon)?$": 0,
 }
 _COUNT = r"^n(um)?_|heads$"
@@ -62,6 +62,9 @@ def read_config(folder: str | Path, where: str | None = None) -> Any:
             f"{where}: {CONFIG} describes a {config.model_type}: an encoder-decoder, and so no causal language model;"
             " isogloss measures decoder-only models"
         )
+    text = config.get_text_config()
+    if getattr(text, "use_sliding_window", True):  # without, Qwen2-MoE's is 0
+        _check_lowest("sliding_window", getattr(text, "sliding_window", None), 1, where)
     _check_generation(Path(folder), where)
     if (method := quantisation_of(config)) and method not in _EXPANDED:
         raise IsoglossError(
@@ -104,12 +107,18 @@ def _check_counts(content: Any, where: str) -> None:
         if most and isinstance(value, (int, float)) and not least <= value <= most:
             raise IsoglossError(f"{where}: {CONFIG} has {name}: {shown(value)}, and no model so many; fetch it again")
         lowest = next((least for pattern, least in _LEAST.items() if re.search(pattern, name)), None)
-        if lowest is not None and isinstance(value, (int, float)) and not value >= lowest:
-            raise IsoglossError(
-                f"{where}: {CONFIG} has {name}: {shown(value)}, with which no model computes; correct it (null: none),"
-                " or fetch the model again"
-            )
+        if lowest is not None:
+            _check_lowest(name, value, lowest, where)
         _check_counts(value, where)
+
+
+def _check_lowest(name: str, value: Any, lowest: int, where: str) -> None:
+    """Refuse a number that is lower, or NaN."""
+    if isinstance(value, (int, float)) and not value >= lowest:
+        raise IsoglossError(
+            f"{where}: {CONFIG} has {name}: {shown(value)}, with which no model computes; correct it (null: none),"
+            " or fetch the model again"
+        )
 
 
 def _check_generation(folder: Path, where: str) -> None:
