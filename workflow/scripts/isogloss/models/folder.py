@@ -30,7 +30,8 @@ UNFIT = (
 )
 """What transformers raises for configurations that are none of its own."""
 
-_MOST = {r"(layers?|heads|experts)$": 4096, r"^num_labels$": 1 << 20}  # by key, at any depth
+# By key, at any depth. Doge has 16384 experts.
+_MOST = {r"(layers?|heads)$": 4096, r"experts$": 1 << 17, r"^num_labels$": 1 << 20}
 # By key, at any depth: what positions, rotations and norms compute with, where a number is given at all.
 _LEAST = {
     r"^(max_position_embeddings|n_positions|rope_theta|rope_local_base_freq)$": 1,
