@@ -223,6 +223,20 @@ def test_the_search_finds_features_of_the_explorer_by_their_texts_and_numbers(ma
     expect(said).to_have_text("")
 
 
+@pytest.mark.parametrize(
+    ("asked", "marked"),
+    [("istiklal", "İSTiklal"), ("İstiklal", "İSTiklal"), ("7b", "7B"), ("οδοσ", "ΟΔΟΣ"), ("οδος", "ΟΔΟΣ")],
+)
+def test_the_search_marks_the_letters_that_it_found(made, visit, asked, marked):
+    """The small letter of the Turkish capital I with a dot is two characters, and a sigma is another at the end."""
+    page = visit(made.page).page
+    text = "İİİİ İSTiklal, İ 7B"
+    put = "p => document.getElementById('main').insertAdjacentHTML('beforeend', `<p class=put>${p}</p>`)"
+    page.evaluate(put, text + " ΟΔΟΣ")
+    page.locator("#search").fill(asked)
+    expect(page.locator(".put mark")).to_have_text([marked])
+
+
 def test_the_chips_of_ten_languages_stand_in_one_row(made, visit):
     page = visit(made.page).page
     tops = (

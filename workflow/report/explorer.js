@@ -340,26 +340,26 @@
 
     /* The page's search: each feature that has the words in a text, or that is called so, as what shows it. */
     const lower = [];
-    function search({ detail: { wanted, found } }) {
+    function search({ detail: { wanted, fold, found } }) {
       for (const text of panel.querySelectorAll(".matched")) text.classList.remove("matched");
       if (!wanted) return;
       data.models.forEach((one, at) => {
-        lower[at] ||= one.texts.map((tokens) => tokens.join("").toLowerCase());
+        lower[at] ||= one.texts.map((tokens) => fold(tokens.join("")));
         const having = new Set(lower[at].flatMap((text, number) => (text.includes(wanted) ? [number] : [])));
         one.groups.forEach((part, of) => {
           for (const feature of part.features) {
             const spans = [...(feature.p || []).flatMap((phrase) => Object.values(phrase.v)), ...Object.values(feature.t || {}).flat()];
             const called = wanted === `feature ${feature.f}`;
             if (called || spans.some(([number]) => having.has(number))) {
-              found.push({ words: `feature ${feature.f}`, show: () => reveal(at, of, feature, wanted) });
+              found.push({ words: `feature ${feature.f}`, show: () => reveal(at, of, feature, wanted, fold) });
             }
           }
         });
       });
     }
-    function reveal(at, of, feature, wanted) {
+    function reveal(at, of, feature, wanted, fold) {
       go(at, of, feature);
-      const texts = [...panel.querySelectorAll(".explorer-text")].filter((text) => text.textContent.toLowerCase().includes(wanted));
+      const texts = [...panel.querySelectorAll(".explorer-text")].filter((text) => fold(text.textContent).includes(wanted));
       for (const text of texts) text.classList.add("matched");
       (texts[0] || panel).scrollIntoView({ block: texts.length ? "center" : "start" });
     }

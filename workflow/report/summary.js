@@ -142,9 +142,11 @@
     const parent = node.parentElement;
     return parent && !parent.closest("script, style, [data-nosearch], svg") ? NodeFilter.FILTER_ACCEPT : NodeFilter.FILTER_REJECT;
   };
+  // Letters alike in both cases, as many as before, so that places are those of the text: İ alone has a longer small one.
+  const fold = (text) => text.replaceAll("\u0130", "i").toLowerCase().replaceAll("\u03c2", "\u03c3");
   const markIn = (node, wanted) => {
     let rest = node;
-    let at = rest.data.toLowerCase().indexOf(wanted);
+    let at = fold(rest.data).indexOf(wanted);
     while (at >= 0 && marks.length < MOST) {
       const found = rest.splitText(at);
       rest = found.splitText(wanted.length);
@@ -152,7 +154,7 @@
       found.parentNode.replaceChild(mark, found);
       mark.appendChild(found);
       marks.push(mark);
-      at = rest.data.toLowerCase().indexOf(wanted);
+      at = fold(rest.data).indexOf(wanted);
     }
   };
   const step = (by) => {
@@ -172,8 +174,8 @@
   };
   const search = () => {
     clear();
-    const wanted = input.value.trim().toLowerCase();
-    const asked = { wanted: wanted.length < 2 ? "" : wanted, found: [] };
+    const wanted = fold(input.value.trim());
+    const asked = { wanted: wanted.length < 2 ? "" : wanted, fold, found: [] };
     document.dispatchEvent(new CustomEvent("isogloss:search", { detail: asked }));
     features = asked.found;
     if (wanted.length < 2) {
@@ -183,7 +185,7 @@
     fire("isogloss:show");
     const walker = document.createTreeWalker(main, NodeFilter.SHOW_TEXT, { acceptNode: searched });
     const nodes = [];
-    while (walker.nextNode()) if (walker.currentNode.data.toLowerCase().includes(wanted)) nodes.push(walker.currentNode);
+    while (walker.nextNode()) if (fold(walker.currentNode.data).includes(wanted)) nodes.push(walker.currentNode);
     for (const node of nodes) {
       if (marks.length >= MOST) break;
       markIn(node, wanted);
