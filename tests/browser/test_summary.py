@@ -223,6 +223,15 @@ def test_the_search_finds_features_of_the_explorer_by_their_texts_and_numbers(ma
     expect(said).to_have_text("")
 
 
+def test_a_percent_sign_in_the_address_is_one(made, visit):
+    """`visit` checks that the page writes no error, neither as it opens nor later."""
+    page = visit(made.page).page
+    page.evaluate("location.hash = '#100%'")
+    page.reload()
+    page.evaluate("location.hash = '#%E0%A4'")
+    expect(page.locator(".explorer-detail h3")).to_contain_text("Feature ")
+
+
 @pytest.mark.parametrize(
     ("asked", "marked"),
     [("istiklal", "İSTiklal"), ("İstiklal", "İSTiklal"), ("7b", "7B"), ("οδοσ", "ΟΔΟΣ"), ("οδος", "ΟΔΟΣ")],

@@ -364,8 +364,15 @@
       (texts[0] || panel).scrollIntoView({ block: texts.length ? "center" : "start" });
     }
 
+    function address() {
+      try {
+        return decodeURIComponent(location.hash);
+      } catch (error) {
+        return location.hash; // a percent sign that stands for itself
+      }
+    }
     function follow() {
-      const match = decodeURIComponent(location.hash).match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
+      const match = address().match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
       if (!match) return;
       const at = data.models.findIndex((one) => one.name === match[1]);
       const of = at < 0 ? -1 : data.models[at].groups.findIndex((one) => one.layer === Number(match[2]) && one.sae === match[3]);
