@@ -340,7 +340,7 @@
 
     /* The page's search: each feature that has the words in a text, or that is called so, as what shows it. */
     const lower = [];
-    function search({ detail: { wanted, found, fold } }) {
+    function search({ detail: { wanted, fold, found } }) {
       for (const text of panel.querySelectorAll(".matched")) text.classList.remove("matched");
       if (!wanted) return;
       data.models.forEach((one, at) => {
@@ -364,14 +364,15 @@
       (texts[0] || panel).scrollIntoView({ block: texts.length ? "center" : "start" });
     }
 
-    function follow() {
-      let hash = location.hash;
+    function address() {
       try {
-        hash = decodeURIComponent(hash);
+        return decodeURIComponent(location.hash);
       } catch (error) {
-        return; // a % that nothing encodes
+        return location.hash; // a percent sign that stands for itself
       }
-      const match = hash.match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
+    }
+    function follow() {
+      const match = address().match(/^#explorer-(.+)-(\d+)-(phrases|bilingual)-(\d+)$/);
       if (!match) return;
       const at = data.models.findIndex((one) => one.name === match[1]);
       const of = at < 0 ? -1 : data.models[at].groups.findIndex((one) => one.layer === Number(match[2]) && one.sae === match[3]);

@@ -44,8 +44,6 @@
     goal.scrollIntoView();
     return true;
   };
-  // Lower case, every letter as long as it was, so that a place in it is one in the text: of all only İ would be two.
-  const fold = (text) => text.replaceAll("\u0130", "i").toLowerCase().replaceAll("\u03c2", "\u03c3");
   const hashId = (hash) => {
     try {
       return decodeURIComponent(hash.slice(1));
@@ -144,6 +142,8 @@
     const parent = node.parentElement;
     return parent && !parent.closest("script, style, [data-nosearch], svg") ? NodeFilter.FILTER_ACCEPT : NodeFilter.FILTER_REJECT;
   };
+  // Letters alike in both cases, as many as before, so that places are those of the text: İ alone has a longer small one.
+  const fold = (text) => text.replaceAll("\u0130", "i").toLowerCase().replaceAll("\u03c2", "\u03c3");
   const markIn = (node, wanted) => {
     let rest = node;
     let at = fold(rest.data).indexOf(wanted);
@@ -175,7 +175,7 @@
   const search = () => {
     clear();
     const wanted = fold(input.value.trim());
-    const asked = { wanted: wanted.length < 2 ? "" : wanted, found: [], fold };
+    const asked = { wanted: wanted.length < 2 ? "" : wanted, fold, found: [] };
     document.dispatchEvent(new CustomEvent("isogloss:search", { detail: asked }));
     features = asked.found;
     if (wanted.length < 2) {
