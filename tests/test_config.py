@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
 from isogloss.config import REMOVED, Study, load_study, schema
-from isogloss.config.base import Section
+from isogloss.config.base import Name, Section, known_language
 from isogloss.config.measures import Languages
 from isogloss.config.model import AnalysedModel, Shape
+from isogloss.config.questions import TaskName
 from isogloss.config.texts import StudyTexts
 from isogloss.errors import IsoglossError
 
@@ -295,3 +297,19 @@ def test_sections_that_travel_to_jobs_compute_nothing():
     stages = (REPOSITORY / "workflow" / "scripts" / "isogloss").rglob("*.py")
     texts = [path.read_text(encoding="utf-8") for path in stages if not {"config", "plan"} & set(path.parts)]
     assert not [text for text in texts if "languages.all" in text]
+
+
+OF_EVERY_OBJECT = (
+    *("constructor", "__proto__", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString"),
+    *("toString", "valueOf", "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__"),
+)
+
+
+@pytest.mark.parametrize("name", OF_EVERY_OBJECT)
+def test_no_name_is_one_that_every_object_of_javascript_has(name: str):
+    """Charts would find it where there is nothing of that name; languages have no such code, layers are numbers."""
+    for kind in (Name, TaskName):
+        with pytest.raises(ValidationError):
+            TypeAdapter(kind).validate_python(name)
+    with pytest.raises((IsoglossError, ValueError)):
+        known_language(name)

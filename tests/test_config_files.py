@@ -132,6 +132,8 @@ def bomb(depth: int) -> str:
         (changed("  skewed:", "  con/../x:"), r"should match pattern"),
         (changed("  skewed:", '  "a\\0b":'), r"models\.'a\\x00b'.*should match pattern"),
         (changed("    all-l1:", "    ../all:"), r"should match pattern"),
+        (changed("  skewed:", "  constructor:"), r"models\.constructor.*'constructor' is what .*; take another name"),
+        (changed("    all-l1:", "    constructor:"), r"alignment\.runs\.constructor.*; take another name"),
         (more("documents: {../en: {folder: x}}"), r"documents\S*: unknown language '../en'"),
         (more("documents: {en: {folder: x, files: ../*}}"), r"documents\.en\.files: '../\*' leaves the source's"),
         (more("parallel: {folder: x, files: /etc/*}"), r"parallel\.files: '/etc/\*' leaves the source's folder"),

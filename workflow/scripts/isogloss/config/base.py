@@ -13,19 +13,20 @@ from isogloss.languages import language
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 LONGEST_NAME = 64  # characters; several stand in a file's name, which has 255 bytes
-
-
-def _own(name: str) -> str:
-    """The name; raises for the one that every group of a chart has a property of in the report's scripts."""
-    if name == "constructor":
-        raise ValueError(f"{name!r} means something of its own to the report's charts; take another name")
-    return name
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME), AfterValidator(_own)]
+_TAKEN = "constructor"  # what every object of JavaScript has, alone among names in small letters; charts look names up
 _LARGEST = 2**63 - 1  # int64
 _LONGEST = 4096  # characters of a text, and bytes of a path on Linux
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # controls and surrogates; line breaks may be
+
+
+def not_taken(name: str) -> str:
+    """The name; raises for one that a script of the report would find where there is nothing of that name."""
+    if name == _TAKEN:
+        raise ValueError(f"{name!r} is what scripts of the report have of their own; take another name")
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=LONGEST_NAME), AfterValidator(not_taken)]
 
 
 def _printed(text: str) -> str:

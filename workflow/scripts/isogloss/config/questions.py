@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from string import Formatter
 from typing import Annotated, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from isogloss.config.base import LONGEST_NAME, Positive, Section, distinct, known_language
+from isogloss.config.base import LONGEST_NAME, Positive, Section, distinct, known_language, not_taken
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.languages import in_order, language
 
-TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME)]
+TaskName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=LONGEST_NAME), AfterValidator(not_taken)]
 PLACEHOLDERS = ("code", "flores", "name")
 LMEval = str | dict[str, str]
 
