@@ -332,6 +332,19 @@ def test_an_endpoint_that_is_none_is_one_line(
 
 
 @pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
+def test_a_socks_proxy_without_its_package_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str, scheme: str):
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    monkeypatch.setenv(name, f"{scheme}://me:geheim0815@127.0.0.1:9")
+    use_client.cache_clear()
+    assert line() == (
+        "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is a SOCKS proxy, which needs the package socksio; `pip install socksio`,"
+        " or give an HTTP proxy (http://HOST:PORT)"
+    )
+
+
+@pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("token", ["hf_ключ", "hf_abc def", "hf_abc\tdef", "hf_abc\x7f"])
 def test_a_token_that_is_none_is_one_line_without_it(monkeypatch: pytest.MonkeyPatch, token: str):
     monkeypatch.setenv("HF_TOKEN", token)

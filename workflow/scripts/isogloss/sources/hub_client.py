@@ -67,7 +67,14 @@ def use_client() -> None:
 
 
 def _client() -> httpx2.Client:
-    client = default_client_factory()
+    """Raises `IsoglossError` for a SOCKS proxy without the package that speaks with one."""
+    try:
+        client = default_client_factory()
+    except ImportError:
+        raise IsoglossError(
+            "HTTPS_PROXY, HTTP_PROXY or ALL_PROXY is a SOCKS proxy, which needs the package socksio; `pip install"
+            " socksio`, or give an HTTP proxy (http://HOST:PORT)"
+        ) from None
     hooks = client.event_hooks
     client.event_hooks = {
         "request": [*hooks["request"], _limit_waiting, _keep_token],
