@@ -20,6 +20,7 @@ from huggingface_hub import constants
 
 import hub as server
 from hub import Answer, Hub, forget, redirect
+from isogloss import new_study
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.new_study.given import open_given
@@ -434,3 +435,15 @@ def test_a_file_of_the_cache_that_was_cut_off_is_dropped_and_fetched_again(
     hub.asked.clear()
     assert take(FILE, LARGE) == CONTENT
     assert (hub.gets(FILE), hub.gets(LARGE)) == ([], [None])
+
+
+@pytest.mark.parametrize("command", ["new_study", "plan"])
+def test_a_command_ends_in_a_line_where_the_hub_cannot_even_be_imported(command: str):
+    scripts = str(Path(new_study.__file__).parents[2])
+    environment = os.environ | {"HF_ENDPOINT": "https://me:geheim0815/x@mirror.example", "PYTHONPATH": scripts}
+    ended = subprocess.run(
+        [sys.executable, "-m", f"isogloss.{command}", "--help"], env=environment, capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("HF_ENDPOINT cannot be read as a URL; give https://HOST")
+    assert len(ended.stderr.splitlines()) == 1

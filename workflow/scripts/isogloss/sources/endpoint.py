@@ -1,6 +1,7 @@
 """HF_ENDPOINT, looked at before huggingface_hub is imported, which reads it then."""
 
 import os
+import sys
 from urllib.parse import urlsplit
 
 from isogloss.errors import IsoglossError
@@ -14,3 +15,11 @@ def require_endpoint() -> None:
         raise IsoglossError(
             "HF_ENDPOINT cannot be read as a URL; give https://HOST, without a user or a password (~/.netrc)"
         ) from None
+
+
+def leave_without_endpoint() -> None:
+    """As `require_endpoint`, for a command: the process ends with the line."""
+    try:
+        require_endpoint()
+    except IsoglossError as error:
+        sys.exit(str(error))
