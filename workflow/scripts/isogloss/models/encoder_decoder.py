@@ -38,7 +38,7 @@ def load_encoder_decoder(
         of = f"quantised weights ({quantisation_of(config)})" if quantisation_of(config) else f"a {config.model_type}"
         raise IsoglossError(f"{where}: config.json describes {of}, no encoder-decoder that isogloss runs; {_MEND}")
     positions, width = getattr(config, "max_position_embeddings", None), getattr(config, "d_model", None)
-    if all(isinstance(size, int) for size in (positions, width)) and positions * width > _LARGEST_TABLE:
+    if isinstance(positions, int) and isinstance(width, int) and positions * width > _LARGEST_TABLE:
         raise IsoglossError(
             f"{where}: config.json has {positions} positions of {width} numbers each, and no translation model so many;"
             " fetch it again"
