@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import GenerationConfig, MarianConfig, MarianMTModel
 
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
+from isogloss.models.encoder_decoder import load_encoder_decoder
 from isogloss.sources.translator import fetch_multilingual, fetch_translator
 from marian import tiny_marian
 from multilingual import tiny_madlad, tiny_nllb
@@ -99,3 +101,18 @@ def test_a_translator_that_does_not_fit_is_one_line(tmp_path: Path, family: str,
     assert str(source) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "output").exists()
+
+
+def test_tokens_of_a_target_vocabulary_of_its_own_are_the_models(tmp_path: Path):
+    """As opus-mt-tc-big models have, whose decoder knows more tokens than the encoder."""
+    sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    heads = {"encoder_attention_heads": 1, "decoder_attention_heads": 1, "max_position_embeddings": 16}
+    own = {"vocab_size": 20, "decoder_vocab_size": 30, "share_encoder_decoder_embeddings": False, "eos_token_id": 0}
+    config = MarianConfig(**sizes, **heads, **own, pad_token_id=19, decoder_start_token_id=29)
+    model = MarianMTModel(config)
+    model.generation_config = GenerationConfig(bad_words_ids=[[29]], decoder_start_token_id=29)
+    model.save_pretrained(tmp_path)
+    assert load_encoder_decoder(tmp_path, where="it").config.decoder_vocab_size == 30
+    changed(GENERATION, bad_words_ids=[[30]])(tmp_path)
+    with pytest.raises(IsoglossError, match=r"bad_words_ids: \[\[30\]\], where the model has tokens 0 to 29"):
+        load_encoder_decoder(tmp_path, where="it")

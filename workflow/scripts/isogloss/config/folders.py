@@ -52,6 +52,8 @@ def _lacking(path: str, files: Iterable[str]) -> str | None:
             return "no such folder"
         absent = (f"no {name} in this folder" for name in files if not (folder / name).is_file())
         return next(absent, None) or next(filter(None, (_braced(each.name) for each in folder.iterdir())), None)
+    except PermissionError:
+        return None  # fetching says it better
     except (OSError, ValueError):  # too long, or with what no name can hold
         return "no such folder"
 

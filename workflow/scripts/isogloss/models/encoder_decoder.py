@@ -79,7 +79,7 @@ def load_encoder_decoder(
 
 def _check_ids(model: Any, where: str) -> None:
     """Refuse tokens by which decoding begins, ends, or that it leaves out, and that the model does not have."""
-    words = model.config.vocab_size
+    words = max(model.config.vocab_size, getattr(model.config, "decoder_vocab_size", None) or 0)  # Marian may have two
     for key in ("pad_token_id", "eos_token_id"):
         if type(getattr(model.config, key)) is not int:
             raise IsoglossError(f"{where}: config.json names no {key}; fetch it again")
