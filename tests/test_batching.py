@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from tokenizers import Regex
+from tokenizers.normalizers import Replace
 from torch.testing import assert_close
 
 from isogloss.errors import IsoglossError
@@ -91,6 +93,15 @@ def test_phrases_that_cannot_be_read_are_named(lm_folder):
         encode_phrases(tokenizer, ["ok", ""], [3, 7], lang="ml", context=100)
     with pytest.raises(IsoglossError, match=r"language ml, phrase 7: \d+ tokens"):
         encode_phrases(tokenizer, ["ok", TEXTS[0]], [3, 7], lang="ml", context=6)
+
+
+def test_a_text_of_which_the_tokenizer_makes_nothing_is_named(lm_folder):
+    tokenizer = load_tokenizer(lm_folder)
+    tokenizer.backend_tokenizer.normalizer = Replace(Regex("\\p{Cf}"), "")
+    with pytest.raises(IsoglossError, match=r"language ml, phrase 7: .* makes no token of '\\u200b'"):
+        encode_phrases(tokenizer, ["ok", "\u200b"], [3, 7], lang="ml", context=100)
+    with pytest.raises(IsoglossError, match=r"es\.parquet, 1: the model's tokenizer makes no token"):
+        encode_texts(tokenizer, ["ok", "\u200b"], name="es.parquet, {}".format)
 
 
 @pytest.mark.parametrize("budget", [1, 50, 10_000])

@@ -110,7 +110,7 @@ def test_a_nan_is_named(lm_folder, translations, tmp_path):
     model.save_pretrained(tmp_path / "lm")
     AutoTokenizer.from_pretrained(lm_folder).save_pretrained(tmp_path / "lm")
     with pytest.raises(
-        IsoglossError, match="layer 1, language es, phrase 0: the residual is not finite; its weights, "
+        IsoglossError, match="layer 1, language es, phrase 0: the residual is not finite; the model's weights, "
     ):
         run(tmp_path / "lm", translations, tmp_path / "es.parquet")
     assert not (tmp_path / "es.parquet").exists()

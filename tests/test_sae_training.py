@@ -284,6 +284,18 @@ def test_documents_cut_at_the_context_are_counted(lm_folder, world, tmp_path, ca
     assert table_metadata(tmp_path / "short" / "tables" / "sae_quality.parquet")["documents_cut"] == {}
 
 
+def test_documents_of_which_the_tokenizer_makes_nothing_are_passed_over(lm_folder, world, tmp_path):
+    table = read_table(world["es"])
+    emptied = pl.when(pl.int_range(pl.len()) % 2 == 1).then(pl.lit("")).otherwise("text")
+    write_table(tmp_path / "es.parquet", table.with_columns(text=emptied))
+    recipe = {**RECIPE, "held_out_tokens": 100}
+    run(lm_folder, {**world, "es": str(tmp_path / "es.parquet")}, tmp_path, recipe=recipe)
+    assert read_table(tmp_path / "tables" / "sae_quality.parquet")["n_tokens"].to_list() == [100, 100]
+    write_table(tmp_path / "none.parquet", table.with_columns(text=pl.lit("")))
+    with pytest.raises(IsoglossError, match=r"none\.parquet: too few documents, none is left to train on"):
+        run(lm_folder, {**world, "es": str(tmp_path / "none.parquet")}, tmp_path / "none")
+
+
 def test_one_document_in_ten_is_held_out_whatever_the_language():
     held = [is_held_out(f"statement/{number}", 0) for number in range(5000)]
     assert 0.08 < sum(held) / 5000 < 0.12

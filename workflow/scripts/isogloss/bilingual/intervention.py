@@ -33,6 +33,7 @@ from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
 from isogloss.models.decoding import stopping_tokens
+from isogloss.models.finite import remedy
 from isogloss.models.loading import context_length, load_base_model, load_causal_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.text.tokens import check_documents
@@ -139,7 +140,7 @@ def intervene(
             for each in variants
         ]
     )
-    _check_finite(of_variant, variants, read, layer)
+    _check_finite(of_variant, variants, read, layer, remedy(models.unfinished, read="the SAE"))
     translated = [[] for _ in variants]
     if tasks and translations is not None:
         translated = _translate(
@@ -236,7 +237,7 @@ def _read_documents(path: str, languages: Sequence[str], most: int, bos: Any, vo
 
 
 def _check_finite(
-    losses: Float[np.ndarray, "variants documents"], variants: Sequence[Variant], read: Documents, layer: int
+    losses: Float[np.ndarray, "variants documents"], variants: Sequence[Variant], read: Documents, layer: int, mend: str
 ) -> None:
     broken = np.argwhere(~np.isfinite(losses))
     if len(broken):
@@ -244,7 +245,7 @@ def _check_finite(
         variant = variants[number]
         raise IsoglossError(
             f"layer {layer}, class {variant.name}, alpha {variant.alpha}, document {read.names[document]} in"
-            f" {read.langs[document]}: the loss is not finite; try compute.dtype float32"
+            f" {read.langs[document]}: the loss is not finite; {mend}"
         )
 
 
@@ -267,7 +268,7 @@ def _translate(
     context = min(context_length(models.unfinished), context_length(models.full))
     translated: list[list[Translated]] = [[] for _ in variants]
     for task in tasks:
-        prompts = encode_texts(tokenizer, task.prompts)
+        prompts = encode_texts(tokenizer, task.prompts)  # none is empty: each has the names of its languages
         if (longest := max(map(len, prompts)) + new_tokens) > context:
             raise IsoglossError(
                 f"a prompt from {task.source} into {task.target} and its answer have up to {longest} tokens, the model"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from isogloss.bilingual.spans import runs_of
 from isogloss.errors import IsoglossError
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.finite import remedy
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.path import reads_padding
 from isogloss.sae.autoencoder import Encoder, activations, pre_activations
@@ -180,9 +181,8 @@ def collect_patterns(
                     )
                     if not bool(strong.finite.all()):
                         name = group.names[document[int((~strong.finite).nonzero()[0])]]
-                        raise IsoglossError(
-                            f"layer {layer}, document {name}: the activation is not finite; try compute.dtype float32"
-                        )
+                        mend = remedy(model, read="the SAE")
+                        raise IsoglossError(f"layer {layer}, document {name}: the activation is not finite; {mend}")
                     entries = _entries(strong, token, group, document, positions)
                     of_layer[layer] = entries, strong.firings.cpu().numpy()
 

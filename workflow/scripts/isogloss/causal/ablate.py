@@ -19,6 +19,7 @@ from isogloss.config.measures import Compute, Statistics
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import encode_texts
+from isogloss.models.finite import remedy
 from isogloss.models.loading import context_length, load_causal_model, load_tokenizer
 from isogloss.models.path import kernels_of
 from isogloss.sae.autoencoder import load_encoders
@@ -103,7 +104,7 @@ def ablate(
         tokens * np.stack([part.removed.numpy() for part in parts], axis=1),
         tokens,
     )
-    _check(losses, languages, layer)
+    _check(losses, languages, layer, remedy(model, read="the SAE"))
     changes = resampled_changes(losses, replicates=statistics.bootstrap, seed=[seed, layer])
     notes = {
         **metadata,
@@ -124,7 +125,8 @@ def _tokens(
     tokenizer: PreTrainedTokenizerBase, pool: Pool, path: str, names: Sequence[Any], lang: str, context: int
 ) -> list[list[int]]:
     """The token ids, BOS first, of the texts of a language."""
-    ids = encode_texts(tokenizer, [text.text for text in pool.read([path], names)])
+    texts = [text.text for text in pool.read([path], names)]
+    ids = encode_texts(tokenizer, texts, name=lambda row: f"{path}: {lang}, {names[row]!r}")
     for name, tokens in zip(names, ids, strict=True):
         if len(tokens) > context:
             raise IsoglossError(
@@ -153,10 +155,10 @@ def _ablations(
     return ablations
 
 
-def _check(losses: Losses, languages: Sequence[str], layer: int) -> None:
+def _check(losses: Losses, languages: Sequence[str], layer: int, mend: str) -> None:
     for number, lang in enumerate(languages):
         if not np.isfinite([losses.plain[number].sum(), losses.ablated[:, number].sum()]).all():
-            raise IsoglossError(f"layer {layer}, language {lang}: a loss is not finite; try compute.dtype float32")
+            raise IsoglossError(f"layer {layer}, language {lang}: a loss is not finite; {mend}")
 
 
 def _features(chosen: Sequence[Chosen], firings: Firings, languages: Sequence[str], layer: int) -> pl.DataFrame:

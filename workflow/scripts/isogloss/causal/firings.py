@@ -12,6 +12,7 @@ from tqdm import tqdm
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import hidden_of
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.finite import remedy
 from isogloss.models.hooks import output_after
 from isogloss.sae.autoencoder import Encoder, activations
 
@@ -56,7 +57,7 @@ def count_firings(
                 residual = residual[batch.content.to(residual.device)]
                 if not residual.isfinite().all():  # no kind of SAE would show it: a NaN exceeds no threshold
                     raise IsoglossError(
-                        f"layer {layer}, language {lang}: the residual stream is not finite; try compute.dtype float32"
+                        f"layer {layer}, language {lang}: the residual stream is not finite; {remedy(model)}"
                     )
                 counts = np.zeros(width, dtype=np.int64)
                 sums = np.zeros(width)

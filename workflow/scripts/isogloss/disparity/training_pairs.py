@@ -211,9 +211,12 @@ def tokenized(drawn: Sequence[TrainingPair], lm: str) -> list[Pair]:
     """The drawn pairs as token ids of the model in folder `lm`; exported phrases are not tokenised again."""
     tokenizer = load_tokenizer(lm)
     reference = encode_texts(
-        tokenizer, [pair.reference for pair in drawn], given=[pair.reference_ids for pair in drawn]
+        tokenizer,
+        [pair.reference for pair in drawn],
+        given=[pair.reference_ids for pair in drawn],
+        name=lambda row: f"phrase {drawn[row].phrase}",
     )
-    translation = encode_texts(tokenizer, [pair.translation for pair in drawn])
+    translation = encode_texts(tokenizer, [pair.translation for pair in drawn], name=lambda row: drawn[row].name)
     return [
         Pair(ids, translated, pair.feature, pair.recorded)
         for pair, ids, translated in zip(drawn, reference, translation, strict=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from isogloss.background import ahead
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, shown
 from isogloss.models.batch_rows import batch_rows
 from isogloss.models.tokenization import token_ids
 
@@ -45,11 +45,12 @@ def encode_texts(
     texts: Sequence[str],
     *,
     given: Sequence[Sequence[int] | None] | None = None,
+    name: Callable[[int], str] = "text {}".format,
 ) -> list[list[int]]:
     """Token ids of each text, BOS first exactly once: the ids `given` for it (without BOS), else its own.
 
     A text with given ids is not tokenised: the model reads what was recorded, however the text would
-    come out. Raises `IsoglossError` for a text without any token of its own.
+    come out. Raises `IsoglossError` for a text without any token of its own, which is called its `name`.
     """
     encoded: list[Sequence[int] | None] = list(given) if given is not None else [None] * len(texts)
     plain = [row for row, ids in enumerate(encoded) if ids is None]
@@ -61,7 +62,9 @@ def encode_texts(
     result: list[list[int]] = []
     for row, ids in enumerate(encoded):
         if not ids:
-            raise IsoglossError(f"text {row} is empty ({texts[row]!r}); every phrase needs at least one token")
+            raise IsoglossError(
+                f"{name(row)}: the model's tokenizer makes no token of {shown(texts[row])}; correct it, or leave it out"
+            )
         result.append([bos, *ids])
     return result
 
@@ -83,7 +86,7 @@ def encode_phrases(
     for phrase, text, ids in zip(phrases, texts, given or [None] * len(texts), strict=True):
         if not (text if ids is None else ids):
             raise IsoglossError(f"language {lang}, phrase {phrase}: empty text; translate it again")
-    encoded = encode_texts(tokenizer, texts, given=given)
+    encoded = encode_texts(tokenizer, texts, given=given, name=lambda row: f"language {lang}, phrase {phrases[row]}")
     for phrase, ids in zip(phrases, encoded, strict=True):
         if len(ids) > context:
             raise IsoglossError(

@@ -16,6 +16,7 @@ from isogloss.config.measures import Check, Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.finite import remedy
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of, reads_padding
@@ -136,7 +137,8 @@ def _measure(lm: str, sae: str, records: pl.DataFrame, compute: Compute) -> tupl
     for row, (own, values) in enumerate(zip(bare, records["values"].to_list(), strict=True)):
         if not np.isfinite(measured[row]).all():
             raise IsoglossError(
-                f"layer {layers[row]}, feature {features[row]}: the activation is not finite; try compute.dtype float32"
+                f"layer {layers[row]}, feature {features[row]}: the activation is not finite;"
+                f" {remedy(model, read='the SAE')}"
             )
         compared = np.array(own) != bos  # documents packed into one text have BOS between them
         agreements.append(agreement(np.array(values[-len(own) :])[compared], measured[row][compared]))

@@ -16,6 +16,7 @@ from isogloss.config.measures import Compute, Phrases
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch
+from isogloss.models.finite import remedy
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of, reads_padding
@@ -161,7 +162,7 @@ def _search(
         if values.isnan().any():
             row = int(values.isnan().any(dim=1).nonzero()[0])
             raise IsoglossError(
-                f"layer {layer}, document {group[row].document}: activations are NaN; try compute.dtype float32"
+                f"layer {layer}, document {group[row].document}: activations are NaN; {remedy(model, read='the SAE')}"
             )
         columns = (values, numbers.expand_as(values), first.gather(1, position[layer]), last.gather(1, position[layer]))
         windows[layer] = Windows(*(column.T for column in columns))

@@ -20,10 +20,11 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import beside_gpu
+from isogloss.models.finite import remedy
 from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
-from isogloss.residuals.pooling import Means, each_mean, remedy
+from isogloss.residuals.pooling import Means, each_mean
 from isogloss.spill import SpillFile
 from isogloss.tables import TableWriter, open_table
 from isogloss.tables.layers import iter_layers

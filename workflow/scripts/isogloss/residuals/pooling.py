@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, each_batch
+from isogloss.models.finite import remedy
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.path import reads_padding
 from isogloss.models.transfer import read_back, sent
@@ -21,13 +22,6 @@ class Means(NamedTuple):
     rows: list[int]  # the texts, by position among those that were given
     vectors: Float[Tensor, "texts layers d_model"]  # float32
     finite: Bool[Tensor, "texts layers"]  # False where the stream has a NaN or an infinity: the caller names the text
-
-
-def remedy(model: nn.Module) -> str:
-    """How to mend residuals that are not finite."""
-    if next(model.parameters()).dtype != torch.float32:
-        return "try compute.dtype float32"
-    return "its weights, its config.json or its adapter is damaged: fetch or train it again"
 
 
 @torch.no_grad()

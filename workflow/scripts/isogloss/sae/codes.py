@@ -17,6 +17,7 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, each_batch, encode_texts
+from isogloss.models.finite import remedy
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of, reads_padding
@@ -125,7 +126,12 @@ def _read(
     worded = [number for number, other in enumerate(others) if other is not None]
     names = [*pool.names, *(others[number] for number in worded)]
     texts = pool.read(paths, names)
-    ids = encode_texts(tokenizer, [one.text for one in texts], given=[one.ids for one in texts])
+    ids = encode_texts(
+        tokenizer,
+        [one.text for one in texts],
+        given=[one.ids for one in texts],
+        name=lambda row: f"{', '.join(paths)}: {lang}, {names[row]!r}",
+    )
     for name, tokens in zip(names, ids, strict=True):
         if len(tokens) > context:
             raise IsoglossError(
@@ -163,8 +169,8 @@ def _encode(
                 if not (finite := peaks.isfinite().all(dim=1)).all():
                     name = reading.names[batch.rows[int((~finite).nonzero()[0])]]
                     raise IsoglossError(
-                        f"layer {layer}, language {lang}, text {name}: the activation is not finite; try compute.dtype"
-                        " float32"
+                        f"layer {layer}, language {lang}, text {name}: the activation is not finite;"
+                        f" {remedy(model, read='the SAE')}"
                     )
                 row, column = (part.cpu() for part in peaks.nonzero(as_tuple=True))
                 found[layer] = np.empty(len(row), _ENTRY)

@@ -20,6 +20,7 @@ from isogloss.config.measures import Compute
 from isogloss.errors import IsoglossError
 from isogloss.models.architecture import decoder_of
 from isogloss.models.batching import Batch, Finish, beside_gpu, each_batch
+from isogloss.models.finite import remedy
 from isogloss.models.fused.faster import compile_layers
 from isogloss.models.hooks import visit_residuals
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
@@ -134,7 +135,7 @@ def encode(
                 bar = stack.enter_context(tqdm(total=group.phrases.texts, unit="text", desc=f"encoding {lang}"))
             if group.ids:
                 token_budget = _measure(model, encoders, group, token_budget)
-                _require_finite(group)
+                _require_finite(group, remedy(model, read="the SAE"))
                 bar.update(len(group.ids))
             else:
                 stack.close()
@@ -177,7 +178,7 @@ def _groups(
         yield _Group(phrases, [], by_text[:0], by_text[:0])
 
 
-def _require_finite(group: _Group) -> None:
+def _require_finite(group: _Group, mend: str) -> None:
     """Raises `IsoglossError` naming layer, language and phrase of what is not finite in the values of a group."""
     phrases = group.phrases
     if (broken := group.own[~np.isfinite(phrases.pre_activation[group.own]).all(axis=1)]).size:
@@ -185,7 +186,7 @@ def _require_finite(group: _Group) -> None:
         phrase = pl.concat(list(phrases.read(["phrase"])))["phrase"][row]
         raise IsoglossError(
             f"layer {phrases.layer[row]}, language {phrases.lang}, phrase {phrase}: the activation is not finite;"
-            " try compute.dtype float32"
+            f" {mend}"
         )
 
 

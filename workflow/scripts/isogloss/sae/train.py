@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 from isogloss.config.measures import Compute
 from isogloss.config.model import SaeRecipe
 from isogloss.errors import IsoglossError
-from isogloss.models.batching import encode_texts
 from isogloss.models.fused.faster import compile_layers
 from isogloss.models.loading import context_length, load_base_model, load_tokenizer
 from isogloss.models.path import kernels_of
+from isogloss.models.tokenization import token_ids
 from isogloss.sae.kinds.topk import SaeTrainer
 from isogloss.sae.quality import measure_quality
 from isogloss.sae.recipe import Recipe
@@ -136,6 +136,8 @@ def _documents(path: str, tokenizer: PreTrainedTokenizerBase, *, held_out: bool,
 
     table = open_table(path)
     generator = torch.Generator().manual_seed(seed)
+    bos = tokenizer.bos_token_id
+    assert isinstance(bos, int)
     while True:
         some = False
         for group in torch.randperm(table.num_row_groups, generator=generator).tolist():
@@ -147,8 +149,10 @@ def _documents(path: str, tokenizer: PreTrainedTokenizerBase, *, held_out: bool,
             ]
             order = torch.randperm(len(texts), generator=generator).tolist()
             for start in range(0, len(order), 64):
-                some = True
-                yield from encode_texts(tokenizer, [texts[row] for row in order[start : start + 64]])
+                for ids in token_ids(tokenizer, [texts[row] for row in order[start : start + 64]]):
+                    if ids:  # of some texts a tokenizer makes nothing: those of spaces or marks that it leaves out
+                        some = True
+                        yield [bos, *ids]
         if not some:
             part = "held out for the quality table" if held_out else "left to train on"
             raise IsoglossError(f"{path}: too few documents, none is {part}; enlarge the world or the corpus")

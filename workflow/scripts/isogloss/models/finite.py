@@ -1,0 +1,12 @@
+"""What to do where a model's numbers are not finite."""
+
+import torch
+from torch import nn
+
+
+def remedy(model: nn.Module, *, read: str = "") -> str:
+    """How to mend residuals that are not finite, or what is computed of them and of a file that is `read`."""
+    if next(model.parameters()).dtype != torch.float32:
+        return "try compute.dtype float32"
+    files = "the model's weights, its config.json, its adapter"
+    return f"{files}{read and ' or '}{read} is damaged: fetch or train it again"
