@@ -421,7 +421,7 @@ def test_causal_needs_parallel_text():
 def test_the_finding_says_what_the_tables_say():
     from isogloss.report.findings.causal import ablation
     from isogloss.report.shared.context import Context
-    from synthetic import ablation_tables
+    from synthetic_causal import ablation_tables
 
     context = Context("skewed", synthetic_settings())
     tables = ablation_tables(context.languages)
@@ -443,7 +443,7 @@ def test_the_finding_says_what_the_tables_say():
 def test_the_figure_shows_the_tables_changes_and_what_has_no_features():
     from isogloss.report.figures.causal import ablation
     from isogloss.report.shared.context import Context
-    from synthetic import ablation_tables
+    from synthetic_causal import ablation_tables
 
     context = Context("skewed", synthetic_settings())
     tables = ablation_tables(context.languages)

@@ -23,7 +23,8 @@ from isogloss.report.shared.context import Context
 from isogloss.report.shared.means import over_languages
 from isogloss.report.shared.steered import beyond_random
 from report_pages import many_languages
-from synthetic import compared, make_losses, make_tables, settings
+from synthetic import compared, make_tables, settings
+from synthetic_alignment import make_losses
 from synthetic_joined import models_tables
 
 CONFIG = settings()

@@ -40,7 +40,9 @@ from isogloss.report.shared.teaching import pooled, transfers
 from isogloss.report.shared.within import within_scripts
 from isogloss.tables import write_table
 from report_pages import many_languages
-from synthetic import SHARES, bilingual_tables, compared, make_losses, make_tables, settings, write_results
+from synthetic import SHARES, compared, make_tables, settings, write_results
+from synthetic_alignment import make_losses
+from synthetic_bilingual import bilingual_tables
 from synthetic_joined import models_tables
 
 REPOSITORY = Path(__file__).parents[1]

@@ -27,7 +27,8 @@ from isogloss.report.shared.json_script import json_script
 from isogloss.report.shared.study import Study
 from isogloss.report.shared.teaching import transfers
 from isogloss.report.shared.wording import number
-from synthetic import bilingual_tables, make_tables, metadata, settings, write_results
+from synthetic import make_tables, metadata, settings, write_results
+from synthetic_bilingual import bilingual_tables
 
 CONFIG = settings()
 CONTEXT = Context("skewed", CONFIG)

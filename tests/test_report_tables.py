@@ -20,7 +20,8 @@ from isogloss.report.tables.html import render as render_sheet
 from isogloss.report.tables.sheet import FINE, PERCENT, SHARE, Column, Decimals, bounded, decimals, sheet, text, whole
 from isogloss.report.tables.view import View, view
 from isogloss.tables import write_table
-from synthetic import bilingual_tables, compared, make_tables, metadata, settings
+from synthetic import compared, make_tables, metadata, settings
+from synthetic_bilingual import bilingual_tables
 from synthetic_joined import models_tables
 
 CONFIG = settings()

@@ -23,7 +23,8 @@ from isogloss.sae.matching import MATCHED, matched, nearest
 from isogloss.stats import proportion_interval
 from isogloss.tables import open_table, read_table
 from isogloss.tables.bilingual import SAE_SEEDS
-from synthetic import bilingual_tables, settings
+from synthetic import settings
+from synthetic_bilingual import bilingual_tables
 from test_bilingual_features import describe
 from test_checkpoint_saes import run, table_of_tokens
 

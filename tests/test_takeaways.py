@@ -7,7 +7,8 @@ from isogloss.report import wanted
 from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.entry import Takeaway, load
 from isogloss.report.shared.context import Context
-from synthetic import SHARES, compared, make_losses, make_tables, settings
+from synthetic import SHARES, compared, make_tables, settings
+from synthetic_alignment import make_losses
 
 CONFIG = settings()
 MOST_WORDS = 28  # an interval is two

@@ -11,7 +11,8 @@ from isogloss.report.catalogue import BETWEEN_FIGURES, FIGURES
 from isogloss.report.entry import Takeaway, load
 from isogloss.report.figures.blank import fill_blanks
 from isogloss.report.shared.context import Context
-from synthetic import SHARES, bilingual_tables, make_tables, settings
+from synthetic import SHARES, make_tables, settings
+from synthetic_bilingual import bilingual_tables
 from synthetic_joined import models_tables
 from synthetic_latent import bounded, latent_tables
 
