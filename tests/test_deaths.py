@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import torch
 
-import test_alignment
+import alignment_world
 import test_checkpoint_saes
 import test_toy_model
 from checkout import REPOSITORY
@@ -76,7 +76,7 @@ def captured(module: Any, name: str, call: Callable[[], object]) -> dict[str, An
 @pytest.fixture(scope="module")
 def stages(documents, tokenizer, tokens, lm_folder, tmp_path_factory) -> dict[str, Stage]:
     torch.manual_seed(0)
-    world = test_alignment.World(tmp_path_factory.mktemp("alignment"), lm_folder)
+    world = alignment_world.World(tmp_path_factory.mktemp("alignment"), lm_folder)
     translated = tmp_path_factory.mktemp("phrases")
     texts = [f"text {number}" for number in range(400)]
     phrases = phrase_table(translated / "0.parquet", 0, texts, segments=[[text] for text in texts])
@@ -96,7 +96,7 @@ def stages(documents, tokenizer, tokens, lm_folder, tmp_path_factory) -> dict[st
         world.folder = out.parent
         folder = {"phrases": [str(world_folder / "phrases.parquet")]}
         folder["translations"] = [str(world_folder / f"{lang}.parquet") for lang in ("es", "hi")]
-        return captured(test_alignment, "align", lambda: world.align(out.name, **folder))
+        return captured(alignment_world, "align", lambda: world.align(out.name, **folder))
 
     def translate(out: Path) -> dict[str, Any]:
         settings = {"backend": "parallel", "engine": "transformers", "compute_type": "float32", "beam_size": 1}
