@@ -19,8 +19,8 @@ from isogloss.plan.memory import advice, job_memory
 from isogloss.plan.planned_model import planned_model
 from isogloss.plan.sizes import backward_bytes, batch_bytes, encoder_bytes
 from isogloss.plan.study_plan import plan_study
+from planned_study import TINY, pretrained
 from standins import tiny_gemma2
-from test_plan import TINY, pretrained
 
 ROOT = Path(__file__).parents[1]
 GEMMA_27B = {"d_model": 4608, "d_mlp": 36864, "heads": 32, "key_value_heads": 16, "d_head": 128, "vocabulary": 256_000}

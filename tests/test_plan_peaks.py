@@ -33,9 +33,9 @@ from isogloss.sae.quality import DenseQualityMeter, QualityMeter
 from isogloss.sae.recipe import Recipe
 from isogloss.sae.top_windows import document_peaks
 from isogloss.sae.trainer import make_trainer
+from planned_study import pretrained
 from standins import tiny_gemma2
 from test_kernels import NO_LANGUAGE_MODEL, rules_with_a_gpu
-from test_plan import pretrained
 
 WIDTH, D_MODEL, TEXTS, LENGTH = 4096, 32, 8, 128
 NUMBERS = float(TEXTS * LENGTH * WIDTH)  # of all activations; a quarter of it at once
