@@ -26,8 +26,9 @@ from isogloss.sae.kinds.table import KINDS
 from isogloss.sae.own_feature import measure
 from isogloss.sae.top_windows import document_peaks
 from isogloss.tables import read_table, write_table
+from published_saes import fetch
 from standins import TEXTS, tiny_sae
-from test_sae_layouts import SCOPED, fetch
+from test_sae_layouts import SCOPED
 
 ROOT = Path(__file__).parents[1]
 CHOSEN = torch.tensor([40, 3, 17, 3, 63])
