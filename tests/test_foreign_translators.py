@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,12 @@ def test_tokens_of_a_target_vocabulary_of_its_own_are_the_models(tmp_path: Path)
     changed(GENERATION, bad_words_ids=[[30]])(tmp_path)
     with pytest.raises(IsoglossError, match=r"bad_words_ids: \[\[30\]\], where the model has tokens 0 to 29"):
         load_encoder_decoder(tmp_path, where="it")
+
+
+def test_pickled_weights_in_an_archive_of_several_disks(tmp_path: Path):
+    """Python's `is_zipfile`, which transformers asks before it reads them, raises for such an end of a file."""
+    source = tiny_marian(tmp_path / "source", target_lang="es", pickled=True)
+    disks, end = b"PK\x06\x07" + struct.pack("<LQL", 0, 0, 2), b"PK\x05\x06" + bytes(18)
+    (source / "pytorch_model.bin").write_bytes(bytes(100) + disks + end)
+    with pytest.raises(IsoglossError, match=r"not a whole file of tensors .*multiple disks.*; fetch it again"):
+        fetch("opus-mt", source, tmp_path / "output")

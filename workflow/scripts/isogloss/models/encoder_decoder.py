@@ -3,6 +3,7 @@
 import errno
 import logging
 import pickle
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from transformers import MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING, AutoModelForSeq
 from isogloss.errors import IsoglossError, several, shown
 from isogloss.models.folder import UNFIT, brief, quantisation_of, read_any_config
 
-_DAMAGED = (*UNFIT, SafetensorError, pickle.UnpicklingError, EOFError)
+_DAMAGED = (*UNFIT, SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError)
 _LARGEST_TABLE = 1 << 26  # positions by width: Marian's are computed one by one as the model is made; 2^21 in NLLB-3.3B
 _MEND = "give a translation model as its authors published it"
 
