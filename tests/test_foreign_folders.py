@@ -167,7 +167,7 @@ def prefixed_merges(folder: Path) -> None:
 
 
 TOO_LOW = [("sliding_window", 0), ("sliding_window", -1), ("max_position_embeddings", -5), ("rms_norm_eps", -1e-06)]
-TOO_LOW += [("rope_theta", 0), ("rope_theta", -10000.0)]
+TOO_LOW += [("rope_theta", 0), ("rope_theta", -10000.0), ("attention_dropout", float("nan"))]
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config: cut off": (
         lambda lm: cut_off(lm / "config.json", 50),

@@ -83,6 +83,7 @@ FAULTS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "an end that is none": (changed(CONFIG, eos_token_id=10**6), "eos_token_id"),
     "words left out": (changed(GENERATION, bad_words_ids=[[10**6]]), "generation_config.json has bad_words_ids"),
     "positions without end": (changed(CONFIG, max_position_embeddings=2**31, d_model=2**31), "config.json has "),
+    "dropout": (changed(CONFIG, dropout=float("nan"), dropout_rate=-1), "no model computes"),
     "a start as text": (changed(GENERATION, decoder_start_token_id="<s>"), "decoder_start_token_id"),
     "quantised": (changed(CONFIG, quantization_config={"quant_method": "bitsandbytes"}), "quantised weights"),
 }

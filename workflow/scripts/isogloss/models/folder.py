@@ -32,10 +32,11 @@ UNFIT = (
 
 # By key, at any depth. Doge has 16384 experts.
 _MOST = {r"(layers?|heads)$": 4096, r"experts$": 1 << 17, r"^num_labels$": 1 << 20}
-# By key, at any depth: what positions, rotations and norms compute with, where a number is given at all.
+# By key, at any depth: what positions, rotations, norms and dropout compute with, where a number is given at all.
 _LEAST = {
     r"^(max_position_embeddings|n_positions|rope_theta|rope_local_base_freq)$": 1,
     r"_eps(ilon)?$": 0,
+    r"drop(out)?(_prob|_rate)?$": 0,
 }
 _COUNT = r"^n(um)?_|heads$"
 
