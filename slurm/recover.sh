@@ -1,8 +1,12 @@
 #!/bin/bash
-# bash slurm/recover.sh, where snakemake ran: cleans up after a snakemake that was killed, as its own Ctrl-C would have.
-# Ends the jobs that it left, here and in Slurm, waits until they have ended, and takes away its lock. Then run the same
-# command. Not while a snakemake runs here: it would lose its jobs and its lock.
+# bash slurm/recover.sh [FOLDER], where snakemake ran, or with the folder of its --directory (`real` of `make real`): cleans
+# up after a snakemake that was killed, as its own Ctrl-C would have. Ends the jobs that it left, here and in Slurm, waits
+# until they have ended, and takes away its lock. Then run the same command. Not while a snakemake runs there: it would lose
+# its jobs and its lock.
 set -euo pipefail
+workflow=$(cd "$(dirname "$0")/.." && pwd -P)
+PATH="$workflow/.venv/bin:$PATH"
+cd "${1:-.}"
 here=$(pwd -P)
 
 # Jobs that Snakemake submitted from this folder: no others, not even of this user. Where nothing was ever submitted, Slurm
@@ -23,6 +27,12 @@ running() {
   ps -A -o pid= -o command= | awk -v scripts="$here/.snakemake/scripts/" 'index($0, scripts) && !/awk/ {print $1}'
 }
 
+# A workflow of one's own, which imports isogloss, has its Snakefile where it runs.
+snakefile="$workflow/Snakefile"
+for own in Snakefile workflow/Snakefile; do
+  [ -f "$own" ] && snakefile="$here/$own" && break
+done
+
 jobs=$(submitted)
 if [ -n "$jobs" ]; then
   echo "cancelling the Slurm jobs" $jobs
@@ -37,7 +47,7 @@ fi
 # Until they have ended they may still write what the next run makes.
 for _ in $(seq 300); do
   jobs="$(submitted)$(running)"
-  [ -z "$jobs" ] && exec snakemake --unlock --quiet all
+  [ -z "$jobs" ] && exec snakemake --snakefile "$snakefile" --directory "$here" --unlock --quiet all
   sleep 1
 done
 echo "still there after five minutes:" $jobs >&2

@@ -164,3 +164,16 @@ def test_of_two_runs_that_write_one_file_the_later_has_it(tmp_path: Path):
     successor.__exit__(None, None, None)
     assert path.read_text() == "the successor's"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.workflow
+def test_the_lock_of_a_study_elsewhere_is_taken_away(tmp_path: Path):
+    """What a killed `snakemake --directory FOLDER` leaves, which has no Snakefile of its own."""
+    locks = tmp_path / "a study" / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/world/facts.parquet\n", encoding="utf-8")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", str(REPOSITORY / "slurm" / "recover.sh"), "a study"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not list(tmp_path.rglob("*.lock"))
