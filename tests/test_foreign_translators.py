@@ -15,6 +15,7 @@ from transformers import GenerationConfig, MarianConfig, MarianMTModel
 from isogloss.config.pretrained import Source
 from isogloss.errors import IsoglossError
 from isogloss.models.encoder_decoder import load_encoder_decoder
+from isogloss.sources.translation_engine import TransformersEngine
 from isogloss.sources.translator import fetch_multilingual, fetch_translator
 from marian import tiny_marian
 from multilingual import tiny_madlad, tiny_nllb
@@ -127,3 +128,12 @@ def test_pickled_weights_in_an_archive_of_several_disks(tmp_path: Path):
     (source / "pytorch_model.bin").write_bytes(bytes(100) + disks + end)
     with pytest.raises(IsoglossError, match=r"not a whole file of tensors .*multiple disks.*; fetch it again"):
         fetch("opus-mt", source, tmp_path / "output")
+
+
+def test_a_configuration_with_which_nothing_is_generated(tmp_path: Path):
+    source = tiny_madlad(tmp_path / "source")
+    changed(CONFIG, relative_attention_max_distance=10**400)(source)
+    fetch("madlad", source, tmp_path / "output")
+    engine = TransformersEngine(tmp_path / "output", "float32", 1)
+    with pytest.raises(IsoglossError, match=r"output: transformers cannot generate with its config\.json"):
+        engine.generate([[3, 4, 2]], [4], lambda _: None)

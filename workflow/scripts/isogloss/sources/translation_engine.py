@@ -190,7 +190,7 @@ class TransformersEngine:
                     forced_bos_token_id=first,
                     max_new_tokens=max(limits[row] for row in batch.rows) + given - 1,
                 )
-            except (ValueError, TypeError, AttributeError) as error:
+            except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
                 raise IsoglossError(
                     f"{self._folder}: transformers cannot generate with its config.json and generation_config.json"
                     f" ({brief(error)}); fetch the translator again"
