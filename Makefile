@@ -52,7 +52,8 @@ study: $(VENV)/.run
 	@PYTHONPATH=workflow/scripts python -m isogloss.new_study "$(MODEL)" --languages "$(LANGUAGES)" \
 		--segments "$(SEGMENTS)" --saes "$(SAES)" --width "$(WIDTH)" --l0 "$(L0)" --name "$(NAME)"
 
-## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml)
+## make plan      what a study will cost: tokens, FLOPs, bytes, GPU hours, jobs (STUDY=config/studies/NAME.yaml;
+##                PLAN="--card-gb 40" for a card of 40 GB, PLAN=--help for the rest)
 plan: $(VENV)/.run
 	@PYTHONPATH=workflow/scripts python -m isogloss.plan "$(STUDY)" $(PLAN)
 

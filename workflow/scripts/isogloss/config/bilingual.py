@@ -22,8 +22,9 @@ class TranslationTest(Section):
     new_tokens: Positive = Field(default=64, description="tokens generated at most")
     comet: Folder | None = Field(
         default=None,
-        description="folder of a COMET model (wmt22-comet-da: hparams.yaml, checkpoints/model.ckpt), scored by in an"
-        " environment of its own with --software-deployment-method conda; absent: chrF and BLEU only",
+        description="folder of a COMET model (wmt22-comet-da: hparams.yaml, checkpoints/model.ckpt), which scores the"
+        " translations in an environment of its own, made by --software-deployment-method conda; absent: chrF and"
+        " BLEU only",
     )
 
 

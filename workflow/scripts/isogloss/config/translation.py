@@ -25,7 +25,7 @@ class Translation(Section):
 
     backend: Literal["parallel", "opus-mt", "nllb", "madlad"] = Field(
         default="parallel",
-        description="parallel: the world's parallel segments as translation memory; opus-mt: `models`; nllb, madlad:"
+        description="parallel: the study's parallel segments as translation memory; opus-mt: `models`; nllb, madlad:"
         " `model` for all languages",
     )
     models: dict[str, TranslationModel] = Field(

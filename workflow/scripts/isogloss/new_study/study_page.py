@@ -12,7 +12,7 @@ from isogloss.new_study.asked_questions import Questions
 from isogloss.new_study.described_model import LARGE, DescribedModel, stride
 from isogloss.new_study.given import key_of
 from isogloss.new_study.language_groups import LanguageGroups
-from isogloss.new_study.parallel_corpus import Corpus
+from isogloss.new_study.parallel_corpus import FLORES, Corpus
 from isogloss.new_study.published_saes import Published
 from isogloss.sources.saes.belonging import same_model
 
@@ -114,6 +114,8 @@ class NewStudy(NamedTuple):
     def _texts(self) -> Iterator[str]:
         yield "parallel: # phrases are searched in these segments and looked up in the other languages"
         yield f"  {flow(self.corpus.keys)}"
+        if self.corpus.keys.get("id") == FLORES["id"] and not self.saes:
+            yield "# SAEs are trained on these segments too, for a trial: FLORES+ is meant for evaluation alone."
         yield "# Documents are these segments too. SAEs are better for more text; by language:"
         yield f"# documents: {{{self.languages.reference}: {{folder: FOLDER, files: NAME.jsonl, column: text}}, ...}}"
 
