@@ -49,7 +49,7 @@ import torch
 from standins import tiny_gemma2, tiny_sae
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-LONGEST = ("test_small_workflow", "test_figures", "test_benchmarks", "test_plan")
+LONGEST = ("test_small_workflow", "test_readers", "test_overview", "test_lm_eval_tasks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,8 @@
 """Synthetic result tables with a planted disparity: the contract's columns and the documented extras."""
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,12 @@ def settings(layers: int = 4, languages: tuple[str, ...] = tuple(SHARES), **more
 
 def make_tables(config: Mapping[str, Any], model: str, *, gap: float = 20.0, seed: int = 0) -> dict[str, pl.DataFrame]:
     """Every table of a model by name; `gap` is the planted gap of the groups in percent, any sign."""
+    return dict(_made(json.dumps(config), model, gap, seed))
+
+
+@lru_cache(maxsize=64)
+def _made(config_text: str, model: str, gap: float, seed: int) -> Mapping[str, pl.DataFrame]:
+    config = json.loads(config_text)
     rng = np.random.default_rng([seed, len(model)])
     own, runs = config["models"][model], config["alignment"]["runs"]
     layers = range(own["architecture"]["layers"])

@@ -11,6 +11,7 @@ from isogloss import provenance
 from isogloss.report import catalogue
 
 REPOSITORY = Path(__file__).parents[1]
+UNTOUCHED: dict[str, str] = {}  # the digests of all stages and figures before any edit
 REPORT = {"figure", "html_table", "report", "summary"}  # stages that draw, typeset, write and assemble
 
 
@@ -24,7 +25,9 @@ class Copy:
         patch.setattr(provenance, "PACKAGE", self.package)
         patch.setattr(provenance, "SCRIPTS", self.package.parent)
         patch.setattr(provenance, "RESOURCES", self.resources)
-        self.before = self.digests()
+        if not UNTOUCHED:  # which no folder changes
+            UNTOUCHED.update(self.digests())
+        self.before = UNTOUCHED
 
     def digests(self) -> dict[str, str]:
         stages = {script.stem: provenance.code_digest(script.stem) for script in self.package.parent.glob("*.py")}

@@ -25,7 +25,7 @@ READERS = (
 )
 
 # The same inputs every time, whatever the machine: no clock, no database, no seed of the day.
-FEW = settings(max_examples=50, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=30, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 SOURCES = Path(isogloss.__file__).parent / "sources"
 
 

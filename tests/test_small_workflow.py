@@ -42,6 +42,7 @@ def test_a_change_of_the_gap_reruns_the_gap_alone(finished: Checkout):
     assert finished.planned(TABLE, study=finished.changed_study("gap.minimum_phrases", 2)) == {"gap": 1}
 
 
+@pytest.mark.workflow
 def test_an_edit_of_the_gap_reruns_the_gap_and_a_comment_does_not(finished: Checkout):
     with finished.edited("disparity/gap.py") as module:
         module.comment()
