@@ -5,7 +5,7 @@
 # its jobs and its lock.
 set -euo pipefail
 workflow=$(cd "$(dirname "$0")/.." && pwd -P)
-PATH="$workflow/.venv/bin:$PATH"
+PATH="$PATH:$workflow/.venv/bin" # where no environment is active
 cd "${1:-.}"
 here=$(pwd -P)
 

@@ -8,5 +8,5 @@ def remedy(model: nn.Module, *, read: str = "") -> str:
     """How to mend residuals that are not finite, or what is computed of them and of a file that is `read`."""
     if next(model.parameters()).dtype != torch.float32:
         return "try compute.dtype float32"
-    files = "the model's weights, its config.json, its adapter"
-    return f"{files}{read and ' or '}{read} is damaged: fetch or train it again"
+    *files, last = ["the model's weights", "its config.json", "its adapter", *([read] if read else [])]
+    return f"{', '.join(files)} or {last} is damaged: fetch or train it again"
