@@ -9,7 +9,8 @@ ENV := $(if $(filter /%,$(VENV)),,$(CURDIR)/)$(VENV)
 BIN := $(ENV)/bin
 PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 # uv installs several times faster than pip; where it cannot be had, pip does.
-install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet $(1) -c constraints.txt \
+# Compiled once, as pip does it: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every job would compile anew.
+install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet --compile-bytecode $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
@@ -122,6 +123,7 @@ $(VENV)/.run: requirements.txt constraints.txt
 	test -x "$(BIN)/python" || $(PYTHON) -m venv $(VENV)
 	$(PIP) torch==2.13.0
 	$(call install,-r requirements.txt)
+	"$(BIN)/python" -m compileall -q workflow/scripts
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
