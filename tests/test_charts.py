@@ -75,7 +75,7 @@ def rows(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_a_chart_built_without_checks_is_the_same(demo, specs):
     for name, (tables, contexts) in demo.items():
-        assert embed.specification(embed.build(CHARTS[name], tables, contexts)) == specs[name]
+        assert embed.specification(embed.build(load(CHARTS[name]), tables, contexts)) == specs[name]
 
 
 def test_every_chart_is_a_figures_and_has_its_name():

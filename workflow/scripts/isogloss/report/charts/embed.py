@@ -3,7 +3,7 @@
 A page needs, once each, `runtime()`, workflow/report/charts.css and charts.js, and of `chart_fragment` one a chart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import altair as alt
@@ -11,7 +11,6 @@ from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
 from isogloss.report.charts.base import MOST_NAMED, Chart, Contexts, Models, shape
-from isogloss.report.entry import load
 from isogloss.report.figures.scripts import script_looks
 from isogloss.report.figures.style import colour, marker
 from isogloss.report.shared.context import Context
@@ -26,10 +25,10 @@ def runtime() -> str:
     return javascript_bundle()  # pyright: ignore[reportCallIssue]
 
 
-def build(chart: str, tables: Models, contexts: Contexts) -> Chart:
-    """What the function `chart` ("module:name") makes of the tables; its parts are not held against the schema."""
-    with debug_mode(False):  # which costs a fifth of a page; the tests do it
-        return load(chart)(tables, contexts)
+def build(chart: Callable[[Models, Contexts], Chart], tables: Models, contexts: Contexts) -> Chart:
+    """What `chart` makes of the tables; its parts are not held against the schema, as the tests do."""
+    with debug_mode(False):
+        return chart(tables, contexts)
 
 
 def specification(chart: Chart, validate: bool = False) -> dict[str, Any]:
