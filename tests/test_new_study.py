@@ -352,7 +352,9 @@ def test_a_repository_is_pinned_and_flores_looked_up(models: Path, tmp_path: Pat
         made = cli(hub.url, tmp_path, "someone/tiny-qwen")
         assert made.returncode == 0, made.stderr
         assert not hub.gets("model.safetensors")
-        content = read_file(tmp_path / "config" / "studies" / "my-tiny-qwen.yaml")
+        written = tmp_path / "config" / "studies" / "my-tiny-qwen.yaml"
+        assert "FLORES+ is meant for evaluation alone" in written.read_text(encoding="utf-8")
+        content = read_file(written)
         assert content["models"]["tiny-qwen"]["source"] == {"id": "someone/tiny-qwen", "revision": commit}
         assert content["parallel"]["revision"] == corpus
         hub.gated.add("models/someone/tiny-qwen")

@@ -3,14 +3,13 @@
 A page needs, once each, `runtime()`, workflow/report/charts.css and charts.js, and of `chart_fragment` one a chart.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
-from altair.utils.schemapi import debug_mode
 from markupsafe import Markup
 
-from isogloss.report.charts.base import MOST_NAMED, Chart, Contexts, Models, shape
+from isogloss.report.charts.base import MOST_NAMED, Chart, shape
 from isogloss.report.figures.scripts import script_looks
 from isogloss.report.figures.style import colour, marker
 from isogloss.report.shared.context import Context
@@ -23,12 +22,6 @@ def runtime() -> str:
     from vl_convert import javascript_bundle  # only where there are charts
 
     return javascript_bundle()  # pyright: ignore[reportCallIssue]
-
-
-def build(chart: Callable[[Models, Contexts], Chart], tables: Models, contexts: Contexts) -> Chart:
-    """What `chart` makes of the tables; its parts are not held against the schema, as the tests do."""
-    with debug_mode(False):
-        return chart(tables, contexts)
 
 
 def specification(chart: Chart, validate: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from isogloss.report.catalogue import BETWEEN, BETWEEN_FIGURES, BETWEEN_TABLES, FIGURES, FINDINGS, TABLES
-from isogloss.report.charts.embed import build, chart_fragment
+from isogloss.report.charts.embed import chart_fragment
 from isogloss.report.entry import Entry, Takeaway, load
 from isogloss.report.findings.between import between
 from isogloss.report.page.captions import Caption, caption
@@ -144,7 +144,7 @@ def _shown(
         said = ((model, load(entry.takeaway)(drawn[model], contexts[model])) for model in drawn)
         takeaways = [(study.title(model) if model else "", one) for model, one in said if one.text]
     alternative = " ".join([f"{entry.title}.", *(f"{title}: {one.text}" for title, one in takeaways)])
-    chart = build(load(entry.chart), drawn, contexts) if entry.chart and drawn else None
+    chart = load(entry.chart)(drawn, contexts) if entry.chart and drawn else None
     shown = []
     for model in list(drawn)[: 0 if chart is not None else MOST_MODELS]:
         title = study.title(model) if model else ""
