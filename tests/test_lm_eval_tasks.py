@@ -246,6 +246,8 @@ def test_ids_are_asked_for_where_there_are_none(tmp_path: Path, caplog: pytest.L
         lined_up(tmp_path / "q.parquet", unlike, ["en", "es"])
     with pytest.raises(IsoglossError, match=r"no column 'key'; there are question, own, mc1_targets"):
         fetched(tmp_path / "key", data, names, "key")
+    with pytest.raises(IsoglossError, match=r"mc1_targets has neither texts nor numbers, so it is no id; take another"):
+        fetched(tmp_path / "targets", data, names, "mc1_targets")
 
 
 def test_three_percent_of_ids_in_common_are_refused(tmp_path: Path):

@@ -171,11 +171,11 @@ def without_defects(part: Part, where: str, *, shots: int) -> tuple[Part, Counte
     return part._replace(left_out=left_out), +dropped
 
 
-def _defect(task: ConfigurableTask, document: Any, told: Any) -> str | None:
-    """Why a document cannot be asked, or shown, in the words `told`; raises one of `_UNFIT` if lm-eval could not."""
-    text: Any = task.doc_to_text(document, told.doc_to_text)
-    choices: Any = task.doc_to_choice(document, told.doc_to_choice or task.config.doc_to_choice)
-    target: Any = task.doc_to_target(document, told.doc_to_target)
+def _defect(task: ConfigurableTask, document: Any, wording: Any) -> str | None:
+    """Why a document cannot be asked, or shown, in `wording`; raises one of `_UNFIT` if lm-eval could not."""
+    text: Any = task.doc_to_text(document, wording.doc_to_text)
+    choices: Any = task.doc_to_choice(document, wording.doc_to_choice or task.config.doc_to_choice)
+    target: Any = task.doc_to_target(document, wording.doc_to_target)
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         raise TypeError(f"choices {shown(choices)} are no texts")
     if not task.multiple_input and not isinstance(text, str):
@@ -261,18 +261,21 @@ def _documents(folder: str) -> dict[Any, datasets.Dataset]:
 def ids_of(documents: Any, column: str | None, where: str) -> list[str] | None:
     """The documents' ids: `column`, or the usual ones; None where they have none, or row numbers are asked for.
 
-    Raises `IsoglossError` for a column that is not there, or that does not tell the documents apart.
+    Raises `IsoglossError` for a column that is not there, is not of texts or numbers (images, lists), or does not tell
+    the documents apart.
     """
     if column == ROW:
         return None
     for names in ID_COLUMNS if column is None else [(column,)]:
-        if all(name in documents.features for name in names):
+        if all(isinstance(documents.features.get(name), datasets.Value) for name in names):
             ids = ["#".join(map(str, values)) for values in zip(*(documents[name] for name in names), strict=True)]
             if "None" not in ids and "" not in ids and len(set(ids)) == len(ids):
                 return ids
             if column is not None:
                 raise IsoglossError(f"{where}: {column} is empty in, or the same of, several questions; take another")
     if column is not None:
+        if column in documents.features:
+            raise IsoglossError(f"{where}: {column} has neither texts nor numbers, so it is no id; take another")
         there = several(documents.features)
         raise IsoglossError(f"{where}: no column {column!r}; there are {there}")
     return None
