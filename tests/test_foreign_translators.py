@@ -86,6 +86,7 @@ FAULTS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "positions without end": (changed(CONFIG, max_position_embeddings=2**31, d_model=2**31), "config.json has "),
     "dropout": (changed(CONFIG, dropout=float("nan"), dropout_rate=-1), "no model computes"),
     "a start as text": (changed(GENERATION, decoder_start_token_id="<s>"), "decoder_start_token_id"),
+    "starts in lists": (changed(GENERATION, decoder_start_token_id=[[]]), "token_id: [[]], not one token"),
     "quantised": (changed(CONFIG, quantization_config={"quant_method": "bitsandbytes"}), "quantised weights"),
 }
 

@@ -17,6 +17,7 @@ from isogloss.models.folder import UNFIT, brief, quantisation_of, read_any_confi
 
 _DAMAGED = (*UNFIT, SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, EOFError)
 _LARGEST_TABLE = 1 << 26  # positions by width: Marian's are computed one by one as the model is made; 2^21 in NLLB-3.3B
+_ONE_TOKEN = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id")  # the other keys may list several
 _MEND = "give a translation model as its authors published it"
 
 
@@ -88,6 +89,8 @@ def _check_ids(model: Any, where: str) -> None:
         for key, value in settings.to_dict().items():
             if not key.endswith(("token_id", "_ids")) or value is None:
                 continue
+            if key in _ONE_TOKEN and isinstance(value, list):
+                raise IsoglossError(f"{where}: {file} has {key}: {shown(value)}, not one token; fetch it again")
             if not all(type(number) is int and 0 <= number < words for number in _flat(value)):
                 raise IsoglossError(
                     f"{where}: {file} has {key}: {shown(value)}, where the model has tokens 0 to {words - 1}; fetch it"
