@@ -68,7 +68,7 @@ def ablation_rows(
     tokens = losses.tokens.sum(axis=1)
     rows: list[dict[str, Any]] = []
     for number, one in enumerate(ablations):
-        for place, lang in enumerate(languages):
+        for column, lang in enumerate(languages):
             row: dict[str, Any] = {
                 "layer": layer,
                 "ablated": one.lang,
@@ -79,17 +79,17 @@ def ablation_rows(
                 **dict.fromkeys(("loss", "change", "ci_low", "ci_high", "removed_pct")),
                 "n_features": len(one.features),
                 "n_texts": losses.tokens.shape[1],
-                "n_tokens": int(tokens[place]),
+                "n_tokens": int(tokens[column]),
                 "reason": one.reason,
             }
             if len(one.features):
-                interval = _interval(changes[1:, number, place], confidence)
+                interval = _interval(changes[1:, number, column], confidence)
                 row |= {
-                    "loss": float(losses.ablated[number, place].sum() / tokens[place]),
-                    "change": float(changes[0, number, place]),
+                    "loss": float(losses.ablated[number, column].sum() / tokens[column]),
+                    "change": float(changes[0, number, column]),
                     "ci_low": interval.low,
                     "ci_high": interval.high,
-                    "removed_pct": float(100 * losses.removed[number, place].sum() / tokens[place]),
+                    "removed_pct": float(100 * losses.removed[number, column].sum() / tokens[column]),
                 }
             rows.append(row)
     return pl.DataFrame(rows, infer_schema_length=None)

@@ -46,7 +46,8 @@ class PairMeans:
         with np.errstate(invalid="ignore"):
             for name in MEASURED:
                 draws = (self._totals[name] / self._defined[name])[None]
-                means |= {column: float(its[0]) for column, its in with_intervals(name, draws, confidence).items()}
+                intervals = with_intervals(name, draws, confidence)
+                means |= {column: float(values[0]) for column, values in intervals.items()}
         for name, by_chance in expected._asdict().items():
             apart = by_chance[~np.eye(len(by_chance), dtype=bool)]
             means[f"{name}_chance"] = float(apart[np.isfinite(apart)].mean()) if np.isfinite(apart).any() else np.nan

@@ -65,6 +65,6 @@ def transfer_layers(
             rows.append(
                 {"task": task, "layer": layer, "n_languages": len(tables), "n": len(shared.questions)}
                 | means.columns(by_chance(ranked, shared.answer), confidence)
-                | {name: float(its[0]) for name, its in accuracy.items()}
+                | {name: float(values[0]) for name, values in accuracy.items()}
             )
     write_table(output, pl.DataFrame(rows, schema=_SCHEMA).fill_nan(None), metadata, TRANSFER_LAYERS)

@@ -85,8 +85,8 @@ def find_phrases(
     passages = corpus.passages(None if settings.unit == "segment" else settings.window)
     kept = {layer: no_windows(len(features), settings.per_feature) for layer, features in sampled.items()}
 
-    places = sum(map(len, sampled.values()))
-    group_size = min(512, max(16, 2**24 // places))
+    columns = sum(map(len, sampled.values()))
+    group_size = min(512, max(16, 2**24 // columns))
     n_documents = n_tokens = 0
     with tqdm(total=corpus_tokens, unit="token", desc="searching", mininterval=1) as bar:
         while n_tokens < corpus_tokens:
@@ -174,8 +174,8 @@ def _phrases(
 ) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
     """The rows of a layer's phrases, features ascending, and what was found and dropped."""
     enough = qualifying(windows, threshold)
-    places = torch.stack(windows[1:], dim=-1)  # document, first and last
-    spans = [list(map(tuple, of[keep].tolist())) for of, keep in zip(places, enough, strict=True)]
+    ranges = torch.stack(windows[1:], dim=-1)  # document, first and last
+    spans = [list(map(tuple, of[keep].tolist())) for of, keep in zip(ranges, enough, strict=True)]
     excerpts = corpus.excerpts(set(chain.from_iterable(spans)))
     rows: list[tuple[Any, ...]] = []
     with_phrases = duplicates = empty = 0

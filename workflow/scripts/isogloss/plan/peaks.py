@@ -138,9 +138,9 @@ def _searching(planned: PlannedModel, layers: Sequence[int]) -> JobMemory:
     """Documents by the group, a window of each for every feature; the strongest windows of each so far."""
     phrases = planned.study.phrases
     job = _sampled(planned, "phrases", layers, phrases.feature_stride, assumed.DOCUMENT_TOKENS)
-    places = len(layers) * math.ceil(planned.sae[1] / phrases.feature_stride)
-    group = min(512.0, max(16.0, 2.0**24 / places))
-    return replace(job, collected=_WINDOW * places * (group + phrases.per_feature))
+    columns = len(layers) * math.ceil(planned.sae[1] / phrases.feature_stride)
+    group = min(512.0, max(16.0, 2.0**24 / columns))
+    return replace(job, collected=_WINDOW * columns * (group + phrases.per_feature))
 
 
 def _reproducing(planned: PlannedModel, block: Sequence[int]) -> JobMemory:

@@ -68,7 +68,7 @@ def load_encoder(folder: str | Path, features: Int[Tensor, " chosen"] | None = N
         input_bias=input_bias,
         unit_norm_input=bool(metadata.get("unit_norm_input")),
         hook_name=metadata.get("hook_name"),
-        place=None
+        column=None
         if held is None
         else torch.full((cfg["d_sae"],), len(held)).scatter_(0, held, torch.arange(len(held))),
         **weights._asdict(),
@@ -128,7 +128,7 @@ def pre_activations(
     if features is not None:
         columns = encoder.columns(features)
         w, b = w[:, columns], b[columns]
-    elif encoder.place is not None:
+    elif encoder.column is not None:
         raise ValueError("only some features of this encoder are held")
     return encoder_input(encoder, residual) @ w + b
 

@@ -61,10 +61,10 @@ class Windows(NamedTuple):
     last: Int[Tensor, "features places"]  # last segment, inclusive
 
 
-def no_windows(features: int, places: int) -> Windows:
+def no_windows(features: int, kept: int) -> Windows:
     """The list before any document was seen."""
-    empty = torch.zeros(features, places, dtype=torch.long)
-    return Windows(torch.zeros(features, places), empty, empty, empty)
+    empty = torch.zeros(features, kept, dtype=torch.long)
+    return Windows(torch.zeros(features, kept), empty, empty, empty)
 
 
 def strongest(kept: Windows, new: Windows) -> Windows:

@@ -139,18 +139,18 @@ def _corpora(
         )
     first: dict[tuple[Any, ...], str] = {}
     for lang, there in matches.items():
-        place = (*there, _filled(columns[1], names[lang], "text_column"))
-        if (other := first.setdefault(place, lang)) != lang:
+        origin = (*there, _filled(columns[1], names[lang], "text_column"))
+        if (other := first.setdefault(origin, lang)) != lang:
             raise IsoglossError(
-                f"{repository.where}: {other} and {lang} are read from the same {' and '.join(place)}; name the"
+                f"{repository.where}: {other} and {lang} are read from the same {' and '.join(origin)}; name the"
                 " language in parallel.files or parallel.text_column by {lang}, {code} or {flores}"
             )
     for lang, there in matches.items():
         _check_formats(there, files, names[lang])
     paths = repository.take(list(dict.fromkeys(name for there in matches.values() for name in there)))
     return [
-        Corpus(lang, {name: paths[name] for name in matches[lang]}, columns[0], place[-1], columns[2])
-        for place, lang in first.items()
+        Corpus(lang, {name: paths[name] for name in matches[lang]}, columns[0], origin[-1], columns[2])
+        for origin, lang in first.items()
     ]
 
 

@@ -169,7 +169,7 @@ def _delimited(path: Path, name: str, columns: Sequence[str]) -> Iterator[tuple[
             if row and len(row) != len(header):
                 raise IsoglossError(f"{name}:{start}: {len(row)} columns, the header has {len(header)}; mend the row")
             if row:
-                values = [row[place] for place in wanted]
+                values = [row[column] for column in wanted]
                 if tabs:
                     _check_unquoted(values, f"{name}:{start}")
                 yield start, values

@@ -48,7 +48,7 @@ def write_documents(segments: str, output: str, space: str, metadata: Mapping[st
     documents = joined(rows, space)
     with TableWriter(output, DOCUMENTS, metadata) as writer:
         while group := list(islice(documents, ROWS)):
-            writer.write({name: [row[place] for row in group] for place, name in enumerate(DOCUMENTS.names)})
+            writer.write({name: [row[column] for row in group] for column, name in enumerate(DOCUMENTS.names)})
 
 
 def joined(segments: Iterable[Segment], space: str) -> Iterator[tuple[str, list[str], str]]:

@@ -143,8 +143,8 @@ def models(contexts: Contexts, *channels: str) -> Key:
 def values(titles: Iterable[str], title: str = "", *channels: str) -> Key:
     """Other values, by name in the column `what`: no language's and no model's."""
     looks = {
-        name: Look(PALETTE[place % len(PALETTE)], SHAPES[place % len(SHAPES)], DASHES[place % len(DASHES)])
-        for place, name in enumerate(titles)
+        name: Look(PALETTE[number % len(PALETTE)], SHAPES[number % len(SHAPES)], DASHES[number % len(DASHES)])
+        for number, name in enumerate(titles)
     }
     return Key("what", title, looks, channels or ("color", "shape", "strokeDash"))
 

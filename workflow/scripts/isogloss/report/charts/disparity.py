@@ -128,7 +128,7 @@ def reciprocal_gap(tables: Models, contexts: Contexts) -> Chart | None:
     frame = pl.concat(parts).drop_nulls("gap_pct")
     if not frame.height:
         return None
-    order = {code: place for place, code in enumerate(codes)}
+    order = {code: rank for rank, code in enumerate(codes)}
     if not pooled:
         frame = frame.sort(pl.col("lang").replace_strict(order, default=len(order)), maintain_order=True)
     shown = panels(frame, contexts, "lang", titles={code: name(code) for code in codes})

@@ -102,11 +102,11 @@ def _beside_chance(rows: pl.DataFrame, shown: _Matrix) -> str:
 def _hatch(panel: Axes, rows: pl.DataFrame, codes: list[str]) -> str:
     """Hatch the cells that rest on fewer than 30 questions; returns what it means, nothing where there are none."""
     few = rows.filter(pl.col("rests_on") < FEW)
-    place = {code: at for at, code in enumerate(codes)}
+    position = {code: at for at, code in enumerate(codes)}
     if few.height > MOST_NAMED**2:
         return f"{few.height:,} of {rows.height:,} cells: fewer than {FEW} questions"
     for a, b in few.select("lang_a", "lang_b").iter_rows():
-        corner = (place[b] - 0.5, place[a] - 0.5)
+        corner = (position[b] - 0.5, position[a] - 0.5)
         look = {"fill": False, "hatch": "////", "edgecolor": "white", "linewidth": 0, "alpha": 0.55}
         panel.add_patch(Rectangle(corner, 1, 1, **look))
     return f"hatched: fewer than {FEW} questions" if few.height else ""

@@ -28,12 +28,12 @@ def models(tables: Tables, context: Context) -> Figure:
     behaviour, sizes = tables["comparison/models"], tables["comparison/sizes"]
     order = behaviour.select("model", "n_parameters").unique("model", maintain_order=True)
     order = order.sort("n_parameters", nulls_last=True, maintain_order=True)
-    places = {model: place for place, model in enumerate(order["model"])}
+    heights = {model: height for height, model in enumerate(order["model"])}
     asked = behaviour.drop_nulls("task").select("analysis", "task").unique(maintain_order=True).rows()
     panels = list(_panels(behaviour, sizes))
     columns = min(_COLUMNS, max(1, len(panels)))
     lines = max(1, -(-len(panels) // columns))
-    figure, axes = canvas(lines, columns, height=0.9 + lines * (0.9 + 0.32 * len(places)), sharey=True)
+    figure, axes = canvas(lines, columns, height=0.9 + lines * (0.9 + 0.32 * len(heights)), sharey=True)
     flat: list[Axes] = list(axes.flat)
     labels = [_label(model, size, context) for model, size in order.iter_rows()]
     for panel in flat:
@@ -44,7 +44,7 @@ def models(tables: Tables, context: Context) -> Figure:
         flat[0].text(0.5, 0.5, "nothing measured in any model", transform=flat[0].transAxes, ha="center")
         flat[0].set_xlabel("value")
     for panel, one in zip(flat, panels, strict=False):
-        _draw(panel, one, places, asked, context)
+        _draw(panel, one, heights, asked, context)
     if any(one.column != "value" for one in panels):
         shared_legend(figure, flat, columns=3)
     return figure
@@ -67,19 +67,19 @@ def _label(model: str, size: int | None, context: Context) -> str:
     return context.title(model) + ("" if size is None else f"\n{number(size / 1e6, 0 if size > 1e7 else 1)}M")
 
 
-def _draw(panel: Axes, one: _Panel, places: Mapping[str, int], asked: list[tuple[str, str]], context: Context) -> None:
+def _draw(panel: Axes, one: _Panel, heights: Mapping[str, int], asked: list[tuple[str, str]], context: Context) -> None:
     factor = 100 if one.unit == "%" else 1
     for row in one.rows.iter_rows(named=True):
         number_of, label = _series(row, asked, context)
         reach = 0.5 / max(1, len(asked)) * (number_of - (len(asked) - 1) / 2) if "task" in row else 0
         look = {"colour": PALETTE[number_of % len(PALETTE)], "marker": SHAPES[number_of % len(SHAPES)]}
-        bars(panel, places[row["model"]] + reach, row, one.column, factor=factor, label=label, **look)
+        bars(panel, heights[row["model"]] + reach, row, one.column, factor=factor, label=label, **look)
         chance = row.get(f"{one.column}_chance")
         at = None if chance is None else factor * chance
-        spot(panel, at, places[row["model"]] + reach, marker="|", color=INK, label="by chance")
-    for model, place in places.items():
+        spot(panel, at, heights[row["model"]] + reach, marker="|", color=INK, label="by chance")
+    for model, height in heights.items():
         if model not in one.rows["model"]:
-            panel.text(0.02, place, "not measured", transform=panel.get_yaxis_transform(), fontsize=7.5, va="center")
+            panel.text(0.02, height, "not measured", transform=panel.get_yaxis_transform(), fontsize=7.5, va="center")
     panel.set_title(one.title, fontsize="small")
     panel.set_xlabel(one.unit)
     if one.unit == "%":

@@ -62,11 +62,11 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 def _differences(panel: Axes, rows: pl.DataFrame, codes: Sequence[str], context: Context, *, labelled: bool) -> None:
     """A row a language and one of their mean: own less others, filled, and beyond random features, hollow."""
-    places = {None: 0, **{code: at for at, code in enumerate(codes, 1)}}
+    heights = {None: 0, **{code: at for at, code in enumerate(codes, 1)}}
     row_axis(panel, ["mean", *map(name, codes)] if labelled else [""] * (len(codes) + 1), fontsize=8)
     for row in rows.iter_rows(named=True):
         look: dict[str, Any] = _MEAN if row["ablated"] is None else language_look(row["ablated"], context)
-        at = places[row["ablated"]]
+        at = heights[row["ablated"]]
         bars(panel, at - 0.15, row, "difference", "ci", markersize=5, capsize=0, **look)
         hollow = {"markersize": 4.5, "markerfacecolor": "white", "markeredgecolor": look["colour"], "capsize": 0}
         bars(panel, at + 0.2, row, "beyond_random", elinewidth=0.8, **look, **hollow)
@@ -104,6 +104,6 @@ def _matrix(panel: Axes, rows: pl.DataFrame, codes: Sequence[str], norm: Normali
                 panel.text(lang, ablated, number(value, 2), ha="center", va="center", fontsize=7, color=paint)
     else:
         apart = rows.drop_nulls("ci_low").filter((pl.col("ci_low") > 0) | (pl.col("ci_high") < 0))
-        places = {code: at for at, code in enumerate(codes)}
+        index = {code: at for at, code in enumerate(codes)}
         for ablated, lang in apart.select("ablated", "lang").iter_rows():
-            panel.plot(places[lang], places[ablated], marker=".", color=INK, markersize=3, linestyle="none")
+            panel.plot(index[lang], index[ablated], marker=".", color=INK, markersize=3, linestyle="none")

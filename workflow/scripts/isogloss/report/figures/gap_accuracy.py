@@ -49,15 +49,15 @@ def gap_accuracy_worlds(tables: Tables, context: Context) -> Figure:
     pairs = min(MOST_PAIRS, max(len(planted), len(equal)))
     if pairs < 2:
         figure, axes = canvas(1, 2, height=4.3, sharex=True, sharey=True)
-        places = axes[0]
+        panels = axes[0]
     else:
         figure, axes = canvas(2, pairs, height=6.6, sharex=True, sharey=True)
-        places = list(axes.flat)
+        panels = list(axes.flat)
     if not ours:
-        places[0].text(0.5, 0.5, "no gap and accuracy in both worlds", transform=places[0].transAxes, ha="center")
-        places[1].set_visible(False)
+        panels[0].text(0.5, 0.5, "no gap and accuracy in both worlds", transform=panels[0].transAxes, ha="center")
+        panels[1].set_visible(False)
     drawn: list[tuple[Axes, pl.DataFrame]] = []
-    for panel, world in zip(places, [*planted[:pairs], *equal[:pairs]], strict=False):
+    for panel, world in zip(panels, [*planted[:pairs], *equal[:pairs]], strict=False):
         r = world.correlation
         row = {"r": r.r, "r_low": r.low, "r_high": r.high, "n": world.points.height}
         longest = 34 if pairs < 2 else 26

@@ -27,9 +27,9 @@ def joined_correlations(tables: Tables, context: Context) -> Figure:
     left, right = axes[0]
     row_axis(left, [one.title for one in INSTRUMENTS])
     row_axis(right, [""] * len(INSTRUMENTS))
-    for place, one in enumerate(INSTRUMENTS):
-        _correlation(left, place, correlations[one.column], 1 - context.confidence)
-        _left_out(right, place, incremental[one.column])
+    for height, one in enumerate(INSTRUMENTS):
+        _correlation(left, height, correlations[one.column], 1 - context.confidence)
+        _left_out(right, height, incremental[one.column])
     zero_line(left, "x")
     left.set_xlim(-1.08, 1.08)
     left.set_xticks([-1, -0.5, 0, 0.5, 1])
@@ -57,18 +57,18 @@ _LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def _correlation(panel: Axes, place: int, row: dict[str, Any], alpha: float) -> None:
+def _correlation(panel: Axes, height: int, row: dict[str, Any], alpha: float) -> None:
     for (start, own), shift in zip(_LOOKS.items(), (-0.16, 0.16), strict=True):
         if row[f"{start}r"] is None:
             continue
         p = row[f"{start}p_adjusted"]  # a table of few languages may have none
         hollow = {"markerfacecolor": "white", "markeredgecolor": own["colour"]} if p is None or p >= alpha else {}
-        bars(panel, place + shift, row, f"{start}r", f"{start}ci", **own, **hollow)
+        bars(panel, height + shift, row, f"{start}r", f"{start}ci", **own, **hollow)
     if row["r"] is None and row["partial_r"] is None:
-        panel.text(-1.05, place, str(row["reason"]), fontsize=7.5, va="center", color=INK, backgroundcolor="white")
+        panel.text(-1.05, height, str(row["reason"]), fontsize=7.5, va="center", color=INK, backgroundcolor="white")
 
 
-def _left_out(panel: Axes, place: int, row: dict[str, Any]) -> None:
-    span(panel, (row["r2_left_out_controls"], row["r2_left_out"]), place, FAINT)
-    spot(panel, row["r2_left_out_controls"], place, marker="|", color=INK, markersize=9)
-    spot(panel, row["r2_left_out"], place, marker="s", color=PALETTE[0], zorder=3)
+def _left_out(panel: Axes, height: int, row: dict[str, Any]) -> None:
+    span(panel, (row["r2_left_out_controls"], row["r2_left_out"]), height, FAINT)
+    spot(panel, row["r2_left_out_controls"], height, marker="|", color=INK, markersize=9)
+    spot(panel, row["r2_left_out"], height, marker="s", color=PALETTE[0], zorder=3)

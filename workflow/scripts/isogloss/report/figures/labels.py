@@ -33,8 +33,8 @@ def end_labels(figure: Figure, axes: Axes, ends: Mapping[str, tuple[float, float
         moved = abs(spot - y) > 0.4 * step
         line = {"arrowstyle": "-", "color": FAINT, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3} if moved else None
         look: dict[str, Any] = {"fontsize": size, "color": colour, "va": "center", "arrowprops": line}
-        place, across = (1.045 if moved else 1.015, spot), axes.get_yaxis_transform()
-        axes.annotate(label, (x, y), xytext=place, textcoords=across, annotation_clip=False, **look)
+        position, across = (1.045 if moved else 1.015, spot), axes.get_yaxis_transform()
+        axes.annotate(label, (x, y), xytext=position, textcoords=across, annotation_clip=False, **look)
 
 
 def spread(wanted: Sequence[float], step: float) -> list[float]:

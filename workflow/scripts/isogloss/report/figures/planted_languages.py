@@ -35,10 +35,10 @@ def planted_truth_languages(tables: Tables, context: Context) -> Figure:
     for panel in panels[len(rows) :]:
         panel.set_visible(False)
     codes = context.by_group(points["lang"])
-    for place, (panel, row) in enumerate(zip(panels, rows, strict=False)):
+    for at, (panel, row) in enumerate(zip(panels, rows, strict=False)):
         of_row = points.filter(pl.col("measure") == row["measure"], pl.col("layer").eq_missing(row["layer"]))
         _panel(panel, by_name[row["measure"]], row, of_row, codes, context)
-        if place + columns >= len(rows):
+        if at + columns >= len(rows):
             panel.set_xlabel("planted / equal share (log scale)", fontsize=8.5)
     null = truth["null_slope"].is_not_null().any()  # not of one seed
     looks = {code: language_look(code, context) for code in codes}
@@ -60,9 +60,9 @@ def _panel(
     ratios = points["log_ratio"].to_numpy()
     zero_line(panel)
     reach = 0.02 * (float(np.ptp(ratios)) if len(ratios) else 0.0)
-    for place, code in enumerate(codes):
+    for rank, code in enumerate(codes):
         rows = points.filter(lang=code)
-        look, shift = language_look(code, context), reach * (place - (len(codes) - 1) / 2)  # equal shares are common
+        look, shift = language_look(code, context), reach * (rank - (len(codes) - 1) / 2)  # equal shares are common
         edge = {"markeredgecolor": "white", "markeredgewidth": 0.4, "zorder": 3}
         where = rows["log_ratio"].to_numpy() + shift
         spot(panel, where, rows["difference"], color=look["colour"], marker=look["marker"], markersize=5, **edge)

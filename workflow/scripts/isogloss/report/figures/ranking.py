@@ -108,8 +108,8 @@ def _ranks(panel: Axes, rows: pl.DataFrame, shown: Shown, looks: Mapping[str, Lo
             _, _, high = estimates(rows, shown.value, factor=shown.factor)
             line = {"arrowstyle": "-", "color": INK, "linewidth": 0.8}
             bold: dict[str, Any] = {"fontsize": 8, "fontweight": "bold", "path_effects": HALO, "arrowprops": line}
-            place = (1 + at, high[at])
-            panel.annotate(named(reference), place, xytext=(10, 4), textcoords="offset points", **bold)
+            point = (1 + at, high[at])
+            panel.annotate(named(reference), point, xytext=(10, 4), textcoords="offset points", **bold)
     _axis(panel, shown, "y")
 
 

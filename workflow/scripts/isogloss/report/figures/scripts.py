@@ -75,11 +75,11 @@ def script_legend(figure: Figure, looks: Mapping[str, Look], *more: Line2D, line
     Lines have no shapes: where colour tells languages, not scripts, these are left out.
     """
     edge: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.5, "linestyle": "-" if lines else "none"}
-    told = all(tells_script(look.colour) for look in looks.values())
+    distinct = all(tells_script(look.colour) for look in looks.values())
     handles = {
-        look.label: Line2D([], [], color=look.colour if told else _INK, marker="" if lines else look.marker, **edge)
+        look.label: Line2D([], [], color=look.colour if distinct else _INK, marker="" if lines else look.marker, **edge)
         for look in looks.values()
-        if told or not lines
+        if distinct or not lines
     }
     handles |= {str(handle.get_label()): handle for handle in more}
     legend(figure, list(handles.values()), list(handles), 4)

@@ -216,7 +216,7 @@ def teaching(tables: Tables, context: Context) -> list[str]:
                 f"{context.task(str(task))}, mean over languages: of the questions right in {reference}, so"
                 f" many are right in another language: {listed(parts)}."
             )
-            sentences += [_paired(only, never, column, *told, context) for column, told in _COMPARED.items()]
+            sentences += [_paired(only, never, column, *words, context) for column, words in _COMPARED.items()]
     return sentences
 
 

@@ -27,8 +27,8 @@ class Decimals(NamedTuple):
         scaled = [self.factor * value for value in values]
         largest = max(map(abs, scaled), default=0.0)
         before = floor(log10(largest)) + 1 if 0 < largest < float("inf") else 0  # digits before the point
-        places = min(self.digits, MOST_DIGITS - before)
-        return [f"{round(value, places) + 0:,.{max(places, 0)}f}".replace("-", "−") for value in scaled]
+        decimals = min(self.digits, MOST_DIGITS - before)
+        return [f"{round(value, decimals) + 0:,.{max(decimals, 0)}f}".replace("-", "−") for value in scaled]
 
 
 decimals = Decimals

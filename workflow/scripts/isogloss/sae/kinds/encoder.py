@@ -21,16 +21,16 @@ class Encoder(NamedTuple):
     k: int | None  # of a kind that keeps a fixed number of features a token (TopK)
     unit_norm_input: bool  # inputs are L2-normalised first (paper C's recipe)
     hook_name: str | None
-    place: Int[Tensor, " features"] | None = None  # the column of each feature, past the last where it is not held
+    column: Int[Tensor, " features"] | None = None  # the column of each feature, past the last where it is not held
 
     @property
     def width(self) -> int:
         """Features of the SAE, held or not."""
-        return len(self.b_enc if self.place is None else self.place)
+        return len(self.b_enc if self.column is None else self.column)
 
     def columns(self, features: Int[Tensor, "*chosen"]) -> Int[Tensor, "*chosen"]:
         """Where `features` stand; one that is not held is past the last column, so that reading it fails."""
-        return features if self.place is None else self.place[features]
+        return features if self.column is None else self.column[features]
 
     def to(self, device: torch.device) -> "Encoder":
         """A copy on `device`."""

@@ -53,10 +53,10 @@ def strongest(z: Float[Tensor, "batch features"], k: int) -> tuple[Float[Tensor,
         return z.topk(k, dim=-1, sorted=False)
     rows = z.numpy()
     least = np.partition(rows, z.shape[1] - k, axis=1)[:, -k]
-    places = np.flatnonzero(rows >= least[:, None])
-    if len(places) != len(rows) * k or (np.bincount(places // z.shape[1], minlength=len(rows)) != k).any():
+    positions = np.flatnonzero(rows >= least[:, None])
+    if len(positions) != len(rows) * k or (np.bincount(positions // z.shape[1], minlength=len(rows)) != k).any():
         return z.topk(k, dim=-1, sorted=False)  # ties at the k-th, or a NaN
-    features = torch.from_numpy(places.reshape(len(rows), k) % z.shape[1])
+    features = torch.from_numpy(positions.reshape(len(rows), k) % z.shape[1])
     return z.gather(1, features), features
 
 
@@ -99,10 +99,10 @@ class _SparseReconstruction(torch.autograd.Function):
         (error,) = gradients
         centred, w_enc, w_dec, values, features = ctx.saved_tensors
         batch, k = features.shape
-        places = torch.arange(batch, device=features.device)
+        positions = torch.arange(batch, device=features.device)
         # For each token and chosen feature, the product of the error with the feature's decoder row.
         weights = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-            error.contiguous(), w_dec, features.flatten(), places * k, places.repeat_interleave(k), 0
+            error.contiguous(), w_dec, features.flatten(), positions * k, positions.repeat_interleave(k), 0
         )
         weights *= values.flatten() > 0
         chosen, order = features.flatten().int().sort(stable=True)

@@ -88,11 +88,11 @@ def _of_l0(here: list[Choice], release: Release, l0: str | int | None) -> Choice
     where, layer = f"release {release.name}", here[0].layer
     has = listed({one.l0 for one in here if one.l0 is not None}) or "one that it does not name: leave saes.l0 out"
     if isinstance(l0, int):
-        told = [(abs(one.average - l0), one.average, one) for one in here if one.average is not None]
-        if not told:
+        measured = [(abs(one.average - l0), one.average, one) for one in here if one.average is not None]
+        if not measured:
             raise IsoglossError(f"{where} does not tell the average L0 at layer {layer}; it has l0 {has}")
-        nearest = min(row[:2] for row in told)
-        here = [one for *row, one in told if tuple(row) == nearest]
+        nearest = min(row[:2] for row in measured)
+        here = [one for *row, one in measured if tuple(row) == nearest]
     elif l0 == "canonical" and not any(one.l0 == l0 for one in here):
         named = find_release(f"{release.name}-canonical")
         of_them = [one for one in choices(named) if one.layer == layer and one.width == here[0].width] if named else []
