@@ -99,7 +99,7 @@ def test_a_feature_that_the_sae_lacks_is_named(tmp_path):
     folder = tiny_sae(tmp_path, kind="jumprelu")
     with pytest.raises(IsoglossError, match="no feature 64, the SAE has 64"):
         load_encoder(folder, torch.tensor([3, 64]))
-    assert load_encoder(folder, torch.arange(64)).place is None
+    assert load_encoder(folder, torch.arange(64)).column is None
 
 
 @pytest.fixture(scope="module")

@@ -73,9 +73,22 @@ def depth(folder: Path) -> None:
     changed(CONFIG, **{key: content[key] + 1})(folder)
 
 
+def tokens_beyond(folder: Path) -> None:
+    """A token that every text has is beyond the model's vocabulary."""
+    if (folder / "vocab.json").exists():
+        changed("vocab.json", **{"</s>": 10**6})(folder)
+    elif (folder / "spiece.model").exists():
+        changed(CONFIG, vocab_size=20)(folder)
+    else:
+        added = json.loads((folder / "tokenizer.json").read_text())["added_tokens"]
+        moved = [token | ({"id": 10**6} if token["content"] == "eng_Latn" else {}) for token in added]
+        changed("tokenizer.json", added_tokens=moved)(folder)
+
+
 FAULTS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "a weight is lacking": (weights(lambda name, tensors: tensors.pop(name)), "; give a whole model"),
     "a layer too many": (depth, "; give a whole model"),
+    "tokens of another model": (tokens_beyond, "where config.json gives the model tokens 0 to"),
     "of another width": (weights(lambda name, tensors: tensors.update({name: torch.zeros(3, 5)})), "files are of two"),
     "NaN": (filled(torch.nan), "holds what is no number"),
     "infinite": (filled(-torch.inf), "holds what is no number"),

@@ -146,6 +146,16 @@ def nllb_vocabulary(folder: Path) -> dict[str, int]:
     return tokens
 
 
+def tokens_of_texts(folder: Path, backend: str) -> dict[str, int]:
+    """The tokens with their ids that texts are read as; others, which fine-tuned models add, are in none."""
+    tokens = vocabulary_of(folder, backend)
+    if backend == "madlad":
+        return tokens
+    pieces = _sentencepiece(folder / NLLB_PIECES, model_file=str(folder / NLLB_PIECES))
+    names = {pieces.id_to_piece(number) for number in range(len(pieces))} | language_tokens(folder, backend).keys()
+    return {name: number for name, number in tokens.items() if name in names}
+
+
 def madlad_pieces(folder: Path) -> ModelProto:
     """The SentencePiece model in a folder; raises `IsoglossError` for a file that is none."""
     proto, path = ModelProto(), folder / MADLAD_PIECES

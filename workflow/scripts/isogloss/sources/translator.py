@@ -1,8 +1,9 @@
 """Stages `fetch_translator` and `fetch_multilingual`: translation models, of one direction and of all languages."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from babel.core import get_global
 
@@ -12,7 +13,7 @@ from isogloss.models.encoder_decoder import load_encoder_decoder
 from isogloss.models.weights import check_finite, check_weights
 from isogloss.sources.conversion import convert, unpickle, weight_files
 from isogloss.sources.hub import Repository, link, open_repository, record
-from isogloss.sources.multilingual import MADLAD_PIECES, NLLB_PIECES, language_tokens, read_json
+from isogloss.sources.multilingual import MADLAD_PIECES, NLLB_PIECES, language_tokens, read_json, tokens_of_texts
 from isogloss.tables import atomic_path
 
 CONFIG, TOKENIZER, VOCABULARY = "config.json", "tokenizer_config.json", "vocab.json"
@@ -58,6 +59,7 @@ def fetch_translator(
     first = _described(repository, "opus-mt")
     _check_pair(repository, first, (source_lang, target_lang))
     _check_target(first, target, target_lang, repository.where)
+    _check_ids(first, read_json(first, VOCABULARY), repository.where)
     _take(repository, "opus-mt", engine, compute_type, output, target=target)
 
 
@@ -70,6 +72,7 @@ def fetch_multilingual(*, source: Source, backend: str, engine: str, compute_typ
     folder = _described(repository, backend)
     if not language_tokens(folder, backend):
         raise IsoglossError(f"{repository.where}: its tokens name no languages; give {FAMILIES[backend].title}")
+    _check_ids(folder, tokens_of_texts(folder, backend), repository.where)
     _take(repository, backend, engine, compute_type, output)
 
 
@@ -145,6 +148,20 @@ def _check_target(folder: Path, target: str | None, wanted: str, where: str) -> 
         raise IsoglossError(f"{where}: no target {target!r}; {known}")
     if target is not None and _differ(target, wanted):
         raise IsoglossError(f"{where}: target {target!r} is not {wanted}; give one of that language: {several(codes)}")
+
+
+def _check_ids(folder: Path, tokens: Mapping[str, Any], where: str) -> None:
+    """Refuse a tokenizer by which a text has tokens that the model, by its configuration, does not have."""
+    config = read_json(folder, CONFIG)
+    words: list[Any] = [config[key] for key in ("vocab_size", "decoder_vocab_size") if config.get(key) is not None]
+    if not words or not all(type(number) is int and number > 0 for number in words):
+        raise IsoglossError(f"{where}: {CONFIG} names no vocab_size; fetch it again")
+    for token, number in tokens.items():
+        if type(number) is not int or not 0 <= number < max(words):
+            raise IsoglossError(
+                f"{where}: the token {shown(token)} has the id {shown(number)}, where {CONFIG} gives the model tokens 0"
+                f" to {max(words) - 1}; the files are of two models: fetch both again"
+            )
 
 
 def _differ(code: str | None, wanted: str) -> bool:
