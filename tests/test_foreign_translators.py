@@ -120,6 +120,25 @@ def test_a_translator_that_does_not_fit_is_one_line(tmp_path: Path, family: str,
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "tokens", "sentence"),
+    [
+        ("vocab.json", {"twice": 5}, "have one id, 5; fetch it again"),
+        ("vocab.json", {"x\udc00": 5}, "is half a surrogate pair and no character"),
+        ("target_vocab.json", {"beyond": 10**6}, "where config.json gives the model tokens 0 to"),
+    ],
+)
+def test_a_vocabulary_that_does_not_fit_the_model_is_one_line(
+    tmp_path: Path, name: str, tokens: dict[str, int], sentence: str
+):
+    source = made("opus-mt", tmp_path / "source")
+    (source / "target_vocab.json").write_bytes((source / "vocab.json").read_bytes())
+    changed(name, **tokens)(source)
+    with pytest.raises(IsoglossError, match=re.escape(sentence)) as caught:
+        fetch("opus-mt", source, tmp_path / "output")
+    assert f"{source}: {name}: " in str(caught.value)
+
+
 def test_tokens_of_a_target_vocabulary_of_its_own_are_the_models(tmp_path: Path):
     """As opus-mt-tc-big models have, whose decoder knows more tokens than the encoder."""
     sizes = {"d_model": 8, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}

@@ -14,10 +14,12 @@ from isogloss.models.weights import check_finite, check_weights
 from isogloss.sources.conversion import convert, unpickle, weight_files
 from isogloss.sources.hub import Repository, link, open_repository, record
 from isogloss.sources.multilingual import MADLAD_PIECES, NLLB_PIECES, language_tokens, read_json, tokens_of_texts
+from isogloss.sources.values import encoded
 from isogloss.tables import atomic_path
 
 CONFIG, TOKENIZER, VOCABULARY = "config.json", "tokenizer_config.json", "vocab.json"
-OPTIONAL = ("generation_config.json", "special_tokens_map.json", "target_vocab.json")
+TARGET_VOCABULARY = "target_vocab.json"  # of Marian models whose two sides have vocabularies of their own
+OPTIONAL = ("generation_config.json", "special_tokens_map.json", TARGET_VOCABULARY)
 NAMED_PAIR = re.compile(r".*opus-mt(?:-tc)?(?:-base|-big)?-([a-z]{2,3})-([a-z]{2,3})")
 
 
@@ -59,7 +61,8 @@ def fetch_translator(
     first = _described(repository, "opus-mt")
     _check_pair(repository, first, (source_lang, target_lang))
     _check_target(first, target, target_lang, repository.where)
-    _check_ids(first, read_json(first, VOCABULARY), repository.where)
+    for name in filter(repository.has, (VOCABULARY, TARGET_VOCABULARY)):
+        _check_ids(first, read_json(repository.take([name])[name].parent, name), f"{repository.where}: {name}")
     _take(repository, "opus-mt", engine, compute_type, output, target=target)
 
 
@@ -72,7 +75,8 @@ def fetch_multilingual(*, source: Source, backend: str, engine: str, compute_typ
     folder = _described(repository, backend)
     if not language_tokens(folder, backend):
         raise IsoglossError(f"{repository.where}: its tokens name no languages; give {FAMILIES[backend].title}")
-    _check_ids(folder, tokens_of_texts(folder, backend), repository.where)
+    name = "tokenizer.json" if backend == "nllb" else MADLAD_PIECES
+    _check_ids(folder, tokens_of_texts(folder, backend), f"{repository.where}: {name}")
     _take(repository, backend, engine, compute_type, output)
 
 
@@ -155,12 +159,18 @@ def _check_ids(folder: Path, tokens: Mapping[str, Any], where: str) -> None:
     config = read_json(folder, CONFIG)
     words: list[Any] = [config[key] for key in ("vocab_size", "decoder_vocab_size") if config.get(key) is not None]
     if not words or not all(type(number) is int and number > 0 for number in words):
-        raise IsoglossError(f"{where}: {CONFIG} names no vocab_size; fetch it again")
+        raise IsoglossError(f"{where}: {CONFIG} beside it names no vocab_size; fetch it again")
+    names: dict[int, str] = {}
     for token, number in tokens.items():
         if type(number) is not int or not 0 <= number < max(words):
             raise IsoglossError(
                 f"{where}: the token {shown(token)} has the id {shown(number)}, where {CONFIG} gives the model tokens 0"
                 f" to {max(words) - 1}; the files are of two models: fetch both again"
+            )
+        encoded(token, "token", where)
+        if (other := names.setdefault(number, token)) != token:
+            raise IsoglossError(
+                f"{where}: the tokens {shown(other)} and {shown(token)} have one id, {number}; fetch it again"
             )
 
 
