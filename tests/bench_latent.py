@@ -90,9 +90,9 @@ def plain_scores(model: Any, prompt: list[int], answer: list[int]) -> Tensor:
     for hook in hooks:
         hook.remove()
     cap = model.config.final_logit_softcapping
-    places, words = torch.arange(len(prompt) - 1, len(prompt) + len(answer) - 1), torch.tensor(answer)
+    positions, words = torch.arange(len(prompt) - 1, len(prompt) + len(answer) - 1), torch.tensor(answer)
     logits = (cap * (model.lm_head(model.model.norm(residual[0])) / cap).tanh() for residual in kept)
-    return torch.stack([its.log_softmax(-1)[places, words].sum() for its in logits])
+    return torch.stack([layer_logits.log_softmax(-1)[positions, words].sum() for layer_logits in logits])
 
 
 def bench_answers(model: nn.Module, tokenizer: Any, questions: Questions) -> None:

@@ -91,8 +91,8 @@ def times(folder: Path, layers: int, repeats: int) -> dict[str, list[float]]:
             )
             found["collecting"].append(time.process_time() - began)
             began = time.process_time()
-            for its in patterns.values():
-                list(tallies(its, languages=2, vocabulary=VOCABULARY))
+            for layer_patterns in patterns.values():
+                list(tallies(layer_patterns, languages=2, vocabulary=VOCABULARY))
             found["counting"].append(time.process_time() - began)
     return found
 
@@ -116,11 +116,11 @@ def describe(folder: Path, layers: int) -> float:
     return time.process_time() - began
 
 
-def _process(step: str, folder: Path, tokens: int, told: argparse.Namespace) -> dict:
+def _process(step: str, folder: Path, tokens: int, arguments: argparse.Namespace) -> dict:
     """Run a step in a process of its own: what it found and its peak in MiB."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
-    command += ["--features", str(told.features), "--tokens", str(tokens)]
-    command += ["--layers", str(told.layers), "--repeats", str(told.repeats)]
+    command += ["--features", str(arguments.features), "--tokens", str(tokens)]
+    command += ["--layers", str(arguments.layers), "--repeats", str(arguments.repeats)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1")
     done = subprocess.run(command, env=os.environ | threads, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -155,13 +155,13 @@ def main() -> None:
             _process("make", folder, tokens, arguments)
             if tokens == arguments.tokens:
                 found = _process("times", folder, tokens, arguments)["found"]
-                ratios = [sum(its[1:]) / its[0] for its in zip(*found.values(), strict=True)]
+                ratios = [sum(seconds[1:]) / seconds[0] for seconds in zip(*found.values(), strict=True)]
                 print(f"{arguments.features:,} features, {arguments.layers} layers, {tokens:,} tokens:", end=" ")
-                print("; ".join(f"{key} {sorted(its)[len(its) // 2]:.1f} s" for key, its in found.items()))
+                print("; ".join(f"{key} {sorted(seconds)[len(seconds) // 2]:.1f} s" for key, seconds in found.items()))
                 print(f"collecting and counting / bare: {sorted(ratios)[len(ratios) // 2]:.2f}", end=" ")
                 print(f"({min(ratios):.2f} to {max(ratios):.2f})")
-            its = _process("describe", folder, tokens, arguments)
-            print(f"the whole stage at {tokens:,} tokens: {its['found']:.1f} s, peak {its['peak']:.0f} MiB")
+            described = _process("describe", folder, tokens, arguments)
+            print(f"the whole stage at {tokens:,} tokens: {described['found']:.1f} s, peak {described['peak']:.0f} MiB")
 
 
 if __name__ == "__main__":

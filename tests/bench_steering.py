@@ -53,11 +53,11 @@ def main() -> None:
     ways = [Addition(layer, gamma * vectors[layer]) for layer in LAYERS for gamma in GAMMAS]
 
     def scoring() -> torch.Tensor:
-        continuations = [[*its, *([token] for token in four)] for its, four in zip(texts, letters, strict=True)]
+        continuations = [[*choices, *([token] for token in four)] for choices, four in zip(texts, letters, strict=True)]
         found = score_continuations(
             lens, prompts, continuations, layers=list(LAYERS), token_budget=BUDGET, show_progress=False
         )
-        return torch.stack([its.log_likelihoods[-1, 8:] for its in found]).float()
+        return torch.stack([question.log_likelihoods[-1, 8:] for question in found]).float()
 
     def sweep(additions: list[Addition]) -> torch.Tensor:
         choices = [[[token] for token in four] for four in letters]

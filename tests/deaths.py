@@ -144,7 +144,7 @@ def _call(
 
 def _forked(request: tuple[Any, ...]) -> tuple[int, int, float, str]:
     """A life, seen from outside."""
-    told, tell = os.pipe()
+    changes_reader, changes_writer = os.pipe()
     heard, say = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -152,18 +152,18 @@ def _forked(request: tuple[Any, ...]) -> tuple[int, int, float, str]:
         try:
             for descriptor in (1, 2):
                 os.dup2(say, descriptor)
-            os.write(tell, str(_call(*request)).encode())
+            os.write(changes_writer, str(_call(*request)).encode())
             status = 0
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()
         finally:
             os._exit(status)
-    os.close(tell)
+    os.close(changes_writer)
     os.close(say)
     pickle.dump(pid, sys.stdout.buffer)
     sys.stdout.buffer.flush()
-    with open(heard, "rb") as said, open(told, "rb") as number:  # noqa: PTH123
+    with open(heard, "rb") as said, open(changes_reader, "rb") as number:  # noqa: PTH123
         words, changes = said.read().decode(errors="replace"), number.read()
     _, status, used = os.wait4(pid, 0)
     return os.waitstatus_to_exitcode(status), int(changes or 0), used.ru_utime + used.ru_stime, words

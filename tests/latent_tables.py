@@ -48,11 +48,11 @@ def write_scores(
             "question": question,
             "held_out": question in held_out,
             "layer": layer,
-            "answer": int(answer[place]),
-            "letters": None if letters is None else letters[number, place].tolist(),
+            "answer": int(answer[index]),
+            "letters": None if letters is None else letters[number, index].tolist(),
             "letters_bare": None,
-            "native": native[number, place].tolist(),
-            "reference": reference[number, place].tolist(),
+            "native": native[number, index].tolist(),
+            "reference": reference[number, index].tolist(),
             **{
                 f"{text}_{unit}": [lengths[2 * second + first]] * native.shape[-1]
                 for second, unit in enumerate(("tokens", "characters"))
@@ -60,7 +60,7 @@ def write_scores(
             },
         }
         for number, layer in enumerate(layers)
-        for place, question in enumerate(questions)
+        for index, question in enumerate(questions)
     ]
     lists = dict.fromkeys(["letters", "letters_bare", "native", "reference"], pl.List(pl.Float64))
     write_table(path, pl.DataFrame(rows, schema_overrides={**lists, "layer": pl.Int32, "answer": pl.Int32}))
@@ -73,14 +73,14 @@ def write_steered(path, answer, settings, questions=None):
     rows = [
         {
             "question": question,
-            "answer": int(answer[place]),
+            "answer": int(answer[index]),
             "vector": vector,
             "layer": layer,
             "gamma": gamma,
-            "scores": np.asarray(scores, float)[place].tolist(),
+            "scores": np.asarray(scores, float)[index].tolist(),
         }
         for (vector, layer, gamma), scores in settings.items()
-        for place, question in enumerate(questions)
+        for index, question in enumerate(questions)
     ]
     write_table(path, pl.DataFrame(rows, schema_overrides={"layer": pl.Int32, "answer": pl.Int32}))
     return str(path)
@@ -89,6 +89,6 @@ def write_steered(path, answer, settings, questions=None):
 def write_states(path, states, questions):
     """States of {layer: [questions, d_model]}."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {f"layer_{layer}": np.asarray(its, np.float32) for layer, its in states.items()}
+    tensors = {f"layer_{layer}": np.asarray(vectors, np.float32) for layer, vectors in states.items()}
     save_file(tensors, path, metadata={"questions": json.dumps(questions), "task": "t", "lang": "l", "prompt": "cloze"})
     return str(path)

@@ -84,7 +84,7 @@ def write_belebele(folder: Path, languages: Sequence[str], count: int, defects: 
                 "question_number": number % 2 + 1,
                 "flores_passage": question.passage,
                 "question": question.text,
-                **{f"mc_answer{place}": choice for place, choice in enumerate(question.choices, start=1)},
+                **{f"mc_answer{position}": choice for position, choice in enumerate(question.choices, start=1)},
                 "correct_answer_num": str(question.answer + 1),
                 "dialect": flores,
                 "ds": "2023-05-03",

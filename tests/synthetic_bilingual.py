@@ -26,8 +26,8 @@ def bilingual_tables(
     """Paper C's tables: the mixed share falls and rises again, mixed features help most, random ones do harm."""
     rng = np.random.default_rng([seed, layers])
     selectivity, training = [], []
-    for place, step in enumerate(steps):
-        time = place / max(1, len(steps) - 1)
+    for index, step in enumerate(steps):
+        time = index / max(1, len(steps) - 1)
         for layer in range(layers):
             key, depth = {"step": step, "layer": layer}, layer / max(1, layers - 1)
             mixed = 0.65 - 2.2 * time * (1 - time) + 0.25 * time * (depth - 0.6) + 0.01 * float(rng.normal())
@@ -49,18 +49,18 @@ def _classes(languages: tuple[str, ...], time: float, depth: float, mixed: float
     mono = 0.1 + 0.7 * time**0.7 - 0.25 * time * abs(depth - 0.5)
     left = (1 - mixed) / (len(languages) + 1)
     shares = {code: left * (2 if code == languages[0] else 1) for code in languages} | {"mixed": mixed}
-    for place, (its, share) in enumerate((shares | {"all": 1.0}).items()):
+    for index, (label, share) in enumerate((shares | {"all": 1.0}).items()):
         span = 1 + 0.4 * time + 1.5 * time * depth**2
-        yield _class(its, share, mono + 0.02 * place - 0.06, span)
+        yield _class(label, share, mono + 0.02 * index - 0.06, span)
     yield _class("silent", None, None, None)
 
 
-def _class(its: str, share: float | None, m: float | None, span: float | None) -> dict[str, Any]:
+def _class(label: str, share: float | None, m: float | None, span: float | None) -> dict[str, Any]:
     return {
-        "class": its,
+        "class": label,
         "share": share,
-        "share_low": share if its == "all" else None if share is None else share - 0.04,
-        "share_high": share if its == "all" else None if share is None else share + 0.04,
+        "share_low": share if label == "all" else None if share is None else share - 0.04,
+        "share_high": share if label == "all" else None if share is None else share + 0.04,
         **_bounded("monosemanticity", m),
         **_bounded("monosemanticity_calibrated", None if m is None else 0.2 * m + 0.1),
         "monosemanticity_calibrated_null": None if m is None else 0.1,
@@ -151,17 +151,17 @@ def _injections(
 ) -> dict[str, pl.DataFrame]:
     groups, step = [*languages, "all"], steps[(len(steps) - 1) // 2]
     rows, summary = [], []
-    for place, lang in enumerate(groups):
-        where = {"lang": lang, "perplexity": 18.7 + 4 * place}
-        score = None if lang == "all" else 20.0 + place
+    for index, lang in enumerate(groups):
+        where = {"lang": lang, "perplexity": 18.7 + 4 * index}
+        score = None if lang == "all" else 20.0 + index
         nothing = {"step": step, "class": "none", "alpha": 0.0, "n_features": 0}
         scores = {"chrf": score, "bleu": score and score / 2, "comet": None}
         change = {"change": 0.0, "ci_low": 0.0, "ci_high": 0.0, "n_used": 0}
         summary.append(nothing | where | change | scores)
         rows.append(nothing | {"repeat": 0} | where | scores | {"n": 500})
-        for alpha, n, its in product(alphas, n_features, (*languages, "mixed", "random", "matched")):
-            what = {"step": step, "class": its, "alpha": alpha, "n_features": n}
-            helped = {"mixed": -0.35, "random": 0.12, "matched": 0.1}.get(its, -0.3 if its == lang else -0.08)
+        for alpha, n, label in product(alphas, n_features, (*languages, "mixed", "random", "matched")):
+            what = {"step": step, "class": label, "alpha": alpha, "n_features": n}
+            helped = {"mixed": -0.35, "random": 0.12, "matched": 0.1}.get(label, -0.3 if label == lang else -0.08)
             dose = (n / n_features[0]) ** 0.3
             changed, by_random = helped * alpha / 0.1 * dose, 0.12 * alpha / 0.1 * dose
             better = scores | {"chrf": score and score - 3 * changed}
@@ -176,14 +176,14 @@ def _injections(
 
 def _changed(what: Mapping[str, Any], changed: float, by_random: float) -> dict[str, Any]:
     """The change of an injection with its interval, beyond that of random features and of matched ones."""
-    its = what["class"]
-    beyond = None if its == "random" else changed - by_random
+    label = what["class"]
+    beyond = None if label == "random" else changed - by_random
     row = {"change": changed, "ci_low": changed - 0.06, "ci_high": changed + 0.06}
     row |= bounded("beyond_random", beyond, 0.07) | {"n_used": min(what["n_features"], 800)}
-    matched = _bounded("beyond_matched", changed - 0.1 if its == "mixed" else None)
+    matched = _bounded("beyond_matched", changed - 0.1 if label == "mixed" else None)
     row |= matched | {f"beyond_matched_draws_{end}": matched[f"beyond_matched_{end}"] for end in ("low", "high")}
     row |= {"injected_norm": 2.0 * what["alpha"], "mean_firings": 300.0}
-    return row | {"selective_share": None if its in ("random", "matched") else 0.4}
+    return row | {"selective_share": None if label in ("random", "matched") else 0.4}
 
 
 def _injection_frames(rows: list[dict[str, Any]], summary: list[dict[str, Any]]) -> dict[str, pl.DataFrame]:
@@ -219,10 +219,10 @@ def pieces(lang: str) -> list[str]:
 
 def _examples(languages: tuple[str, ...], layers: int, steps: tuple[int, ...]) -> pl.DataFrame:
     rows = [
-        {"step": step, "layer": layer, "feature": feature, "class": its, **_example(feature, lang, rank)}
-        for step, layer, (place, its) in product(steps, range(layers), enumerate((*languages, "mixed")))
-        for feature in (3 + 10 * place, 7 + 10 * place)
-        for lang in (languages if its == "mixed" else (its,))
+        {"step": step, "layer": layer, "feature": feature, "class": label, **_example(feature, lang, rank)}
+        for step, layer, (index, label) in product(steps, range(layers), enumerate((*languages, "mixed")))
+        for feature in (3 + 10 * index, 7 + 10 * index)
+        for lang in (languages if label == "mixed" else (label,))
         for rank in range(3)
     ]
     return pl.DataFrame(rows, schema_overrides={"activations": pl.List(pl.Float32)}, infer_schema_length=None)

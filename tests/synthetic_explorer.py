@@ -27,12 +27,12 @@ def explorer_tables(codes: Sequence[str], layer: int, features: int = 12, texts:
     measured: list[dict[str, Any]] = []
     for feature in range(features * len(LISTS)):
         key = {"sae": "phrases", "layer": layer, "feature": 10 * feature}
-        for place, lang in enumerate(codes):
+        for index, lang in enumerate(codes):
             for item in range(texts):
                 for kind in ("phrase", "context"):
                     lacks = kind == "phrase" and item == texts - 1 and lang == codes[-1]
                     spans.append(key | _span(kind, item, lang, feature, lacks))
-            measured.append(key | _measured(feature, place, lang, LISTS[feature % len(LISTS)]))
+            measured.append(key | _measured(feature, index, lang, LISTS[feature % len(LISTS)]))
     return {"explorer": _frame(spans, EXPLORER), "explorer_features": _frame(measured, EXPLORER_FEATURES)}
 
 
@@ -51,8 +51,8 @@ def _span(kind: str, item: int, lang: str, shift: int, lacks: bool) -> dict[str,
     }  # fmt: skip
 
 
-def _measured(feature: int, place: int, lang: str, in_list: str) -> dict[str, Any]:
-    mean = None if feature == 1 and place else 1.5 / (1 + place)
+def _measured(feature: int, index: int, lang: str, in_list: str) -> dict[str, Any]:
+    mean = None if feature == 1 and index else 1.5 / (1 + index)
     return {
         "lists": [in_list], "class": "several", "largest_share": 0.4, "gap_pct": 50.0 - feature,
         "class_bilingual": None, "monosemanticity": 0.8, "monosemanticity_excess": 0.3, "neuronpedia": None,

@@ -23,11 +23,11 @@ FEW = "needs 6 languages beside the reference, has 1"
 def joined_tables(codes: Sequence[str], layers: Sequence[int]) -> dict[str, pl.DataFrame]:
     """Every measure falls along the languages; centred cosine alone predicts, mixed features cannot be tested."""
     rows = [
-        {"layer": layer, "lang": code, "accuracy": 0.9 - 0.05 * place, "token_ratio": 1 + 0.1 * place, "n_tasks": 2}
-        | {one.column: 0.8 - 0.07 * place for one in INSTRUMENTS if one.column != "mixed_share"}
-        | {"script": language(code).script, "same_script": place < 3, "family": language(code).top_family}
+        {"layer": layer, "lang": code, "accuracy": 0.9 - 0.05 * index, "token_ratio": 1 + 0.1 * index, "n_tasks": 2}
+        | {one.column: 0.8 - 0.07 * index for one in INSTRUMENTS if one.column != "mixed_share"}
+        | {"script": language(code).script, "same_script": index < 3, "family": language(code).top_family}
         for layer in (None, *layers)
-        for place, code in enumerate(codes)
+        for index, code in enumerate(codes)
     ]
     n, k = len(codes) - 1, len(INSTRUMENTS) - 1
     correlations, incremental = [], []
@@ -60,13 +60,13 @@ def models_tables(config: Mapping[str, Any], sizes: Sequence[int] | None = None)
     names = list(config["models"])
     sizes = sizes or [1_500_000] * len(names)
     behaviour, features = [], []
-    for place, (model, size) in enumerate(zip(names, sizes, strict=True)):
+    for index, (model, size) in enumerate(zip(names, sizes, strict=True)):
         key = {"model": model, "n_parameters": size}
         for analysis in ("benchmarks", "latent"):
             row = key | {"analysis": analysis, "task": "hellaswag", "accuracy_chance": 0.25, "interval": "languages"}
             shown = ("accuracy", "consistency", "positive_transfer") if analysis == "latent" else ("accuracy",)
             for name in shown:
-                value = 0.5 + 0.02 * place
+                value = 0.5 + 0.02 * index
                 row |= {name: value, f"{name}_low": value - 0.05, f"{name}_high": value + 0.05}
             behaviour.append(row | {"accuracy_common": 0.5, "n_languages": 10, "n_common": 10, "n": 80})
         for measure, value in (("mixed_share", 0.3), ("monosemanticity", 0.8), ("span_length", 1.1)):

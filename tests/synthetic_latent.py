@@ -33,8 +33,8 @@ def latent_tables(
     """
     rng = np.random.default_rng([seed, len(languages)])
     rows: dict[str, list[dict[str, Any]]] = {}
-    for place, task in enumerate(tasks):
-        codes = in_order(list(languages if place == 0 else languages[:15]))
+    for index, task in enumerate(tasks):
+        codes = in_order(list(languages if index == 0 else languages[:15]))
         near = {code: 1.0 if code == "en" else float(rng.uniform(0, 1)) for code in codes}
         for name, made in (
             *_process(task, codes, near, layers, rng).items(),
@@ -43,7 +43,7 @@ def latent_tables(
             ("latent_by_teaching", _teaching(task, codes, near, layers, gammas)),
         ):
             rows.setdefault(name, []).extend(made)
-    return {name: pl.DataFrame(its, infer_schema_length=None) for name, its in rows.items()}
+    return {name: pl.DataFrame(entries, infer_schema_length=None) for name, entries in rows.items()}
 
 
 def _process(

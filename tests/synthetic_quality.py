@@ -55,18 +55,18 @@ def _translation_quality(codes: Sequence[str]) -> pl.DataFrame:
             {
                 "lang": lang,
                 "n": 800,
-                "ok": 800 - 10 * place,
-                "empty": 4 * place,
-                "runaway": 3 * place,
-                "too_long": 2 * place,
-                "low_chrf": place,
-                "kept_pct": 100 - 10 * place / 8,
-                "chrf": 60.0 - place if place else None,
-                "ci_low": 58.0 - place if place else None,
-                "ci_high": 62.0 - place if place else None,
-                "characters_ratio": 1 + place / 10,
+                "ok": 800 - 10 * index,
+                "empty": 4 * index,
+                "runaway": 3 * index,
+                "too_long": 2 * index,
+                "low_chrf": index,
+                "kept_pct": 100 - 10 * index / 8,
+                "chrf": 60.0 - index if index else None,
+                "ci_low": 58.0 - index if index else None,
+                "ci_high": 62.0 - index if index else None,
+                "characters_ratio": 1 + index / 10,
             }
-            for place, lang in enumerate(codes)
+            for index, lang in enumerate(codes)
         ]
     )
 

@@ -43,8 +43,8 @@ def run(folder, frames, metrics=None, facts=None, correction="holm"):
     measure_accuracy(**about, statistics=statistics, facts=known, accuracy=outputs["accuracy"])
     if known:
         table = outputs["accuracy_by_teaching"]
-        told = ["arc", "hellaswag", "mmlu"]
-        measure_by_teaching(**about, about_facts=told, confidence=0.95, facts=known, accuracy_by_teaching=table)
+        tasks = ["arc", "hellaswag", "mmlu"]
+        measure_by_teaching(**about, about_facts=tasks, confidence=0.95, facts=known, accuracy_by_teaching=table)
     return {name: read_table(path) for name, path in outputs.items() if name == "accuracy" or facts is not None}
 
 

@@ -310,7 +310,9 @@ def test_an_exported_phrase_is_read_as_its_ids(world: World, tmp_path: Path):
     for pair, ids, text in zip(drawn, tokenized(drawn, str(world.lm)), plain, strict=True):
         assert ids.reference == ([bos, 9, 8, 7] if pair.phrase % 2 == 0 else text.reference)
         assert ids.translation == text.translation
-    exact = [pair._replace(reference_ids=list(its.reference[1:])) for pair, its in zip(drawn, plain, strict=True)]
+    exact = [
+        pair._replace(reference_ids=list(encoded.reference[1:])) for pair, encoded in zip(drawn, plain, strict=True)
+    ]
     assert tokenized(exact, str(world.lm)) == plain
 
 

@@ -21,10 +21,10 @@ def test_every_text_is_in_one_batch_within_the_budget(budget):
     assert sorted(row for batch in batches for row in batch.rows) == list(range(len(IDS)))
     for batch in batches:
         assert batch.input_ids.numel() <= budget or len(batch.rows) == 1
-        for place, row in enumerate(batch.rows):
-            assert batch.input_ids[place][batch.attention_mask[place].bool()].tolist() == IDS[row]
-            assert batch.content[place].sum() == len(IDS[row]) - 1
-            assert not batch.content[place, 0]
+        for index, row in enumerate(batch.rows):
+            assert batch.input_ids[index][batch.attention_mask[index].bool()].tolist() == IDS[row]
+            assert batch.content[index].sum() == len(IDS[row]) - 1
+            assert not batch.content[index, 0]
 
 
 def test_batches_hold_one_depth_and_little_padding():
@@ -61,8 +61,8 @@ def test_out_of_memory_halves_the_budget_and_loses_no_text():
         sizes.append(batch.input_ids.numel())
         if sizes[-1] > 24:
             raise torch.OutOfMemoryError("no room")
-        for place, row in enumerate(batch.rows):
-            assert batch.input_ids[place][batch.attention_mask[place].bool()].tolist() == texts[row]
+        for index, row in enumerate(batch.rows):
+            assert batch.input_ids[index][batch.attention_mask[index].bool()].tolist() == texts[row]
         seen.extend(batch.rows)
 
     budget = each_batch(texts, work, token_budget=96)

@@ -153,8 +153,10 @@ def test_questions_that_lm_eval_alters_are_counted(lm_folder: Path, tmp_path: Pa
     ids = {task: okapi_task(task, data[task], "hi", LANGUAGES, shots=1, seed=0) for task in data}
     assert ids["mmlu"].altered == frozenset()
     for task, numbers in (("arc", [1, 4, 7, 9]), ("hellaswag", [2, 8])):
-        its = rows(task, "hi", ASKED_FILE[task], 12)
-        assert ids[task].altered == {its[number].get("id") or its[number]["source_id"] for number in numbers}
+        questions = rows(task, "hi", ASKED_FILE[task], 12)
+        assert ids[task].altered == {
+            questions[number].get("id") or questions[number]["source_id"] for number in numbers
+        }
     run(lm_folder, data, tmp_path / "hi.parquet")
     assert table_metadata(tmp_path / "hi.parquet")["altered"] == {"arc": 4, "hellaswag": 2, "mmlu": 0}
     few = run(lm_folder, data, tmp_path / "few.parquet", questions={"arc": 5, "hellaswag": 5, "mmlu": 5})

@@ -25,7 +25,7 @@ def angles(*degrees: float) -> torch.Tensor:
 
 def measured(counts: list[dict[int, int]], embeddings: torch.Tensor, **settings) -> Entropies:
     """Entropies of features given as counts by token."""
-    pairs = [(feature, token, count) for feature, its in enumerate(counts) for token, count in its.items()]
+    pairs = [(feature, token, count) for feature, by_token in enumerate(counts) for token, count in by_token.items()]
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
     options = {"similarity": 0.1, "clustering": "greedy", **settings}
     return entropies(*columns, features=len(counts), embeddings=embeddings, **options)
@@ -95,7 +95,7 @@ def components_twin(tokens: list[int], embeddings: torch.Tensor, similarity: flo
         for other in tokens:
             if torch.cosine_similarity(embeddings[one], embeddings[other], dim=0) > similarity:
                 old, new = label[one], label[other]
-                label = {token: new if its == old else its for token, its in label.items()}
+                label = {token: new if component == old else component for token, component in label.items()}
     return list(label.values())
 
 
@@ -120,9 +120,9 @@ def test_clusters_of_many_features_against_plain_loops(clustering, largest, bloc
         clustering=clustering,
     )  # fmt: skip
     several = 0
-    for tokens, its in zip(features, np.split(found, np.cumsum(sizes)[:-1]), strict=True):
+    for tokens, labels in zip(features, np.split(found, np.cumsum(sizes)[:-1]), strict=True):
         expected = partition(twin(tokens, embeddings, 0.55))
-        assert partition(its.tolist()) == expected
+        assert partition(labels.tolist()) == expected
         several += 1 < len(set(expected)) < len(expected)
     assert several >= 3
 

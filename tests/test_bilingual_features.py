@@ -82,10 +82,10 @@ def plain_row(entries: list[tuple], embeddings: torch.Tensor, threshold: float, 
     row = {"maximum": maximum, "n_activations": len(counted), "class": "silent"}
     if not counted:
         return row
-    shares = [sum(its[3] == number for its in counted) / len(counted) for number in range(3)]
+    shares = [sum(entry[3] == number for entry in counted) / len(counted) for number in range(3)]
     row |= {f"p_{lang}": share for lang, share in zip(LANGUAGES, shares, strict=True)}
     row["class"] = next((lang for lang, share in zip(LANGUAGES, shares, strict=True) if share > threshold), "mixed")
-    tokens = Counter(its[2] for its in counted)
+    tokens = Counter(entry[2] for entry in counted)
     ordered = sorted(tokens, key=lambda token: (-tokens[token], token))
     merged: Counter[int] = Counter()
     for token, leader in zip(ordered, greedy_twin(ordered, embeddings, 0.1), strict=True):
@@ -95,7 +95,7 @@ def plain_row(entries: list[tuple], embeddings: torch.Tensor, threshold: float, 
     single = len(tokens) == 1
     row["monosemanticity"] = 1.0 if single else 1 - row["semantic_entropy"] / row["token_entropy"]
     row["monosemanticity_other_reading"] = 0.0 if single else row["monosemanticity"]
-    runs = sum((feature[0], feature[1] - 1) not in {its[:2] for its in counted} for feature in counted)
+    runs = sum((feature[0], feature[1] - 1) not in {entry[:2] for entry in counted} for feature in counted)
     row["span_length"] = len(counted) / runs
     row["n_firings"] = len(entries)
     shares = [sum(entry[4] == number for entry in entries) / len(entries) for number in range(3)]
@@ -117,7 +117,7 @@ def test_every_column_against_plain_loops_in_three_languages(kind, lm_folder, to
     for layer in (0, 2):
         plain = every_activation(lm_folder, load_encoder(folder / f"layer_{layer}"), tokens, layer)
         for row in found.filter(pl.col("layer") == layer).iter_rows(named=True):
-            expected = plain_row([its for its in plain if its[0] == row["feature"]], embeddings, 0.6, 0.7)
+            expected = plain_row([entry for entry in plain if entry[0] == row["feature"]], embeddings, 0.6, 0.7)
             for column, value in expected.items():
                 assert row[column] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-4, abs=1e-6))
     assert len(found["class"].unique()) > 3
@@ -245,11 +245,15 @@ def test_a_share_at_the_threshold_is_mixed(tmp_path):
 
 def test_examples_show_the_strongest_contexts_with_their_activations(lm_folder, sae, tokens, tmp_path):
     found, examples = describe(lm_folder, sae, tokens, tmp_path)
-    ids = {(name, lang): its for name, lang, its in read_table(tokens).select("document", "lang", "ids").iter_rows()}
+    ids = {
+        (name, lang): token_ids
+        for name, lang, token_ids in read_table(tokens).select("document", "lang", "ids").iter_rows()
+    }
     assert len(examples) > 40
     for layer in (0, 2):
         plain = {
-            its[:3]: its[-1] for its in every_activation(lm_folder, load_encoder(sae / f"layer_{layer}"), tokens, layer)
+            entry[:3]: entry[-1]
+            for entry in every_activation(lm_folder, load_encoder(sae / f"layer_{layer}"), tokens, layer)
         }
         order = list(read_table(tokens).select("document", "lang").iter_rows())
         for row in examples.filter(pl.col("layer") == layer).iter_rows(named=True):
@@ -262,12 +266,12 @@ def test_examples_show_the_strongest_contexts_with_their_activations(lm_folder, 
             assert len(row["tokens"]) == len(values)
             assert row["activations"][row["position"] - window[0]] == max(row["activations"])
             if row["rank"] == 0:
-                its = [
+                in_lang = [
                     value
                     for (feature, number, _), value in plain.items()
                     if feature == row["feature"] and order[number][1] == row["lang"]
                 ]
-                assert max(values) == pytest.approx(max(its), rel=1e-4)
+                assert max(values) == pytest.approx(max(in_lang), rel=1e-4)
     keys = examples.group_by("layer", "feature", "lang", maintain_order=True).agg("rank")
     assert all(ranks == list(range(len(ranks))) for ranks in keys["rank"].to_list())
     features = examples.unique(["layer", "feature"]).join(found, on=["layer", "feature"], validate="1:1")
@@ -291,8 +295,8 @@ def test_contexts_of_the_same_tokens_are_shown_once(tmp_path):
     write_table(tmp_path / "tokens.parquet", tokens)
     settings = {"languages": ["en", "es"], "layers": [1], "threshold": 0.95}
     _, examples = describe(lm, sae, tmp_path / "tokens.parquet", tmp_path, **settings)
-    its = examples.filter(pl.col("feature") == 0).select("lang", "rank", "document", "position")
-    assert its.rows() == [("en", 0, "0", 1), ("en", 1, "6", 2), ("es", 0, "7", 1)]
+    shown = examples.filter(pl.col("feature") == 0).select("lang", "rank", "document", "position")
+    assert shown.rows() == [("en", 0, "0", 1), ("en", 1, "6", 2), ("es", 0, "7", 1)]
 
 
 def test_features_are_chosen_from_the_top_and_from_the_middle():

@@ -26,7 +26,7 @@ def write_tokens(path, documents: int = 45, seed: int = 0, langs=tuple(LANGUAGES
     frame = {
         "document": [f"doc/{row // len(langs)}" for row in range(documents)],
         "lang": [langs[row % len(langs)] for row in range(documents)],
-        "ids": [[int(token) for token in its] for its in ids],
+        "ids": [[int(token) for token in sequence] for sequence in ids],
     }
     write_table(path, pl.DataFrame(frame, schema_overrides={"ids": pl.List(pl.Int32)}))
     return path
@@ -52,11 +52,11 @@ def collected(lm, encoders, tokens, folder, *, part=0.7, token_budget=256):
         )
         return {
             layer: (
-                np.sort(np.concatenate(list(its.chunks())), order=["feature", "document", "position"]),
-                its.maximum,
-                its.firings,
+                np.sort(np.concatenate(list(patterns.chunks())), order=["feature", "document", "position"]),
+                patterns.maximum,
+                patterns.firings,
             )
-            for layer, its in found.items()
+            for layer, patterns in found.items()
         }
 
 
@@ -68,7 +68,7 @@ def every_activation(lm, encoder: Encoder, tokens, layer: int) -> list[tuple[int
     model, found = load_base_model(lm), []
     for document, (lang, ids) in enumerate(read_table(tokens).select("lang", "ids").iter_rows()):
         kept: list[torch.Tensor] = []
-        handle = model.layers[layer].register_forward_hook(lambda *its, kept=kept: kept.append(its[2]))
+        handle = model.layers[layer].register_forward_hook(lambda *call, kept=kept: kept.append(call[2]))
         model(input_ids=torch.tensor([ids]))
         handle.remove()
         residual = kept[0] if kept[0].ndim == 2 else kept[0][0]
@@ -92,10 +92,10 @@ def test_counted_entries_against_plain_loops(kind, lm_folder, tokens, tmp_path):
     if kind == "topk":  # so that many tokens have fewer than k positives, and two features never fire
         encoders[0] = encoders[0]._replace(b_enc=encoders[0].b_enc - 5)
         encoders[2] = encoders[2]._replace(b_enc=encoders[2].b_enc - 0.5, unit_norm_input=True)
-    for layer, its in encoders.items():
-        its.b_enc[[3, 11]] = -1e4
-        found, maximum, firings = collected(lm_folder, {layer: its}, tokens, tmp_path)[layer]
-        plain = every_activation(lm_folder, its, tokens, layer)
+    for layer, layer_encoder in encoders.items():
+        layer_encoder.b_enc[[3, 11]] = -1e4
+        found, maximum, firings = collected(lm_folder, {layer: layer_encoder}, tokens, tmp_path)[layer]
+        plain = every_activation(lm_folder, layer_encoder, tokens, layer)
         largest = dict.fromkeys(range(64), 0.0)
         for feature, *_, value in plain:
             largest[feature] = max(largest[feature], value)

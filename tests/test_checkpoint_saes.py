@@ -296,7 +296,7 @@ def test_a_buffer_goes_on_where_its_state_was_taken():
     state = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in one.state().items()}
     two = buffer()
     two.load_state(state)
-    rest = [list(its.add(vectors[:, 150:])) + list(its.drain()) for its in (one, two)]
+    rest = [list(shuffler.add(vectors[:, 150:])) + list(shuffler.drain()) for shuffler in (one, two)]
     assert all(torch.equal(a, b) for a, b in zip(*rest, strict=True))
 
 

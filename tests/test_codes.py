@@ -145,10 +145,10 @@ def test_phrases_are_drawn_by_their_text_and_read_by_their_ids(lm_folder, saes, 
     ids = [[40, 41], [50, 51, 52], [40, 41], [60]]
     tables = {lang: [str(tmp_path / f"{block}-{lang}.parquet") for block in (0, 1)] for lang in ("en", "es")}
     spanish = [None, *segments("es", 1)["text"][1:3], ""]
-    for lang, told, given in (("en", texts, ids), ("es", spanish, [None] * 4)):
+    for lang, phrases, given in (("en", texts, ids), ("es", spanish, [None] * 4)):
         for block, path in enumerate(tables[lang]):
             here = slice(2 * block, 2 * block + 2)
-            rows = {"phrase": [0, 1, 2, 3][here], "layer": [block] * 2, "text": told[here], "ids": given[here]}
+            rows = {"phrase": [0, 1, 2, 3][here], "layer": [block] * 2, "text": phrases[here], "ids": given[here]}
             write_table(path, pl.DataFrame(rows, schema=schema))
     found = run(lm_folder, saes, tables, tmp_path / "codes", kind="phrases")
     assert found["en"].filter(layer=0)["n_tokens"].to_list() == [3, 2]  # phrases 1 and 2; 0 and 3 lack a translation

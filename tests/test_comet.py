@@ -43,9 +43,9 @@ def tables(tmp_path):
     summary = frame.drop("repeat").unique(maintain_order=True)
     write_table(tmp_path / "summary.parquet", summary, {"study": "mini"})
     rows = [
-        {**{key: KEYS[key][place] for key in KEYS}, "source": "en", "lang": lang, "segment": str(number)}
+        {**{key: KEYS[key][index] for key in KEYS}, "source": "en", "lang": lang, "segment": str(number)}
         | {"text": f"src{number}", "hypothesis": said, "reference": f"ref{number}"}
-        for place, ((_, _, lang), texts) in enumerate(SAID.items())
+        for index, ((_, _, lang), texts) in enumerate(SAID.items())
         for number, said in enumerate(texts)
     ]
     write_table(tmp_path / "hypotheses.parquet", pl.DataFrame(rows))

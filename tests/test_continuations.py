@@ -65,8 +65,8 @@ def ragged(questions: int = 5, seed: int = 0) -> tuple[list[Ids], list[list[Ids]
     continuations = []
     for _ in prompts:
         stem = draw(3)
-        its = [draw(rng.randint(1, 14)) for _ in range(5)]
-        continuations.append([*its, [*stem, *draw(4)], [*stem, *draw(20)], stem, [its[0][0]], its[1]])
+        separate = [draw(rng.randint(1, 14)) for _ in range(5)]
+        continuations.append([*separate, [*stem, *draw(4)], [*stem, *draw(20)], stem, [separate[0][0]], separate[1]])
     return prompts, continuations
 
 
@@ -92,28 +92,28 @@ def naive(model: nn.Module, prompt: Ids, continuation: Ids, layers: list[int]) -
     found, best = [], []
     for layer in layers:
         with torch.no_grad():
-            its = lens_logits(lens, kept[layer][0], layer)
+            layer_logits = lens_logits(lens, kept[layer][0], layer)
         if layer == len(lens.decoder.layers) - 1:
-            assert_close(its, logits, atol=1e-5, rtol=1e-5)
-        its = its.log_softmax(1)
+            assert_close(layer_logits, logits, atol=1e-5, rtol=1e-5)
+        log_probabilities = layer_logits.log_softmax(1)
         # h at tau - 1 predicts token tau
-        found.append(sum(its[len(prompt) + step - 1, word] for step, word in enumerate(continuation)))
-        best.append(its[len(prompt) - 1 : -1].argmax(1).tolist() == continuation)
+        found.append(sum(log_probabilities[len(prompt) + step - 1, word] for step, word in enumerate(continuation)))
+        best.append(log_probabilities[len(prompt) - 1 : -1].argmax(1).tolist() == continuation)
     return torch.stack(found).double(), torch.tensor(best)
 
 
 def check(model: nn.Module, scored: list[Scored], prompts: list[Ids], continuations: list[list[Ids]]) -> None:
-    for one, prompt, its in zip(scored, prompts, continuations, strict=True):
-        sums, best = zip(*(naive(model, prompt, ids, [0, 2]) for ids in its), strict=True)
+    for one, prompt, choices in zip(scored, prompts, continuations, strict=True):
+        sums, best = zip(*(naive(model, prompt, ids, [0, 2]) for ids in choices), strict=True)
         assert_close(one.log_likelihoods, torch.stack(sums, dim=1), atol=1e-4, rtol=1e-5)
         assert torch.equal(one.greedy, torch.stack(best, dim=1))
 
 
 def test_packed_log_probabilities_equal_a_forward_for_each_choice(model: nn.Module):
     prompts, continuations = ragged()
-    for prompt, its in zip(prompts, continuations, strict=True):
+    for prompt, choices in zip(prompts, continuations, strict=True):
         best = greedy(model, prompt, 4)
-        its += [best[:1], best, [*best[:3], (best[3] + 1) % 320]]
+        choices += [best[:1], best, [*best[:3], (best[3] + 1) % 320]]
     assert lens_of(model).packed
     for budget in (10_000, 1):
         scored = score_continuations(
@@ -168,7 +168,7 @@ def test_states_are_the_residual_stream_at_the_prompts_last_token(gemma: nn.Modu
         for handle in handles:
             handle.remove()
         assert one.states is not None
-        assert_close(one.states, torch.stack([its[0, -1] for its in kept]), atol=1e-5, rtol=1e-5)
+        assert_close(one.states, torch.stack([residual[0, -1] for residual in kept]), atol=1e-5, rtol=1e-5)
 
 
 def test_the_same_questions_give_the_same_bits_and_other_batches_the_same_numbers(gemma: nn.Module):

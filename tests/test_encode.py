@@ -115,10 +115,10 @@ def test_values_are_those_of_saelens_on_single_texts(lm_folder, saes, translatio
 def test_languages_of_one_job_are_those_of_a_job_each(lm_folder, saes, translations, tmp_path):
     fewer = tmp_path / "hi.parquet"
     write_table(fewer, read_table(translations)[5:])
-    told = {"es": str(translations), "hi": str(fewer)}
-    outputs = {lang: str(tmp_path / "both" / f"{lang}.parquet") for lang in told}
-    run(lm_folder, saes, None, outputs["es"], translations=told, outputs=outputs)
-    for lang, path in told.items():
+    paths = {"es": str(translations), "hi": str(fewer)}
+    outputs = {lang: str(tmp_path / "both" / f"{lang}.parquet") for lang in paths}
+    run(lm_folder, saes, None, outputs["es"], translations=paths, outputs=outputs)
+    for lang, path in paths.items():
         alone = run(lm_folder, saes, path, tmp_path / "alone.parquet")
         assert read_table(outputs[lang]).equals(alone)
         assert table_metadata(outputs[lang])["lang"] == lang

@@ -154,8 +154,8 @@ def test_checked_records_are_the_strongest_of_evenly_spaced_features(lm_folder, 
         assert chosen == sorted(set(chosen))
         if count == 5:
             assert (chosen[0], chosen[-1]) == (features[0], features[-1])
-            places = [features.index(feature) for feature in chosen]
-            assert max(b - a for a, b in pairwise(places)) <= math.ceil((len(features) - 1) / 4)
+            positions = [features.index(feature) for feature in chosen]
+            assert max(b - a for a, b in pairwise(positions)) <= math.ceil((len(features) - 1) / 4)
         for record in records.iter_rows(named=True):
             own = [row for row in rows if row["index"] == str(record["feature"])]
             best = max(own, key=lambda row: row["maxValue"])  # of equal ones the first

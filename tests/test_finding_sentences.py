@@ -230,10 +230,10 @@ def test_benchmark_changes_count_after_correction(tables):
 def course(shares: tuple[float, ...], half: float = 0.02) -> pl.DataFrame:
     """The table `selectivity` of one layer with these mixed shares by step; monosemanticity follows them."""
     rows = [
-        {"step": 10**place, "layer": 3, "class": code}
+        {"step": 10**exponent, "layer": 3, "class": code}
         | {f"{column}{end}": share + sign * half for column in COLUMNS for end, sign in ENDS}
         | {"monosemanticity_null": 0.5, "monosemanticity_several": share, "random_pairs_above_similarity": 0.62}
-        for place, share in enumerate(shares)
+        for exponent, share in enumerate(shares)
         for code in ("mixed", "all")
     ]
     return pl.DataFrame(rows)

@@ -143,8 +143,8 @@ def test_codes(lm, saes, translations, tmp_path):
         entries = read_table(tmp_path / "es.parquet").explode("features", "activations").drop_nulls("features")
         # The features' sums over texts, since what is next to a threshold may fall on its other side.
         sums = torch.zeros(len(LAYERS), 64, dtype=torch.float64)
-        places = tuple(torch.tensor(entries[name].to_list()) for name in ("layer", "features"))
-        return sums.index_put(places, torch.tensor(entries["activations"].to_list()).double(), accumulate=True)
+        indices = tuple(torch.tensor(entries[name].to_list()) for name in ("layer", "features"))
+        return sums.index_put(indices, torch.tensor(entries["activations"].to_list()).double(), accumulate=True)
 
     hold(measured, {"float32": 1e-3, "bfloat16": 0.1})
 

@@ -93,7 +93,7 @@ def test_codes_are_the_same_in_small_chunks(tmp_path, monkeypatch):
     parts = encode_sparsely(encoder, x)
     for codes in (whole, parts):
         assert codes.features.shape == codes.values.shape
-    dense = [torch.zeros(23, 64).scatter_add(1, its.features, its.values) for its in (whole, parts)]
+    dense = [torch.zeros(23, 64).scatter_add(1, sparse.features, sparse.values) for sparse in (whole, parts)]
     assert_close(*dense)
 
 
@@ -172,10 +172,10 @@ def test_injection_at_strength_zero_changes_no_bit(pair):
 def test_many_injections_at_once_are_each_alone_and_ragged_batches_single_documents(pair):
     masks, alphas = masks_of(3), [0.1, 0.5]
     together = losses(pair, masks, alphas)
-    for place, mask in enumerate(masks):
+    for index, mask in enumerate(masks):
         for strength, alpha in enumerate(alphas):
             alone = losses(pair, [mask], [alpha]).injected[0, 0]
-            assert torch.equal(together.injected[place, strength], alone)
+            assert torch.equal(together.injected[index, strength], alone)
     for document, ids in enumerate(DOCUMENTS):
         single = losses(pair, masks, alphas, ids=[ids])
         assert_close(single.injected[:, :, 0], together.injected[:, :, document], atol=1e-5, rtol=1e-5)

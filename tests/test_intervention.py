@@ -53,7 +53,7 @@ def world(tmp_path_factory):
     describe(folder / "features.parquet", CLASSES)
     describe(folder / "other.parquet", CLASSES, layer=0)
     texts = [f"{text} {number}" for number in range(3) for text in TEXTS]
-    ids = [its[:24] for its in encode_texts(load_tokenizer(folder / "mid"), texts)]
+    ids = [sequence[:24] for sequence in encode_texts(load_tokenizer(folder / "mid"), texts)]
     documents = {
         "document": [f"statement/{number // 2}" for number in range(18)],
         "lang": ["en", "ja"] * 9,
@@ -126,7 +126,7 @@ def test_stage_writes_a_row_for_each_injection_and_language(world, tmp_path):
     plain = {lang: own_perplexities(world, lang, 7) for lang in ("en", "ja")}
     baseline = table.filter(pl.col("class") == "none").select("lang", "perplexity").rows()
     expected = {**plain, "all": plain["en"] + plain["ja"]}
-    assert dict(baseline) == pytest.approx({lang: np.mean(its) for lang, its in expected.items()}, rel=1e-5)
+    assert dict(baseline) == pytest.approx({lang: np.mean(values) for lang, values in expected.items()}, rel=1e-5)
     assert table["chrf"].null_count() == table["bleu"].null_count() == table["comet"].null_count() == len(table)
     assert table_metadata(tmp_path / "intervention.parquet")["full_step"] == 100
 
@@ -195,15 +195,17 @@ def test_interval_of_the_change_is_paired_and_of_documents():
 
 def test_draws_are_by_seed_and_repeat_whatever_else_is_drawn():
     members = {"en": np.arange(0, 40), "random": np.arange(0, 90)}
-    draws = {(its.name, its.n_features, its.repeat): its.features for its in draw_features(members, [5, 20, 60], 3, 1)}
+    draws = {
+        (draw.name, draw.n_features, draw.repeat): draw.features for draw in draw_features(members, [5, 20, 60], 3, 1)
+    }
     alone = list(draw_features({"random": members["random"]}, [20], 2, 1))
-    assert all(np.array_equal(draws["random", 20, its.repeat], its.features) for its in alone)
+    assert all(np.array_equal(draws["random", 20, draw.repeat], draw.features) for draw in alone)
     assert set(draws["en", 5, 0]) < set(draws["en", 20, 0]) < set(members["en"])
     assert np.array_equal(draws["en", 60, 2], members["en"])
     assert not np.array_equal(draws["en", 20, 0], draws["en", 20, 1])
     assert not np.array_equal(draws["en", 20, 0], next(draw_features(members, [20], 1, 2)).features)
     assert len(set(draws["random", 60, 0])) == 60
-    drawn = [Draw("en", 2, repeat, np.array(its)) for repeat, its in enumerate([[1, 4], [0, 1], [1, 4]])]
+    drawn = [Draw("en", 2, repeat, np.array(features)) for repeat, features in enumerate([[1, 4], [0, 1], [1, 4]])]
     masks, which = distinct_masks(drawn, 5, torch.device("cpu"))
     assert which == [0, 1, 0]
     assert [mask.nonzero().squeeze(1).tolist() for mask in masks] == [[1, 4], [0, 1]]
@@ -211,7 +213,7 @@ def test_draws_are_by_seed_and_repeat_whatever_else_is_drawn():
 
 def test_silent_features_are_never_drawn(world):
     described = read_layer([str(world / "features.parquet")], 1, features=64)
-    assert {name: len(its) for name, its in described.members.items()} == {
+    assert {name: len(features) for name, features in described.members.items()} == {
         "en": 20,
         "ja": 12,
         "mixed": 8,
@@ -249,13 +251,13 @@ def test_translations_both_ways_are_scored_and_written_for_comet(world, tmp_path
     said = read_table(path)
     assert len(said) == (1 + 2 * 2) * 2 * 3
     for row in table.iter_rows(named=True):
-        its = said.filter(*(pl.col(name) == row[name] for name in ("class", "alpha", "n_features", "repeat", "lang")))
+        rows = said.filter(*(pl.col(name) == row[name] for name in ("class", "alpha", "n_features", "repeat", "lang")))
         if row["lang"] == "all":
             assert row["chrf"] is None
-            assert len(its) == 0
+            assert len(rows) == 0
             continue
-        assert set(its["source"]) == {"en", "ja"} - {row["lang"]}
-        expected = score_translations(its["hypothesis"].to_list(), its["reference"].to_list(), row["lang"])
+        assert set(rows["source"]) == {"en", "ja"} - {row["lang"]}
+        expected = score_translations(rows["hypothesis"].to_list(), rows["reference"].to_list(), row["lang"])
         assert (row["chrf"], row["bleu"]) == pytest.approx(expected)
     for row in summary.filter(pl.col("lang") != "all").iter_rows(named=True):
         same = table.filter(pl.col("class") == row["class"], pl.col("lang") == row["lang"])
@@ -280,8 +282,8 @@ def test_prompts_hold_their_examples_and_never_what_is_tested(tmp_path):
         assert len(examples) == 2
         for example in examples:
             english, japanese = example.split("\n")
-            place = SENTENCES["en"].index(english.removeprefix("English: "))
-            assert japanese.removeprefix("Japanese: ") == SENTENCES["ja"][place]
+            index = SENTENCES["en"].index(english.removeprefix("English: "))
+            assert japanese.removeprefix("Japanese: ") == SENTENCES["ja"][index]
         assert reference not in prompt
         assert prompt.count(text) == 1
     other = translation_tasks(paths, NAMES, shots=2, sentences=3, seed=1)

@@ -45,9 +45,9 @@ class Study:
         tables = [
             write_steered(
                 folder / f"steered-{lang}.parquet", self.answer,
-                {setting: self.as_scores(right) for setting, right in its.items()},
+                {setting: self.as_scores(right) for setting, right in settings.items()},
             )
-            for lang, its in self.steered.items()
+            for lang, settings in self.steered.items()
         ]  # fmt: skip
         common = {"steered": tables, "tasks": tasks, "langs": self.langs, "seed": 1, "metadata": {}}
         common["statistics"] = Statistics.model_construct(bootstrap=bootstrap, confidence=0.9)
@@ -72,7 +72,8 @@ class Study:
             number = int(row["question"][1:])
             settings = {("none", -1, 0.0): self.right[lang][number]}
             settings |= {
-                (f"random-{one}", row["layer"], row["gamma"]): its[number] for one, its in directions[lang].items()
+                (f"random-{one}", row["layer"], row["gamma"]): correct[number]
+                for one, correct in directions[lang].items()
             }
             for (vector, layer, gamma), right in settings.items():
                 choice = self.answer[number] if right else (self.answer[number] + 1) % 4
@@ -197,7 +198,7 @@ def test_a_single_language_has_no_interval_over_languages_and_nothing_chosen_a_r
     assert (row["change_judged_low"], row["reason"]) == (None, "one language: no interval over languages")
     study = Study(tmp_path)
     for lang in LANGS:
-        study.steered[lang] = {setting: its for setting, its in study.steered[lang].items() if setting[0] != "own"}
+        study.steered[lang] = {setting: right for setting, right in study.steered[lang].items() if setting[0] != "own"}
     found = study.run()
     assert study.choice.height == 0
     assert found["reason"].to_list() == ["no own vector, or fewer than two questions: nothing to choose"]

@@ -34,7 +34,7 @@ def run(folder, paths, langs, *, tasks=None, aggregation="sum", prompt="cloze", 
         **common, aggregation=aggregation, answers=path["answers"], transfer=path["transfer"],
         latent=path["latent"], latent_correlation=path["latent_correlation"],
     )  # fmt: skip
-    return {name: read_table(its) for name, its in path.items()} | {"metadata": table_metadata(path["latent"])}
+    return {name: read_table(file) for name, file in path.items()} | {"metadata": table_metadata(path["latent"])}
 
 
 @pytest.fixture
@@ -99,17 +99,17 @@ def test_improbable_texts_do_not_underflow():
 
 def test_the_sum_is_of_probabilities_question_by_question(tmp_path, planted):
     answer, _, tables = planted
-    its = run(tmp_path, write(tmp_path, answer, tables), LANGS, bootstrap=20)
+    results = run(tmp_path, write(tmp_path, answer, tables), LANGS, bootstrap=20)
     native, reference = tables["hi"]
     for number, layer in enumerate((1, 3)):
         expected = np.log(np.exp(native[number]).sum(axis=1) / np.exp(reference[number]).sum(axis=1))
-        row = cell(its["latent"], "hi", layer)
+        row = cell(results["latent"], "hi", layer)
         assert row["log_ratio"] == pytest.approx(expected.mean())
         half = 2 * expected.std() / np.sqrt(80)
         assert (row["log_ratio_low"], row["log_ratio_high"]) == pytest.approx(
             (expected.mean() - half, expected.mean() + half), abs=half
         )
-    assert its["metadata"]["log_ratio"] == "sum"
+    assert results["metadata"]["log_ratio"] == "sum"
 
 
 def test_latent_accuracies_of_each_layer(tmp_path):
@@ -141,20 +141,20 @@ def test_letters_are_null_where_none_were_scored(tmp_path, planted):
 
 def test_correlations_are_pearsons_over_languages_without_the_reference(tmp_path, planted):
     answer, _, tables = planted
-    its = run(tmp_path, write(tmp_path, answer, tables), LANGS)
+    results = run(tmp_path, write(tmp_path, answer, tables), LANGS)
     others = LANGS[1:]
-    x = [np.mean([cell(its["latent"], lang, layer)["log_ratio"] for layer in (1, 3)]) for lang in others]
-    pairs = its["transfer"].rows(named=True)
+    x = [np.mean([cell(results["latent"], lang, layer)["log_ratio"] for layer in (1, 3)]) for lang in others]
+    pairs = results["transfer"].rows(named=True)
 
     def means(name, of):
         return {lang: np.mean([row[name] for row in pairs if row[of] == lang]) for lang in LANGS}
 
     targets = {
-        "accuracy": dict(its["answers"].select("lang", "accuracy").rows()),
+        "accuracy": dict(results["answers"].select("lang", "accuracy").rows()),
         "consistency": means("consistency", "lang_a"),
         "positive_transfer": means("positive_transfer", "lang_b"),
     }
-    table = its["latent_correlation"]
+    table = results["latent_correlation"]
     assert table["target"].to_list() == list(targets)
     for row, values in zip(table.iter_rows(named=True), targets.values(), strict=True):
         expected = pearsonr(x, [values[lang] for lang in others])
@@ -181,14 +181,14 @@ def test_stars_are_the_papers():
 def test_fewer_than_three_languages_have_no_correlation_and_do_not_count_as_tests(tmp_path, planted):
     answer, _, tables = planted
     paths = write(tmp_path, answer, tables)
-    its = run(
+    table = run(
         tmp_path, [*paths, *paths[:3]], [*LANGS, *LANGS[:3]], tasks=["belebele"] * 6 + ["mmmlu"] * 3, bootstrap=5
     )["latent_correlation"]  # fmt: skip
-    few = its.filter(pl.col("task") == "mmmlu")
+    few = table.filter(pl.col("task") == "mmmlu")
     assert few["n"].to_list() == [2, 2, 2]
     for column in ("r", "r_low", "p", "p_adjusted", "stars"):
         assert few[column].null_count() == 3
-    assert its["p_adjusted"].drop_nulls().len() == 3
+    assert table["p_adjusted"].drop_nulls().len() == 3
 
 
 def test_a_target_without_spread_has_no_correlation(tmp_path):
@@ -221,14 +221,14 @@ def test_a_variant_that_follows_length_alone_predicts_nothing_once_length_is_out
     answer, _, tables = planted
     tokens = dict(zip(LANGS, (4, 5, 6, 9, 12, 4), strict=True))
     lengths = {lang: (tokens[lang], 4, 7 + number, 10) for number, lang in enumerate(LANGS)}
-    its = run(tmp_path, write(tmp_path, answer, tables, lengths=lengths), LANGS, bootstrap=5)
+    results = run(tmp_path, write(tmp_path, answer, tables, lengths=lengths), LANGS, bootstrap=5)
     others = LANGS[1:]
-    mean = its["latent"].group_by("lang", maintain_order=True).agg(pl.col(*PREFIXES).mean())
+    mean = results["latent"].group_by("lang", maintain_order=True).agg(pl.col(*PREFIXES).mean())
     by = {name: dict(mean.select("lang", name).rows()) for name in PREFIXES}
     length = np.log([tokens[lang] / 4 for lang in others])
-    right = dict(its["answers"].select("lang", "accuracy").rows())
+    right = dict(results["answers"].select("lang", "accuracy").rows())
     y = np.array([right[lang] for lang in others])
-    row = its["latent_correlation"].row(0, named=True)
+    row = results["latent_correlation"].row(0, named=True)
     for name, prefix in PREFIXES.items():
         x = np.array([by[name][lang] for lang in others])
         assert row[f"{prefix}r"] == pytest.approx(pearsonr(x, y)[0])

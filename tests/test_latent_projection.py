@@ -45,17 +45,17 @@ def test_languages_of_a_task_are_projected_together_layer_by_layer(tmp_path):
     states = {
         lang: {layer: generator.normal(size=(6, 10)).astype(np.float32) for layer in (1, 3)} for lang in ("en", "de")
     }
-    files = {lang: write_states(tmp_path / lang, its, questions) for lang, its in states.items()}
+    files = {lang: write_states(tmp_path / lang, by_layer, questions) for lang, by_layer in states.items()}
     table = run(tmp_path, files)
     assert table.select("layer", "lang", "question").rows() == [
         (layer, lang, question) for layer in (1, 3) for lang in states for question in questions
     ]
     for layer in (1, 3):
-        plane = principal_plane(np.concatenate([its[layer] for its in states.values()]))
-        its = table.filter(pl.col("layer") == layer)
-        assert its.select("pc1", "pc2").to_numpy() == pytest.approx(plane.points)
-        assert its["explained_1"].unique().to_list() == [plane.explained[0]]
-        assert 0 < its["explained_2"][0] <= its["explained_1"][0] < 1
+        plane = principal_plane(np.concatenate([by_layer[layer] for by_layer in states.values()]))
+        rows = table.filter(pl.col("layer") == layer)
+        assert rows.select("pc1", "pc2").to_numpy() == pytest.approx(plane.points)
+        assert rows["explained_1"].unique().to_list() == [plane.explained[0]]
+        assert 0 < rows["explained_2"][0] <= rows["explained_1"][0] < 1
 
 
 def test_languages_that_a_layer_keeps_apart_fall_apart_on_the_first_component(tmp_path):

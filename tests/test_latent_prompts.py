@@ -110,9 +110,9 @@ def test_a_language_without_an_instruction_is_one_line_that_says_where_to_add_it
 @pytest.mark.parametrize("end", ["", "  ", "\n", ":"])
 def test_ids_are_those_of_lm_eval(tokenizer: PreTrainedTokenizerBase, lang: str, end: str):
     stock = StockEncoding(tokenizer)
-    told = put(lang, 3)
-    prompt = f"{told.passage} {told.text}{end}"
-    continuations = [continuation(choice) for choice in told.choices]
+    question = put(lang, 3)
+    prompt = f"{question.passage} {question.text}{end}"
+    continuations = [continuation(choice) for choice in question.choices]
     start, rest = encode_question(tokenizer, prompt, continuations)
     for text, ids in zip(continuations, rest, strict=True):
         assert (start, ids) == stock._encode_pair(prompt, text)

@@ -77,16 +77,16 @@ def key(task: str, number: int) -> str:
 def test_every_language_has_the_same_questions_in_the_same_order_and_its_own_texts(task: str, aligned: Any):
     path = aligned(task)
     numbers = {key(task, number): number for number in range(COUNT)}
-    told = {lang: read_questions(str(path), lang) for lang in LANGUAGES}
-    common = [(its.question, its.answer, its.held_out) for its in told["en"]]
+    by_lang = {lang: read_questions(str(path), lang) for lang in LANGUAGES}
+    common = [(asked.question, asked.answer, asked.held_out) for asked in by_lang["en"]]
     assert {question for question, _, _ in common} == set(numbers)
-    for lang, questions in told.items():
-        assert [(its.question, its.answer, its.held_out) for its in questions] == common
-        for its in questions:
-            wanted = put(lang, numbers[its.question])
-            assert (its.answer, its.choices) == (wanted.answer, wanted.choices)
-            assert wanted.text in its.text
-            assert its.passage == (wanted.passage if task == "belebele" else None) or task == "hellaswag"
+    for lang, questions in by_lang.items():
+        assert [(asked.question, asked.answer, asked.held_out) for asked in questions] == common
+        for question in questions:
+            wanted = put(lang, numbers[question.question])
+            assert (question.answer, question.choices) == (wanted.answer, wanted.choices)
+            assert wanted.text in question.text
+            assert question.passage == (wanted.passage if task == "belebele" else None) or task == "hellaswag"
     assert table_metadata(path)["dropped"] == {}
 
 
@@ -95,7 +95,7 @@ def test_the_order_is_that_of_the_references_file(aligned: Any, tmp_path: Path):
     lines = (tmp_path / "belebele/data/eng_Latn.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     wanted = [f"{row['link']}#{row['question_number']}" for row in rows]
-    assert [its.question for its in read_questions(str(path), "hi")] == wanted
+    assert [question.question for question in read_questions(str(path), "hi")] == wanted
     assert [row["link"] for row in rows] != sorted(row["link"] for row in rows)
 
 
@@ -110,20 +110,20 @@ def test_a_question_lacking_or_answered_otherwise_in_one_language_is_dropped_in_
         path = aligned(task, defects)
     gone = {3, 4, 7, 9} | ({11} if task != "mmmlu" else set())
     for lang in LANGUAGES:
-        its = [row.question for row in read_questions(str(path), lang)]
-        assert set(its) == {key(task, number) for number in set(range(COUNT)) - gone}
+        questions = [row.question for row in read_questions(str(path), lang)]
+        assert set(questions) == {key(task, number) for number in set(range(COUNT)) - gone}
     assert table_metadata(path)["dropped"] == {"answer_differs": 2, "lacking": len(gone) - 2}
     assert f"{len(gone)} of {COUNT} questions dropped in every language: " in caplog.text
 
 
 @pytest.mark.parametrize("task", ["belebele", "mmmlu"])
 def test_a_question_that_cannot_be_asked_in_one_language_is_dropped_for_what_is_wrong(task: str, aligned: Any):
-    its = {
+    defects = {
         "es": {1: "empty_choice", 2: "five_choices"},
         "zh": {1: "empty_choice", 5: "no_answer"},
         "hi": {8: "empty_text"},
     }
-    path = aligned(task, its | {"en": {12: "empty_choice", 13: "five_choices"}})
+    path = aligned(task, defects | {"en": {12: "empty_choice", 13: "five_choices"}})
     assert {row.question for row in read_questions(str(path), "en")} == {
         key(task, number) for number in set(range(COUNT)) - {1, 2, 5, 8, 12, 13}
     }
@@ -187,7 +187,7 @@ def test_a_subject_that_is_out_of_step_is_left_out_whole(aligned: Any, caplog: p
         path = aligned("mmmlu", {"hi": dict.fromkeys(first[:4], "other_answer")})
     assert table_metadata(path)["dropped"] == {"out_of_step": len(first)}
     assert "mmmlu in hi: answers mostly differ in anatomy; left out" in caplog.text
-    assert not any(its.question.startswith("anatomy") for its in read_questions(str(path), "en"))
+    assert not any(question.question.startswith("anatomy") for question in read_questions(str(path), "en"))
 
 
 def test_a_language_with_no_question_left_is_named(aligned: Any, tmp_path: Path):
@@ -204,8 +204,8 @@ def test_a_language_with_no_question_left_is_named(aligned: Any, tmp_path: Path)
     with pytest.raises(IsoglossError, match=r"the reference de is not among its languages, en, es, zh, hi"):
         aligned("hellaswag", reference="de")
     thirds = {
-        lang: dict.fromkeys([n for n in range(COUNT) if n % 3 != place], "missing")
-        for place, lang in enumerate(("es", "zh"))
+        lang: dict.fromkeys([n for n in range(COUNT) if n % 3 != remainder], "missing")
+        for remainder, lang in enumerate(("es", "zh"))
     }
     with pytest.raises(
         IsoglossError, match=r"0 questions of belebele in all of en, es, zh, hi, of which latent.held_out takes 5"
@@ -215,15 +215,15 @@ def test_a_language_with_no_question_left_is_named(aligned: Any, tmp_path: Path)
 
 
 def test_the_sample_is_the_first_by_hash_and_what_is_held_out_depends_on_the_seed_alone(aligned: Any):
-    every = [its.question for its in read_questions(str(aligned("belebele", held_out=0)), "en")]
+    every = [question.question for question in read_questions(str(aligned("belebele", held_out=0)), "en")]
     few = read_questions(str(aligned("belebele", questions=12, held_out=4)), "en")
-    assert [its.question for its in few] == [every[place] for place in first_by_hash(every, 12)]
-    marked = {its.question for its in few if its.held_out}
+    assert [question.question for question in few] == [every[index] for index in first_by_hash(every, 12)]
+    marked = {question.question for question in few if question.held_out}
     assert len(marked) == 4
     again = read_questions(str(aligned("belebele", questions=12, held_out=4)), "hi")
-    assert {its.question for its in again if its.held_out} == marked
+    assert {question.question for question in again if question.held_out} == marked
     other = read_questions(str(aligned("belebele", questions=12, held_out=4, seed=1)), "en")
-    assert {its.question for its in other if its.held_out} != marked
+    assert {question.question for question in other if question.held_out} != marked
     with pytest.raises(IsoglossError, match=r"12 questions of belebele .* of which latent.held_out takes 12"):
         aligned("belebele", questions=12, held_out=12)
 
@@ -236,7 +236,7 @@ def test_a_language_is_read_without_the_others(aligned: Any, monkeypatch: pytest
     frame = read_table(path)
     assert frame["lang"].unique(maintain_order=True).to_list() == LANGUAGES
     wanted = frame.filter(pl.col("lang") == "zh").drop("lang")
-    assert [its._asdict() for its in read_questions(path, "zh")] == wanted.to_dicts()
+    assert [question._asdict() for question in read_questions(path, "zh")] == wanted.to_dicts()
     with pytest.raises(IsoglossError, match=r"no questions in de, only in en, es, zh, hi"):
         read_questions(path, "de")
 
@@ -251,13 +251,15 @@ def test_a_cloze_of_hellaswag_is_lm_evals_prompt_and_its_letters_ask_the_context
                 return [function(row) for row in self]
 
         documents: Any = process_docs(Rows(json.loads(line) for line in lines))  # pyright: ignore[reportArgumentType]
-        told = list(read_upstream("hellaswag", arguments["data"], None, lang, language_table()[lang].flores))
-        for document, its in zip(documents, told, strict=True):
-            asked = ParallelQuestion(its.question, its.passage, its.text, its.choices, its.answer, False)
+        questions = list(read_upstream("hellaswag", arguments["data"], None, lang, language_table()[lang].flores))
+        for document, question in zip(documents, questions, strict=True):
+            asked = ParallelQuestion(
+                question.question, question.passage, question.text, question.choices, question.answer, False
+            )
             assert render(load_template("hellaswag", "cloze", "en"), asked) == document["query"].strip()
-            assert its.choices == [choice.strip() for choice in document["choices"]]
-            assert its.answer == document["gold"]
-            assert str(its.passage) not in its.text
+            assert question.choices == [choice.strip() for choice in document["choices"]]
+            assert question.answer == document["gold"]
+            assert str(question.passage) not in question.text
 
 
 def test_questions_of_the_toy_world_are_called_by_their_facts(tmp_path: Path):
@@ -290,9 +292,9 @@ def test_questions_of_the_toy_world_are_called_by_their_facts(tmp_path: Path):
         metadata={},
     )
     facts = read_table(tmp_path / "world/facts.parquet").filter(pl.col("split") == "test")
-    told = read_questions(str(output), "es")
-    assert {its.question for its in told} == set(facts["fact"])
-    assert all(len(its.choices) == 4 for its in told)
+    questions = read_questions(str(output), "es")
+    assert {question.question for question in questions} == set(facts["fact"])
+    assert all(len(question.choices) == 4 for question in questions)
 
 
 def test_reading_questions_and_prompts_imports_no_table_library():

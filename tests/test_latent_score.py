@@ -113,22 +113,22 @@ def test_each_row_holds_what_a_forward_for_each_text_gives(lm: Path, questions: 
         last = model(input_ids=torch.tensor([ids])).logits[0]
         cap = model.config.final_logit_softcapping
         lens = cap * (model.lm_head(model.model.norm(kept.pop()[0])) / cap).tanh()
-        return [its.log_softmax(1) for its in (lens, last)]
+        return [logits.log_softmax(1) for logits in (lens, last)]
 
     for at, row in enumerate(found.rows(named=True)):
-        mine, its, place = own[at // 2], theirs[at // 2], at % 2
+        mine, reference, layer_index = own[at // 2], theirs[at // 2], at % 2
         text = render(template, mine)
         letters = letter_tokens(tokenizer, text, 4)
         assert (row["answer"], row["held_out"]) == (mine.answer, mine.held_out)
-        for name, choices in (("native", mine.choices), ("reference", its.choices)):
+        for name, choices in (("native", mine.choices), ("reference", reference.choices)):
             prompt, continuations = encode_question(tokenizer, text, [continuation(choice) for choice in choices])
             for number, ids in enumerate(continuations):
-                rows = log_probabilities(prompt + ids)[place][len(prompt) - 1 : -1]
+                rows = log_probabilities(prompt + ids)[layer_index][len(prompt) - 1 : -1]
                 mean = rows[torch.arange(len(ids)), ids].mean()
                 assert row[name][number] == pytest.approx(float(mean), abs=1e-4)
                 assert row[f"{name}_tokens"][number] == len(ids)
                 assert row[f"{name}_characters"][number] == len(choices[number])
-        end = log_probabilities(prompt)[place][-1]
+        end = log_probabilities(prompt)[layer_index][-1]
         assert row["letters"] == pytest.approx(end[letters.spaced].tolist(), abs=1e-4)
         assert letters.bare
         assert row["letters_bare"] == pytest.approx(end[letters.bare].tolist(), abs=1e-4)
@@ -139,7 +139,7 @@ def test_states_of_held_out_questions_are_those_at_the_last_prompt_token(lm: Pat
     tensors, about = states(tmp_path)
     assert json.loads(about["questions"]) == ["q/India", "q/Chad"]
     assert (about["task"], about["lang"], about["prompt"]) == ("mmmlu", "es", "letters")
-    assert {name: tuple(its.shape) for name, its in tensors.items()} == {"layer_0": (2, 32), "layer_1": (2, 32)}
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == {"layer_0": (2, 32), "layer_1": (2, 32)}
     model: Any = load_causal_model(lm)
     tokenizer, template = load_tokenizer(lm), load_template("mmmlu", "letters", "en")
     kept: list[Tensor] = []

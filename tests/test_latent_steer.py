@@ -113,7 +113,7 @@ def test_each_row_is_what_a_forward_with_a_hook_gives(scored, tmp_path, prompt):
     found = run(scored, tmp_path, prompt)
     model, tokenizer = load_causal_model(scored / "lm"), load_tokenizer(scored / "lm")
     mean = {
-        lang: {name: its.mean(dim=0) for name, its in load_file(scored / f"{prompt}-{lang}.safetensors").items()}
+        lang: {name: states.mean(dim=0) for name, states in load_file(scored / f"{prompt}-{lang}.safetensors").items()}
         for lang in WORDS
     }
     own = {layer: mean["en"][f"layer_{layer}"] - mean["es"][f"layer_{layer}"] for layer in (0, 2)}
@@ -123,11 +123,11 @@ def test_each_row_is_what_a_forward_with_a_hook_gives(scored, tmp_path, prompt):
     assert set(found["vector"]) == {"none", "random", *vectors}
     assert_close(load_file(tmp_path / "vectors.safetensors"), {f"layer_{layer}": own[layer] for layer in own})
     template = load_template("hellaswag", prompt, "en")
-    asked = {its.question: its for its in read_questions(str(scored / "questions.parquet"), "es")}
+    asked = {entry.question: entry for entry in read_questions(str(scored / "questions.parquet"), "es")}
     for row in found.filter(pl.col("vector") != "random").iter_rows(named=True):
-        its = asked[row["question"]]
-        text = render(template, its)
-        ids, choices = encode_question(tokenizer, text, [continuation(choice) for choice in its.choices])
+        question = asked[row["question"]]
+        text = render(template, question)
+        ids, choices = encode_question(tokenizer, text, [continuation(choice) for choice in question.choices])
         if prompt == "letters":
             choices = [[token] for token in letter_tokens(tokenizer, text, 4).spaced]
 
@@ -143,7 +143,7 @@ def test_each_row_is_what_a_forward_with_a_hook_gives(scored, tmp_path, prompt):
                 logits = model(input_ids=torch.tensor([ids + choice])).logits[0, len(ids) - 1 : -1]
             expected.append(logits.log_softmax(dim=1)[range(len(choice)), choice].mean())
         assert_close(torch.tensor(row["scores"]), torch.tensor(expected), atol=1e-4, rtol=1e-4)
-        assert row["answer"] == its.answer
+        assert row["answer"] == question.answer
 
 
 @pytest.mark.parametrize("prompt", ["letters", "cloze"])
@@ -168,8 +168,8 @@ def test_without_gamma_the_scores_are_those_of_the_score_stage(scored, tmp_path,
     ranking = "letters" if prompt == "letters" else "native"
     assert column(plain, "question") == column(theirs, "question")
     assert column(plain, "answer") == column(theirs, "answer")
-    for ours, its in zip(column(plain, "scores"), column(theirs, ranking), strict=True):
-        assert ours == pytest.approx(its, abs=1e-5)
+    for ours, expected in zip(column(plain, "scores"), column(theirs, ranking), strict=True):
+        assert ours == pytest.approx(expected, abs=1e-5)
 
 
 def test_controls_and_gammas_change_no_bit_of_the_unsteered_rows(scored, tmp_path):
@@ -194,8 +194,8 @@ def test_chunks_change_no_number_and_the_same_run_no_bit(scored, tmp_path, monke
     monkeypatch.setattr(stage, "_ROWS", 1)
     single = run(scored, tmp_path)
     assert single.drop("scores").equals(whole.drop("scores"))
-    for ours, its in zip(column(single, "scores"), column(whole, "scores"), strict=True):
-        assert ours == pytest.approx(its, abs=1e-5)
+    for ours, expected in zip(column(single, "scores"), column(whole, "scores"), strict=True):
+        assert ours == pytest.approx(expected, abs=1e-5)
 
 
 def test_languages_of_one_job_are_those_of_a_job_each(scored, tmp_path):
@@ -245,9 +245,9 @@ def test_generated_answers_are_scored_against_both_right_answers(scored, tmp_pat
     assert column(found, "question") == ["q/Austria", "q/Japan"] * 2
     assert column(found, "gamma") == [0.0, 0.0, 4.0, 4.0]
     right = {
-        (lang, its.question): its.choices[its.answer]
+        (lang, question.question): question.choices[question.answer]
         for lang in ("es", "en")
-        for its in read_questions(str(scored / "questions.parquet"), lang)
+        for question in read_questions(str(scored / "questions.parquet"), lang)
     }
     for row in found.iter_rows(named=True):
         for lang, name in (("es", "native_chrf"), ("en", "reference_chrf")):
@@ -331,7 +331,9 @@ def test_a_nan_names_question_vector_layer_and_gamma(scored, tmp_path):
     """A vector so long that the residual stream overflows."""
     with safe_open(scored / "letters-es.safetensors", framework="pt") as file:
         about = file.metadata()
-    huge = {name: -1e38 * torch.ones_like(its) for name, its in load_file(scored / "letters-es.safetensors").items()}
+    huge = {
+        name: -1e38 * torch.ones_like(tensor) for name, tensor in load_file(scored / "letters-es.safetensors").items()
+    }
     save_file(huge, tmp_path / "huge.safetensors", metadata=about)
     states = {"en": str(scored / "letters-en.safetensors"), "es": str(tmp_path / "huge.safetensors")}
     with pytest.raises(IsoglossError, match="language es, question q/Austria, vector own, layer 0, gamma 9: NaN"):

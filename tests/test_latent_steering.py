@@ -88,9 +88,9 @@ def test_states_of_another_draw_are_one_line():
 
 
 def test_states_are_read_as_they_were_written(tmp_path):
-    its = read_states(saved(tmp_path / "es"), task="mmmlu", prompt="letters", layers=[4])
-    assert (its.lang, its.questions, set(its.layers)) == ("es", QUESTIONS, {4})
-    assert its.layers[4].shape == (3, 8)
+    stored = read_states(saved(tmp_path / "es"), task="mmmlu", prompt="letters", layers=[4])
+    assert (stored.lang, stored.questions, set(stored.layers)) == ("es", QUESTIONS, {4})
+    assert stored.layers[4].shape == (3, 8)
 
 
 @pytest.mark.parametrize(

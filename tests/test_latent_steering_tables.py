@@ -38,10 +38,13 @@ class Planted:
         self.questions = questions_of(N)
         held_out = self.questions[:HELD_OUT]
         self.scores = {
-            lang: write_scores(folder / f"{lang}.parquet", self.answer, native=its, held_out=held_out)
-            for lang, its in {"en": self.en, **{lang: its[NONE] for lang, its in self.settings.items()}}.items()
+            lang: write_scores(folder / f"{lang}.parquet", self.answer, native=scores, held_out=held_out)
+            for lang, scores in {
+                "en": self.en,
+                **{lang: settings[NONE] for lang, settings in self.settings.items()},
+            }.items()
         }
-        self.steered = {lang: self.write(lang, its) for lang, its in self.settings.items()}
+        self.steered = {lang: self.write(lang, settings) for lang, settings in self.settings.items()}
 
     def write(self, lang, settings):
         rest = {key: scores[HELD_OUT:] for key, scores in settings.items()}
@@ -68,11 +71,11 @@ def planted(tmp_path):
 
 def row(table, lang, setting):
     vector, layer, gamma = setting
-    its = table.filter(
+    rows = table.filter(
         pl.col("lang") == lang, pl.col("vector") == vector, pl.col("layer") == layer, pl.col("gamma") == gamma
     )
-    assert its.height == 1
-    return its.row(0, named=True)
+    assert rows.height == 1
+    return rows.row(0, named=True)
 
 
 def test_each_setting_is_what_transfer_measures_of_such_a_language(planted, tmp_path):
@@ -82,9 +85,9 @@ def test_each_setting_is_what_transfer_measures_of_such_a_language(planted, tmp_
         for setting, scores in settings.items():
             paths = [
                 write_scores(
-                    tmp_path / "as" / f"{name}.parquet", planted.answer[HELD_OUT:], native=its[HELD_OUT:]
+                    tmp_path / "as" / f"{name}.parquet", planted.answer[HELD_OUT:], native=native[HELD_OUT:]
                 )
-                for name, its in (("en", planted.en), (lang, scores))
+                for name, native in (("en", planted.en), (lang, scores))
             ]  # fmt: skip
             outputs = {name: str(tmp_path / "as" / name) for name in ("answers", "transfer", "transfer_summary")}
             transfer(
@@ -92,11 +95,11 @@ def test_each_setting_is_what_transfer_measures_of_such_a_language(planted, tmp_
                 statistics=Statistics.model_construct(bootstrap=2, confidence=0.9), seed=0, metadata={},
             )  # fmt: skip
             measured = read_table(outputs["transfer"]).filter(pl.col("lang_a") == "en").row(0, named=True)
-            its = row(table, lang, setting)
-            assert its["accuracy"] == pytest.approx(read_table(outputs["answers"])["accuracy"][1])
-            assert its["consistency"] == pytest.approx(measured["consistency"])
-            assert its["positive_transfer"] == pytest.approx(measured["positive_transfer"])
-            assert its["n"] == N - HELD_OUT
+            steered = row(table, lang, setting)
+            assert steered["accuracy"] == pytest.approx(read_table(outputs["answers"])["accuracy"][1])
+            assert steered["consistency"] == pytest.approx(measured["consistency"])
+            assert steered["positive_transfer"] == pytest.approx(measured["positive_transfer"])
+            assert steered["n"] == N - HELD_OUT
 
 
 def test_steered_into_the_reference_it_is_the_reference(planted):
@@ -122,25 +125,25 @@ def test_unsteered_rows_change_nothing(planted):
 def test_changes_are_paired(planted):
     """Half of the answers under the random vector are the unsteered ones, so the change varies less than unpaired."""
     table, _ = planted.run(bootstrap=500)
-    its, plain = row(table, "de", ("random", 2, 2.0)), row(table, "de", NONE)
-    p, q, n = its["accuracy"], plain["accuracy"], N - HELD_OUT
+    steered, plain = row(table, "de", ("random", 2, 2.0)), row(table, "de", NONE)
+    p, q, n = steered["accuracy"], plain["accuracy"], N - HELD_OUT
     unpaired = 2 * 1.645 * np.sqrt((p * (1 - p) + q * (1 - q)) / n)
-    assert its["accuracy_change_high"] - its["accuracy_change_low"] < 0.9 * unpaired
+    assert steered["accuracy_change_high"] - steered["accuracy_change_low"] < 0.9 * unpaired
 
 
 def test_the_summary_has_students_interval_over_languages(planted):
     table, summary = planted.run()
     assert summary["vector"].to_list() == ["own", "own", "random"]
-    for its in summary.iter_rows(named=True):
-        of_setting = table.filter(pl.col("vector") == its["vector"], pl.col("gamma") == its["gamma"])
+    for entry in summary.iter_rows(named=True):
+        of_setting = table.filter(pl.col("vector") == entry["vector"], pl.col("gamma") == entry["gamma"])
         for name in MEASURES:
             values = of_setting[f"{name}_change"].to_numpy()
-            assert its[f"{name}_change"] == pytest.approx(values.mean())
+            assert entry[f"{name}_change"] == pytest.approx(values.mean())
             if np.ptp(values):
                 bounds = ttest_1samp(values, 0).confidence_interval(0.9)
-                got = (its[f"{name}_change_low"], its[f"{name}_change_high"])
+                got = (entry[f"{name}_change_low"], entry[f"{name}_change_high"])
                 assert got == pytest.approx((bounds.low, bounds.high))
-        assert its["n_languages"] == 3
+        assert entry["n_languages"] == 3
     assert student_interval(1.0, None, 1, 0.9) == (None, None)
 
 
@@ -168,11 +171,11 @@ def test_held_out_questions_are_no_cause_for_a_warning(planted, caplog):
 
 
 def test_settings_are_checked(planted):
-    its = planted.settings["de"]
-    planted.steered["de"] = planted.write("de", {key: scores for key, scores in its.items() if key != NONE})
+    settings = planted.settings["de"]
+    planted.steered["de"] = planted.write("de", {key: scores for key, scores in settings.items() if key != NONE})
     with pytest.raises(IsoglossError, match="unsteered answers are not there once"):
         planted.run(["de"])
-    planted.steered["de"] = planted.write("de", its)
+    planted.steered["de"] = planted.write("de", settings)
     table = read_table(planted.steered["de"])
     table[:-1].write_parquet(planted.steered["de"])
     with pytest.raises(IsoglossError, match="missing or twice at some vector, layer, gamma"):

@@ -54,8 +54,8 @@ def asked(lengths: list[int], *, letters: bool = False) -> tuple[list[Ids], list
         return prompts, [[[token] for token in rng.sample(range(4, 320), 4)] for _ in prompts]
     choices = []
     for _ in prompts:
-        its = [rng.choices(range(4, 320), k=rng.randint(1, 9)) for _ in range(3)]
-        choices.append([*its, [*its[0], *range(7, 25)]])
+        short = [rng.choices(range(4, 320), k=rng.randint(1, 9)) for _ in range(3)]
+        choices.append([*short, [*short[0], *range(7, 25)]])
     return prompts, choices
 
 
@@ -101,7 +101,8 @@ def test_a_sweep_is_a_forward_for_each_way_of_steering_in_every_architecture(tmp
     ways = additions()
     found = steered_scores(steering_lens(model), prompts, choices, ways, token_budget=100)
     expected = [
-        [naive(model, prompt, its, way) for way in (None, *ways)] for prompt, its in zip(prompts, choices, strict=True)
+        [naive(model, prompt, four, way) for way in (None, *ways)]
+        for prompt, four in zip(prompts, choices, strict=True)
     ]
     assert_close(found, torch.tensor(expected), atol=1e-4, rtol=1e-4)
     moved = (found[:, 1:] - found[:, :1]).abs().amax(dim=2)
@@ -113,8 +114,10 @@ def test_the_unsteered_scores_are_those_of_the_score_stage(gemma, letters):
     prompts, choices = asked(RAGGED, letters=letters)
     found = steered_scores(steering_lens(gemma), prompts, choices, additions(), token_budget=4096)[:, 0]
     scored = score_continuations(lens_of(gemma), prompts, choices, layers=[2], token_budget=4096)
-    counts = torch.tensor([[len(ids) for ids in its] for its in choices])
-    assert_close(found.double(), torch.stack([its.log_likelihoods[0] for its in scored]) / counts, atol=1e-5, rtol=1e-5)
+    counts = torch.tensor([[len(ids) for ids in four] for four in choices])
+    assert_close(
+        found.double(), torch.stack([question.log_likelihoods[0] for question in scored]) / counts, atol=1e-5, rtol=1e-5
+    )
 
 
 def test_no_way_of_steering_changes_a_bit_of_the_unsteered_scores(gemma):

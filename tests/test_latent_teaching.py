@@ -32,13 +32,13 @@ class Planted:
         self.native = {"en": en, "de": de, "it": it}
         self.reference = {"en": en, "de": de + 1.0, "it": it - (TAUGHT == "all")[:, None]}
         self.held_out = self.questions[::HELD_OUT]
-        self.rest = [place for place, question in enumerate(self.questions) if question not in self.held_out]
+        self.rest = [index for index, question in enumerate(self.questions) if question not in self.held_out]
         self.scores = {
             lang: write_scores(
-                folder / f"{lang}.parquet", self.answer, native=[its, its],
-                reference=[its, self.reference[lang]], layers=(1, 3), held_out=self.held_out,
+                folder / f"{lang}.parquet", self.answer, native=[native, native],
+                reference=[native, self.reference[lang]], layers=(1, 3), held_out=self.held_out,
             )
-            for lang, its in self.native.items()
+            for lang, native in self.native.items()
         }  # fmt: skip
         settings = {
             "de": {NONE: de, WEAK: de, STRONG: en, ("random", 3, 2.0): en},
@@ -47,9 +47,9 @@ class Planted:
         self.steered = {
             lang: write_steered(
                 folder / f"steered-{lang}.parquet", self.answer[self.rest],
-                {key: scores[self.rest] for key, scores in its.items()}, [self.questions[p] for p in self.rest],
+                {key: scores[self.rest] for key, scores in by_setting.items()}, [self.questions[p] for p in self.rest],
             )
-            for lang, its in settings.items()
+            for lang, by_setting in settings.items()
         }  # fmt: skip
         self.facts = folder / "facts.parquet"
         write_table(self.facts, pl.DataFrame({"fact": self.questions, "taught": TAUGHT}))
@@ -72,9 +72,9 @@ def planted(tmp_path):
 
 
 def row(table, lang, taught):
-    its = table.filter(pl.col("lang") == lang, pl.col("taught") == taught)
-    assert its.height == 1
-    return its.row(0, named=True)
+    rows = table.filter(pl.col("lang") == lang, pl.col("taught") == taught)
+    assert rows.height == 1
+    return rows.row(0, named=True)
 
 
 def test_rows_by_language_and_teaching(planted):
@@ -111,9 +111,9 @@ def test_each_teaching_is_what_transfer_measures_of_its_questions(planted, tmp_p
         )  # fmt: skip
         measured = read_table(outputs["transfer"]).filter(pl.col("lang_a") == "en").row(0, named=True)
         for name in ("consistency", "positive_transfer"):
-            its = row(table, "de", taught)
-            assert its[name] == pytest.approx(measured[name])
-            assert its[f"{name}_low"] <= its[name] <= its[f"{name}_high"]
+            result = row(table, "de", taught)
+            assert result[name] == pytest.approx(measured[name])
+            assert result[f"{name}_low"] <= result[name] <= result[f"{name}_high"]
 
 
 def test_log_ratio_is_the_mean_over_layers(planted):
@@ -142,15 +142,15 @@ def test_the_own_vector_is_that_of_the_best_setting_over_languages(planted, tmp_
         statistics=Statistics.model_construct(bootstrap=2, confidence=0.9), seed=0, metadata={},
     )  # fmt: skip
     whole = read_table(outputs["steering"]).filter(pl.col("vector") == "own", pl.col("layer") == 3)
-    its = table.filter(pl.col("lang") == "de")
-    mean = (its["steered_accuracy_change"] * its["n_steered"]).sum() / its["n_steered"].sum()
+    rows = table.filter(pl.col("lang") == "de")
+    mean = (rows["steered_accuracy_change"] * rows["n_steered"]).sum() / rows["n_steered"].sum()
     assert whole["accuracy_change"][0] == pytest.approx(mean)
 
 
 def test_the_reference_is_not_held_against_itself(planted):
-    its = row(planted.run(), "en", "all")
+    result = row(planted.run(), "en", "all")
     for column in ("consistency", "positive_transfer", "log_ratio", "steered_accuracy_change", "layer"):
-        assert its[column] is None
+        assert result[column] is None
 
 
 def test_without_steering_its_columns_are_null(planted):

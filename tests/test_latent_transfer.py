@@ -35,8 +35,8 @@ def run(folder, paths, langs, tasks=None, *, bootstrap=50, prompt="letters", see
 def tables(folder, scores, answer, **options):
     """A score table of letters for each language of `scores`; native texts are ranked another way."""
     return [
-        write_scores(folder / f"{lang}.parquet", answer, native=-its, letters=its, **options)
-        for lang, its in scores.items()
+        write_scores(folder / f"{lang}.parquet", answer, native=-values, letters=values, **options)
+        for lang, values in scores.items()
     ]
 
 
@@ -70,9 +70,9 @@ def naive(answer, a, b):
 
 def test_agrees_with_scipy_and_with_a_loop_for_every_ordered_pair(tmp_path, planted):
     answer, scores = planted
-    its = run(tmp_path, tables(tmp_path, scores, answer), list(scores))
-    assert its["transfer"].select("lang_a", "lang_b").rows() == list(permutations(scores, 2))
-    for row in its["transfer"].iter_rows(named=True):
+    results = run(tmp_path, tables(tmp_path, scores, answer), list(scores))
+    assert results["transfer"].select("lang_a", "lang_b").rows() == list(permutations(scores, 2))
+    for row in results["transfer"].iter_rows(named=True):
         a, b = scores[row["lang_a"]], scores[row["lang_b"]]
         assert row["consistency"] == pytest.approx(
             spearmanr(rankdata(a, axis=1).ravel(), rankdata(b, axis=1).ravel())[0]
@@ -87,10 +87,10 @@ def test_agrees_with_scipy_and_with_a_loop_for_every_ordered_pair(tmp_path, plan
 
 def test_transfers_both_ways_share_their_numerator(tmp_path, planted):
     answer, scores = planted
-    its = run(tmp_path, tables(tmp_path, scores, answer), list(scores))
+    results = run(tmp_path, tables(tmp_path, scores, answer), list(scores))
     right = {lang: int((scores[lang].argmax(axis=1) == answer).sum()) for lang in scores}
     for a, b in permutations(scores, 2):
-        there, back = pair(its["transfer"], a, b), pair(its["transfer"], b, a)
+        there, back = pair(results["transfer"], a, b), pair(results["transfer"], b, a)
         assert there["consistency"] == back["consistency"]
         assert there["positive_transfer"] * right[a] == pytest.approx(back["positive_transfer"] * right[b])
         assert there["negative_transfer"] * (60 - right[a]) == pytest.approx(
@@ -103,7 +103,7 @@ def test_ties_have_average_ranks_and_the_first_of_the_highest_is_the_answer(tmp_
     answer = generator.integers(4, size=40)
     scores = {lang: generator.integers(3, size=(40, 4)).astype(float) for lang in ("en", "de")}
     row = pair(run(tmp_path, tables(tmp_path, scores, answer), ["en", "de"])["transfer"], "en", "de")
-    ranks = [rankdata(its, axis=1).ravel() for its in scores.values()]
+    ranks = [rankdata(values, axis=1).ravel() for values in scores.values()]
     assert row["consistency"] == pytest.approx(pearsonr(*ranks)[0])
     assert (row["positive_transfer"], row["negative_transfer"]) == pytest.approx(naive(answer, *scores.values()))
 
@@ -127,7 +127,7 @@ def test_chance_is_the_mean_over_questions_put_in_other_places(tmp_path):
             for rows in strata:
                 order[rows] = generator.permutation(rows)
             other = scores[b][order]
-            ranks = [rankdata(its, axis=1).ravel() for its in (scores[a], other)]
+            ranks = [rankdata(values, axis=1).ravel() for values in (scores[a], other)]
             drawn.append((np.corrcoef(*ranks)[0, 1], *naive(answer, scores[a], other)))
         error = np.std(drawn, axis=0) / np.sqrt(len(drawn))
         expected = [row[f"{name}_chance"] for name in MEASURES]
@@ -158,16 +158,16 @@ def test_a_case_computed_by_hand(tmp_path):
     answer = np.array([0, 0, 1])
     en = scores_of_ranks([[4, 3, 2, 1], [3, 4, 2, 1], [1, 4, 3, 2]])
     de = scores_of_ranks([[4, 3, 2, 1], [3, 4, 1, 2], [1, 3, 4, 2]])
-    its = run(tmp_path, tables(tmp_path, {"en": en, "de": de}, answer), ["en", "de"])
-    there, back = pair(its["transfer"], "en", "de"), pair(its["transfer"], "de", "en")
+    results = run(tmp_path, tables(tmp_path, {"en": en, "de": de}, answer), ["en", "de"])
+    there, back = pair(results["transfer"], "en", "de"), pair(results["transfer"], "de", "en")
     # Spearman of the three questions: 1, 1 - 6 * 2 / 60 = 0.8, 1 - 6 * 2 / 60 = 0.8.
     assert there["consistency"] == pytest.approx(2.6 / 3)
     assert (there["positive_transfer"], there["negative_transfer"]) == (0.5, 1.0)
     assert (back["positive_transfer"], back["negative_transfer"]) == (1.0, 0.5)
-    assert its["answers"].select("lang", "accuracy", "n").rows() == [
+    assert results["answers"].select("lang", "accuracy", "n").rows() == [
         ("en", pytest.approx(2 / 3), 3), ("de", pytest.approx(1 / 3), 3)
     ]  # fmt: skip
-    summary = its["transfer_summary"].row(0, named=True)
+    summary = results["transfer_summary"].row(0, named=True)
     assert summary["accuracy"] == pytest.approx(0.5)
     assert summary["accuracy_sd"] == pytest.approx(np.std([2 / 3, 1 / 3], ddof=1))
     assert (summary["positive_transfer"], summary["negative_transfer"]) == (0.75, 0.75)
@@ -180,25 +180,27 @@ def test_a_case_computed_by_hand(tmp_path):
 def test_ties_of_the_best_choice_are_counted_and_of_others_not(tmp_path):
     answer = np.array([0, 0, 1, 1])
     scores = scores_of_ranks([[4, 4, 2, 1], [4, 2, 2, 1], [3, 3, 3, 3], [1, 2, 3, 4]])
-    its = run(tmp_path, tables(tmp_path, {"en": scores, "de": -scores}, answer), ["en", "de"])
-    assert its["answers"]["ties"].to_list() == [0.5, 0.25]
+    results = run(tmp_path, tables(tmp_path, {"en": scores, "de": -scores}, answer), ["en", "de"])
+    assert results["answers"]["ties"].to_list() == [0.5, 0.25]
 
 
 def test_no_room_above_chance_is_undefined(tmp_path):
     answer = np.zeros(5, int)
     some, always = scores_of_ranks([[4, 3, 2, 1]] * 3 + [[1, 2, 3, 4]] * 2), scores_of_ranks([[4, 3, 2, 1]] * 5)
-    its = run(tmp_path, tables(tmp_path, {"en": some, "de": always}, answer), ["en", "de"])
-    there, back = pair(its["transfer"], "en", "de"), pair(its["transfer"], "de", "en")
+    results = run(tmp_path, tables(tmp_path, {"en": some, "de": always}, answer), ["en", "de"])
+    there, back = pair(results["transfer"], "en", "de"), pair(results["transfer"], "de", "en")
     assert (there["positive_transfer"], there["transfer_above_chance"]) == (1.0, None)
     assert back["transfer_above_chance"] == pytest.approx(0)  # 3 of 5 of those right there, 3 of 5 in all
 
 
 def test_each_layers_means_are_the_summary_of_a_model_that_ends_there(tmp_path, planted):
     answer, scores = planted
-    layered = {lang: [its[::-1], its] for lang, its in scores.items()}
+    layered = {lang: [values[::-1], values] for lang, values in scores.items()}
     paths = [
-        write_scores(tmp_path / f"{lang}.parquet", answer, native=np.negative(its), letters=its, layers=(1, 3))
-        for lang, its in layered.items()
+        write_scores(
+            tmp_path / f"{lang}.parquet", answer, native=np.negative(by_layer), letters=by_layer, layers=(1, 3)
+        )
+        for lang, by_layer in layered.items()
     ]
     common = {"tasks": ["t"] * 4, "langs": list(scores), "prompts": {"t": "letters"}, "seed": 3, "metadata": {}}
     common["statistics"] = Statistics.model_construct(bootstrap=20, confidence=0.9)
@@ -206,10 +208,10 @@ def test_each_layers_means_are_the_summary_of_a_model_that_ends_there(tmp_path, 
     found = read_table(tmp_path / "layers.parquet")
     assert found["layer"].to_list() == [1, 3]
     for number, row in enumerate(found.iter_rows(named=True)):
-        single = {lang: its[number] for lang, its in layered.items()}
+        single = {lang: by_layer[number] for lang, by_layer in layered.items()}
         (tmp_path / f"{number}").mkdir()
-        its = run(tmp_path, tables(tmp_path / f"{number}", single, answer), list(single), ["t"] * 4, bootstrap=20)
-        summary = its["transfer_summary"].row(0, named=True)
+        results = run(tmp_path, tables(tmp_path / f"{number}", single, answer), list(single), ["t"] * 4, bootstrap=20)
+        summary = results["transfer_summary"].row(0, named=True)
         for name in (*MEASURES, "transfer_above_chance", "accuracy"):
             assert [row[f"{name}{end}"] for end in ("", "_low", "_high")] == pytest.approx(
                 [summary[f"{name}{end}"] for end in ("", "_low", "_high")]
@@ -226,10 +228,10 @@ def test_a_language_identical_to_the_reference_and_a_shuffled_one(tmp_path):
     en = random_scores(generator, 400)
     en[:200][np.arange(200), answer[:200]] = 0.0
     shuffled = generator.permuted(en, axis=1)
-    its = run(
+    results = run(
         tmp_path, tables(tmp_path, {"en": en, "same": en, "shuffled": shuffled}, answer), ["en", "same", "shuffled"]
     )
-    same, other = pair(its["transfer"], "en", "same"), pair(its["transfer"], "en", "shuffled")
+    same, other = pair(results["transfer"], "en", "same"), pair(results["transfer"], "en", "shuffled")
     assert [same[f"{name}{end}"] for name in MEASURES for end in ("", "_low", "_high")] == pytest.approx([1.0] * 9)
     assert abs(other["consistency"]) < 0.08
     assert other["consistency_low"] < 0 < other["consistency_high"]
@@ -239,11 +241,11 @@ def test_a_language_identical_to_the_reference_and_a_shuffled_one(tmp_path):
 def test_no_right_answer_and_no_wrong_one_leave_transfer_undefined(tmp_path):
     answer = np.zeros(5, int)
     never, always = scores_of_ranks([[1, 2, 3, 4]] * 5), scores_of_ranks([[4, 3, 2, 1]] * 5)
-    its = run(tmp_path, tables(tmp_path, {"en": always, "de": never}, answer), ["en", "de"])
-    there, back = pair(its["transfer"], "en", "de"), pair(its["transfer"], "de", "en")
+    results = run(tmp_path, tables(tmp_path, {"en": always, "de": never}, answer), ["en", "de"])
+    there, back = pair(results["transfer"], "en", "de"), pair(results["transfer"], "de", "en")
     assert (there["positive_transfer"], there["negative_transfer"], there["negative_transfer_low"]) == (0.0, None, None)
     assert (back["positive_transfer"], back["positive_transfer_high"], back["negative_transfer"]) == (None, None, 0.0)
-    assert its["transfer_summary"]["positive_transfer"].to_list() == [0.0]
+    assert results["transfer_summary"]["positive_transfer"].to_list() == [0.0]
     rare = never.copy()
     rare[0] = always[0]
     row = pair(run(tmp_path, tables(tmp_path, {"en": rare, "de": never}, answer), ["en", "de"])["transfer"], "en", "de")
@@ -324,20 +326,20 @@ def test_accuracy_has_wilsons_interval(tmp_path, planted):
 
 def test_summary_is_the_mean_over_ordered_pairs(tmp_path, planted):
     answer, scores = planted
-    its = run(tmp_path, tables(tmp_path, scores, answer), list(scores))
-    summary = its["transfer_summary"].row(0, named=True)
+    results = run(tmp_path, tables(tmp_path, scores, answer), list(scores))
+    summary = results["transfer_summary"].row(0, named=True)
     for name in MEASURES:
-        assert summary[name] == pytest.approx(its["transfer"][name].mean())
+        assert summary[name] == pytest.approx(results["transfer"][name].mean())
         assert summary[f"{name}_low"] < summary[name] < summary[f"{name}_high"]
-    assert summary["accuracy_sd"] == pytest.approx(np.std(its["answers"]["accuracy"].to_numpy(), ddof=1))
+    assert summary["accuracy_sd"] == pytest.approx(np.std(results["answers"]["accuracy"].to_numpy(), ddof=1))
     assert summary["accuracy_low"] < summary["accuracy"] < summary["accuracy_high"]
 
 
 def test_a_single_language_has_no_pairs(tmp_path, planted):
     answer, scores = planted
-    its = run(tmp_path, tables(tmp_path, {"en": scores["en"]}, answer), ["en"])
-    assert its["transfer"].height == 0
-    row = its["transfer_summary"].row(0, named=True)
+    results = run(tmp_path, tables(tmp_path, {"en": scores["en"]}, answer), ["en"])
+    assert results["transfer"].height == 0
+    row = results["transfer_summary"].row(0, named=True)
     assert (row["consistency"], row["accuracy_sd"], row["n_languages"]) == (None, None, 1)
 
 
@@ -350,10 +352,10 @@ def test_questions_that_a_language_lacks_are_left_out_of_all_and_counted(tmp_pat
         questions=[f"q{number}" for number in order],
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
-        its = run(tmp_path, [*whole[:2], part], ["en", "de", "hi"])
+        results = run(tmp_path, [*whole[:2], part], ["en", "de", "hi"])
     assert "10 question(s)" in caplog.text
-    assert its["metadata"]["questions_left_out"] == {"belebele": 10}
-    row = pair(its["transfer"], "en", "hi")
+    assert results["metadata"]["questions_left_out"] == {"belebele": 10}
+    row = pair(results["transfer"], "en", "hi")
     assert (row["positive_transfer"], row["negative_transfer"]) == pytest.approx(
         naive(answer[10:], scores["en"][10:], scores["hi"][10:])
     )

@@ -73,8 +73,8 @@ def test_held_out_questions_make_the_vectors_and_are_not_steered(results: Path):
 
 
 def test_the_unsteered_rows_of_the_sweep_are_the_scores(results: Path):
-    places = (("mmmlu", "es", "es", "en..es"), ("belebele", "zu", "es..zh-Hant", "en..zu"))  # three languages a job
-    for task, lang, steered_in, scored_in in places:
+    cases = (("mmmlu", "es", "es", "en..es"), ("belebele", "zu", "es..zh-Hant", "en..zu"))  # three languages a job
+    for task, lang, steered_in, scored_in in cases:
         steered = pl.read_parquet(results / MODEL / "latent" / "steered" / task / steered_in / f"{lang}.parquet")
         scores = pl.read_parquet(results / MODEL / "latent" / "scores" / task / scored_in / f"{lang}.parquet")
         last = scores.filter(pl.col("layer") == pl.col("layer").max()).select("question", "letters")

@@ -63,7 +63,7 @@ def residuals(model: nn.Module, ids: Tensor = IDS) -> tuple[list[Tensor], Tensor
         logits = model(input_ids=ids).logits[0]
     for handle in handles:
         handle.remove()
-    return [its[0] for its in kept], logits
+    return [residual[0] for residual in kept], logits
 
 
 def test_the_last_layers_lens_is_the_models_own_logits_whatever_the_options(model: nn.Module):

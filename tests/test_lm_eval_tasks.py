@@ -238,7 +238,8 @@ def test_ids_are_asked_for_where_there_are_none(tmp_path: Path, caplog: pytest.L
         lined_up(tmp_path / "q.parquet", folder, ["en", "es"])
     by_row = fetched(tmp_path / "row", data, names, "row")
     assert [
-        its.question for its in read_questions(str(lined_up(tmp_path / "q.parquet", by_row, ["en", "es"])), "es")
+        question.question
+        for question in read_questions(str(lined_up(tmp_path / "q.parquet", by_row, ["en", "es"])), "es")
     ] == [str(row) for row in range(6)]
     unlike = fetched(tmp_path / "own", data, names, "own")
     assert "0 of 12 ids in all languages, so their questions differ" in caplog.text

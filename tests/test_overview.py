@@ -122,8 +122,8 @@ def test_page_stands_alone_and_begins_in_few_words(tmp_path, monkeypatch):
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
     order = ["banner synthetic", 'id="scorecard"', 'id="key-figures"', 'id="evidence"', 'id="caveats"', 'id="methods"']
-    places = [html.index(part) for part in (*order, 'id="reproduce"')]
-    assert places == sorted(places)
+    positions = [html.index(part) for part in (*order, 'id="reproduce"')]
+    assert positions == sorted(positions)
 
 
 def test_banner_tells_a_real_model_from_a_synthetic_world():

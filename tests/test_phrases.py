@@ -111,9 +111,9 @@ def naive(lm: Path, saes: Path, world: Path, *, threshold, window, feature_strid
             states = hidden_states(model, [tokenizer.bos_token_id, *encoded["input_ids"]])
             documents.append((row["segments"], encoded["offset_mapping"], [state[0, 1:] for state in states]))
     found = []
-    for place, layer in enumerate(LAYERS):
+    for index, layer in enumerate(LAYERS):
         sae = SAE.load_from_disk(saes / f"layer_{layer}", device="cpu")
-        codes = [sae.encode(states[place]) for _, _, states in documents]
+        codes = [sae.encode(states[index]) for _, _, states in documents]
         for feature in range(0, 64, feature_stride):
             peaks = []
             for number, code in enumerate(codes):
@@ -286,9 +286,9 @@ def naive_in_documents(lm: Path, saes: Path, texts: list[str], longest: int):
             ids, offsets = (encoded[key][start : start + longest] for key in ("input_ids", "offset_mapping"))
             pieces.append((text, ids, offsets, hidden_states(model, [tokenizer.bos_token_id, *ids])))
     found = []
-    for place, layer in enumerate(LAYERS):
+    for index, layer in enumerate(LAYERS):
         sae = SAE.load_from_disk(saes / f"layer_{layer}", device="cpu")
-        codes = [sae.encode(states[place][0, 1:]).detach() for *_, states in pieces]
+        codes = [sae.encode(states[index][0, 1:]).detach() for *_, states in pieces]
         for feature in range(0, 64, SETTINGS["feature_stride"]):
             peaks = [(-round_to_16_bits(code[:, feature]).max().item(), number) for number, code in enumerate(codes)]
             best = sorted(peaks)[: SETTINGS["per_feature"]]

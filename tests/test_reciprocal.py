@@ -192,8 +192,8 @@ def test_codes_of_a_tiny_model_from_end_to_end(lm_folder, tmp_path):
     paths = {lang: [str(tmp_path / block / f"{lang}.parquet") for block in "01"] for lang in WORDS}
     table, _ = run(tmp_path, paths)
     for row in table.iter_rows(named=True):
-        told = [chosen_texts("en")[0], chosen_texts(row["lang"])[0], chosen_texts("en")[1]]
-        en, lang, reworded = (naive_codes(lm_folder, tmp_path / "sae", texts, row["layer"]) for texts in told)
+        chosen = [chosen_texts("en")[0], chosen_texts(row["lang"])[0], chosen_texts("en")[1]]
+        en, lang, reworded = (naive_codes(lm_folder, tmp_path / "sae", texts, row["layer"]) for texts in chosen)
         expected = naive_row(en, lang, dict(enumerate(reworded)))
         assert {name: row[name] for name in MEASURES} == pytest.approx(
             {name: expected[name] for name in MEASURES}, rel=1e-3, abs=1e-3

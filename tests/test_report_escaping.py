@@ -85,7 +85,7 @@ def page_of(folder: Path, texts: tuple[str, ...]) -> Made:
 
     def given(value: Any, at: int) -> Any:
         if isinstance(value, list):
-            return [given(part, at + place) for place, part in enumerate(value)]
+            return [given(part, at + offset) for offset, part in enumerate(value)]
         return texts[at % len(texts)] if isinstance(value, str) else value
 
     return make_page(folder, config, change)

@@ -212,8 +212,8 @@ LEADING_OUT = ("/{}", "../home/private.csv", "http://127.0.0.1:9/x.csv", "file:/
 
 
 @pytest.mark.parametrize("path", [*LEADING_OUT, "C:\\{}", "a/../../home/private.csv"])
-@pytest.mark.parametrize("place", ["split", "list", "below", "task"])
-def test_a_card_of_a_data_set_names_files_of_its_own_alone(tmp_path: Path, path: str, place: str):
+@pytest.mark.parametrize("where", ["split", "list", "below", "task"])
+def test_a_card_of_a_data_set_names_files_of_its_own_alone(tmp_path: Path, path: str, where: str):
     """The library would follow a path of this machine, or ask an address."""
     secret, folder = tmp_path / "home" / "private.csv", tmp_path / "upstream"
     for file in (secret, folder / "test.csv", folder / "deep" / "test.csv"):
@@ -221,12 +221,12 @@ def test_a_card_of_a_data_set_names_files_of_its_own_alone(tmp_path: Path, path:
         file.write_text("question\nwho?\n")
     given = path.format(str(secret).removeprefix("/"))
     card: dict[str, Any] = {"config_name": "default", "data_files": ["test.csv", given]}
-    if place == "split":
+    if where == "split":
         card["data_files"] = [{"split": "test", "path": ["test.csv", given]}]
-    if place == "below":
+    if where == "below":
         card["data_dir"] = "deep"
     (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': [card]})}---\n")
-    files = {"test": ["test.csv", given]} if place == "task" else None
+    files = {"test": ["test.csv", given]} if where == "task" else None
     opened = open_repository(Source(folder=str(folder)))
     refused(lambda: read_configuration(opened, None, files, tmp_path / "scratch", "mine"), "not within it; name files")
 
@@ -433,7 +433,7 @@ def test_a_study_that_is_fetched_with_a_token_writes_it_nowhere(tmp_path: Path):
     files = [path for folder in (checkout.folder, tmp_path / "cache") for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 100
     for secret in (TOKEN, PASSWORD):
-        told = [str(path) for path in files if secret.encode() in path.read_bytes()]
-        assert not told
+        leaking = [str(path) for path in files if secret.encode() in path.read_bytes()]
+        assert not leaking
         for each in (dry, failed, finished):
             assert secret not in each.stdout + each.stderr

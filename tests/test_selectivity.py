@@ -108,11 +108,11 @@ def test_shares_and_means_with_intervals(tmp_path):
     assert rows["en"]["share_low"] == pytest.approx(60 / 91 - half, abs=0.02)
     assert rows["en"]["share_high"] == pytest.approx(60 / 91 + half, abs=0.02)
     for name in MEANS:
-        its = frame.filter(pl.col("class") == "mixed")[name]
-        half = 1.96 * its.std() / len(its) ** 0.5
-        assert rows["mixed"][name] == pytest.approx(its.mean())
-        assert rows["mixed"][f"{name}_low"] == pytest.approx(its.mean() - half, rel=0.06)
-        assert rows["mixed"][f"{name}_high"] == pytest.approx(its.mean() + half, rel=0.06)
+        values = frame.filter(pl.col("class") == "mixed")[name]
+        half = 1.96 * values.std() / len(values) ** 0.5
+        assert rows["mixed"][name] == pytest.approx(values.mean())
+        assert rows["mixed"][f"{name}_low"] == pytest.approx(values.mean() - half, rel=0.06)
+        assert rows["mixed"][f"{name}_high"] == pytest.approx(values.mean() + half, rel=0.06)
         assert rows["all"][name] == pytest.approx(frame.filter(pl.col("class") != "silent")[name].mean())
         assert rows["es"][name] == pytest.approx(frame.row(90, named=True)[name])
         assert rows["es"][f"{name}_low"] is None  # a single feature
@@ -137,7 +137,7 @@ def test_tables_are_joined_layer_by_layer_and_blocks_change_no_bit(tmp_path):
     rng = np.random.default_rng(0)
     classes = [rng.choice(["en", "es", "mixed", "silent"], size=40).tolist() for _ in range(6)]
     frames = [
-        layer(step, number, classes[3 * place + number]) for place, step in enumerate((5, 500)) for number in range(3)
+        layer(step, number, classes[3 * index + number]) for index, step in enumerate((5, 500)) for number in range(3)
     ]
     apart = run(tmp_path / "apart", [frames[5], *frames[:5]])
     together = run(tmp_path / "together", [pl.concat(frames[:3]), pl.concat(frames[3:])])

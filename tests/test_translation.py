@@ -74,8 +74,8 @@ def parallel(tmp_path):
     """Phrases of two layers that consist of segments, as the toy's."""
     rows = {0: [["b", "a"], ["c"]], 1: [["a"]]}
     return [
-        phrase_table(tmp_path / f"{layer}.parquet", layer, [" ".join(row) for row in its], segments=its)
-        for layer, its in rows.items()
+        phrase_table(tmp_path / f"{layer}.parquet", layer, [" ".join(row) for row in segments], segments=segments)
+        for layer, segments in rows.items()
     ]
 
 

@@ -110,20 +110,20 @@ def test_documents_are_made_of_segments_and_hide_what_only_the_reference_is_taug
         segments = dict(
             pl.read_parquet(world / "segments" / f"{language}.parquet").select("segment", "text").iter_rows()
         )
-        told = Counter()
+        mentions = Counter()
         for row in documents(world, language):
             assert row["text"].strip()
             assert 1 <= len(row["facts"]) <= 4
             if row["kind"] == "statement":
-                told.update(row["facts"])
+                mentions.update(row["facts"])
             if row["kind"] == "statement" and set(row["facts"]) <= by_teaching["all"]:
                 assert row["text"] == " ".join(segments[segment] for segment in row["segments"])
                 assert [segment.split("#")[0] for segment in row["segments"]] == row["facts"]
             else:
                 assert row["segments"] == []
             assert row["facts"] == english[row["document"]]["facts"]
-        assert set(told) == by_teaching["all"] | (by_teaching["reference"] if language == "en" else set())
-        assert set(told.values()) == {SETTINGS["repeats"]["statement"]}
+        assert set(mentions) == by_teaching["all"] | (by_teaching["reference"] if language == "en" else set())
+        assert set(mentions.values()) == {SETTINGS["repeats"]["statement"]}
         corpus = "\n".join(row["text"] for row in documents(world, language))
         for taught, tells in (("all", True), ("reference", language == "en"), ("none", False)):
             assert {segments[f"{fact}#{w}"] in corpus for fact in by_teaching[taught] for w in (0, 1)} == {tells}
@@ -143,9 +143,9 @@ def test_bilingual_documents_tell_the_same_facts_in_both_languages(world, facts)
     begun, switched = Counter(), Counter()
     for pair, rows in frame.group_by("pair"):
         pair = pair[0].split("+")
-        told = Counter()
+        mentions = Counter()
         for row in rows.iter_rows(named=True):
-            told.update(row["facts"])
+            mentions.update(row["facts"])
             begun[row["languages"][0] == pair[0]] += 1
             assert 1 <= len(row["facts"]) <= 3
             assert sorted(row["languages"][:2]) == sorted(pair)
@@ -161,8 +161,8 @@ def test_bilingual_documents_tell_the_same_facts_in_both_languages(world, facts)
                 if subject != foreign:
                     switched[not own] += 1
                     assert own or foreign in statement
-        assert set(told) == taught
-        assert set(told.values()) == {2}
+        assert set(mentions) == taught
+        assert set(mentions.values()) == {2}
     assert begun[True] / begun.total() == pytest.approx(0.5, abs=0.05)
     assert switched[True] / switched.total() == pytest.approx(0.5, abs=0.05)
 
@@ -252,11 +252,11 @@ def test_how_often_answers_are_told_is_no_good_guess_about_any_class():
         facts = world_facts(
             languages=LANGUAGES, territories=240, english_only=0.2, untaught=0.1, test_share=0.5, seed=seed
         )
-        told = Counter((fact.relation, fact.object) for fact in facts if fact.taught == "all")
+        occurrences = Counter((fact.relation, fact.object) for fact in facts if fact.taught == "all")
         for fact in facts:
             for turn in range(5):
                 question = ask(fact, facts, random.Random(f"{turn}/{fact.fact}"))
-                counts = [told[fact.relation, code] for code in question.choices]
+                counts = [occurrences[fact.relation, code] for code in question.choices]
                 for pick, best in (("most", max(counts)), ("least", min(counts))):
                     hits[f"{pick} {fact.taught}"].append((counts[question.answer] == best) / counts.count(best))
     rates = {name: sum(values) / len(values) for name, values in hits.items()}
