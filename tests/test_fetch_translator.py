@@ -129,7 +129,7 @@ def test_pickled_weights_that_lack_a_matrix_are_not_filled_up(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("told", "name", "lang", "direction", "fits"),
+    ("declared", "name", "lang", "direction", "fits"),
     [
         (("en", "es"), None, "es", "to", True),
         (("en", "es"), None, "es", "from", False),
@@ -146,10 +146,10 @@ def test_pickled_weights_that_lack_a_matrix_are_not_filled_up(tmp_path: Path):
     ],
 )
 def test_a_model_of_another_pair_of_languages_is_refused(
-    tmp_path: Path, told: tuple[str | None, str | None], name: str | None, lang: str, direction: str, fits: bool
+    tmp_path: Path, declared: tuple[str | None, str | None], name: str | None, lang: str, direction: str, fits: bool
 ):
     upstream = tiny_marian(tmp_path / "upstream", target_lang="es")
-    pair = {"source_lang": told[0], "target_lang": told[1]}
+    pair = {"source_lang": declared[0], "target_lang": declared[1]}
     (upstream / "tokenizer_config.json").write_text(json.dumps(pair))
     source_lang, target_lang = ("en", lang) if direction == "to" else (lang, "en")
     wanted = {"source": {"id": name, "folder": str(upstream)}, "source_lang": source_lang, "target_lang": target_lang}

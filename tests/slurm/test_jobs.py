@@ -91,16 +91,16 @@ def test_the_gpus_of_a_model_that_needs_several_are_waited_for_on_one_node(
     assert pl.read_parquet(path).equals(before)
 
 
-@pytest.mark.parametrize(("told", "at_once"), [((), 1), (("--resources", "gpu=2"), 2)])
+@pytest.mark.parametrize(("options", "at_once"), [((), 1), (("--resources", "gpu=2"), 2)])
 def test_a_local_gpu_takes_one_job_at_a_time_unless_told_otherwise(
-    finished: Study, told: tuple[str, ...], at_once: int
+    finished: Study, options: tuple[str, ...], at_once: int
 ):
     paths = [finished.results / "residuals" / "base" / lang / f"{lang}.parquet" for lang in ("es", "hi")]
     before = [pl.read_parquet(path) for path in paths]
     for path in paths:
         shutil.rmtree(path.parent)
     targets = [str(path.parent.relative_to(finished.folder)) for path in paths]
-    said = finished.end(finished.start("--cores", "2", *targets, *told))
+    said = finished.end(finished.start("--cores", "2", *targets, *options))
     most = now = 0
     for line in said.splitlines():
         now += line.partition(": ")[2].startswith("Capture ")
