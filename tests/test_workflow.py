@@ -170,3 +170,20 @@ def test_a_truncated_table_is_one_line_and_running_again_mends_it(finished: Chec
     assert pl.read_parquet(table).equals(pl.read_parquet(whole))
     assert finished.snakemake().returncode == 0
     assert not finished.planned()
+
+
+def test_a_truncated_final_table_and_a_deleted_picture_come_again_by_the_plain_command(finished: Checkout):
+    results = finished.folder / "results"
+    before = {path: pl.read_parquet(path) for path in results.glob("*/tables/*.parquet")}
+    table, picture = results / "skewed/tables/language_gap.parquet", results / "skewed/figures/group_gap.png"
+    table.write_bytes(table.read_bytes()[:100])
+    picture.unlink()
+    run = finished.snakemake()
+    assert run.returncode != 0
+    line = next(line for line in run.stderr.splitlines() if "language_gap.parquet: not a complete Parquet file" in line)
+    assert line.endswith("delete it and run snakemake again")
+    table.unlink()
+    assert finished.snakemake().returncode == 0
+    assert all(pl.read_parquet(path).equals(frame) for path, frame in before.items())
+    assert picture.is_file()
+    assert not finished.planned()

@@ -213,6 +213,27 @@ REPORTED = [
 ]
 
 
+def final_tables():
+    """The tables that the page is made from, each with those that its job writes beside it."""
+    shown = wanted.summary_tables(config)
+    written = [[path for path in rule.output if "/tables/" in str(path)] for rule in workflow.rules]
+    beside = [
+        str(other.apply_wildcards(match.groupdict()))
+        for path in shown
+        for own in written
+        for match in filter(None, (one.match(path) for one in own))
+        for other in own
+    ]
+    return list(dict.fromkeys([*shown, *beside]))
+
+
+FINAL = [
+    *REPORTED,
+    *(figure.removesuffix("svg") + "png" for figure in wanted.summary_figures(config)),
+    *final_tables(),
+]
+
+
 rule report_html:
     input:
         reported=REPORTED,
