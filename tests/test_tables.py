@@ -16,6 +16,7 @@ from isogloss.tables import (
     write_table,
 )
 from isogloss.tables.disparity import SIMILARITY_PAIRS
+from isogloss.tables.layers import iter_layers, layers_in
 
 SCHEMA = pa.schema({"phrase": pa.int64(), "text": pa.string()})
 
@@ -101,6 +102,22 @@ def test_truncated_parquet_is_one_clear_line(tmp_path: Path, keep: float):
     assert "\n" not in str(caught.value)
     with pytest.raises(IsoglossError, match="no such table"):
         read_table(tmp_path / "absent.parquet")
+
+
+def test_a_table_without_a_column_that_is_asked_for_is_one_line(tmp_path: Path):
+    path = tmp_path / "narrow.parquet"
+    write_table(path, pl.DataFrame({"x": [1], "layer": [0]}))
+    assert read_table(path, ["x"]).columns == ["x"]
+    sentence = r"narrow\.parquet: no column y, so edited or not ours; delete it and run snakemake again"
+    with pytest.raises(IsoglossError, match=sentence):
+        read_table(path, ["x", "y"])
+    with pytest.raises(IsoglossError, match=sentence):
+        list(iter_table(path, ["y"]))
+    with pytest.raises(IsoglossError, match=sentence):
+        list(iter_layers([path], [0], ["x", "y"]))
+    write_table(path, pl.DataFrame({"x": [1]}))
+    with pytest.raises(IsoglossError, match=r"no column layer, so edited"):
+        layers_in(path)
 
 
 def test_full_disk_is_one_clear_line_and_loses_nothing(tmp_path: Path):

@@ -5,7 +5,7 @@ import glob
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -155,25 +155,28 @@ def write_table(
         writer.write(table)
 
 
-def open_table(path: str | Path) -> pq.ParquetFile:
+def open_table(path: str | Path, columns: Iterable[str] | None = None) -> pq.ParquetFile:
     """Open a table for streaming.
 
-    Raises `IsoglossError` for a missing, truncated or foreign file, with how to mend it.
+    Raises `IsoglossError` for a missing, truncated or foreign file, or one without `columns`, with how to mend it.
     """
     if not Path(path).exists():
         raise IsoglossError(f"{path}: no such table; {made_again(path)}")
     try:
-        return pq.ParquetFile(path)
+        table = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
         raise IsoglossError(
             f"{path}: not a complete Parquet file, probably cut off by a kill; {made_again(path)}"
         ) from error
+    if lacking := [name for name in dict.fromkeys(columns or ()) if name not in table.schema_arrow.names]:
+        raise IsoglossError(f"{path}: no column {', '.join(lacking)}, so edited or not ours; {made_again(path)}")
+    return table
 
 
 def read_table(path: str | Path, columns: list[str] | None = None) -> pl.DataFrame:
     """Read a whole table (one that is known to be small); errors as `open_table`."""
     try:
-        frame = pl.from_arrow(open_table(path).read(columns=columns))
+        frame = pl.from_arrow(open_table(path, columns).read(columns=columns))
     except (pa.ArrowInvalid, OSError) as error:
         raise IsoglossError(f"{path}: damaged Parquet file ({error}); {made_again(path)}") from error
     assert isinstance(frame, pl.DataFrame)
@@ -182,7 +185,7 @@ def read_table(path: str | Path, columns: list[str] | None = None) -> pl.DataFra
 
 def iter_table(path: str | Path, columns: list[str] | None = None, batch_size: int = 4096) -> Iterator[pl.DataFrame]:
     """The rows of a table in bounded batches, in file order."""
-    for batch in open_table(path).iter_batches(batch_size=batch_size, columns=columns):
+    for batch in open_table(path, columns).iter_batches(batch_size=batch_size, columns=columns):
         frame = pl.from_arrow(batch)
         assert isinstance(frame, pl.DataFrame)
         yield frame

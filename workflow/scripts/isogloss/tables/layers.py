@@ -46,7 +46,7 @@ def _batches(
 ) -> Iterator[pa.RecordBatch]:
     """The table's batches, of the row groups that may hold `layers`."""
     # By default pyarrow reads every column chunk that it is asked for before the first batch comes.
-    table = pq.ParquetFile(path, metadata=open_table(path).metadata, pre_buffer=False)
+    table = pq.ParquetFile(path, metadata=open_table(path, [*(columns or ()), "layer"]).metadata, pre_buffer=False)
     groups = [group for group in range(table.num_row_groups) if layers is None or _may_hold(table, group, layers)]
     try:
         yield from table.iter_batches(batch_size=size, row_groups=groups, columns=columns)
