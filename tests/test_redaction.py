@@ -108,7 +108,7 @@ from isogloss.stage import stage
 import isogloss.stage
 isogloss.stage.check = lambda *_: None
 import logging
-snakemake = types.SimpleNamespace(log=["log.txt"], params={{}}, threads=1, rule="fetch_model")
+snakemake = types.SimpleNamespace(log=["log.txt"], params={{}}, input=[], threads=1, rule="fetch_model")
 with stage(snakemake):
     logging.getLogger("httpx2").info("GET https://a.example/?X-Amz-Signature=deadbeef %s", "{TOKEN}")
     raise ERROR

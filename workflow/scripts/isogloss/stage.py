@@ -14,18 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from isogloss.determinism import make_deterministic
-from isogloss.errors import IsoglossError
+from isogloss.errors import IsoglossError, made_again
 from isogloss.redaction import RedactedWriter, redact
 from isogloss.running import check
 
 logger = logging.getLogger("isogloss")
+
+_LIMITS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your disk quota is used up; free some space",
+    errno.EFBIG: "a file became larger than this shell allows (ulimit -f); raise the limit",
+}
 
 
 @contextmanager
 def stage(snakemake: Any) -> Iterator[Any]:
     """Run the body of a script: progress and errors go to the rule's log, user errors end in one line.
 
-    Stops first if the stage's code was edited after the run began (`isogloss.running`). Sets the thread count to the
+    Stops first if the stage's code was edited after the run began (`isogloss.running`), or a table that it reads was
+    written by another program. Sets the thread count to the
     rule's `threads` and seeds Python (and torch, if the script has imported it) from `params.seed`, so that the same
     seed and thread count give the same bits. The process ends with the block. Neither log nor traceback shows a secret.
     """
@@ -39,14 +46,23 @@ def stage(snakemake: Any) -> Iterator[Any]:
         try:
             check(Path(sys.modules["__main__"].__file__ or "").stem, *snakemake.params.get("entries", ()))
             make_deterministic(int(snakemake.params.get("seed", 0)), snakemake.threads)
+            _require_own(map(str, snakemake.input))
             yield snakemake
         except IsoglossError as error:
             _fail(f"{snakemake.rule}: {error}", log, terminal)
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in _LIMITS:
                 traceback.print_exc(file=log)
                 raise
-            _fail(f"{snakemake.rule}: the disk is full; free some space and run snakemake again", log, terminal)
+            _fail(f"{snakemake.rule}: {_LIMITS[error.errno]} and run snakemake again", log, terminal)
+        except MemoryError as error:
+            traceback.print_exc(file=log)
+            _fail(
+                f"{snakemake.rule}: no memory left ({error}); take a machine with more, raise its limit (ulimit -v), or"
+                " lower compute.token_budget, and run snakemake again",
+                log,
+                terminal,
+            )
         except BaseException:
             traceback.print_exc(file=log)
             raise
@@ -56,6 +72,18 @@ def stage(snakemake: Any) -> Iterator[Any]:
     sys.stdout.flush()
     terminal.flush()
     os._exit(0)
+
+
+def _require_own(paths: Iterable[str]) -> None:
+    """Refuse a table without our metadata: edited by hand, so that nothing says any more what it was made from."""
+    for path in paths:
+        if path.endswith(".parquet") and not Path(path).is_dir():
+            from isogloss.tables import table_metadata
+
+            if not table_metadata(path):
+                raise IsoglossError(
+                    f"{path}: written by another program, so what it was made from is not known; {made_again(path)}"
+                )
 
 
 def _fail(line: str, log: Any, terminal: Any) -> None:
