@@ -207,6 +207,9 @@ def test_a_folder_without_all_its_weights_is_named(tmp_path: Path) -> None:
     lm = tiny_model(tmp_path / "lm", family="llama")
     (lm / "model.safetensors").rename(lm / "kept")
     refused(r"lm: no model.safetensors there; isogloss reads nothing but safetensors")
+    (lm / ".snakemake_timestamp").touch()  # as Snakemake leaves in a folder that a job made
+    refused(r"lm: no model.safetensors there; delete the folder \S+lm and run snakemake again")
+    (lm / ".snakemake_timestamp").unlink()
     (lm / "pytorch_model.bin").write_bytes(b"")
     refused(r"no model.safetensors there, only pytorch_model.bin")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from isogloss.errors import IsoglossError, several
+from isogloss.errors import IsoglossError, made_again, several
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 # Constants that older checkpoints store: masks and frequencies.
@@ -52,6 +52,8 @@ def files_of_weights(folder: Path, where: str) -> list[Path]:
                 " fetch the model again"
             )
         return [folder / shard for shard in files]
+    if (folder / ".snakemake_timestamp").exists():  # a job made it, with weights
+        raise IsoglossError(f"{where}: no {WEIGHTS} there; {made_again(folder / WEIGHTS)}")
     others = [path.name for suffix in ("bin", "pt", "pth", "gguf", "h5") for path in folder.glob(f"*.{suffix}")]
     raise IsoglossError(
         f"{where}: no {WEIGHTS} there{f', only {others[0]}' if others else ''}; isogloss reads nothing but"
