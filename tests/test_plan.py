@@ -256,7 +256,7 @@ def test_json_has_the_same_numbers(study_file, capsys):
         (None, "no.yaml: no study file: No such file"),
         ("a: [", "no.yaml:1: no YAML: expected the node content"),
         ("- 1", "no mapping of keys"),
-        ("study: x", "models: Field required"),
+        ("study: x", "models: Field required; a study is whole and replaces the default one"),
     ],
 )
 def test_mistakes_are_named(study_file, tmp_path, capsys, content, message):

@@ -161,6 +161,8 @@ def _explain(problem: Any) -> list[str]:
         message = _removed(loc) or "unknown key; see config/README.md for every key"
     elif problem["type"] == "union_tag_invalid":
         message = "kind must be toy or pretrained"
+    elif problem["type"] == "missing" and len(loc) == 1:
+        message += "; a study is whole and replaces the default one"
     elif problem["type"] not in ("value_error", "missing"):
         message = f"{message} (got {shown(problem['input'])}){_ADVICE.get(problem['type'], '')}"
     return [f"{path}: {line}" if path else line for line in message.splitlines()]
