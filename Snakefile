@@ -46,7 +46,6 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/cluster.smk"
 
 
-# Every final table and figure by itself: one that was deleted is made again, though what was made of it stands.
 rule all:
     input:
         "results/report.html",

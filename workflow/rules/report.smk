@@ -227,6 +227,7 @@ def final_tables():
     return list(dict.fromkeys([*shown, *beside]))
 
 
+# Each final table and figure by itself: one that was deleted is made again, though what was made of it stands.
 FINAL = [
     *REPORTED,
     *(figure.removesuffix("svg") + "png" for figure in wanted.summary_figures(config)),
