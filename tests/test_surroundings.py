@@ -1,0 +1,70 @@
+"""Folders and settings in which no run can begin, each refused in a line."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from checkout import REPOSITORY
+from isogloss.errors import IsoglossError
+from isogloss.surroundings import require_records
+
+STUDY = REPOSITORY / "tests" / "studies" / "smallest.yaml"
+NO_RECORDS = "in which Snakemake keeps what they were made from, has no records"
+
+
+def options(*names: str) -> argparse.Namespace:
+    return argparse.Namespace(**dict.fromkeys(names, True))
+
+
+def table(folder: Path) -> Path:
+    path = folder / "results" / "equal" / "tables" / "group_gap.parquet"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+def snakemake(*arguments: str, folder: Path = REPOSITORY, **variables: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "results/world/facts.parquet", "--configfile", str(STUDY)]
+    command += ["--quiet", "host", "reason", "rules", *arguments]
+    return subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True, timeout=120)
+
+
+def refusal(run: subprocess.CompletedProcess[str]) -> str:
+    """The one line with which a run is refused, between the places that Snakemake names."""
+    assert run.returncode != 0
+    said = run.stdout + run.stderr
+    place, line, place_again = said.strip().splitlines()[-3:]
+    assert place.startswith("WorkflowError in file ")
+    assert place_again.startswith("  File ")
+    assert said.count("File ") == 1
+    return line
+
+
+def test_tables_without_the_records_of_what_they_were_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    require_records(options())
+    table(tmp_path)
+    with pytest.raises(IsoglossError, match=f"{NO_RECORDS}.*: copy .snakemake there .*, or run once with --forceall"):
+        require_records(options("dryrun"))
+    (tmp_path / ".snakemake" / "metadata").mkdir(parents=True)  # as a dry run leaves it
+    with pytest.raises(IsoglossError, match=NO_RECORDS):
+        require_records(options())
+    for name in ("forceall", "touch", "unlock", "cleanup_metadata", "list_changes", "list_rules"):
+        require_records(options(name))
+    (tmp_path / ".snakemake" / "metadata" / "cmVzdWx0cw==").touch()
+    require_records(options())
+
+
+def test_snakemake_refuses_tables_without_records(tmp_path: Path):
+    table(tmp_path)
+    assert NO_RECORDS in refusal(snakemake("--dry-run", "--directory", str(tmp_path)))
+
+
+@pytest.mark.workflow
+def test_snakemake_takes_tables_without_records_where_all_is_made_anew(tmp_path: Path):
+    table(tmp_path)
+    assert snakemake("-nF", "--directory", str(tmp_path)).returncode == 0

@@ -1,0 +1,50 @@
+"""Whether a run can begin where it is: what Snakemake would end in a traceback over, wait for ever or pass over."""
+
+import argparse
+import inspect
+from pathlib import Path
+
+from isogloss.errors import IsoglossError
+from isogloss.kept import FOLDER
+
+RESULTS = Path("results")
+
+# Options with which Snakemake makes no result.
+_READS_RULES = ("lint", "list_rules", "list_target_rules", "print_compilation")
+_READS_RESULTS = (
+    *("dag", "rulegraph", "filegraph", "d3dag", "report", "summary", "detailed_summary", "archive", "containerize"),
+    *("list_changes", "list_input_changes", "list_params_changes", "list_untracked", "list_conda_envs"),
+    *("unlock", "cleanup_metadata", "cleanup_shadow", "delete_all_output", "delete_temp_output"),
+    *("conda_cleanup_envs", "conda_create_envs_only", "container_cleanup_images", "generate_unit_tests"),
+)
+
+
+def asked() -> argparse.Namespace:
+    """The options of Snakemake's command line; none where another program calls it.
+
+    Snakemake 9.27 hands them to the workflow only once the rules are read, so they are those of its caller.
+    """
+    frame = inspect.currentframe()
+    while frame and frame.f_code.co_name != "args_to_api":
+        frame = frame.f_back
+    return frame.f_locals["args"] if frame else argparse.Namespace()
+
+
+def require_records(options: argparse.Namespace) -> None:
+    """Raise `IsoglossError` if there are tables and no records of what they were made from.
+
+    Without these Snakemake takes them for those of any study. Not where all is made anew or nothing is.
+    """
+    if _any(options, "forceall", "touch", *_READS_RULES, *_READS_RESULTS):
+        return
+    records = (path for path in (FOLDER / "metadata").rglob("*") if path.is_file())
+    if any(RESULTS.glob("*/tables/*.parquet")) and not any(records) and not (FOLDER / "metadata.db").exists():
+        raise IsoglossError(
+            f"{RESULTS.absolute()} has tables, but {FOLDER} beside it, in which Snakemake keeps what they were made"
+            f" from, has no records, so a changed study would not be noticed: copy {FOLDER} there from where they were"
+            f" made, or delete {RESULTS}, or run once with --forceall"
+        )
+
+
+def _any(options: argparse.Namespace, *names: str) -> bool:
+    return any(getattr(options, name, None) for name in names)
