@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import REPOSITORY
+from checkout import REPOSITORY, Checkout, read_study
 from isogloss.errors import IsoglossError
 from isogloss.surroundings import require_records
 
@@ -68,3 +68,10 @@ def test_snakemake_refuses_tables_without_records(tmp_path: Path):
 def test_snakemake_takes_tables_without_records_where_all_is_made_anew(tmp_path: Path):
     table(tmp_path)
     assert snakemake("-nF", "--directory", str(tmp_path)).returncode == 0
+
+
+@pytest.mark.workflow
+def test_rules_in_a_folder_whose_name_snakemake_takes_for_a_wildcard(tmp_path: Path):
+    checkout = Checkout(tmp_path / "a{b}", read_study(STUDY))
+    line = refusal(snakemake("--dry-run", folder=checkout.folder))
+    assert line.endswith("Snakemake cannot read rules in a folder with { or } in its name; rename it")

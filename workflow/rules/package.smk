@@ -8,6 +8,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 LOCAL = isinstance(workflow.current_basedir, os.PathLike)
+if LOCAL and any(brace in str(workflow.current_basedir) for brace in "{}"):
+    raise WorkflowError(
+        f"isogloss: the rules are in {workflow.current_basedir}: Snakemake cannot read rules in a folder with {{ or }} in"
+        " its name; rename it"
+    )
 spec = importlib.util.find_spec("isogloss")
 # A mere folder of that name has no origin, such as a clone beside the calling Snakefile.
 installed = spec and spec.origin
