@@ -75,3 +75,8 @@ def test_rules_in_a_folder_whose_name_snakemake_takes_for_a_wildcard(tmp_path: P
     checkout = Checkout(tmp_path / "a{b}", read_study(STUDY))
     line = refusal(snakemake("--dry-run", folder=checkout.folder))
     assert line.endswith("Snakemake cannot read rules in a folder with { or } in its name; rename it")
+
+
+@pytest.mark.workflow
+def test_python_without_docstrings():
+    assert "unset PYTHONOPTIMIZE: transformers needs docstrings" in refusal(snakemake("-n", PYTHONOPTIMIZE="2"))
