@@ -10,7 +10,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout, read_study
 from isogloss.errors import IsoglossError
-from isogloss.surroundings import require_records
+from isogloss.surroundings import require_records, require_writable
 
 STUDY = REPOSITORY / "tests" / "studies" / "smallest.yaml"
 NO_RECORDS = "in which Snakemake keeps what they were made from, has no records"
@@ -80,3 +80,36 @@ def test_rules_in_a_folder_whose_name_snakemake_takes_for_a_wildcard(tmp_path: P
 @pytest.mark.workflow
 def test_python_without_docstrings():
     assert "unset PYTHONOPTIMIZE: transformers needs docstrings" in refusal(snakemake("-n", PYTHONOPTIMIZE="2"))
+
+
+def test_results_that_are_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    require_writable(options())
+    results = tmp_path / "results"
+    results.touch()
+    with pytest.raises(IsoglossError, match=r"results: a file stands where the folder must; rename it, .*--directory"):
+        require_writable(options("dryrun"))
+    results.unlink()
+    results.symlink_to("elsewhere")
+    with pytest.raises(IsoglossError, match=r"results: a link to elsewhere, which is not there; make .*--directory"):
+        require_writable(options())
+    require_writable(options("list_rules"))
+    (tmp_path / "elsewhere").mkdir()
+    require_writable(options())
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Root may write where permissions say that nobody may, so what the system answers is said here."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".snakemake", "results"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(os, "access", lambda path, mode, name=name: path != Path(name))
+        with pytest.raises(IsoglossError, match=f"{name}: the folder cannot be written to; .*--directory FOLDER"):
+            require_writable(options())
+    require_writable(options("dryrun"))
+
+
+@pytest.mark.workflow
+def test_snakemake_refuses_results_that_are_a_file(tmp_path: Path):
+    (tmp_path / "results").touch()
+    assert "a file stands where the folder must" in refusal(snakemake("--cores", "1", "--directory", str(tmp_path)))

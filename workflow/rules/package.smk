@@ -9,7 +9,9 @@ from snakemake.exceptions import WorkflowError
 
 LOCAL = isinstance(workflow.current_basedir, os.PathLike)
 if sys.flags.optimize > 1:
-    raise WorkflowError("isogloss: unset PYTHONOPTIMIZE: transformers needs docstrings, which Python leaves out with it")
+    raise WorkflowError(
+        "isogloss: unset PYTHONOPTIMIZE: transformers needs docstrings, which Python leaves out with it"
+    )
 if LOCAL and any(brace in str(workflow.current_basedir) for brace in "{}"):
     raise WorkflowError(
         f"isogloss: the rules are in {workflow.current_basedir}: Snakemake cannot read rules in a folder with {{ or }} in"

@@ -19,14 +19,14 @@ from isogloss.config.questions import Tasks
 from isogloss.running import keep_study, kept_digest, kept_study, record
 from isogloss.sources.shapes import kept_shape
 from isogloss.sources.task_registry import known_tasks, nearest
-from isogloss.surroundings import asked, require_records
+from isogloss.surroundings import require_surroundings
 
 # A run keeps to the study that it began with, so an edit of its file is the next run's. A module's is its caller's.
 KEEPING = workflow.modifier.is_main_snakefile()
 
 try:
     if workflow.is_main_process and KEEPING:
-        require_records(asked())
+        require_surroundings()
         check_files(workflow.overwrite_configfiles)
     given = with_numbers(config, workflow.config_settings.config)
     STUDY = load_study(

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 from pathlib import Path
 
 from isogloss.errors import IsoglossError
@@ -28,6 +29,30 @@ def asked() -> argparse.Namespace:
     while frame and frame.f_code.co_name != "args_to_api":
         frame = frame.f_back
     return frame.f_locals["args"] if frame else argparse.Namespace()
+
+
+def require_surroundings() -> None:
+    """Raise `IsoglossError` as the checks below, for what Snakemake is asked to do."""
+    options = asked()
+    require_writable(options)
+    require_records(options)
+
+
+def require_writable(options: argparse.Namespace) -> None:
+    """Raise `IsoglossError` if the working folder or its `results` cannot be written to."""
+    if _any(options, *_READS_RULES):
+        return
+    elsewhere = "or have results elsewhere with --directory FOLDER"
+    if RESULTS.is_symlink() and not RESULTS.exists():
+        raise IsoglossError(
+            f"{RESULTS.absolute()}: a link to {RESULTS.readlink()}, which is not there; make that folder, {elsewhere}"
+        )
+    if RESULTS.exists() and not RESULTS.is_dir():
+        raise IsoglossError(f"{RESULTS.absolute()}: a file stands where the folder must; rename it, {elsewhere}")
+    for folder in (FOLDER,) if _any(options, "dryrun", *_READS_RESULTS) else (FOLDER, RESULTS):
+        place = folder if folder.exists() else Path()
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise IsoglossError(f"{place.absolute()}: the folder cannot be written to; change that, {elsewhere}")
 
 
 def require_records(options: argparse.Namespace) -> None:
