@@ -13,6 +13,8 @@ PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet --compile-bytecode $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
+# With none Snakemake would wait for ever.
+cores = $(if $(filter 0,$(CORES)),$(error CORES=0: no job could start; give 1 or more),$(CORES))
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
 
 .PHONY: demo real planted study plan report test test-workflow test-browser test-all test-slurm lint format schema bench clean help
@@ -24,7 +26,7 @@ help:
 # For every job that has run, Snakemake 9.27 looks for ready jobs once more in each timespan of its limit on starts, which is
 # a second by default: after hundreds of jobs it does little else. Ten seconds leave that at a tenth.
 demo: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
+	snakemake --cores $(cores) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
 	@echo "open $(CURDIR)/results/summary.html, the report on one page; all files by category: $(CURDIR)/results/report.html"
 
@@ -33,7 +35,7 @@ demo: $(VENV)/.run
 # Two jobs at once share the memory, so each computes on one core.
 real: $(VENV)/.run
 	@PYTHONPATH=workflow/scripts python -m isogloss.config.real_folder real/sources.json "$(REAL)"
-	OMP_NUM_THREADS=1 snakemake --cores $(CORES) --directory real --configfile config/studies/real.yaml real/sources.json \
+	OMP_NUM_THREADS=1 snakemake --cores $(cores) --directory real --configfile config/studies/real.yaml real/sources.json \
 		--rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s \
 		$(REAL_ARGS)
 	@echo "open $(CURDIR)/real/results/summary.html, the report on one page; all files by category: $(CURDIR)/real/results/report.html"
@@ -42,7 +44,7 @@ real: $(VENV)/.run
 ##                planted/results/summary.html; SEEDS="0, 1, 2" takes those of tuning, to planted-tuning/results
 PLANTED = planted$(if $(SEEDS),-tuning)
 planted: $(VENV)/.run
-	OMP_NUM_THREADS=1 snakemake --cores $(CORES) --directory $(PLANTED) --configfile config/studies/planted-truth.yaml \
+	OMP_NUM_THREADS=1 snakemake --cores $(cores) --directory $(PLANTED) --configfile config/studies/planted-truth.yaml \
 		$(if $(SEEDS),--config 'planted={"seeds": [$(SEEDS)]}') --rerun-incomplete --show-failed-logs \
 		--quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s $(PLANTED_ARGS)
 	@echo "open $(CURDIR)/$(PLANTED)/results/summary.html, the report on one page; all files by category: $(CURDIR)/$(PLANTED)/results/report.html"
@@ -60,7 +62,7 @@ plan: $(VENV)/.run
 
 ## make report    the report again, from tables that are there
 report: $(VENV)/.run
-	snakemake --cores $(CORES) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --force results/report.html
+	snakemake --cores $(cores) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --force results/report.html
 
 ## make test      the tests, minutes on two cores
 test: $(VENV)/.dev

@@ -10,7 +10,7 @@ import pytest
 
 from checkout import REPOSITORY, Checkout, read_study
 from isogloss.errors import IsoglossError
-from isogloss.surroundings import require_records, require_writable
+from isogloss.surroundings import require_cores, require_records, require_writable
 
 STUDY = REPOSITORY / "tests" / "studies" / "smallest.yaml"
 NO_RECORDS = "in which Snakemake keeps what they were made from, has no records"
@@ -42,6 +42,19 @@ def refusal(run: subprocess.CompletedProcess[str]) -> str:
     assert place_again.startswith("  File ")
     assert said.count("File ") == 1
     return line
+
+
+def make(folder: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`make` with a Snakemake that makes nothing and says what it was asked."""
+    programs = folder / "environment" / "bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    for name, line in (("snakemake", 'echo "asked: $*"'), ("python", f'exec "{sys.executable}" "$@"')):
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    if not (folder / "workflow").exists():
+        (folder / "workflow").symlink_to(REPOSITORY / "workflow")
+    command = ["make", "-f", str(REPOSITORY / "Makefile"), "VENV=environment", "-o", "environment/.run", *arguments]
+    return subprocess.run(command, cwd=folder, env=os.environ | variables, capture_output=True, text=True)
 
 
 def test_tables_without_the_records_of_what_they_were_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -113,3 +126,26 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
 def test_snakemake_refuses_results_that_are_a_file(tmp_path: Path):
     (tmp_path / "results").touch()
     assert "a file stands where the folder must" in refusal(snakemake("--cores", "1", "--directory", str(tmp_path)))
+
+
+def test_a_run_without_a_core():
+    require_cores(options(), 1, None)
+    require_cores(options("dryrun"), 0, None)
+    for numbers in ((0, None), (1, 0)):
+        with pytest.raises(IsoglossError, match="no job can start with --cores 0 or --jobs 0; give 1 or more"):
+            require_cores(options(), *numbers)
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("option", ["--cores", "--jobs"])
+def test_snakemake_refuses_a_run_without_a_core(tmp_path: Path, option: str):
+    assert "no job can start" in refusal(snakemake(option, "0", "--directory", str(tmp_path)))
+    assert snakemake(option, "0", "--dry-run", "--directory", str(tmp_path)).returncode == 0
+
+
+def test_make_refuses_a_run_without_a_core(tmp_path: Path):
+    for target in ("demo", "planted"):
+        run = make(tmp_path, target, "CORES=0")
+        assert run.returncode != 0
+        assert "asked" not in run.stdout
+        assert "CORES=0: no job could start; give 1 or more.  Stop." in run.stderr

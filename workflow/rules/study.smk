@@ -26,7 +26,7 @@ KEEPING = workflow.modifier.is_main_snakefile()
 
 try:
     if workflow.is_main_process and KEEPING:
-        require_surroundings()
+        require_surroundings(workflow.resource_settings.cores, workflow.resource_settings.nodes)
         check_files(workflow.overwrite_configfiles)
     given = with_numbers(config, workflow.config_settings.config)
     STUDY = load_study(

@@ -31,11 +31,18 @@ def asked() -> argparse.Namespace:
     return frame.f_locals["args"] if frame else argparse.Namespace()
 
 
-def require_surroundings() -> None:
+def require_surroundings(cores: int | None, jobs: int | None) -> None:
     """Raise `IsoglossError` as the checks below, for what Snakemake is asked to do."""
     options = asked()
+    require_cores(options, cores, jobs)
     require_writable(options)
     require_records(options)
+
+
+def require_cores(options: argparse.Namespace, cores: int | None, jobs: int | None) -> None:
+    """Raise `IsoglossError` if no job could ever start; None is no limit."""
+    if 0 in (cores, jobs) and not _any(options, "dryrun", *_READS_RULES, *_READS_RESULTS):
+        raise IsoglossError("no job can start with --cores 0 or --jobs 0; give 1 or more")
 
 
 def require_writable(options: argparse.Namespace) -> None:
