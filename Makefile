@@ -13,6 +13,8 @@ PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet --compile-bytecode $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
+# Snakemake ends in a traceback where there is no such file, or none that is text.
+study_is_read = @PYTHONPATH=workflow/scripts python -m isogloss.config.study_file "$(STUDY)"
 # With none Snakemake would wait for ever.
 cores = $(if $(filter 0,$(CORES)),$(error CORES=0: no job could start; give 1 or more),$(CORES))
 pytest = OMP_NUM_THREADS=1 pytest -n $(CORES) --dist loadfile --no-loadscope-reorder tests
@@ -26,6 +28,7 @@ help:
 # For every job that has run, Snakemake 9.27 looks for ready jobs once more in each timespan of its limit on starts, which is
 # a second by default: after hundreds of jobs it does little else. Ten seconds leave that at a tenth.
 demo: $(VENV)/.run
+	$(study_is_read)
 	snakemake --cores $(cores) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
 	@echo "open $(CURDIR)/results/summary.html, the report on one page; all files by category: $(CURDIR)/results/report.html"
@@ -62,6 +65,7 @@ plan: $(VENV)/.run
 
 ## make report    the report again, from tables that are there
 report: $(VENV)/.run
+	$(study_is_read)
 	snakemake --cores $(cores) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --force results/report.html
 
 ## make test      the tests, minutes on two cores

@@ -12,6 +12,7 @@ import yaml
 
 from isogloss.config import load_study
 from isogloss.config.files import check_files, read_file, with_numbers
+from isogloss.config.study_file import main
 from isogloss.errors import IsoglossError
 
 REPOSITORY = Path(__file__).parents[1]
@@ -242,6 +243,22 @@ def test_one_of_the_files_that_are_merged_is_a_whole_study(tmp_path: Path):
         IsoglossError, match=r"part\.yaml: no key study: .*--configfile config/config\.yaml .*part\.yaml"
     ):
         check_files([part])
+
+
+def test_a_file_that_snakemake_could_not_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "utf 16.yaml").write_text(MINI, encoding="utf-16")
+    for path, reason in (
+        ("", "STUDY names no file; give STUDY=config/studies/NAME.yaml"),
+        (tmp_path / "no where.yaml", "no where.yaml: no study file: No such file or directory; give a YAML file"),
+        (tmp_path, "no study file: Is a directory"),
+        (tmp_path / "utf 16.yaml", "utf 16.yaml: not in UTF-8 (invalid start byte at byte 0); save it so"),
+    ):
+        assert main([str(path)]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("isogloss: ")
+        assert reason in said
+        assert said.count("\n") == 1
+    assert main([str(REPOSITORY / "config" / "config.yaml")]) == 0
 
 
 def dry_run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -205,5 +205,6 @@ def test_make_in_a_folder_with_a_space_runs_what_is_in_its_environment(repositor
     assert run.returncode == 0, run.stderr
     assert f"open {folder}/results/summary.html" in run.stdout
     calls = (folder / "calls").read_text().splitlines()
-    assert [call.split()[0] for call in calls] == ["python", "python", "uv", "python", "snakemake"]
+    assert [call.split()[0] for call in calls] == ["python", "python", "uv", "python", "python", "snakemake"]
+    assert calls[-2].endswith(" Größe eins.yaml")
     assert "--configfile Größe eins.yaml" in calls[-1]

@@ -149,3 +149,16 @@ def test_make_refuses_a_run_without_a_core(tmp_path: Path):
         assert run.returncode != 0
         assert "asked" not in run.stdout
         assert "CORES=0: no job could start; give 1 or more.  Stop." in run.stderr
+
+
+@pytest.mark.parametrize("target", ["demo", "report"])
+def test_make_refuses_a_study_file_that_snakemake_could_not_read(tmp_path: Path, target: str):
+    run = make(tmp_path, target, "STUDY=no where.yaml", "CORES=1")
+    assert run.returncode != 0
+    assert "asked" not in run.stdout
+    assert run.stderr.startswith("isogloss: no where.yaml: no study file: No such file or directory; give a YAML")
+    study = tmp_path / "a study.yaml"
+    study.write_bytes(STUDY.read_bytes())
+    run = make(tmp_path, target, f"STUDY={study}", "CORES=1")
+    assert run.returncode == 0, run.stderr
+    assert f"--configfile {study}" in run.stdout

@@ -12,6 +12,7 @@ from typing import Any
 from isogloss.config import Study, load_study
 from isogloss.config.files import read_file
 from isogloss.config.questions import Tasks
+from isogloss.config.study_file import read_named
 from isogloss.errors import IsoglossError
 from isogloss.languages import language
 from isogloss.plan.assumptions import CARD_BYTES, FERTILITY, PEAK_TFLOPS, Settings
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def read_study(path: str) -> Study:
     """The study in a YAML file; errors as `load_study`, and for a file that is none."""
-    return load_study(read_file(path), origin=path, shape_of=kept_shape, tasks=Tasks(known_tasks, nearest))
+    return load_study(read_named(path), origin=path, shape_of=kept_shape, tasks=Tasks(known_tasks, nearest))
 
 
 def asked_memory(profile: Path) -> dict[str, int]:
