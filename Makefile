@@ -1,7 +1,8 @@
 # Two commands do all the set-up: `make demo` and `make test`. See README.md.
 PYTHON ?= python3
 VENV ?= .venv
-CORES ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+# GNU nproc takes OpenMP's variables for the machine's cores.
+CORES ?= $(shell env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || sysctl -n hw.ncpu)
 STUDY ?= config/config.yaml
 
 # Not $(abspath): it takes a path with a space for two.

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,3 +163,10 @@ def test_make_refuses_a_study_file_that_snakemake_could_not_read(tmp_path: Path,
     run = make(tmp_path, target, f"STUDY={study}", "CORES=1")
     assert run.returncode == 0, run.stderr
     assert f"--configfile {study}" in run.stdout
+
+
+@pytest.mark.skipif(not shutil.which("nproc"), reason="needs GNU nproc")
+def test_make_takes_all_cores_whatever_openmp_is_told(tmp_path: Path):
+    run = make(tmp_path, "demo", f"STUDY={STUDY}", OMP_NUM_THREADS="12345", OMP_THREAD_LIMIT="23456")
+    assert run.returncode == 0, run.stderr
+    assert f"asked: --cores {len(os.sched_getaffinity(0))} " in run.stdout
