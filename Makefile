@@ -14,6 +14,8 @@ PIP := "$(BIN)/python" -m pip install --quiet --disable-pip-version-check
 install = $(PIP) uv && VIRTUAL_ENV="$(ENV)" "$(BIN)/uv" pip install --quiet --compile-bytecode $(1) -c constraints.txt \
 	|| $(PIP) $(1) -c constraints.txt
 export PATH := $(BIN):$(PATH)
+# A dry run makes no page.
+open = @! test -f "$(1)/summary.html" || echo "open $(1)/summary.html, the report on one page; all files by category: $(1)/report.html"
 # Snakemake ends in a traceback where there is no such file, or none that is text.
 study_is_read = @PYTHONPATH=workflow/scripts python -m isogloss.config.study_file "$(STUDY)"
 # With none Snakemake would wait for ever.
@@ -32,7 +34,7 @@ demo: $(VENV)/.run
 	$(study_is_read)
 	snakemake --cores $(cores) --configfile "$(STUDY)" --rerun-incomplete --show-failed-logs --quiet host reason \
 		--scheduler greedy --max-jobs-per-timespan 1000/10s
-	@echo "open $(CURDIR)/results/summary.html, the report on one page; all files by category: $(CURDIR)/results/report.html"
+	$(call open,$(CURDIR)/results)
 
 ## make real      papers A, B and C on a small real model, to real/results/summary.html: model and text of REAL=FOLDER
 ##                (config/README.md), else fetched. REAL_ARGS=-n says what would run
@@ -42,7 +44,7 @@ real: $(VENV)/.run
 	OMP_NUM_THREADS=1 snakemake --cores $(cores) --directory real --configfile config/studies/real.yaml real/sources.json \
 		--rerun-incomplete --show-failed-logs --quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s \
 		$(REAL_ARGS)
-	@echo "open $(CURDIR)/real/results/summary.html, the report on one page; all files by category: $(CURDIR)/real/results/report.html"
+	$(call open,$(CURDIR)/real/results)
 
 ## make planted   which measures find planted shares: three seeds of a skewed and an equal toy world, to
 ##                planted/results/summary.html; SEEDS="0, 1, 2" takes those of tuning, to planted-tuning/results
@@ -51,7 +53,7 @@ planted: $(VENV)/.run
 	OMP_NUM_THREADS=1 snakemake --cores $(cores) --directory $(PLANTED) --configfile config/studies/planted-truth.yaml \
 		$(if $(SEEDS),--config 'planted={"seeds": [$(SEEDS)]}') --rerun-incomplete --show-failed-logs \
 		--quiet host reason --scheduler greedy --max-jobs-per-timespan 1000/10s $(PLANTED_ARGS)
-	@echo "open $(CURDIR)/$(PLANTED)/results/summary.html, the report on one page; all files by category: $(CURDIR)/$(PLANTED)/results/report.html"
+	$(call open,$(CURDIR)/$(PLANTED)/results)
 
 ## make study     a study file for a model of the Hub or of a folder: MODEL=OWNER/NAME LANGUAGES="en es hi", and if you like
 ##                SEGMENTS=FOLDER SAES=RELEASE WIDTH=16k L0=medium NAME=my-study

@@ -196,6 +196,8 @@ def test_make_in_a_folder_with_a_space_runs_what_is_in_its_environment(repositor
     for name in ("python", "uv", "snakemake"):
         (programs / name).write_text(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >> calls\n')
         (programs / name).chmod(0o755)
+    (folder / "results").mkdir()
+    (folder / "results" / "summary.html").touch()
     run = subprocess.run(
         ["make", "demo", f"PYTHON={sys.executable}", "STUDY=Größe eins.yaml"],
         cwd=folder,

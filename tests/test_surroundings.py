@@ -170,3 +170,15 @@ def test_make_takes_all_cores_whatever_openmp_is_told(tmp_path: Path):
     run = make(tmp_path, "demo", f"STUDY={STUDY}", OMP_NUM_THREADS="12345", OMP_THREAD_LIMIT="23456")
     assert run.returncode == 0, run.stderr
     assert f"asked: --cores {len(os.sched_getaffinity(0))} " in run.stdout
+
+
+@pytest.mark.parametrize("target", ["planted", "real"])
+def test_make_names_the_page_only_where_there_is_one(tmp_path: Path, target: str):
+    run = make(tmp_path, target, f"{target.upper()}_ARGS=-n", "CORES=1")
+    assert run.returncode == 0, run.stderr
+    assert "asked: --cores 1" in run.stdout
+    assert "summary.html" not in run.stdout
+    page = tmp_path / target / "results" / "summary.html"
+    page.parent.mkdir(parents=True)
+    page.touch()
+    assert f"\nopen {page}, the report on one page" in make(tmp_path, target, "CORES=1").stdout
