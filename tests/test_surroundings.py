@@ -38,9 +38,9 @@ def refusal(run: subprocess.CompletedProcess[str]) -> str:
     """The one line with which a run is refused, between the places that Snakemake names."""
     assert run.returncode != 0
     said = run.stdout + run.stderr
-    place, line, place_again = said.strip().splitlines()[-3:]
-    assert place.startswith("WorkflowError in file ")
-    assert place_again.startswith("  File ")
+    header, line, footer = said.strip().splitlines()[-3:]
+    assert header.startswith("WorkflowError in file ")
+    assert footer.startswith("  File ")
     assert said.count("File ") == 1
     return line
 

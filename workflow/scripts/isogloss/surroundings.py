@@ -20,20 +20,21 @@ _READS_RESULTS = (
 )
 
 
-def asked() -> argparse.Namespace:
-    """The options of Snakemake's command line; none where another program calls it.
+def asked() -> argparse.Namespace | None:
+    """The options of Snakemake's command line; None where another program calls it.
 
     Snakemake 9.27 hands them to the workflow only once the rules are read, so they are those of its caller.
     """
     frame = inspect.currentframe()
     while frame and frame.f_code.co_name != "args_to_api":
         frame = frame.f_back
-    return frame.f_locals["args"] if frame else argparse.Namespace()
+    return frame.f_locals["args"] if frame else None
 
 
 def require_surroundings(cores: int | None, jobs: int | None) -> None:
-    """Raise `IsoglossError` as the checks below, for what Snakemake is asked to do."""
-    options = asked()
+    """Raise `IsoglossError` as the checks below, for what Snakemake is asked to do; not where that is not known."""
+    if (options := asked()) is None:
+        return
     require_cores(options, cores, jobs)
     require_writable(options)
     require_records(options)
@@ -57,9 +58,9 @@ def require_writable(options: argparse.Namespace) -> None:
     if RESULTS.exists() and not RESULTS.is_dir():
         raise IsoglossError(f"{RESULTS.absolute()}: a file stands where the folder must; rename it, {elsewhere}")
     for folder in (FOLDER,) if _any(options, "dryrun", *_READS_RESULTS) else (FOLDER, RESULTS):
-        place = folder if folder.exists() else Path()
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise IsoglossError(f"{place.absolute()}: the folder cannot be written to; change that, {elsewhere}")
+        existing = folder if folder.exists() else Path()
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise IsoglossError(f"{existing.absolute()}: the folder cannot be written to; change that, {elsewhere}")
 
 
 def require_records(options: argparse.Namespace) -> None:
@@ -67,7 +68,7 @@ def require_records(options: argparse.Namespace) -> None:
 
     Without these Snakemake takes them for those of any study. Not where all is made anew or nothing is.
     """
-    if _any(options, "forceall", "touch", *_READS_RULES, *_READS_RESULTS):
+    if _any(options, "forceall", "touch", "drop_metadata", *_READS_RULES, *_READS_RESULTS):
         return
     records = (path for path in (FOLDER / "metadata").rglob("*") if path.is_file())
     if any(RESULTS.glob("*/tables/*.parquet")) and not any(records) and not (FOLDER / "metadata.db").exists():
