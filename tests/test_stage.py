@@ -15,7 +15,8 @@ import errno, sys, types
 sys.path.insert(0, sys.argv[1])
 import isogloss.stage
 isogloss.stage.check = lambda *_: None
-snakemake = types.SimpleNamespace(log=["log.txt"], params={}, threads=1, rule="gap", input=["table.parquet", "folder"])
+tables = ["results/table.parquet", "given.parquet", "results/folder"]
+snakemake = types.SimpleNamespace(log=["log.txt"], params={}, threads=1, rule="gap", input=tables)
 with isogloss.stage.stage(snakemake):
     print("at work")
     BODY
@@ -30,22 +31,24 @@ def run(folder: Path, body: str = "pass") -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    write_table(tmp_path / "table.parquet", pl.DataFrame({"x": [1]}), {"study": "mini"})
-    return tmp_path / "table.parquet"
+    """A table of ours; beside `results`, one that a study gives as its source."""
+    pl.DataFrame({"x": [1]}).write_parquet(tmp_path / "given.parquet")
+    write_table(tmp_path / "results" / "table.parquet", pl.DataFrame({"x": [1]}), {"study": "mini"})
+    return tmp_path / "results" / "table.parquet"
 
 
 def test_a_table_of_ours_is_read(table: Path):
-    done = run(table.parent)
+    done = run(table.parent.parent)
     assert (done.returncode, done.stdout, done.stderr) == (0, "at work\n", "")
 
 
 def test_a_table_that_was_edited_by_hand_is_refused(table: Path):
     pl.read_parquet(table).write_parquet(table)
-    done = run(table.parent)
+    done = run(table.parent.parent)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "isogloss: gap: table.parquet: written by another program, so what it was made from is not known; delete it and"
-        " run snakemake again\n"
+        "isogloss: gap: results/table.parquet: written by another program, so what it was made from is not known;"
+        " delete it and run snakemake again\n"
     )
 
 
@@ -58,7 +61,7 @@ def test_a_table_that_was_edited_by_hand_is_refused(table: Path):
     ],
 )
 def test_limits_of_the_machine_are_one_line(table: Path, body: str, line: str):
-    done = run(table.parent, body)
+    done = run(table.parent.parent, body)
     assert done.returncode == 1
     assert done.stderr.startswith(f"isogloss: gap: {line}")
     assert len(done.stderr.splitlines()) == 1

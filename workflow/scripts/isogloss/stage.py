@@ -75,9 +75,12 @@ def stage(snakemake: Any) -> Iterator[Any]:
 
 
 def _require_own(paths: Iterable[str]) -> None:
-    """Refuse a table without our metadata: edited by hand, so that nothing says any more what it was made from."""
-    for path in paths:
-        if path.endswith(".parquet") and not Path(path).is_dir():
+    """Refuse a table of `results` without our metadata: edited by hand, so that nothing says what it was made from.
+
+    What a study gives as a source (its files are inputs of the jobs that fetch) lies elsewhere.
+    """
+    for path in map(Path, paths):
+        if path.suffix == ".parquet" and not path.is_absolute() and "results" in path.parts and not path.is_dir():
             from isogloss.tables import table_metadata
 
             if not table_metadata(path):
