@@ -21,9 +21,9 @@ def figure_inputs(name):
 
 def labels(what, title):
     """A function of the wildcards: an entry's labels, the models in the study's order, which a menu sorts by letter."""
-    labels = {model: f"{number} {model}" for number, model in enumerate(STUDY.models, 1)}
+    numbered = {model: f"{number} {model}" for number, model in enumerate(STUDY.models, 1)}
     return lambda wildcards: {
-        "model": labels[wildcards.model] if len(labels) > 1 else wildcards.model,
+        "model": numbered[wildcards.model] if len(numbered) > 1 else wildcards.model,
         what: title,
     }
 
